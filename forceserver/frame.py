@@ -1,0 +1,75 @@
+"""The two things that travel through the program: what comes in, and what goes out.
+
+One unit system inside: eV, Angstrom, cell vectors as rows (ASE conventions). Atomic units exist only in the wire codec
+of i-PI, PLUMED's units only in the PLUMED adapter.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Array = NDArray[np.float64]
+
+PERIODIC = np.ones(3, dtype=bool)
+PERIODIC.flags.writeable = False
+
+
+@dataclass(slots=True)
+class Frame:
+    """One atomic configuration.
+
+    positions: (N, 3) float64, Angstrom, C-contiguous; may lie outside the cell.
+    cell: (3, 3) float64, Angstrom, vectors as rows; ignored along directions that are not periodic.
+    species: (N,) int32, atomic numbers.
+    pbc: (3,) bool.
+    replica, step: where the frame comes from (bead index and running number), for messages; -1 if unknown.
+    """
+
+    positions: Array
+    cell: Array
+    species: NDArray[np.int32]
+    pbc: NDArray[np.bool_] = field(default_factory=lambda: PERIODIC)
+    replica: int = -1
+    step: int = -1
+
+    def __len__(self) -> int:
+        return len(self.species)
+
+    @classmethod
+    def from_ase(cls, atoms: "Atoms", **where: int) -> "Frame":
+        """The positions, cell, species and periodicity of an ASE `Atoms`, copied."""
+        return cls(
+            positions=np.array(atoms.positions, dtype=np.float64, order="C"),
+            cell=np.array(atoms.cell.array, dtype=np.float64, order="C"),
+            species=atoms.numbers.astype(np.int32),
+            pbc=np.array(atoms.pbc, dtype=bool),
+            **where,
+        )
+
+    def to_ase(self) -> "Atoms":
+        """An ASE `Atoms` with copies of the arrays."""
+        from ase import Atoms
+
+        return Atoms(numbers=self.species, positions=self.positions, cell=self.cell, pbc=self.pbc)
+
+
+@dataclass(slots=True)
+class Result:
+    """What a potential says about one frame.
+
+    energy: eV.
+    forces: (N, 3) float64, eV/Angstrom, minus the derivative of the energy.
+    virial: (3, 3) float64, eV, minus the derivative of the energy with respect to a strain that multiplies positions
+        and cell (r -> r (1 + strain)), symmetric; it is not divided by the volume. stress = -virial / volume.
+    extras: JSON-serialisable values (numbers, strings, lists, numpy arrays) that go to the server with the result.
+    """
+
+    energy: float
+    forces: Array
+    virial: Array
+    extras: dict[str, Any] = field(default_factory=dict)
