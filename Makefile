@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help test test-slow demo lint wheel clean
+.PHONY: help test test-slow bench demo lint wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -21,6 +21,9 @@ test: $(VENV)/installed  ## run the fast tests (sets everything up first)
 
 test-slow: $(VENV)/installed  ## run all tests, the long ones too
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST)
+
+bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only force_door --quick"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(VENV)/installed  ## check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
