@@ -1,0 +1,43 @@
+"""Potentials: frames in, energies, forces and virials out.
+
+`PotentialConfig` is the section of the configuration that describes one, whichever it is; `build_potential` makes it
+ready for use. One file a potential, with its section and its class; a new one is put into the union here.
+"""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from ..errors import ForceServerError, InputError
+from ..frame import Frame
+from .ase import AseConfig
+from .base import Potential
+from .sum import SumConfig, TermConfig
+
+PotentialConfig = Annotated[AseConfig | SumConfig, Field(discriminator="kind")]
+
+for _section in (TermConfig, SumConfig):  # they contain potentials
+    _section.model_rebuild(_types_namespace={"PotentialConfig": PotentialConfig, "TermConfig": TermConfig})
+
+
+def build_potential(config: PotentialConfig, template: Frame) -> Potential:
+    """The potential that `config` describes, ready for frames with the species of `template`.
+
+    It has computed `template` once: models are loaded, lists allocated, and a species that it does not know, or a
+    result that is not finite, ends here as `InputError`, before any door opens.
+    """
+    potential = config.build(template)
+    try:
+        result = potential.compute_one(template)
+    except Exception as error:
+        potential.close()
+        reason = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"the potential (kind = {config.kind!r}) cannot compute the template: {reason}") from error
+    if not (np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all()):
+        potential.close()
+        raise InputError(
+            f"the potential (kind = {config.kind!r}) gives infinite or undefined values for the template: energy "
+            f"{result.energy} eV, largest force {np.abs(result.forces).max()} eV/Angstrom; are two atoms on one place?"
+        )
+    return potential

@@ -1,0 +1,151 @@
+"""Any ASE calculator, named by its dotted path and made with keyword arguments.
+
+One `Atoms` object and one calculator live as long as the potential: only positions and cell change between calls, so
+that the calculator keeps its neighbour lists, its caches and what it learned from the last step.
+"""
+
+import importlib
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ..config import Section
+from ..errors import InputError, PotentialError
+from ..frame import Array, Frame, Result
+from .base import Potential
+
+if TYPE_CHECKING:
+    from ase.calculators.abc import GetPropertiesMixin
+
+log = logging.getLogger(__name__)
+
+
+class AseConfig(Section):
+    """`kind = "ase"`: an ASE calculator.
+
+    calculator: dotted path of a calculator class, or of a function that returns a calculator.
+    arguments: keyword arguments of the class or function.
+    stress: where the virial of a periodic system comes from. "analytic": the calculator's stress. "numerical": twelve
+        more energies per frame. "zero": nowhere; right for simulations at constant volume only.
+    extras: names of further results of the calculator that are sent along, such as "dipole".
+    """
+
+    kind: Literal["ase"]
+    calculator: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    stress: Literal["analytic", "numerical", "zero"] = "analytic"
+    extras: list[str] = Field(default_factory=list)
+
+    def build(self, template: Frame) -> "AsePotential":
+        """The potential; `InputError` if the calculator cannot be made or cannot give what is asked of it."""
+        calculator = make_calculator(self.calculator, self.arguments)
+        implemented = getattr(calculator, "implemented_properties", None)
+        if self.stress == "analytic" and template.pbc.any() and implemented is not None and "stress" not in implemented:
+            raise InputError(
+                f"the ASE calculator {self.calculator} has no stress (it has {', '.join(implemented)}): set "
+                'stress = "zero" for simulations at constant volume, or stress = "numerical"'
+            )
+        return AsePotential(calculator, stress=self.stress, extras=self.extras)
+
+
+def make_calculator(path: str, arguments: dict[str, Any]) -> "GetPropertiesMixin":
+    """The calculator `path(**arguments)`; `InputError` says which part of the path or which argument is wrong."""
+    module_name, _, name = path.rpartition(".")
+    if not module_name:
+        raise InputError(f"calculator = {path!r} is not a dotted path such as 'ase.calculators.emt.EMT'")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"calculator = {path!r}: cannot import {module_name!r}: {error}") from error
+    try:
+        factory = getattr(module, name)
+    except AttributeError as error:
+        raise InputError(f"calculator = {path!r}: the module {module_name!r} has no {name!r}") from error
+    if not callable(factory):
+        raise InputError(f"calculator = {path!r} is a {type(factory).__name__}, neither a class nor a function")
+    try:
+        inspect.signature(factory).bind(**arguments)
+        calculator = factory(**arguments)
+    except Exception as error:
+        called_with = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise InputError(f"calculator {path}({called_with}) cannot be made: {type(error).__name__}: {error}") from error
+    if not hasattr(calculator, "calculate"):
+        raise InputError(f"calculator = {path!r} gives a {type(calculator).__name__}, which is not an ASE calculator")
+    return calculator
+
+
+class AsePotential(Potential):
+    """An ASE calculator as a potential; the arguments are those of `AseConfig`.
+
+    The energy is the free energy where the calculator has one: this is what the forces are the derivative of.
+    Without periodicity the virial is sum_i r_i (x) f_i and no stress is asked for.
+    """
+
+    def __init__(
+        self,
+        calculator: "GetPropertiesMixin",
+        stress: Literal["analytic", "numerical", "zero"] = "analytic",
+        extras: list[str] | None = None,
+    ) -> None:
+        self._calculator = calculator
+        self._force_consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
+        self._stress = stress
+        self._extras = list(extras or ())
+        self._atoms: Any = None
+        if stress == "zero":
+            log.warning("virials are zero: pressures will be wrong, the volume must not change")
+
+    def compute_one(self, frame: Frame) -> Result:
+        """See `Potential`; `PotentialError` where the calculator lacks the stress or an extra that is asked of it."""
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        atoms = self._update(frame)
+        forces = np.array(atoms.get_forces(), dtype=np.float64, order="C")
+        energy = float(atoms.get_potential_energy(force_consistent=self._force_consistent))
+        try:
+            virial = self._virial(frame, forces)
+        except PropertyNotImplementedError as error:
+            raise PotentialError(
+                f"the ASE calculator {type(self._calculator).__name__} gave no stress for a periodic frame: set "
+                'stress = "zero" for simulations at constant volume, or stress = "numerical"'
+            ) from error
+        return Result(energy, forces, virial, {name: self._extra(name) for name in self._extras})
+
+    def _update(self, frame: Frame) -> Any:
+        if self._atoms is None or not np.array_equal(self._atoms.numbers, frame.species):
+            self._atoms = frame.to_ase()
+            self._atoms.calc = self._calculator
+        else:
+            self._atoms.positions[:] = frame.positions
+            self._atoms.cell[:] = frame.cell
+            self._atoms.pbc[:] = frame.pbc
+        return self._atoms
+
+    def _virial(self, frame: Frame, forces: Array) -> Array:
+        if not frame.pbc.any():
+            virial = frame.positions.T @ forces
+            return (virial + virial.T) / 2
+        if self._stress == "zero":
+            return np.zeros((3, 3))
+        if self._stress == "numerical":
+            from ase.calculators.fd import calculate_numerical_stress
+
+            stress = calculate_numerical_stress(
+                self._atoms, eps=1e-5, voigt=False, force_consistent=self._force_consistent
+            )
+        else:
+            stress = self._atoms.get_stress(voigt=False)
+        return np.array(-self._atoms.get_volume() * stress, dtype=np.float64)
+
+    def _extra(self, name: str) -> Any:
+        try:
+            value = self._calculator.results[name]
+        except KeyError:
+            raise PotentialError(
+                f"the ASE calculator {type(self._calculator).__name__} has no result {name!r} for the extras; it has "
+                f"{', '.join(self._calculator.results)}"
+            ) from None
+        return np.array(value) if isinstance(value, np.ndarray) else value

@@ -1,0 +1,70 @@
+"""A weighted sum of potentials: a baseline and a correction, a core and a model, a mixture of two."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ..config import Section
+from ..errors import PotentialError
+from ..frame import Frame, Result
+from .base import Potential
+
+if TYPE_CHECKING:
+    from . import PotentialConfig
+
+
+class TermConfig(Section):
+    """One term of a sum: `weight` times `potential`."""
+
+    weight: float = 1.0
+    potential: "PotentialConfig"
+
+
+class SumConfig(Section):
+    """`kind = "sum"`: the weighted sum of the potentials in `terms`."""
+
+    kind: Literal["sum"]
+    terms: list[TermConfig] = Field(min_length=1)
+
+    def build(self, template: Frame) -> "SumPotential":
+        """The potential; the errors are those of the terms."""
+        return SumPotential([(term.weight, term.potential.build(template)) for term in self.terms])
+
+
+class SumPotential(Potential):
+    """sum_k weight_k potential_k, for energy, forces and virial.
+
+    The extras of all terms are sent, unweighted; `PotentialError` if two terms have the same.
+    """
+
+    def __init__(self, terms: Sequence[tuple[float, Potential]]) -> None:
+        self._terms = list(terms)
+
+    def compute_one(self, frame: Frame) -> Result:
+        return self.compute([frame])[0]
+
+    def compute(self, frames: Sequence[Frame]) -> list[Result]:
+        weights = [weight for weight, _ in self._terms]
+        by_term = [potential.compute(frames) for _, potential in self._terms]
+        return [add_results(weights, results) for results in zip(*by_term, strict=True)]
+
+    def close(self) -> None:
+        for _, potential in self._terms:
+            potential.close()
+
+
+def add_results(weights: Sequence[float], results: Sequence[Result]) -> Result:
+    """The weighted sum of results of the same frame."""
+    extras = {}
+    for result in results:
+        if twice := extras.keys() & result.extras.keys():
+            raise PotentialError(f"two terms of a sum have the same extras: {', '.join(sorted(twice))}")
+        extras.update(result.extras)
+    weighted = list(zip(weights, results, strict=True))
+    return Result(
+        energy=sum(weight * result.energy for weight, result in weighted),
+        forces=sum(weight * result.forces for weight, result in weighted),
+        virial=sum(weight * result.virial for weight, result in weighted),
+        extras=extras,
+    )

@@ -1,0 +1,196 @@
+"""ASE calculators as potentials, against ASE itself."""
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from pydantic import TypeAdapter
+
+from forceserver.errors import InputError, PotentialError
+from forceserver.frame import Frame
+from forceserver.potentials import PotentialConfig, build_potential
+from forceserver.potentials.ase import AsePotential
+
+HERE = __name__
+
+
+class Einstein(Calculator):
+    """Springs to fixed sites; counts its evaluations; no stress."""
+
+    implemented_properties = ("energy", "forces", "dipole")
+
+    def __init__(self, spring: float = 2.0) -> None:
+        super().__init__()
+        self.spring = spring
+        self.evaluations = 0
+        self.sites = None
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.evaluations += 1
+        if self.sites is None:
+            self.sites = atoms.positions.copy()
+        displacement = atoms.positions - self.sites
+        self.results = {
+            "energy": 0.5 * self.spring * (displacement**2).sum(),
+            "forces": -self.spring * displacement,
+            "dipole": displacement.sum(axis=0),
+        }
+
+
+not_a_factory = 3
+
+
+@pytest.fixture
+def aluminium():
+    atoms = bulk("Al", cubic=True).repeat(2)
+    atoms.set_cell(atoms.cell.array @ [[1, 0.02, 0.0], [0.05, 1.01, 0.03], [-0.04, 0.1, 0.98]], scale_atoms=True)
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+def build(atoms, **section):
+    config = TypeAdapter(PotentialConfig).validate_python({"kind": "ase", **section})
+    return build_potential(config, Frame.from_ase(atoms))
+
+
+def assert_same(result, atoms):
+    np.testing.assert_allclose(result.energy, atoms.get_potential_energy(), rtol=1e-13)
+    np.testing.assert_allclose(result.forces, atoms.get_forces(), atol=1e-12)
+    np.testing.assert_allclose(result.virial, -atoms.get_volume() * atoms.get_stress(voigt=False), atol=1e-12)
+
+
+def test_emt_is_ase_emt(aluminium):
+    potential = build(aluminium, calculator="ase.calculators.emt.EMT")
+    for seed in range(3):
+        aluminium.rattle(0.03, seed=seed)
+        result = potential.compute_one(Frame.from_ase(aluminium))
+        fresh = aluminium.copy()
+        fresh.calc = EMT()
+        assert_same(result, fresh)
+
+
+def test_arguments_reach_the_calculator(aluminium):
+    arguments = {"sigma": 2.6, "epsilon": 0.3, "rc": 5.0, "smooth": True}
+    potential = build(aluminium, calculator="ase.calculators.lj.LennardJones", arguments=arguments)
+    aluminium.calc = LennardJones(**arguments)
+    assert_same(potential.compute_one(Frame.from_ase(aluminium)), aluminium)
+
+
+def test_calculator_and_atoms_live_on(aluminium):
+    """The same frame again costs nothing, a new one costs one evaluation, of the same objects."""
+    calculator = Einstein()
+    potential = AsePotential(calculator, stress="zero")
+    frame = Frame.from_ase(aluminium)
+    potential.compute_one(frame)
+    potential.compute_one(frame)
+    assert calculator.evaluations == 1
+    frame.positions[0, 0] += 0.1
+    result = potential.compute_one(frame)
+    assert calculator.evaluations == 2
+    assert result.forces[0, 0] == pytest.approx(-0.2)
+
+
+def test_results_own_their_arrays(aluminium):
+    potential = build(aluminium, calculator="ase.calculators.emt.EMT")
+    frame = Frame.from_ase(aluminium)
+    result = potential.compute_one(frame)
+    before = result.forces.copy()
+    frame.positions[0] += 0.2
+    potential.compute_one(frame)
+    np.testing.assert_array_equal(result.forces, before)
+
+
+def test_frames_with_other_species(aluminium):
+    """Evaluation of mixed files: the calculator follows the species of the frame."""
+    potential = build(aluminium, calculator="ase.calculators.emt.EMT")
+    copper = bulk("Cu", cubic=True)
+    copper.rattle(0.1, seed=3)
+    result = potential.compute_one(Frame.from_ase(copper))
+    copper.calc = EMT()
+    assert_same(result, copper)
+
+
+def test_virial_of_a_molecule_needs_no_stress():
+    """Without periodicity -dE/dstrain is sum r f, whatever the calculator offers; checked by finite differences."""
+    water = molecule("H2O")
+    water.rattle(0.1, seed=2)
+    potential = build(water, calculator="ase.calculators.emt.EMT")
+    virial = potential.compute_one(Frame.from_ase(water)).virial
+    step = 1e-5
+    for a in range(3):
+        for b in range(3):
+            energies = []
+            for sign in (1, -1):
+                strain = np.eye(3)
+                strain[a, b] += sign * step
+                frame = Frame.from_ase(water)
+                frame.positions = np.ascontiguousarray(frame.positions @ strain)
+                energies.append(potential.compute_one(frame).energy)
+            assert virial[a, b] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=1e-7)
+
+
+def test_numerical_stress_agrees_with_the_analytic_one(aluminium):
+    analytic = build(aluminium, calculator="ase.calculators.emt.EMT")
+    numerical = build(aluminium, calculator="ase.calculators.emt.EMT", stress="numerical")
+    frame = Frame.from_ase(aluminium)
+    np.testing.assert_allclose(
+        numerical.compute_one(frame).virial, analytic.compute_one(frame).virial, rtol=1e-6, atol=1e-5
+    )
+
+
+def test_calculator_without_stress(aluminium, caplog):
+    path = f"{HERE}.Einstein"
+    with pytest.raises(InputError, match=r"no stress.*stress = \"zero\""):
+        build(aluminium, calculator=path)
+    potential = build(aluminium, calculator=path, stress="zero")
+    assert "virials are zero" in caplog.text
+    assert not potential.compute_one(Frame.from_ase(aluminium)).virial.any()
+
+
+def test_calculator_that_announces_a_stress_and_has_none(aluminium):
+    calculator = Einstein()
+    calculator.implemented_properties = ("energy", "forces", "stress")
+    with pytest.raises(PotentialError, match=r"Einstein gave no stress"):
+        AsePotential(calculator).compute_one(Frame.from_ase(aluminium))
+
+
+def test_extras(aluminium):
+    potential = build(aluminium, calculator=f"{HERE}.Einstein", stress="zero", extras=["dipole"])
+    frame = Frame.from_ase(aluminium)
+    frame.positions[0] += [0.1, 0.2, 0.3]
+    np.testing.assert_allclose(potential.compute_one(frame).extras["dipole"], [0.1, 0.2, 0.3])
+    with pytest.raises(InputError, match=r"no result 'charges'.*energy, forces, dipole"):
+        build(aluminium, calculator=f"{HERE}.Einstein", stress="zero", extras=["charges"])
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"calculator": "EMT"}, "'EMT' is not a dotted path"),
+        ({"calculator": "ase.calculators.nonsense.EMT"}, "cannot import 'ase.calculators.nonsense'"),
+        ({"calculator": "ase.calculators.emt.Nonsense"}, "'ase.calculators.emt' has no 'Nonsense'"),
+        ({"calculator": f"{HERE}.not_a_factory"}, "is a int, neither a class nor a function"),
+        (
+            {"calculator": "ase.build.bulk", "arguments": {"name": "Al"}},
+            "gives a Atoms, which is not an ASE calculator",
+        ),
+        ({"calculator": f"{HERE}.Einstein", "arguments": {"sprong": 1}}, r"Einstein\(sprong=1\).*'sprong'"),
+    ],
+)
+def test_wrong_sections_name_the_wrong_thing(aluminium, section, message):
+    with pytest.raises(InputError, match=message):
+        build(aluminium, **section)
+
+
+def test_species_that_the_calculator_does_not_know():
+    with pytest.raises(InputError, match=r"kind = 'ase'.*cannot compute the template.*Si"):
+        build(bulk("Si"), calculator="ase.calculators.emt.EMT")
+
+
+def test_atoms_on_one_place(aluminium):
+    aluminium.positions[1] = aluminium.positions[0]
+    with pytest.raises(InputError, match="infinite or undefined"), np.errstate(all="ignore"):
+        build(aluminium, calculator="ase.calculators.lj.LennardJones", arguments={"rc": 5.0})
