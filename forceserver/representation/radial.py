@@ -1,0 +1,122 @@
+"""Radial bases: what a neighbour at distance r contributes to the coefficient of radial function n and degree l.
+
+With the density g of one neighbour and an orthonormal radial basis R_nl, the exact, un-splined function is
+
+    F_nl(r) = f_c(r) u(r) I_nl(r)
+    I_nl(r) = R_nl(r)                                                                   density = DiracDelta (ACE)
+    I_nl(r) = 4 pi (pi sigma^2)^(-3/4) int_0^inf r'^2 R_nl(r') K_l(r, r') dr'           density = Gaussian (SOAP)
+    K_l(r, r') = exp(-(r^2 + r'^2) / 2 sigma^2) i_l(r r' / sigma^2)
+
+with the cutoff function f_c, the radial scaling u and the modified spherical Bessel function i_l (Bartok, Kondor,
+Csanyi, Phys. Rev. B 87, 184115 (2013)); the Gaussian has unit L2 norm. These are the numbers of featomic.
+
+A basis is data (TOML, models) and knows its functions; `spline.SplineTable` makes of it what kernels evaluate.
+"""
+
+from abc import abstractmethod
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import special
+
+from ..config import Section
+from ..frame import Array
+from .cutoff import LongAlgebraic, ShiftedCosine
+
+N_MAX = 20
+L_MAX = 12
+
+
+class Gaussian(Section):
+    """Every neighbour is a Gaussian exp(-r^2 / 2 sigma^2) with unit L2 norm."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    sigma_angstrom: float = Field(gt=0)
+
+
+class DiracDelta(Section):
+    """Every neighbour is a point: I_nl(r) is R_nl(r) itself."""
+
+    kind: Literal["dirac_delta"] = "dirac_delta"
+
+
+Density = Annotated[Gaussian | DiracDelta, Field(discriminator="kind")]
+
+
+class RadialBasis(Section):
+    """Base of the radial bases: n_max radial functions for each l = 0 .. l_max.
+
+    Raises `ValueError` (pydantic's) when built with a value out of range, naming the field and the range.
+    """
+
+    n_max: int = Field(ge=1, le=N_MAX)
+    l_max: int = Field(ge=0, le=L_MAX)
+    cutoff: ShiftedCosine
+    density: Density
+    scaling: LongAlgebraic | None = None
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of radial functions that are used for each l; the first of the n_max."""
+        return (self.n_max,) * (self.l_max + 1)
+
+    @abstractmethod
+    def functions(self, r: Array) -> tuple[Array, Array]:
+        """The orthonormal R_nl(r) and their derivatives, each (k, l_max + 1, n_max), Angstrom^(-3/2) and ^(-5/2)."""
+
+    @abstractmethod
+    def primitives(self, r: Array) -> Array:
+        """The functions (k, l_max + 1, n_max) from which `functions` are made, normalised but not orthogonal."""
+
+    @abstractmethod
+    def gaussian_integrals(self, r: Array, sigma: float) -> tuple[Array, Array]:
+        """I_nl(r) of the Gaussian density and its derivative, each (k, l_max + 1, n_max)."""
+
+    def integrals(self, r: Array) -> tuple[Array, Array]:
+        """I_nl(r) and its derivative, each (k, l_max + 1, n_max), without cutoff and scaling."""
+        r = _checked_distances(r)
+        if isinstance(self.density, Gaussian):
+            return self.gaussian_integrals(r, self.density.sigma_angstrom)
+        return self.functions(r)
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        """F_nl(r) and dF_nl/dr at the distances `r` (k,) in Angstrom, each (k, l_max + 1, n_max).
+
+        Raises `ValueError` if `r` is not one-dimensional, finite and non-negative.
+        """
+        value, derivative = self.integrals(r)
+        weight, slope = self.cutoff.evaluate(r)
+        if self.scaling is not None:
+            u, du = self.scaling.evaluate(r)
+            weight, slope = weight * u, slope * u + weight * du
+        weight, slope = weight[:, None, None], slope[:, None, None]
+        return weight * value, weight * derivative + slope * value
+
+
+def _checked_distances(r: Array) -> Array:
+    r = np.asarray(r, dtype=np.float64)
+    if r.ndim != 1 or not np.all(np.isfinite(r)) or np.any(r < 0):
+        raise ValueError(f"r must be a one-dimensional array of finite distances >= 0, got shape {r.shape}")
+    return r
+
+
+def gaussian_kernel(r: Array, r_prime: Array, sigma: float, l_max: int) -> tuple[Array, Array]:
+    """4 pi (pi sigma^2)^(-3/4) K_l(r, r') and its derivative with respect to r, each (l_max + 1, k, k').
+
+    From i_l' = i_(l+1) + l/z i_l (https://dlmf.nist.gov/10.51#E5), with exp(-z) i_l(z) from scipy.
+    """
+    r = np.maximum(r, 1e-100)[:, None]  # the limit r -> 0, without 0/0
+    degrees = np.arange(l_max + 2)[:, None, None]
+    z = r * r_prime / sigma**2
+    prefactor = 4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.exp(-0.5 * ((r - r_prime) / sigma) ** 2)
+    kernel = prefactor * np.sqrt(0.5 * np.pi / z) * special.ive(degrees + 0.5, z)
+    value = kernel[:-1]
+    derivative = (r_prime * kernel[1:] - r * value) / sigma**2 + degrees[:-1] / r * value
+    return value, derivative
+
+
+def gauss_legendre(n: int, end: float) -> tuple[Array, Array]:
+    """Points and weights of the Gauss-Legendre quadrature on [0, end]."""
+    points, weights = special.roots_legendre(n)
+    return 0.5 * end * (points + 1), 0.5 * end * weights

@@ -1,0 +1,251 @@
+"""Splined radial functions: one cubic per interval and channel, in the order in which the kernels read them.
+
+Channel c = offsets[l] + q is radial function q of degree l. On interval i, that is for r_i = i * step <= r < r_(i+1),
+with t = r - r_i,
+
+    value_c = a0 + t (a1 + t (a2 + t a3)),    a_k = coefficients[i, k, c]
+
+`coefficients` (n_intervals, 4, n_padded) is float64, C-contiguous and aligned to 64 bytes, channels padded with zeros
+to a multiple of eight, so that one interval is read from front to back and SIMD runs over channels. At and beyond the
+cutoff every channel is exactly zero: the reader tests r < cutoff, and for every such r the integer part of
+r * inverse_step is a valid interval. The derivative is that of the cubic, so that forces are the exact derivatives of
+the energies.
+
+Where the second derivative jumps, inside the cutoff, there is a node: the step divides the distance at which the
+smoothing starts, and the last interval ends at the cutoff and may be shorter than the others.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from ..frame import Array
+from .radial import RadialBasis
+
+LANES = 8
+ALIGNMENT = 64
+MAX_INTERVALS = 1 << 17
+
+Functions = Callable[[Array], tuple[Array, Array]]
+"""Distances (k,) to values and derivatives, each (k, channels)."""
+
+
+@dataclass(frozen=True, eq=False)
+class SplineTable:
+    """Cubic splines of all channels on one uniform grid over [0, cutoff].
+
+    cutoff, step: Angstrom.
+    counts: number of channels for each l.
+    coefficients: (n_intervals, 4, n_padded), see above.
+    errors: largest absolute and largest relative error found when the table was built, for values and derivatives
+        (`Errors`); None for a contracted table.
+    """
+
+    cutoff: float
+    step: float
+    counts: tuple[int, ...]
+    coefficients: Array
+    errors: "Errors | None" = None
+    inverse_step: float = field(init=False)
+
+    def __post_init__(self):
+        if len(self.coefficients.shape) != 3 or self.coefficients.shape[1:] != (4, _padded(self.channels)):
+            raise ValueError(
+                f"coefficients must have the shape (n_intervals, 4, {_padded(self.channels)}) for "
+                f"{self.channels} channels, got {self.coefficients.shape}"
+            )
+        object.__setattr__(self, "coefficients", _aligned(self.coefficients))
+        self.coefficients.flags.writeable = False
+        inverse = 1.0 / self.step
+        last = np.nextafter(self.cutoff, 0.0)
+        while int(last * inverse) >= self.n_intervals:  # rounding must not lead past the end
+            inverse = np.nextafter(inverse, 0.0)
+        object.__setattr__(self, "inverse_step", float(inverse))
+
+    @property
+    def n_intervals(self) -> int:
+        """Number of intervals."""
+        return self.coefficients.shape[0]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels, without the padding."""
+        return sum(self.counts)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """First channel of each l, and the number of channels: (l_max + 2)."""
+        return tuple(int(o) for o in np.concatenate([[0], np.cumsum(self.counts)]))
+
+    @property
+    def at_zero(self) -> Array:
+        """Values (channels,) at r = 0: what the centre atom itself contributes (times Y_00); zero for l > 0."""
+        return self.coefficients[0, 0, : self.channels].copy()
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        """Values and derivatives (1/Angstrom), each (k, channels), at distances `r` (k,) >= 0 in Angstrom."""
+        r = np.asarray(r, dtype=np.float64)
+        inside = r < self.cutoff
+        interval = np.where(inside, r * self.inverse_step, 0).astype(np.int64)
+        t = (r - interval * self.step)[:, None]
+        a0, a1, a2, a3 = np.moveaxis(self.coefficients[interval, :, : self.channels], 1, 0)
+        value = a0 + t * (a1 + t * (a2 + t * a3))
+        derivative = a1 + t * (2 * a2 + t * 3 * a3)
+        return np.where(inside[:, None], value, 0.0), np.where(inside[:, None], derivative, 0.0)
+
+    def contract(self, matrices: Sequence[Array]) -> "SplineTable":
+        """The table of linear combinations sum_n matrices[l][q, n] F_nl(r): as fast as q functions.
+
+        matrices: for each l an array (q_l, counts[l]); q_l may be zero. For combinations over neighbour species a,
+        contract once for each of them, with its block of the matrix over (a, n).
+        Raises `ValueError` if the number or the shape of the matrices is not that.
+        """
+        matrices = [np.asarray(matrix, dtype=np.float64) for matrix in matrices]
+        if len(matrices) != len(self.counts):
+            raise ValueError(f"matrices must hold one matrix for each l = 0 .. {len(self.counts) - 1}")
+        for l, (matrix, count) in enumerate(zip(matrices, self.counts, strict=True)):  # noqa: E741
+            if matrix.ndim != 2 or matrix.shape[1] != count or not np.all(np.isfinite(matrix)):
+                raise ValueError(f"matrices[{l}] must be finite, of the shape (q, {count}), got {matrix.shape}")
+        blocks = [
+            self.coefficients[:, :, start : start + count] @ matrix.T
+            for start, count, matrix in zip(self.offsets, self.counts, matrices, strict=False)
+        ]
+        counts = tuple(len(matrix) for matrix in matrices)
+        return SplineTable(self.cutoff, self.step, counts, _pad(np.concatenate(blocks, axis=2)))
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Arrays for `numpy.savez`; `from_arrays` makes the same table of them."""
+        return {
+            "cutoff": np.array(self.cutoff),
+            "step": np.array(self.step),
+            "counts": np.array(self.counts, dtype=np.int64),
+            "coefficients": self.coefficients[:, :, : self.channels],
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Array]) -> "SplineTable":
+        """The inverse of `to_arrays`."""
+        counts = tuple(int(count) for count in arrays["counts"])
+        return cls(float(arrays["cutoff"]), float(arrays["step"]), counts, _pad(arrays["coefficients"]))
+
+    @classmethod
+    def build(
+        cls, basis: RadialBasis, tolerance: float = 1e-8, ends: Literal["hermite", "natural"] = "hermite"
+    ) -> "SplineTable":
+        """The table of all F_nl of a basis; arguments and errors as for `fit`."""
+        used = np.concatenate(
+            [l * basis.n_max + np.arange(count) for l, count in enumerate(basis.counts)]  # noqa: E741
+        )
+
+        def functions(r: Array) -> tuple[Array, Array]:
+            value, derivative = basis.evaluate(r)
+            return value.reshape(len(r), -1)[:, used], derivative.reshape(len(r), -1)[:, used]
+
+        cutoff = basis.cutoff
+        return cls.fit(functions, cutoff.cutoff_angstrom, cutoff.smoothing_starts, basis.counts, tolerance, ends)
+
+    @classmethod
+    def fit(
+        cls,
+        functions: Functions,
+        cutoff: float,
+        break_at: float,
+        counts: tuple[int, ...],
+        tolerance: float = 1e-8,
+        ends: Literal["hermite", "natural"] = "hermite",
+    ) -> "SplineTable":
+        """Doubles the grid until the absolute and the relative error of every channel are below `tolerance`.
+
+        functions: what is splined; must vanish, with its derivative, at `cutoff`.
+        break_at: distance in [0, cutoff) at which the second derivative may jump.
+        tolerance: in [1e-13, 0.1], for values and, per Angstrom, derivatives; see `Errors`.
+        ends: "hermite" takes the derivatives of `functions` at all nodes; "natural" takes values only, solves the
+            tridiagonal system for continuous second derivatives and lets them vanish at 0 and at the cutoff.
+        Raises `ValueError` if the tolerance is out of range or not reached with 131072 intervals.
+        """
+        if not 1e-13 <= tolerance <= 0.1:
+            raise ValueError(f"tolerance must be in [1e-13, 0.1], got {tolerance:g}")
+        if ends not in ("hermite", "natural"):
+            raise ValueError(f"ends must be 'hermite' or 'natural', got {ends!r}")
+        divisions = 8
+        while True:
+            step = (break_at if break_at > 0.05 * cutoff else cutoff) / divisions
+            n_intervals = int(np.ceil(cutoff / step * (1 - 1e-12)))
+            nodes = np.append(step * np.arange(n_intervals), cutoff)
+            values, derivatives = functions(nodes)
+            if ends == "natural":
+                derivatives = _natural_derivatives(nodes, values)
+            table = cls(cutoff, step, counts, _pad(_hermite(nodes, values, derivatives)))
+            errors = Errors.measure(table, functions, nodes)
+            if errors.worst <= tolerance:
+                object.__setattr__(table, "errors", errors)
+                return table
+            if 2 * n_intervals > MAX_INTERVALS:
+                raise ValueError(f"tolerance {tolerance:g} is not reached with {n_intervals} intervals: {errors}")
+            divisions *= 2
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Largest errors over all intervals and channels.
+
+    Values are compared in the middle of each interval, where the error of a Hermite cubic is largest; derivatives at
+    (3 - sqrt(3)) / 6 of it for the same reason (in the middle their error vanishes to leading order).
+    Relative means relative to the largest magnitude of that channel (or of its derivative) on the grid: functions
+    cross zero, where no finite accuracy is relative to the function itself.
+    """
+
+    value: float
+    derivative: float
+    relative_value: float
+    relative_derivative: float
+
+    @property
+    def worst(self) -> float:
+        """The largest of the four."""
+        return max(self.value, self.derivative, self.relative_value, self.relative_derivative)
+
+    @classmethod
+    def measure(cls, table: SplineTable, functions: Functions, nodes: Array) -> "Errors":
+        """Compares a table with the functions that it splines, between the `nodes`."""
+        middles, flanks = (nodes[:-1] + fraction * np.diff(nodes) for fraction in (0.5, (3 - np.sqrt(3)) / 6))
+        exact = functions(middles)[0], functions(flanks)[1]
+        splined = table.evaluate(middles)[0], table.evaluate(flanks)[1]
+        absolute = [np.abs(e - s).max(axis=0, initial=0.0) for e, s in zip(exact, splined, strict=True)]
+        sizes = [np.abs(e).max(axis=0, initial=0.0) for e in exact]
+        relative = [np.divide(a, s, out=np.zeros_like(a), where=s > 0) for a, s in zip(absolute, sizes, strict=True)]
+        return cls(*(float(e.max(initial=0.0)) for e in (*absolute, *relative)))
+
+
+def _hermite(nodes: Array, values: Array, derivatives: Array) -> Array:
+    """Coefficients (n_intervals, 4, channels) of the cubics with these values and derivatives at the nodes."""
+    h = np.diff(nodes)[:, None]
+    slope = np.diff(values, axis=0) / h
+    left, right = derivatives[:-1], derivatives[1:]
+    return np.stack([values[:-1], left, (3 * slope - 2 * left - right) / h, (left + right - 2 * slope) / h**2], axis=1)
+
+
+def _natural_derivatives(nodes: Array, values: Array) -> Array:
+    from scipy.interpolate import CubicSpline
+
+    return CubicSpline(nodes, values, bc_type="natural").derivative()(nodes)
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // LANES) * LANES
+
+
+def _pad(coefficients: Array) -> Array:
+    channels = coefficients.shape[2]
+    return np.pad(coefficients, ((0, 0), (0, 0), (0, _padded(channels) - channels)))
+
+
+def _aligned(array: Array) -> Array:
+    """A C-contiguous copy that begins at a multiple of 64 bytes."""
+    buffer = np.empty(array.size + ALIGNMENT // 8, dtype=np.float64)
+    start = -buffer.ctypes.data % ALIGNMENT // 8
+    aligned = buffer[start : start + array.size].reshape(array.shape)
+    aligned[...] = array
+    return aligned

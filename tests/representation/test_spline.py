@@ -1,0 +1,93 @@
+"""Spline tables against the functions that they stand for, and the layout that kernels read."""
+
+import numpy as np
+import pytest
+
+from forceserver.representation.cutoff import ShiftedCosine
+from forceserver.representation.gto import GtoBasis
+from forceserver.representation.spline import SplineTable
+
+
+@pytest.fixture(scope="module")
+def basis():
+    cutoff = ShiftedCosine(cutoff_angstrom=3.0, width_angstrom=0.47)
+    return GtoBasis(n_max=5, l_max=2, cutoff=cutoff, density={"kind": "gaussian", "sigma_angstrom": 0.35})
+
+
+@pytest.fixture(scope="module")
+def table(basis):
+    return SplineTable.build(basis, tolerance=1e-7)
+
+
+def flat(basis, r):
+    return tuple(f.reshape(len(r), -1) for f in basis.evaluate(r))
+
+
+def test_error_anywhere_is_below_the_tolerance(basis, table):
+    r = np.random.default_rng(1).uniform(0, 3, 5000)
+    for splined, exact in zip(table.evaluate(r), flat(basis, r), strict=True):
+        error = np.abs(splined - exact).max(axis=0)
+        assert error.max() < 1e-7
+        assert (error / np.abs(exact).max(axis=0)).max() < 1.05e-7
+    assert table.errors.worst <= 1e-7
+
+
+def test_layout_is_what_kernels_read(table):
+    assert table.counts == (5, 5, 5)
+    assert table.offsets == (0, 5, 10, 15)
+    assert table.coefficients.shape == (table.n_intervals, 4, 16)
+    assert table.coefficients.flags.c_contiguous
+    assert table.coefficients.ctypes.data % 64 == 0
+    assert np.all(table.coefficients[:, :, 15] == 0)
+    r = 1.2345
+    i = int(r * table.inverse_step)
+    t = r - i * table.step
+    assert 0 <= t < table.step
+    a = table.coefficients[i, :, :15]
+    np.testing.assert_array_equal(a[0] + t * (a[1] + t * (a[2] + t * a[3])), table.evaluate(np.array([r]))[0][0])
+
+
+def test_zero_at_and_beyond_the_cutoff_and_never_past_the_table(table):
+    value, derivative = table.evaluate(np.array([3.0, 3.5, 100.0]))
+    assert np.all(value == 0)
+    assert np.all(derivative == 0)
+    assert int(np.nextafter(3.0, 0) * table.inverse_step) == table.n_intervals - 1
+    assert np.abs(table.evaluate(np.array([np.nextafter(3.0, 0)]))[0]).max() < 1e-15
+
+
+def test_contraction_is_that_of_the_values(table):
+    rng = np.random.default_rng(2)
+    matrices = [rng.normal(size=(q, 5)) for q in (2, 0, 7)]
+    contracted = table.contract(matrices)
+    assert contracted.counts == (2, 0, 7)
+    r = rng.uniform(0, 3, 100)
+    for whole, part in zip(table.evaluate(r), contracted.evaluate(r), strict=True):
+        blocks = np.split(whole, table.offsets[1:-1], axis=1)
+        np.testing.assert_allclose(
+            part, np.hstack([b @ m.T for b, m in zip(blocks, matrices, strict=True)]), atol=1e-13
+        )
+
+
+def test_arrays_carry_the_table(table, tmp_path):
+    np.savez(tmp_path / "table.npz", **table.to_arrays())
+    with np.load(tmp_path / "table.npz", allow_pickle=False) as arrays:
+        again = SplineTable.from_arrays(arrays)
+    r = np.linspace(0, 3.1, 100)
+    np.testing.assert_array_equal(again.evaluate(r), table.evaluate(r))
+
+
+def test_at_zero_is_the_centre(basis, table):
+    np.testing.assert_allclose(table.at_zero, flat(basis, np.zeros(1))[0][0], atol=1e-15)
+
+
+@pytest.mark.parametrize("tolerance", [0, -1, 1, float("nan")])
+def test_tolerance_out_of_range(basis, tolerance):
+    with pytest.raises(ValueError, match="tolerance must be in"):
+        SplineTable.build(basis, tolerance)
+
+
+def test_contraction_of_the_wrong_shape(table):
+    with pytest.raises(ValueError, match="one matrix for each l"):
+        table.contract([np.eye(5)])
+    with pytest.raises(ValueError, match=r"matrices\[1\]"):
+        table.contract([np.eye(5), np.eye(4), np.eye(5)])
