@@ -138,7 +138,7 @@ class AsePotential(Potential):
             )
         else:
             stress = self._atoms.get_stress(voigt=False)
-        return np.array(-self._atoms.get_volume() * stress, dtype=np.float64)
+        return np.array(-self._atoms.get_volume() * stress, dtype=np.float64, order="C")
 
     def _extra(self, name: str) -> Any:
         try:
