@@ -1,12 +1,15 @@
 """The one TOML file that drives every door, validated before anything opens.
 
 Units are in the names of the keys. Relative paths are relative to the file. Sections are declared beside what they
-configure; this file puts them together, reads the TOML and turns pydantic's findings into messages for people.
+configure and put together in settings.py; this file holds their base, reads the TOML and turns pydantic's findings
+into messages for people.
 """
 
+import difflib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo
@@ -56,8 +59,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid TOML: {error}") from error
 
 
-def explain(error: pydantic.ValidationError, source: str) -> str:
-    """Pydantic's findings as one line each: the key, what is wrong or allowed, the value."""
+def explain(error: pydantic.ValidationError, source: str, model: type[Section] | None = None) -> str:
+    """Pydantic's findings as one line each: the key, the value, what is wrong and what is allowed.
+
+    model: what was validated; with it, the nearest known key is suggested for an unknown one.
+    """
     lines = [f"{source}: {error.error_count()} problem(s)"]
     for finding in error.errors(include_url=False):
         key = ".".join(str(part) for part in finding["loc"]) or "(whole file)"
@@ -65,9 +71,50 @@ def explain(error: pydantic.ValidationError, source: str) -> str:
         if finding["type"] == "missing":
             lines.append(f"  {key}: this key is required")
         elif finding["type"] == "extra_forbidden":
-            lines.append(f"  {key}: unknown key")
+            lines.append(f"  {key}: unknown key{_suggestion(finding['loc'], model)}")
         elif isinstance(finding["input"], dict):
             lines.append(f"  {key}: {message}")
         else:
-            lines.append(f"  {key} = {finding['input']!r}: {message}")
+            lines.append(f"  {key} = {_short(finding['input'])}: {message}")
     return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _suggestion(loc: tuple[str | int, ...], model: type[Section] | None) -> str:
+    known = sorted({name for section in _sections_at(model, loc[:-1]) for name in section.model_fields})
+    if not known:
+        return ""
+    nearest = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"
+
+
+def _sections_at(annotation: Any, loc: tuple[str | int, ...]) -> list[type[Section]]:
+    """The sections that the path `loc` of a finding leads to (several for a union without a discriminator)."""
+    sections = list(_sections_in(annotation))
+    for part in loc:
+        if isinstance(part, int):  # an item of a list: same sections
+            continue
+        tagged = [section for section in sections if part in _tags(section)]
+        if tagged:  # pydantic puts the value of a discriminator into the path
+            sections = tagged
+            continue
+        fields = [section.model_fields[part] for section in sections if part in section.model_fields]
+        sections = [inner for field in fields for inner in _sections_in(field.annotation)]
+    return sections
+
+
+def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+    arguments = get_args(annotation)
+    for argument in arguments:
+        yield from _sections_in(argument)
+    if not arguments and isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+
+
+def _tags(section: type[Section]) -> set[Any]:
+    literals = (field.annotation for field in section.model_fields.values())
+    return {tag for literal in literals if get_origin(literal) is Literal for tag in get_args(literal)}

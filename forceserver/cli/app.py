@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ForceServerError
+from .evaluate import evaluate
 
 app = typer.Typer(
     name="forceserver",
@@ -30,6 +31,10 @@ def _options(
     ] = False,
 ) -> None:
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
+
+
+for _command in (evaluate,):
+    app.command()(_command)
 
 
 def main() -> None:

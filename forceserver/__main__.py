@@ -1,0 +1,5 @@
+"""`python -m forceserver`."""
+
+from .cli import main
+
+main()

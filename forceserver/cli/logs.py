@@ -1,0 +1,22 @@
+"""Log messages: coloured on a terminal, plain lines with date and level when not."""
+
+import logging
+import sys
+
+
+def set_up_logging(verbose: bool = False) -> None:
+    """Sends the messages of the package to standard error; with `verbose` the small ones too."""
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
+        handler.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("forceserver")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,51 @@
+"""The whole configuration: the sections of the one TOML file, put together.
+
+Each section is declared beside what it configures. This file lies above all of them and is imported only by what a
+user starts: the commands, and the PES file that i-PI loads.
+"""
+
+from pathlib import Path
+
+import pydantic
+from pydantic import Field
+
+from .config import InputFile, Section, explain, read_toml
+from .errors import InputError
+from .potentials import PotentialConfig
+from .template import StructureConfig
+
+
+class SimulationConfig(Section):
+    """Section [simulation]: the simulation that `launch` starts and `check` reads."""
+
+    input: InputFile = Field(description="i-PI's input file (XML); i-PI runs in the folder of this file")
+
+
+class Settings(Section):
+    """Everything that a configuration file may say."""
+
+    structure: StructureConfig
+    potential: PotentialConfig
+    socket: dict | None = None
+    driver: dict | None = None
+    simulation: SimulationConfig | None = None
+
+
+def load(path: Path) -> Settings:
+    """Reads and validates a configuration; `InputError` names every problem in it, one a line.
+
+    Relative paths in it are relative to its folder.
+    """
+    path = Path(path)
+    content = read_toml(path)
+    try:
+        return Settings.model_validate(content, context={"folder": path.absolute().parent})
+    except pydantic.ValidationError as error:
+        raise InputError(explain(error, str(path), Settings)) from error
+
+
+def require(section: Section | None, name: str, path: Path, why: str) -> Section:
+    """An optional section that a command needs; `InputError` if the configuration does not have it."""
+    if section is None:
+        raise InputError(f"{path}: section [{name}] is missing: {why}")
+    return section

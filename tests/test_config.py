@@ -1,0 +1,100 @@
+"""What a user reads when the configuration is wrong."""
+
+from typing import Annotated, Literal
+
+import pydantic
+import pytest
+from pydantic import Field
+
+from forceserver.config import InputFile, Section, explain, read_toml
+from forceserver.errors import InputError
+
+
+class Inner(Section):
+    kind: Literal["inner"]
+    cutoff_angstrom: float
+
+
+class Other(Section):
+    kind: Literal["other"]
+    depth: int
+
+
+class Outer(Section):
+    model: Annotated[Inner | Other, Field(discriminator="kind")]
+    parts: tuple[Inner, ...] = ()
+    mode: Literal["unix", "inet"] = "unix"
+    file: InputFile | None = None
+
+
+def problems(content: dict, **context) -> str:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Outer.model_validate(content, context=context)
+    return explain(caught.value, "a.toml", Outer)
+
+
+INNER = {"kind": "inner", "cutoff_angstrom": 3.0}
+
+
+def test_unknown_key_suggests_the_nearest_of_the_section_that_was_meant():
+    text = problems({"model": {**INNER, "cutof_angstrom": 1}})
+    assert "cutof_angstrom: unknown key; did you mean 'cutoff_angstrom'?" in text
+    text = problems({"model": INNER, "parts": [INNER, {**INNER, "knid": "x"}]})
+    assert "parts.1.knid: unknown key; did you mean 'kind'?" in text
+
+
+def test_unknown_key_without_a_near_one_lists_what_is_known():
+    text = problems({"model": INNER, "zzz": 1})
+    assert "zzz: unknown key; known are file, mode, model, parts" in text
+
+
+def test_wrong_value_shows_key_value_and_what_is_allowed():
+    text = problems({"model": INNER, "mode": "udp"})
+    assert "mode = 'udp': Input should be 'unix' or 'inet'" in text
+
+
+def test_wrong_kind_lists_the_kinds():
+    text = problems({"model": {"kind": "innr"}})
+    assert "'innr'" in text
+    assert "'inner', 'other'" in text
+
+
+def test_missing_key_is_named():
+    assert "model.inner.cutoff_angstrom: this key is required" in problems({"model": {"kind": "inner"}})
+
+
+def test_every_problem_has_its_line():
+    text = problems({"model": {"kind": "other", "depth": "deep"}, "mode": 3, "colour": "red"})
+    assert text.splitlines()[0] == "a.toml: 3 problem(s)"
+    assert len(text.splitlines()) == 4
+
+
+def test_infinite_numbers_are_refused():
+    assert "finite number" in problems({"model": {"kind": "inner", "cutoff_angstrom": float("inf")}})
+
+
+def test_files_are_relative_to_the_configuration_and_must_exist(tmp_path):
+    (tmp_path / "there.xyz").touch()
+    outer = Outer.model_validate({"model": INNER, "file": "there.xyz"}, context={"folder": tmp_path})
+    assert outer.file == tmp_path / "there.xyz"
+    text = problems({"model": INNER, "file": "absent.xyz"}, folder=tmp_path)
+    assert f"there is no file {tmp_path / 'absent.xyz'}" in text
+
+
+def test_long_values_are_cut():
+    text = problems({"model": INNER, "mode": "x" * 1000})
+    assert len(text) < 300
+
+
+def test_toml_errors_tell_the_place(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("[socket\nmode = 1\n")
+    with pytest.raises(InputError, match=r"a\.toml is not valid TOML: .*line 1"):
+        read_toml(path)
+    path.write_bytes(b"a = '\xff'")
+    with pytest.raises(InputError, match="not valid TOML"):
+        read_toml(path)
+    with pytest.raises(InputError, match="No such file"):
+        read_toml(tmp_path / "absent.toml")
+    with pytest.raises(InputError, match="Is a directory"):
+        read_toml(tmp_path)

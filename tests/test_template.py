@@ -1,0 +1,83 @@
+"""Reading the template structure."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from forceserver.errors import InputError
+from forceserver.template import StructureConfig, read_template
+
+TRICLINIC = [[4.0, 0.0, 0.0], [0.5, 3.9, 0.0], [0.2, -0.3, 4.1]]
+
+
+def salt() -> Atoms:
+    return Atoms("NaCl", positions=[[0.1, 0.2, 0.3], [2.0, 1.9, 2.1]], cell=TRICLINIC, pbc=True)
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.xyz", "a.cif", "a.vasp", "a.json"])
+def test_formats_of_ase(tmp_path, name):
+    salt().write(tmp_path / name)
+    frame = read_template(StructureConfig(file=tmp_path / name))
+    assert sorted(frame.species) == [11, 17]
+    assert frame.pbc.all()
+
+
+def test_the_last_structure_counts(tmp_path):
+    import ase.io
+
+    ase.io.write(tmp_path / "a.extxyz", [bulk("Al"), salt()])
+    assert list(read_template(StructureConfig(file=tmp_path / "a.extxyz")).species) == [11, 17]
+
+
+@pytest.mark.parametrize("kind", ["abcABC", "H"])
+def test_xyz_of_ipi(tmp_path, kind):
+    """i-PI's own comment line carries the cell; a triclinic cell must come through."""
+    from ase.geometry import cell_to_cellpar
+
+    numbers = cell_to_cellpar(TRICLINIC) if kind == "abcABC" else np.array(TRICLINIC).T.ravel()
+    lines = ["2", f"# CELL({kind}): {' '.join(f'{x:.12f}' for x in numbers)} positions{{angstrom}} cell{{angstrom}}"]
+    lines += [f"{s} {x} {y} {z}" for s, (x, y, z) in zip(salt().symbols, salt().positions, strict=True)]
+    (tmp_path / "init.xyz").write_text("\n".join(lines) + "\n")
+    frame = read_template(StructureConfig(file=tmp_path / "init.xyz"))
+    assert list(frame.species) == [11, 17]
+    assert frame.pbc.all()
+    np.testing.assert_allclose(frame.positions, salt().positions, atol=1e-8)
+    np.testing.assert_allclose(frame.cell, TRICLINIC, atol=1e-7)
+
+
+def test_periodicity_can_be_said(tmp_path):
+    salt().write(tmp_path / "a.extxyz")
+    frame = read_template(StructureConfig(file=tmp_path / "a.extxyz", pbc=(True, True, False)))
+    assert list(frame.pbc) == [True, True, False]
+
+
+def test_a_file_with_a_cell_and_no_word_about_periodicity_is_periodic(tmp_path):
+    atoms = salt()
+    atoms.pbc = False
+    atoms.write(tmp_path / "a.extxyz")
+    assert read_template(StructureConfig(file=tmp_path / "a.extxyz")).pbc.all()
+
+
+def test_molecule_is_not_periodic(tmp_path):
+    Atoms("OH2", positions=np.eye(3)).write(tmp_path / "a.xyz")
+    assert not read_template(StructureConfig(file=tmp_path / "a.xyz")).pbc.any()
+
+
+def test_periodic_without_cell_is_refused(tmp_path):
+    Atoms("OH2", positions=np.eye(3)).write(tmp_path / "a.xyz")
+    with pytest.raises(InputError, match="direction a is periodic but has no cell vector"):
+        read_template(StructureConfig(file=tmp_path / "a.xyz", pbc=True))
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.extxyz", "3\nx\nAl 0 0 0\n"), ("a.foo", "?"), ("a.xyz", "")])
+def test_unreadable_files_are_named(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=rf"structure .*{name}: "):
+        read_template(StructureConfig(file=tmp_path / name))
+
+
+def test_positions_must_be_numbers(tmp_path):
+    (tmp_path / "a.extxyz").write_text('1\nLattice="1 0 0 0 1 0 0 0 1"\nAl nan 0 0\n')
+    with pytest.raises(InputError, match="not finite"):
+        read_template(StructureConfig(file=tmp_path / "a.extxyz"))
