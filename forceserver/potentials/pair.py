@@ -1,0 +1,350 @@
+"""A splined pair potential: sums of ZBL cores, Lennard-Jones terms and tables, each smoothly switched off.
+
+Whatever the forms are, the pairs of one kind share one table of the sum of all interactions between them, so a core or
+a second term costs nothing. See cython_ext/pair.pyx for the grid of the tables.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from .. import _ext
+from ..config import InputFile, Section
+from ..errors import InputError, PotentialError
+from ..frame import Array, Frame, Result
+from .base import Potential
+
+_kernel = _ext.kernel("pair")
+
+SKIN = 0.5  # Angstrom
+ENOUGH_ATOMS = 2000  # in a batch, for threads over the neighbour lists to be worth their start
+CLOSEST = 2.0**-3.5  # Angstrom; where tables of analytic forms begin
+MANTISSA_BITS = 52
+FEWEST_BITS, MOST_BITS = 5, 14  # of the mantissa that number the intervals
+
+Function = Callable[[Array], tuple[Array, Array]]
+"""Distances (k,) in Angstrom to energies (eV) and their derivatives (eV/Angstrom)."""
+
+
+class _Interaction(Section):
+    """What all forms have.
+
+    species: chemical symbols of the two atoms of the pair.
+    cutoff_angstrom: distance from which on there is nothing.
+    smoothing_angstrom: width of the region inside the cutoff in which the energy is multiplied with
+        1 - 10 x^3 + 15 x^4 - 6 x^5, x from 0 to 1: two continuous derivatives (Mei, Davenport and Fernando, PRB 43,
+        4653 (1991)).
+    """
+
+    species: tuple[str, str]
+    cutoff_angstrom: float = Field(gt=0)
+    smoothing_angstrom: float = Field(gt=0)
+
+    @field_validator("species")
+    @classmethod
+    def _are_elements(cls, species: tuple[str, str]) -> tuple[str, str]:
+        from ase.data import atomic_numbers
+
+        if wrong := [symbol for symbol in species if symbol not in atomic_numbers]:
+            raise ValueError(f"{', '.join(wrong)}: no such chemical element")
+        return species
+
+    @model_validator(mode="after")
+    def _smoothing_fits(self) -> "_Interaction":
+        if self.smoothing_angstrom > self.cutoff_angstrom:
+            raise ValueError(f"smoothing_angstrom must not exceed cutoff_angstrom = {self.cutoff_angstrom:g}")
+        return self
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The atomic numbers of the pair, the smaller one first."""
+        from ase.data import atomic_numbers
+
+        first, second = sorted(atomic_numbers[symbol] for symbol in self.species)
+        return first, second
+
+    @property
+    def closest(self) -> float:
+        """The smallest distance for which there is a value, Angstrom."""
+        return CLOSEST
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        """Energy and derivative before the smoothing."""
+        raise NotImplementedError
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        """Energies (eV) and derivatives (eV/Angstrom) at the distances `r` >= closest, Angstrom."""
+        r = np.asarray(r, dtype=np.float64)
+        x = np.clip(1 - (self.cutoff_angstrom - r) / self.smoothing_angstrom, 0.0, 1.0)
+        switch = 1 - x**3 * (10 - x * (15 - 6 * x))
+        slope = -30 * (x * (1 - x)) ** 2 / self.smoothing_angstrom
+        energy, derivative = self.bare(np.minimum(r, self.cutoff_angstrom))
+        return energy * switch, derivative * switch + energy * slope
+
+
+class LennardJones(_Interaction):
+    """`form = "lennard_jones"`: 4 epsilon ((sigma/r)^12 - (sigma/r)^6)."""
+
+    form: Literal["lennard_jones"] = "lennard_jones"
+    epsilon_ev: float
+    sigma_angstrom: float = Field(gt=0)
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        power = (self.sigma_angstrom / r) ** 6
+        return 4 * self.epsilon_ev * power * (power - 1), -24 * self.epsilon_ev / r * power * (2 * power - 1)
+
+
+class Zbl(_Interaction):
+    """`form = "zbl"`: the screened Coulomb repulsion of two nuclei, as it is at short distances.
+
+    Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Matter (1985): the universal screening function.
+    """
+
+    form: Literal["zbl"] = "zbl"
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        import ase.units
+
+        z1, z2 = self.numbers
+        length = 0.46850 / (z1**0.23 + z2**0.23)
+        weights = np.array([0.18175, 0.50986, 0.28022, 0.02817])[:, None]
+        rates = np.array([3.19980, 0.94229, 0.40290, 0.20162])[:, None] / length
+        terms = weights * np.exp(-rates * r)
+        coulomb = z1 * z2 * ase.units.Hartree * ase.units.Bohr / r
+        screening, derivative = terms.sum(axis=0), -(rates * terms).sum(axis=0)
+        return coulomb * screening, coulomb * (derivative - screening / r)
+
+
+class Table(_Interaction):
+    """`form = "table"`: energies from a file, interpolated by a spline of degree five.
+
+    file: text, one point a line, distance (Angstrom) and energy (eV), distances increasing, `#` begins a comment. It
+        must reach the cutoff. Atoms closer than its first point are an error.
+    """
+
+    form: Literal["table"] = "table"
+    file: InputFile
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> "Table":
+        try:
+            points = np.loadtxt(self.file, ndmin=2)
+        except ValueError as error:
+            raise ValueError(f"{self.file} is not a table of numbers: {error}") from error
+        if points.shape[1] != 2 or len(points) < 6:
+            raise ValueError(f"{self.file} must have two columns and six lines at least, it has {points.shape[::-1]}")
+        r = points[:, 0]
+        if not np.isfinite(points).all() or (np.diff(r) <= 0).any() or r[0] <= 0:
+            raise ValueError(f"{self.file}: distances must increase from above zero, all numbers must be finite")
+        if r[-1] < self.cutoff_angstrom:
+            raise ValueError(f"{self.file} ends at {r[-1]:g}, before cutoff_angstrom = {self.cutoff_angstrom:g}")
+        from scipy.interpolate import make_interp_spline
+
+        object.__setattr__(self, "_spline", make_interp_spline(r, points[:, 1], k=5))
+        return self
+
+    @property
+    def closest(self) -> float:
+        return max(CLOSEST, float(self._spline.t[0]))
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        return self._spline(r), self._spline(r, nu=1)
+
+
+Interaction = Annotated[LennardJones | Zbl | Table, Field(discriminator="form")]
+
+
+class PairConfig(Section):
+    """`kind = "pair"`: the sum of `interactions`. Several may be between the same species; they are added.
+
+    tolerance: of the tables, for energies (eV) and forces (eV/Angstrom), relative where these are larger than one.
+    """
+
+    kind: Literal["pair"]
+    interactions: list[Interaction] = Field(min_length=1)
+    tolerance: float = Field(default=1e-9, ge=1e-12, le=1e-3)
+
+    def build(self, template: Frame) -> "PairPotential":
+        """The potential; `InputError` if a species of the template interacts with nothing."""
+        try:
+            potential = PairPotential(self.interactions, self.tolerance)
+            potential.kinds(template.species)
+        except (PotentialError, ValueError) as error:
+            raise InputError(str(error)) from error
+        return potential
+
+
+class PairPotential(Potential):
+    """Sums over pairs, threads over the frames of a batch; the arguments are those of `PairConfig`.
+
+    `ValueError` if a table cannot be made as accurate as asked for. `PotentialError` for atoms that are closer than
+    the tables reach, or of a species without interactions.
+    """
+
+    def __init__(self, interactions: Sequence[_Interaction], tolerance: float = 1e-9) -> None:
+        of_pair = {
+            pair: list(group) for pair, group in itertools.groupby(sorted(interactions, key=_numbers), key=_numbers)
+        }
+        self._numbers = sorted(set(itertools.chain(*of_pair)))
+        self._channel = np.full((len(self._numbers), len(self._numbers)), -1, dtype=np.int32)
+        for channel, (first, second) in enumerate(of_pair):
+            i, j = self._numbers.index(first), self._numbers.index(second)
+            self._channel[i, j] = self._channel[j, i] = channel
+        self._cutoffs = np.array([max(term.cutoff_angstrom for term in terms) for terms in of_pair.values()])
+        self._closest = np.array([max(term.closest for term in terms) for terms in of_pair.values()])
+        self._tables = Tables.fit(
+            [_total(terms) for terms in of_pair.values()], self._closest, self._cutoffs, tolerance
+        )
+        self._lists: list = []
+
+    def kinds(self, species: NDArray[np.int32]) -> NDArray[np.int32]:
+        """(N,) int32: where the species of each atom is in the table of interactions."""
+        kinds = np.minimum(np.searchsorted(self._numbers, species), len(self._numbers) - 1).astype(np.int32)
+        strange = np.take(self._numbers, kinds) != species
+        if strange.any():
+            from ase.data import chemical_symbols
+
+            names = {chemical_symbols[number] for number in species[strange]}
+            raise PotentialError(f"no pair interaction is given for the species {', '.join(sorted(names))}")
+        return kinds
+
+    def compute_one(self, frame: Frame) -> Result:
+        return self.compute([frame])[0]
+
+    def compute(self, frames: Sequence[Frame]) -> list[Result]:
+        count, atoms = len(frames), len(frames[0])
+        found = self._pairs(frames)
+        energies, forces, virials = np.zeros(count), np.zeros((count, atoms, 3)), np.zeros((count, 3, 3))
+        too_close = np.empty(count, dtype=np.int64)
+        _kernel.evaluate(
+            self._tables.coefficients,
+            self._channel,
+            self._closest**2,
+            self._cutoffs**2,
+            self._tables.shift,
+            self._tables.first,
+            self.kinds(frames[0].species),
+            np.array([len(pairs) for pairs, _ in found], dtype=np.int64),
+            np.array([pairs.ctypes.data for pairs, _ in found], dtype=np.uint64),
+            np.array([vectors.ctypes.data for _, vectors in found], dtype=np.uint64),
+            energies,
+            forces,
+            virials,
+            too_close,
+        )
+        for place in np.flatnonzero(too_close >= 0):
+            pairs, vectors = (array[too_close[place]] for array in found[place])
+            i, j = sorted(pairs.tolist())
+            raise PotentialError(
+                f"atoms {i} and {j} (counted from 0) are {np.linalg.norm(vectors):.3f} Angstrom apart, closer than the "
+                "tables of the pair potential reach"
+            )
+        return [Result(float(e), f, w) for e, f, w in zip(energies, forces, virials, strict=True)]
+
+    def _pairs(self, frames: Sequence[Frame]) -> list[tuple[NDArray[np.uint64], Array]]:
+        """Indices (n, 2) and vectors (n, 3) of the pairs of each frame; they are gone with the next call."""
+        from vesin import NeighborList
+
+        while len(self._lists) < len(frames):  # one for each place in the batch, usually the same bead each time
+            self._lists.append(NeighborList(cutoff=self._cutoffs.max(), full_list=False, skin=SKIN, n_threads=1))
+
+        def search(neighbours: NeighborList, frame: Frame) -> tuple[NDArray[np.uint64], Array]:
+            return neighbours.compute(frame.positions, frame.cell, frame.pbc, quantities="PD", copy=False)
+
+        lists = self._lists[: len(frames)]
+        threads = min(_ext.cpu.max_threads(), len(frames))
+        if threads == 1 or len(frames) * len(frames[0]) < ENOUGH_ATOMS:
+            return list(map(search, lists, frames))
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(search, lists, frames))
+
+
+def _numbers(interaction: _Interaction) -> tuple[int, int]:
+    return interaction.numbers
+
+
+def _total(terms: Iterable[_Interaction]) -> Function:
+    def function(r: Array) -> tuple[Array, Array]:
+        energies, derivatives = zip(*(term.evaluate(r) for term in terms), strict=True)
+        return sum(energies), sum(derivatives)
+
+    return function
+
+
+class Tables:
+    """Cubics in u = r^2 on the intervals of cython_ext/pair.pyx, one channel for each function.
+
+    coefficients: (channels, n_intervals, 4).
+    shift, first: (bits of u) >> shift is `first` for the first interval.
+    """
+
+    def __init__(self, functions: Sequence[Function], closest: Array, cutoffs: Array, bits: int) -> None:
+        self.shift = MANTISSA_BITS - bits
+        self.first = _bits(CLOSEST**2) >> self.shift
+        last = _bits(cutoffs.max() ** 2) >> self.shift
+        nodes = (np.arange(self.first, last + 2, dtype=np.uint64) << np.uint64(self.shift)).view(np.float64)
+        self._nodes, self._functions, self._closest, self._cutoffs = nodes, functions, closest, cutoffs
+        self.coefficients = np.stack(
+            [_hermite(nodes, *in_u(function, nodes, low)) for function, low in zip(functions, closest, strict=True)]
+        )
+
+    @classmethod
+    def fit(cls, functions: Sequence[Function], closest: Array, cutoffs: Array, tolerance: float) -> "Tables":
+        """Halves the intervals until the errors are below `tolerance`; `ValueError` if that takes too many."""
+        for bits in range(FEWEST_BITS, MOST_BITS + 1):
+            tables = cls(functions, closest, cutoffs, bits)
+            error = tables.error()
+            if error <= tolerance:
+                return tables
+        raise ValueError(
+            f"the tables of the pair potential reach an accuracy of {error:.1e} only, tolerance = {tolerance:g}: a "
+            "table in a file may be too rough, or the smoothing too narrow"
+        )
+
+    def error(self) -> float:
+        """Largest error of energy and of its derivative, relative where these are above one, between the nodes.
+
+        Taken in the middle of the intervals for energies and at (3 - sqrt(3)) / 6 of them for derivatives, where the
+        errors of Hermite cubics are largest.
+        """
+        width = np.diff(self._nodes)
+        worst = 0.0
+        for a, function, low, high in zip(
+            self.coefficients, self._functions, self._closest, self._cutoffs, strict=True
+        ):
+            for order, fraction in ((0, 0.5), (1, (3 - 3**0.5) / 6)):
+                t = fraction * width
+                r = np.sqrt(self._nodes[:-1] + t)
+                inside = (self._nodes[:-1] >= low**2) & (r < high)
+                exact = function(np.maximum(r, low))[order]
+                if order == 0:
+                    splined = a[:, 0] + t * (a[:, 1] + t * (a[:, 2] + t * a[:, 3]))
+                else:
+                    splined = 2 * r * (a[:, 1] + t * (2 * a[:, 2] + 3 * t * a[:, 3]))
+                errors = np.abs(splined - exact) / np.maximum(1.0, np.abs(exact))
+                worst = max(worst, errors[inside].max(initial=0.0))
+        return worst
+
+
+def _bits(x: float) -> int:
+    return int(np.float64(x).view(np.uint64))
+
+
+def in_u(function: Function, u: Array, low: float) -> tuple[Array, Array]:
+    """Energy and its derivative with respect to u = r^2; below `low` what it is there."""
+    r = np.maximum(np.sqrt(u), low)
+    energy, derivative = function(r)
+    return energy, derivative / (2 * r)
+
+
+def _hermite(nodes: Array, values: Array, derivatives: Array) -> Array:
+    """Coefficients (n, 4) of the cubics with these values and derivatives at the nodes."""
+    h = np.diff(nodes)
+    slope = np.diff(values) / h
+    left, right = derivatives[:-1], derivatives[1:]
+    return np.stack([values[:-1], left, (3 * slope - 2 * left - right) / h, (left + right - 2 * slope) / h**2], axis=1)
