@@ -10,6 +10,8 @@ import pydantic
 from pydantic import Field
 
 from .config import InputFile, Section, explain, read_toml
+from .doors.ipi_client import DriverConfig
+from .doors.transports import SocketConfig
 from .errors import InputError
 from .potentials import PotentialConfig
 from .template import StructureConfig
@@ -26,8 +28,8 @@ class Settings(Section):
 
     structure: StructureConfig
     potential: PotentialConfig
-    socket: dict | None = None
-    driver: dict | None = None
+    socket: SocketConfig | None = None
+    driver: DriverConfig = DriverConfig()
     simulation: SimulationConfig | None = None
 
 

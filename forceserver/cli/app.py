@@ -6,12 +6,17 @@ from typing import Annotated
 import typer
 
 from ..errors import ForceServerError
+from .check import check
+from .drive import drive
 from .evaluate import evaluate
+from .ipi_pes import ipi_pes
+from .launch import launch
 
 app = typer.Typer(
     name="forceserver",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -33,7 +38,7 @@ def _options(
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
 
 
-for _command in (evaluate,):
+for _command in (drive, launch, check, evaluate, ipi_pes):
     app.command()(_command)
 
 

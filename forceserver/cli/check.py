@@ -1,0 +1,272 @@
+"""`forceserver check`: do the configuration, the input of i-PI and the template speak of the same thing?"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from . import arguments
+
+if TYPE_CHECKING:
+    from ..doors.ipi_input import IpiInput, SocketServer, System
+    from ..doors.transports import SocketConfig
+    from ..frame import Frame
+    from ..settings import Settings
+
+DEFAULT_LATENCY_MICROSECONDS = 64
+"""What i-PI's default <latency> costs on every step (docs/benchmarks.md)."""
+
+LARGE_ATOMS = 4096
+"""From here on the positions and forces of a step weigh more than the messages around them."""
+
+
+class Verdict(Enum):
+    """How a finding is shown."""
+
+    OK = ("ok", "green")
+    ADVICE = ("advice", "yellow")
+    WRONG = ("wrong", "red")
+
+
+OK, ADVICE, WRONG = Verdict.OK, Verdict.ADVICE, Verdict.WRONG
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    verdict: Verdict
+    what: str
+    text: str
+
+
+def check(
+    config: arguments.Config,
+    drivers: Annotated[int, typer.Option("--drivers", "-n", min=0, help="Drivers that will serve the simulation.")] = 1,
+    potential: Annotated[
+        bool, typer.Option("--potential", help="Also put the potential through the conformance check.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(help="With --potential: relative error of derivatives and symmetries that is allowed.")
+    ] = 1e-6,
+    verbose: arguments.Verbose = False,
+) -> None:
+    """Compare the configuration, i-PI's input and the template structure; nothing is started.
+
+    Says what does not fit and what could be faster. Exit code: 0 all fits, 2 something does not.
+    """
+    from ..settings import load
+    from .logs import set_up_logging
+
+    set_up_logging(verbose)
+    settings = load(config)
+    findings = findings_of(config, settings, drivers)
+    if potential:
+        findings.extend(_conformance(settings, tolerance))
+    show(findings)
+    if any(finding.verdict is WRONG for finding in findings):
+        raise typer.Exit(InputError.exit_code)
+
+
+def findings_of(config: Path, settings: "Settings", drivers: int, simulation: Path | None = None) -> list[Finding]:
+    """Everything that can be said without starting anything; `simulation` replaces the input file of the settings."""
+    from ..doors.ipi_input import read_ipi_input
+    from ..template import read_template
+
+    findings = []
+    try:
+        template = read_template(settings.structure)
+        findings.append(Finding(OK, "template", f"{settings.structure.file.name}: {_describe(template)}"))
+    except InputError as error:
+        return [Finding(WRONG, "template", str(error))]
+    path = simulation or (settings.simulation.input if settings.simulation else None)
+    if path is None:
+        return [*findings, Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input unknown")]
+    try:
+        ipi = read_ipi_input(path)
+    except InputError as error:
+        return [*findings, Finding(WRONG, "simulation", str(error))]
+    findings.append(Finding(OK, "simulation", _describe_simulation(ipi)))
+    server = None
+    if ipi.sockets:
+        findings.extend(_socket(config, settings.socket, ipi))
+        server = _served(settings.socket, ipi)
+    elif drivers and not any(tag == "ffmpi" for tag, _ in ipi.other_forcefields):
+        findings.append(Finding(WRONG, "socket", f"{path} has no <ffsocket>: nothing to drive (launch with -n 0)"))
+    for system in ipi.systems:
+        findings.extend(_structure(template, system, server))
+    if server is not None:
+        findings.extend(_speed(server, ipi, drivers))
+    return findings
+
+
+def _describe(template: "Frame") -> str:
+    from ase.formula import Formula
+
+    symbols = "".join(_symbols(template))
+    periodic = "".join("abc"[i] for i in range(3) if template.pbc[i]) or "no direction"
+    return f"{len(template)} atoms, {Formula(symbols).format('hill')}, periodic along {periodic}"
+
+
+def _describe_simulation(ipi: "IpiInput") -> str:
+    beads = ", ".join(f"{len(system.species)} atoms x {system.beads} beads" for system in ipi.systems)
+    return f"{ipi.path.name}: {beads}; steps {ipi.step} to {ipi.total_steps}"
+
+
+def _symbols(template: "Frame") -> list[str]:
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[number] for number in template.species]
+
+
+def _listens(server: "SocketServer", ipi: "IpiInput") -> str:
+    where = f"{server.address}:{server.port}" if server.mode == "inet" else ipi.unix_path(server)
+    return f"mode='{server.mode}' at {where}"
+
+
+def _fits(socket: "SocketConfig", server: "SocketServer", ipi: "IpiInput") -> bool:
+    if socket.mode != server.mode:
+        return False
+    if server.mode == "inet":  # the address is that of an interface there and that of a host here
+        return socket.port == server.port
+    return socket.path == ipi.unix_path(server)
+
+
+def _served(socket: "SocketConfig | None", ipi: "IpiInput") -> "SocketServer | None":
+    return next((server for server in ipi.sockets if socket is not None and _fits(socket, server, ipi)), None)
+
+
+def _socket(config: Path, socket: "SocketConfig | None", ipi: "IpiInput") -> Iterator[Finding]:
+    listening = "; ".join(f"<ffsocket name='{server.name}'> {_listens(server, ipi)}" for server in ipi.sockets)
+    if socket is None:
+        yield Finding(WRONG, "socket", f"{config} has no section [socket], but i-PI listens: {listening}")
+        return
+    server = _served(socket, ipi)
+    if server is None:
+        yield Finding(WRONG, "socket", f"[socket] is mode = '{socket.mode}' at {socket}, but i-PI listens: {listening}")
+        return
+    yield Finding(OK, "socket", f"<ffsocket name='{server.name}'> {_listens(server, ipi)}")
+    others = [other.name for other in ipi.sockets if other is not server]
+    if others:
+        yield Finding(ADVICE, "socket", f"other drivers must serve {', '.join(others)}; this configuration does not")
+    if server.mode != "inet":
+        yield from _unix_name(ipi.unix_path(server))
+
+
+def _unix_name(path: str) -> Iterator[Finding]:
+    if len(os.fsencode(path)) > 107:
+        yield Finding(WRONG, "socket", f"the name {path} has {len(path)} characters; the system takes 107")
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    what = "a socket" if stat.S_ISSOCK(mode) else "a file that is not a socket"
+    yield Finding(
+        WRONG,
+        "socket",
+        f"{path} exists already ({what}): another i-PI uses the name, or a killed one left it; "
+        "choose another <address>, or remove it",
+    )
+
+
+def _structure(template: "Frame", system: "System", server: "SocketServer | None") -> Iterator[Finding]:
+    import numpy as np
+
+    expected = list(system.species)
+    if server is not None and server.active is not None:
+        expected = [expected[i] for i in server.active if i < len(expected)]
+    symbols = _symbols(template)
+    if len(expected) != len(symbols):
+        sends = f"i-PI sends {len(expected)} atoms"
+        yield Finding(WRONG, "atoms", f"{sends}, the template has {len(symbols)}")
+    elif expected != symbols:
+        first = next(i for i in range(len(symbols)) if expected[i] != symbols[i])
+        same = sorted(expected) == sorted(symbols)
+        hint = "same atoms in another order: write the template from i-PI's structure" if same else "other species"
+        yield Finding(WRONG, "species", f"atom {first} is {expected[first]} in i-PI, {symbols[first]} here; {hint}")
+    else:
+        yield Finding(OK, "atoms", f"{len(symbols)} atoms, same species in the same order")
+    volume = abs(np.linalg.det(system.cell))
+    if template.pbc.all() and not volume > 0:
+        yield Finding(WRONG, "cell", "the template is periodic, i-PI's structure has no cell")
+    elif template.pbc.all() and len(template):
+        ratio = volume / abs(np.linalg.det(template.cell))
+        if not 0.5 < ratio < 2:
+            text = f"i-PI's cell has {ratio:.3g} times the volume of the template's: check cell_units and units"
+            yield Finding(WRONG if not 0.1 < ratio < 10 else ADVICE, "cell", text)
+        else:
+            yield Finding(OK, "cell", f"{volume:.6g} Å³ in i-PI, {ratio:.3g} times the template's")
+
+
+def _speed(server: "SocketServer", ipi: "IpiInput", drivers: int) -> Iterator[Finding]:
+    beads = sum(system.beads for system in ipi.systems if server.name in system.forcefields)
+    atoms = max((len(system.species) for system in ipi.systems), default=0)
+    if server.latency_seconds > 0:
+        yield Finding(
+            ADVICE,
+            "speed",
+            f"<latency> is {server.latency_seconds:g} s: <latency>0</latency> saves about "
+            f"{DEFAULT_LATENCY_MICROSECONDS} µs a step",
+        )
+    if not server.consolidated:
+        yield Finding(ADVICE, "speed", "<consolidate_messages> is off: one more round trip per structure")
+        if server.batch_size > 1:
+            yield Finding(WRONG, "batches", "<batch_size> needs <consolidate_messages> True")
+    share = -(-beads // max(drivers, 1))
+    if server.batch_size > beads > 0:
+        text = f"<batch_size> {server.batch_size} is more than the {beads} structures of a step: the rest is repeated"
+        yield Finding(ADVICE, "batches", text)
+    elif beads > drivers and server.batch_size < share:
+        yield Finding(
+            ADVICE,
+            "batches",
+            f"{beads} structures a step, {drivers} driver(s), batches of {server.batch_size}: "
+            f"<batch_size>{share}</batch_size> gives each driver its share at once",
+        )
+    elif beads and beads % server.batch_size:
+        text = f"{beads} structures a step are no multiple of <batch_size> {server.batch_size}: the last is padded"
+        yield Finding(ADVICE, "batches", text)
+    if beads and drivers * server.batch_size > beads and drivers > 1:
+        idle = drivers - -(-beads // server.batch_size)
+        if idle > 0:
+            yield Finding(ADVICE, "drivers", f"{idle} of {drivers} drivers will have nothing to do")
+    if atoms >= LARGE_ATOMS and server.mode == "unix":
+        yield Finding(ADVICE, "speed", f"{atoms} atoms: mode='shm' saves the copies through the socket")
+    if server.mode == "inet" and server.address in ("localhost", "127.0.0.1"):
+        yield Finding(ADVICE, "speed", "mode='inet' on one machine: mode='unix' is faster")
+
+
+def _conformance(settings: "Settings", tolerance: float) -> Iterator[Finding]:
+    from ..potentials import build_potential
+    from ..potentials.conformance import check_potential
+    from ..template import read_template
+
+    template = read_template(settings.structure)
+    potential = build_potential(settings.potential, template)
+    try:
+        report = check_potential(potential, template, tolerance=tolerance)
+    finally:
+        potential.close()
+    for found in report.findings:
+        error = "" if found.error is None else f", largest error {found.error:.1e}"
+        text = f"{found.name}: {found.failure}" if found.failure else f"{found.name}{error}"
+        yield Finding(WRONG if found.failure else OK, "potential", text)
+
+
+def show(findings: Iterable[Finding]) -> None:
+    """The findings as a table."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        word, colour = finding.verdict.value
+        table.add_row(Text(word, style=colour), Text(finding.what), Text(finding.text))
+    Console().print(table)

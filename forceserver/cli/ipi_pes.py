@@ -1,0 +1,16 @@
+"""`forceserver ipi-pes`: where i-PI finds the potential when it runs without a socket."""
+
+import typer
+
+
+def ipi_pes() -> None:
+    """Print the path of the PES file for i-PI's <ffdirect> and i-pi-driver-py.
+
+    In i-PI's input: <ffdirect name='forces'> <pes> custom </pes> <pes_path> PATH </pes_path>
+    <parameters> {config: forceserver.toml} </parameters> </ffdirect>.
+
+    With i-PI's own driver: i-pi-driver-py -u -a ADDRESS -m custom -P $(forceserver ipi-pes) -o config=forceserver.toml
+    """
+    from importlib.util import find_spec
+
+    typer.echo(find_spec("forceserver.doors.ipi_pes").origin)

@@ -1,0 +1,167 @@
+"""How far a simulation is, read from the files that i-PI writes, and shown."""
+
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..doors.ipi_input import IpiInput
+
+
+class StepReader:
+    """The last step in i-PI's output: from a properties file with a column `step`, else from its log.
+
+    Looks only at the end of the file, so that it costs the same after a week.
+    """
+
+    TAIL_BYTES = 8192
+    LOG_MARK = "@simulation.run: Average timings at MD step"
+
+    def __init__(self, simulation: "IpiInput", log: Path) -> None:
+        candidates = [file for file in simulation.properties if _is_step(file.columns[0] if file.columns else "")]
+        self._properties = min(candidates, key=lambda file: file.stride, default=None)
+        self._log = log
+        self._log_start = log.stat().st_size if log.exists() else 0
+        # a properties file of an earlier run stays in its place until i-PI has moved it away
+        self._old = self._identity()
+
+    def read(self) -> int | None:
+        """The number of steps done; None as long as nothing is known."""
+        return self._from_properties() if self._properties is not None else self._from_log()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._properties.path) if self._properties else None
+        except FileNotFoundError:
+            return None
+        return (status.st_ino, status.st_size) if status else None
+
+    def _from_properties(self) -> int | None:
+        if self._identity() in (None, self._old):
+            return None
+        for line in reversed(_tail(self._properties.path, self.TAIL_BYTES, 0)):
+            if line and not line.startswith("#"):
+                return round(float(line.split()[0]))
+        return None
+
+    def _from_log(self) -> int | None:
+        for line in reversed(_tail(self._log, self.TAIL_BYTES, self._log_start)):
+            if self.LOG_MARK in line:
+                return int(line.partition(self.LOG_MARK)[2].split(".")[0]) + 1
+        return None
+
+
+def _is_step(column: str) -> bool:
+    return column.strip() == "step"
+
+
+def _tail(path: Path, count: int, start: int) -> list[str]:
+    """The complete lines among the last `count` bytes of a file, from `start` on."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            begin = max(start, size - count)
+            file.seek(begin)
+            lines = file.read().decode(errors="replace").split("\n")
+    except FileNotFoundError:
+        return []
+    return lines[(begin > start) : -1]
+
+
+class Rate:
+    """Steps per second over the last half minute."""
+
+    WINDOW_SECONDS = 30.0
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def add(self, step: int) -> None:
+        now = time.monotonic()
+        if not self._seen or step != self._seen[-1][1]:
+            self._seen.append((now, step))
+        while len(self._seen) > 2 and now - self._seen[0][0] > self.WINDOW_SECONDS:
+            self._seen.popleft()
+
+    def __call__(self) -> float | None:
+        if len(self._seen) < 2:
+            return None
+        (t0, step0), (t1, step1) = self._seen[0], self._seen[-1]
+        return (step1 - step0) / (t1 - t0)
+
+
+class Display:
+    """A bar on a terminal; a line every few seconds where there is none."""
+
+    LINE_EVERY_SECONDS = 10.0
+
+    def __init__(self, start: int, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._start, self._total = start, total
+        self._rate = Rate()
+        self._last_line = time.monotonic()
+        self._last_step: int | None = None
+        self._console = Console(stderr=True)
+        self._bar = None
+        if self._console.is_terminal:
+            # refreshed by hand: a thread must not run when child processes are forked
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+                auto_refresh=False,
+            )
+            self._task = self._bar.add_task("waiting", total=total, completed=start, rate="")
+
+    def __enter__(self) -> "Display":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._last_step is not None:
+            self._show(self._last_step)
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """One line of message, above the bar."""
+        if self._bar is not None:
+            self._console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def update(self, step: int | None, drivers: int) -> None:
+        """Shows where the simulation is and how many drivers there are."""
+        if step is not None:
+            self._rate.add(step)
+            self._last_step = step
+        if self._bar is not None:
+            description = (
+                f"{drivers} driver{'s' * (drivers != 1)}" if step is not None else "waiting for the first step"
+            )
+            self._bar.update(self._task, completed=step or self._start, description=description, rate=self._rate_text())
+            self._bar.refresh()
+        elif step is not None and time.monotonic() - self._last_line > self.LINE_EVERY_SECONDS:
+            self._show(step)
+
+    def _show(self, step: int) -> None:
+        self._last_line = time.monotonic()
+        if self._bar is None:
+            print(
+                f"step {step} of {self._total}{', ' * bool(self._rate_text())}{self._rate_text()}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _rate_text(self) -> str:
+        rate = self._rate()
+        return "" if rate is None else f"{rate:.3g} steps/s"

@@ -1,0 +1,79 @@
+"""The force door without a wire: for engines that call a function (`<ffdirect>`) or pack the numbers themselves (MPI).
+
+Atomic units and cell vectors as columns on the outside, as in i-PI; what must never leave a socket must not leave here
+either, so results are checked, and a structure that fails is saved.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from ase.units import Bohr, Hartree
+
+from ..errors import PotentialError
+from ..frame import Array, Frame, Result
+from ..potentials.base import Potential
+from .ipi_client import DriverConfig, save_frames
+from .wire import encode_extras
+
+log = logging.getLogger(__name__)
+
+Reply = tuple[float, Array, Array, bytes]
+"""Energy (hartree), forces (N, 3) (hartree/bohr), virial (3, 3) (hartree), extras (UTF-8)."""
+
+
+class DirectDoor:
+    """Evaluates structures in atomic units with a potential."""
+
+    def __init__(self, potential: Potential, template: Frame, driver: DriverConfig) -> None:
+        self._potential, self._template, self._driver = potential, template, driver
+        self._evaluations = 0
+
+    def evaluate(self, cells: Sequence[Array], positions: Sequence[Array]) -> list[Reply]:
+        """The results for structures: cells (3, 3) with vectors as columns, positions (N, 3) or (3 N,), in bohr.
+
+        Raises `PotentialError`, after the structures have been saved, if the potential fails or gives something that
+        i-PI must not get, or if a structure is not one (another number of atoms, numbers that are not finite).
+        """
+        frames = [self._frame(cell, place) for cell, place in zip(cells, positions, strict=True)]
+        try:
+            results = self._potential.compute(frames)
+            if len(results) != len(frames):
+                raise PotentialError(f"the potential returned {len(results)} results for {len(frames)} structures")
+            return [self._reply(result) for result in results]
+        except Exception as error:
+            raise self._failure(frames, error) from error
+
+    def _frame(self, cell: Array, positions: Array) -> Frame:
+        template, size = self._template, np.size(positions)
+        if size != 3 * len(template):
+            raise PotentialError(f"i-PI has {size // 3} atoms, the template has {len(template)}")
+        frame = Frame(
+            positions=np.asarray(positions, dtype=np.float64).reshape(-1, 3) * Bohr,
+            cell=np.ascontiguousarray(np.asarray(cell, dtype=np.float64).T) * Bohr,
+            species=template.species,
+            pbc=template.pbc,
+            step=self._evaluations,
+        )
+        if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()):
+            raise PotentialError("i-PI has positions or a cell that are not finite numbers")
+        self._evaluations += 1
+        return frame
+
+    def _reply(self, result: Result) -> Reply:
+        if result.forces.shape != (len(self._template), 3) or result.virial.shape != (3, 3):
+            raise PotentialError(
+                f"the potential returned forces of shape {result.forces.shape} and a virial of shape "
+                f"{result.virial.shape} for {len(self._template)} atoms"
+            )
+        forces, virial = result.forces * (Bohr / Hartree), (result.virial + result.virial.T) * (0.5 / Hartree)
+        for name, numbers in (("energy", result.energy), ("forces", forces), ("virial", virial)):
+            if not np.isfinite(numbers).all():
+                raise PotentialError(f"the potential returned {name} that is not a finite number")
+        extras = encode_extras(result.extras, self._driver.max_string_bytes) if result.extras else b""
+        return float(result.energy) / Hartree, forces, virial, extras
+
+    def _failure(self, frames: Sequence[Frame], error: Exception) -> PotentialError:
+        what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {error}"
+        path = save_frames(self._driver.failed_frames, frames, what)
+        return PotentialError(f"evaluation {frames[0].step} failed: {what}; the structure is saved as {path}")

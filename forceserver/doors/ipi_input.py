@@ -1,0 +1,183 @@
+"""What an input file of i-PI says: sockets, systems, lengths and output, read by i-PI's own parser.
+
+i-PI's parser checks tags, types and units; the structures are read by its initialiser, so what is found here is what
+the simulation will start from. No socket is opened, no potential built and no output written.
+"""
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.units import Bohr
+
+from ..errors import InputError
+from ..frame import Array
+
+
+@dataclass(frozen=True)
+class SocketServer:
+    """One <ffsocket>."""
+
+    name: str
+    mode: str
+    address: str
+    port: int
+    latency_seconds: float
+    batch_size: int
+    pbc: bool
+    consolidated: bool
+    timeout_seconds: float
+    active: tuple[int, ...] | None
+    """Indices of the atoms that are sent; None for all."""
+
+
+@dataclass(frozen=True)
+class System:
+    """One <system>, as it starts."""
+
+    species: tuple[str, ...]
+    """Labels in the order of the atoms."""
+    beads: int
+    cell: Array
+    """(3, 3), Angstrom, vectors as rows."""
+    forcefields: tuple[str, ...]
+    """Names of the force fields in <forces>."""
+
+
+@dataclass(frozen=True)
+class PropertiesFile:
+    """One <properties> output."""
+
+    path: Path
+    stride: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class IpiInput:
+    """The parts of an input file that concern its force engines and whoever watches it."""
+
+    path: Path
+    sockets_prefix: str
+    sockets: tuple[SocketServer, ...]
+    other_forcefields: tuple[tuple[str, str], ...]
+    """Tag and name of every force field that is not an <ffsocket>."""
+    systems: tuple[System, ...]
+    step: int
+    total_steps: int
+    verbosity: str
+    properties: tuple[PropertiesFile, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where i-PI runs: paths in the input file are relative to it."""
+        return self.path.absolute().parent
+
+    def unix_path(self, server: SocketServer) -> str:
+        """The name in the file system of a unix socket."""
+        return self.sockets_prefix + server.address
+
+
+def read_ipi_input(path: Path) -> IpiInput:
+    """Reads an input or RESTART file of i-PI; `InputError` with i-PI's own words if i-PI would not take it."""
+    path = Path(path)
+    try:
+        with _quietly_in(path.absolute().parent) as said:
+            return _read(path.absolute())
+    except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just leaves
+        words = str(error) if not isinstance(error, SystemExit) else said.getvalue().strip().rpartition("\n")[2]
+        raise InputError(f"{path}: i-PI does not accept it: {type(error).__name__}: {words}") from error
+
+
+def _read(path: Path) -> IpiInput:
+    from ipi.inputs.simulation import InputSimulation
+    from ipi.utils.io.inputs.io_json import json_parse_file
+    from ipi.utils.io.inputs.io_xml import xml_parse_file
+    from ipi.utils.prng import Random
+
+    with open(path) as file:
+        tree = json_parse_file(file) if path.suffix == ".json" else xml_parse_file(file)
+    tag, node = tree.fields[0]
+    if tag != "simulation":
+        raise ValueError(f"the outermost tag is <{tag}>, not <simulation>")
+    simulation = InputSimulation()
+    simulation.parse(node)
+
+    sockets, others, systems = [], [], []
+    for tag, part in simulation.extra:
+        if tag == "ffsocket":
+            sockets.append(_socket(part))
+        elif tag == "system":
+            systems.append(part.fetch())
+        elif tag == "system_template":
+            systems.extend(part.fetch())
+        else:
+            others.append((tag, part.name.fetch()))
+    for system in systems:
+        system.prng = Random(seed=1)
+        system.init.init_stage1(system)
+    return IpiInput(
+        path=path,
+        sockets_prefix=simulation.sockets_prefix.fetch(),
+        sockets=tuple(sockets),
+        other_forcefields=tuple(others),
+        systems=tuple(_system(system) for system in systems),
+        step=simulation.step.fetch(),
+        total_steps=simulation.total_steps.fetch(),
+        verbosity=simulation.verbosity.fetch(),
+        properties=tuple(_properties(simulation.output.fetch(), systems, path.parent)),
+    )
+
+
+def _socket(part: Any) -> SocketServer:
+    active = np.atleast_1d(part.activelist.fetch())
+    return SocketServer(
+        name=part.name.fetch(),
+        mode=part.mode.fetch(),
+        address=part.address.fetch().strip(),
+        port=part.port.fetch(),
+        latency_seconds=part.latency.fetch(),
+        batch_size=part.batch_size.fetch(),
+        pbc=part.pbc.fetch(),
+        consolidated=part.consolidate_messages.fetch(),
+        timeout_seconds=part.timeout.fetch(),
+        active=None if active[0] == -1 else tuple(int(i) for i in active),
+    )
+
+
+def _system(system: Any) -> System:
+    return System(
+        species=tuple(str(name) for name in system.beads.names),
+        beads=system.beads.nbeads,
+        cell=np.array(system.cell.h).T * Bohr,
+        forcefields=tuple(component.ffield for component in system.fcomp),
+    )
+
+
+def _properties(outputs: Any, systems: list[Any], folder: Path) -> Iterator[PropertiesFile]:
+    from ipi.engine.outputs import PropertyOutput
+
+    for output in outputs:
+        if isinstance(output, PropertyOutput):
+            name = f"{outputs.prefix}.{output.filename}" if outputs.prefix else output.filename
+            for system in systems:
+                full = f"{system.prefix}_{name}" if system.prefix else name
+                yield PropertiesFile(folder / full, output.stride, tuple(str(column) for column in output.outlist))
+
+
+@contextlib.contextmanager
+def _quietly_in(folder: Path) -> Iterator[io.StringIO]:
+    """i-PI opens files relative to the working directory and talks on standard output."""
+    before = Path.cwd()
+    said = io.StringIO()
+    os.chdir(folder)
+    try:
+        with contextlib.redirect_stdout(said):
+            yield said
+    finally:
+        os.chdir(before)

@@ -1,0 +1,201 @@
+"""`forceserver check`: every mismatch is found, in i-PI's terms, before anything starts."""
+
+import ase.io
+import pytest
+
+SHARED = "<ffsocket name='al' mode='shm'><address>al</address><latency>0</latency></ffsocket>"
+TCP = "<ffsocket name='al' mode='inet'><address>localhost</address><port>{port}</port></ffsocket>"
+BATCHES = (
+    "<ffsocket name='al' mode='unix'><address>al</address><latency>0</latency><batch_size>{}</batch_size></ffsocket>"
+)
+
+
+def check(case, *arguments) -> tuple[int, str]:
+    """Exit code and everything that was said, as one line."""
+    run = case.run("check", case.config, *arguments)
+    assert "Traceback" not in run.stderr, run.stderr
+    return run.returncode, " ".join((run.stdout + run.stderr).split())
+
+
+def test_all_fits(aluminium):
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert "wrong" not in said
+    assert "advice" not in said
+    assert "32 atoms, same species in the same order" in said
+    assert not list(aluminium.folder.glob("*.log"))
+    assert not list(aluminium.folder.glob("s_*"))
+
+
+def test_conformance_of_the_potential(aluminium):
+    """EMT cuts its tails off, so its forces are derivatives to a few parts in a million only."""
+    code, said = check(aluminium, "--potential", "--tolerance", "1e-4")
+    assert code == 0, said
+    assert "ok potential Virial is minus the derivative" in said
+    code, said = check(aluminium, "--potential", "--tolerance", "1e-9")
+    assert code == 2
+    assert "wrong potential Forces are minus the derivative" in said
+
+
+def test_number_of_atoms(aluminium):
+    atoms = ase.io.read(aluminium.folder / "al.extxyz")
+    atoms[:-1].write(aluminium.folder / "template.extxyz")
+    aluminium.write_config('file = "al.extxyz"', 'file = "template.extxyz"')
+    code, said = check(aluminium)
+    assert code == 2
+    assert "wrong atoms i-PI sends 32 atoms, the template has 31" in said
+
+
+def test_order_of_species(aluminium):
+    atoms = ase.io.read(aluminium.folder / "al.extxyz")
+    atoms.symbols[3] = "Cu"
+    atoms.write(aluminium.folder / "al.extxyz")
+    atoms.symbols[3], atoms.symbols[5] = "Al", "Cu"
+    atoms.write(aluminium.folder / "template.extxyz")
+    aluminium.write_config('file = "al.extxyz"', 'file = "template.extxyz"')
+    code, said = check(aluminium)
+    assert code == 2
+    assert "atom 3 is Cu in i-PI, Al here; same atoms in another order" in said
+
+
+def test_only_the_active_atoms_count(aluminium):
+    atoms = ase.io.read(aluminium.folder / "al.extxyz")
+    atoms[:4].write(aluminium.folder / "template.extxyz")
+    aluminium.write_config('file = "al.extxyz"', 'file = "template.extxyz"')
+    aluminium.write_simulation(old="</address>", new="</address><activelist>[0,1,2,3]</activelist>")
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert "4 atoms, same species" in said
+
+
+@pytest.mark.parametrize("forcefield", [SHARED, TCP.format(port=12345)])
+def test_mode_of_the_socket(aluminium, forcefield):
+    aluminium.write_simulation(forcefield=forcefield)
+    code, said = check(aluminium)
+    assert code == 2
+    assert f"[socket] is mode = 'unix' at {aluminium.prefix}al, but i-PI listens: <ffsocket name='al'> mode=" in said
+
+
+def test_port(aluminium):
+    unix = f'mode = "unix"\naddress = "al"\nprefix = "{aluminium.prefix}"'
+    aluminium.write_config(unix, 'mode = "inet"\naddress = "localhost"\nport = 12346')
+    aluminium.write_simulation(forcefield=TCP.format(port=12345))
+    code, said = check(aluminium)
+    assert code == 2
+    assert "at localhost:12346, but i-PI listens: <ffsocket name='al'> mode='inet' at localhost:12345" in said
+    aluminium.write_simulation(forcefield=TCP.format(port=12346))
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert "mode='unix' is faster" in said
+
+
+def test_prefix_of_the_sockets(aluminium):
+    aluminium.write_simulation(old=f"sockets_prefix='{aluminium.prefix}'", new="")
+    code, said = check(aluminium)
+    assert code == 2
+    assert "mode='unix' at /tmp/ipi_al" in said
+
+
+def test_name_that_is_in_use(aluminium):
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{aluminium.prefix}al")
+        code, said = check(aluminium)
+    assert code == 2
+    assert "exists already (a socket)" in said
+
+
+def test_several_sockets(aluminium):
+    other = "<ffsocket name='bias' mode='unix'><address>bias</address></ffsocket>"
+    aluminium.write_simulation(old="<system>", new=f"{other}<system>")
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert "other drivers must serve bias" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("femtosecond", "femptosecond", "femptosecond"),
+        ("<latency>0</latency>", "<latencie>0</latencie>", "latencie"),
+        ("al.extxyz", "absent.extxyz", "absent.extxyz"),
+        ("</simulation>", "", "no element found"),
+        ("mode='unix'", "mode='carrier pigeon'", "carrier pigeon"),
+        ("<total_steps>5<", "<total_steps>many<", "many"),
+    ],
+)
+def test_what_ipi_itself_would_not_take(aluminium, old, new, message):
+    aluminium.write_simulation(old=old, new=new)
+    code, said = check(aluminium)
+    assert code == 2
+    assert "i-PI does not accept it" in said
+    assert message in said
+
+
+def test_units_of_the_structure(aluminium):
+    """The classic: a file in angstrom that i-PI takes for bohr, so that the cell shrinks."""
+    atoms = ase.io.read(aluminium.folder / "al.extxyz")
+    lines = [str(len(atoms)), "# CELL(abcABC): 8.1 8.1 8.1 90 90 90"]
+    lines += [f"Al {x} {y} {z}" for x, y, z in atoms.positions]
+    (aluminium.folder / "init.xyz").write_text("\n".join(lines) + "\n")
+    aluminium.write_simulation(old="<file mode='ase'> al.extxyz", new="<file mode='xyz'> init.xyz")
+    code, said = check(aluminium)
+    assert "i-PI's cell has 0.148 times the volume of the template's: check cell_units and units" in said
+    assert "advice cell" in said or code == 2
+
+
+def test_advice_about_speed(aluminium):
+    aluminium.write_simulation(beads=8, old="<latency>0</latency>", new="")
+    code, said = check(aluminium, "-n", 2)
+    assert code == 0, said
+    assert "<latency>0</latency> saves" in said
+    assert "<batch_size>4</batch_size> gives each driver its share at once" in said
+    aluminium.write_simulation(beads=2, forcefield=BATCHES.format(8))
+    _, said = check(aluminium, "-n", 4)
+    assert "<batch_size> 8 is more than the 2 structures of a step" in said
+    assert "3 of 4 drivers will have nothing to do" in said
+    aluminium.write_simulation(beads=8, forcefield=BATCHES.format(3))
+    assert "8 structures a step are no multiple of <batch_size> 3" in check(aluminium, "-n", 3)[1]
+
+
+def test_batches_need_consolidated_messages(aluminium):
+    legacy = BATCHES.format(2).replace("</address>", "</address><consolidate_messages>False</consolidate_messages>")
+    aluminium.write_simulation(beads=2, forcefield=legacy)
+    code, said = check(aluminium)
+    assert code == 2
+    assert "<batch_size> needs <consolidate_messages> True" in said
+
+
+def test_nothing_to_drive(aluminium):
+    aluminium.write_simulation(forcefield="<fflj name='al'/>")
+    code, said = check(aluminium)
+    assert code == 2
+    assert "no <ffsocket>: nothing to drive" in said
+    assert check(aluminium, "-n", 0)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('file = "al.extxyz"', 'file = "absent.xyz"', "structure.file"),
+        ('mode = "unix"', 'mode = "udp"', "'unix', 'inet' or 'shm'"),
+        ("[socket]", "[sockets]", "sockets: unknown key; did you mean 'socket'?"),
+        ("calculator =", "calculater =", "did you mean 'calculator'?"),
+        ('kind = "ase"', 'kind = "esa"', "'esa'"),
+        ("[potential]", "[potential", "not valid TOML"),
+        ("[socket]", "[socket]\nport = 12", "has no port"),
+    ],
+)
+def test_configuration_that_is_wrong(aluminium, old, new, message):
+    aluminium.write_config(old, new)
+    code, said = check(aluminium)
+    assert code == 2
+    assert message in said
+
+
+def test_configuration_that_is_not_there(aluminium):
+    aluminium.config.unlink()
+    code, said = check(aluminium)
+    assert code == 2
+    assert "cannot read the configuration" in said

@@ -1,0 +1,236 @@
+"""`forceserver launch` with i-PI itself: what it returns, what it leaves behind, what it survives."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from forceserver.cli.launch import driver_environment
+
+CRASHING_CALCULATOR = """
+import os
+import signal
+from ase.calculators.emt import EMT
+
+
+class Crashing(EMT):
+    '''Computes the template, then dies as a segmentation fault would.'''
+
+    calls = 0
+
+    def calculate(self, *args, **kwargs):
+        Crashing.calls += 1
+        if Crashing.calls > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().calculate(*args, **kwargs)
+"""
+
+
+def start(case, *arguments, **environment) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "forceserver", "launch", str(case.config), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def children(pid: int) -> dict[int, str]:
+    """Process ids and command lines of the living children of a process."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
+                with open(f"/proc/{entry}/cmdline") as file:
+                    command = file.read().replace("\0", " ")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found[int(entry)] = command
+    return found
+
+
+def drivers(pid: int) -> list[int]:
+    return [child for child, command in children(pid).items() if "forceserver drive" in command]
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def steps(case) -> np.ndarray:
+    return np.loadtxt(case.folder / "sim.out", ndmin=2)
+
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes through /proc")
+
+
+@pytest.mark.parametrize("beads", [1, 4])
+def test_runs_to_the_end(aluminium, beads):
+    aluminium.write_simulation(steps=20, beads=beads)
+    run = aluminium.run("launch", aluminium.config, "-n", 2)
+    assert run.returncode == 0, run.stderr
+    assert "i-PI ended at step 20 of 20" in run.stderr
+    assert "step 20 of 20" in run.stderr
+    assert list(steps(aluminium)[:, 0]) == list(range(21))
+    assert {path.name for path in aluminium.folder.glob("*.log")} == {"ipi.log", "driver-1.log", "driver-2.log"}
+    assert not list(aluminium.folder.glob("s_*")), "a socket is left"
+
+
+@needs_proc
+def test_survives_kill_9_of_drivers_and_the_trajectory_is_the_same(aluminium):
+    aluminium.write_simulation(steps=150, beads=2)
+    undisturbed = aluminium.run("launch", aluminium.config, "-n", 2)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    reference = steps(aluminium)
+    (aluminium.folder / "sim.out").unlink()
+
+    launch = start(aluminium, "-n", 2)
+    moments = random.Random(7)
+    killed = 0
+    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 5)
+    while launch.poll() is None and killed < 3:
+        for pid in drivers(launch.pid)[:1]:
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+        time.sleep(moments.uniform(0.05, 0.4))
+    output, _ = launch.communicate(timeout=120)
+    assert launch.returncode == 0, output
+    assert killed > 1
+    assert "(signal SIGKILL); starting another" in output
+    np.testing.assert_allclose(steps(aluminium), reference, rtol=1e-7, atol=1e-7)
+
+
+def steps_so_far(case) -> list[str]:
+    text = (case.folder / "sim.out").read_text()
+    return [line for line in text.splitlines()[:-1] if not line.startswith("#")]
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_everything_and_the_run_can_go_on(aluminium, number):
+    aluminium.write_simulation(steps=100_000)
+    launch = start(aluminium)
+    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 20)
+    family = children(launch.pid)
+    assert len(family) == 2
+    launch.send_signal(number)
+    output, _ = launch.communicate(timeout=60)
+    assert launch.returncode == 128 + number, output
+    assert not any(alive(pid) for pid in family)
+    done = int(steps(aluminium)[-1, 0])
+
+    restart = (aluminium.folder / "RESTART").read_text()
+    assert restart.count("100000") == 1
+    (aluminium.folder / "RESTART").write_text(restart.replace("100000", str(done + 10)))
+    run = aluminium.run("launch", aluminium.config, "--restart")
+    assert run.returncode == 0, run.stderr
+    assert list(steps(aluminium)[:, 0]) == list(range(done + 11)), "the output is continued, nothing twice or lost"
+
+
+@needs_proc
+def test_nothing_outlives_a_launch_that_is_killed(aluminium):
+    aluminium.write_simulation(steps=100_000)
+    launch = start(aluminium, "-n", 2)
+    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 5)
+    family = children(launch.pid)
+    assert len(family) == 3
+    launch.kill()
+    launch.communicate()
+    wait_until(lambda: not any(alive(pid) for pid in family), 30)
+
+
+def test_gives_up_when_drivers_only_die(aluminium, monkeypatch):
+    (aluminium.folder / "crashing.py").write_text(CRASHING_CALCULATOR)
+    aluminium.write_config("ase.calculators.emt.EMT", "crashing.Crashing")
+    monkeypatch.setenv("PYTHONPATH", str(aluminium.folder))
+    run = aluminium.run("launch", aluminium.config, "--attempts", 2)
+    assert run.returncode == 3
+    assert "drivers died 2 times and the simulation did not get on" in run.stderr
+
+
+def test_gives_up_at_once_when_the_driver_refuses(aluminium):
+    aluminium.write_config("ase.calculators.emt.EMT", "ase.calculators.emt.ETM")
+    run = aluminium.run("launch", aluminium.config)
+    assert run.returncode == 3
+    assert "driver 1 refuses (exit code 2)" in run.stderr
+    assert "ETM" in run.stderr
+
+
+def test_failure_of_ipi_is_the_exit_code_and_is_shown(aluminium):
+    aluminium.write_simulation(old="temperature{kelvin}", new="temprature{kelvin}")
+    run = aluminium.run("launch", aluminium.config)
+    assert run.returncode == 1
+    assert "temprature is not a recognized property" in run.stderr
+
+
+def test_a_stop_by_a_file_exit_is_no_failure(aluminium):
+    aluminium.write_simulation(steps=100_000)
+    (aluminium.folder / "EXIT").touch()
+    run = aluminium.run("launch", aluminium.config)
+    assert run.returncode == 0, run.stderr
+    assert "i-PI ended at step 1 of 100000" in run.stderr
+
+
+def test_earlier_results_are_kept(aluminium):
+    assert aluminium.run("launch", aluminium.config).returncode == 0
+    first = (aluminium.folder / "sim.out").read_text()
+    assert aluminium.run("launch", aluminium.config).returncode == 0
+    assert (aluminium.folder / "#sim.out#0#").read_text() == first
+    assert (aluminium.folder / "ipi.log").read_text().count("I-PI reports success") == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('input = "input.xml"', 'input = "absent.xml"', "there is no file"),
+        ('[simulation]\ninput = "input.xml"', "", "section [simulation] is missing"),
+        ('address = "al"', 'address = "la"', "but i-PI listens"),
+    ],
+)
+def test_bad_input_starts_nothing(aluminium, old, new, message):
+    aluminium.write_config(old, new)
+    run = aluminium.run("launch", aluminium.config)
+    assert run.returncode == 2
+    assert message in " ".join((run.stdout + run.stderr).split())
+    assert not list(aluminium.folder.glob("*.log"))
+
+
+def test_restart_without_a_file_is_refused(aluminium):
+    run = aluminium.run("launch", aluminium.config, "--restart")
+    assert run.returncode == 2
+    assert "RESTART" in run.stderr
+
+
+def test_cores_are_divided_among_drivers():
+    cores = len(os.sched_getaffinity(0))
+    assert driver_environment({}, drivers=1, threads=None) == {"OMP_NUM_THREADS": str(cores)}
+    assert driver_environment({}, drivers=10 * cores, threads=None) == {"OMP_NUM_THREADS": "1"}
+    assert driver_environment({"OMP_NUM_THREADS": "3"}, drivers=1, threads=None) == {"OMP_NUM_THREADS": "3"}
+    assert driver_environment({"OMP_NUM_THREADS": "3"}, drivers=1, threads=2) == {"OMP_NUM_THREADS": "2"}
