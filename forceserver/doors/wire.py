@@ -544,12 +544,28 @@ _HALF_HARTREE_PER_EV = 0.5 / Hartree
 _ATOMIC_FORCE = Bohr / Hartree
 
 
+ATOMIC_UNITS_OF_EXTRAS = {
+    "committee_pot": 1.0 / Hartree,
+    "committee_uncertainty": 1.0 / Hartree,
+    "committee_virial": 1.0 / Hartree,
+    "committee_force": Bohr / Hartree,
+    "committee_force_uncertainty": Bohr / Hartree,
+    "dipole": 1.0 / Bohr,
+}
+"""What our numbers (eV, Angstrom, elementary charges) are multiplied with in the extras whose names i-PI knows."""
+
+
+def _in_atomic_units(extras: dict[str, Any]) -> dict[str, Any]:
+    factors = {name: ATOMIC_UNITS_OF_EXTRAS[name] for name in extras.keys() & ATOMIC_UNITS_OF_EXTRAS}
+    return extras | {name: np.asarray(extras[name], dtype=np.float64) * factor for name, factor in factors.items()}
+
+
 def encode_extras(extras: dict[str, Any] | str, max_bytes: int = Limits.max_string_bytes) -> bytes:
     """The extras string as i-PI can read it.
 
-    A dictionary becomes a JSON object, numpy arrays become lists; text goes as it is. i-PI hangs on JSON
-    that is not an object, on a field `raw` and on bytes that are not UTF-8, hence `PotentialError` for these, and for
-    numbers that are not finite, which JSON does not know.
+    A dictionary becomes a JSON object, numpy arrays become lists, the names in `ATOMIC_UNITS_OF_EXTRAS` are converted;
+    text goes as it is. i-PI hangs on JSON that is not an object, on a field `raw` and on bytes that are not UTF-8,
+    hence `PotentialError` for these, and for numbers that are not finite, which JSON does not know.
     """
     if isinstance(extras, str):
         text = extras
@@ -560,7 +576,7 @@ def encode_extras(extras: dict[str, Any] | str, max_bytes: int = Limits.max_stri
     else:
         value = extras
         try:
-            text = json.dumps(extras, default=_plain, allow_nan=False)
+            text = json.dumps(_in_atomic_units(extras), default=_plain, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise PotentialError(f"the extras cannot be written as JSON: {error}") from error
     if not isinstance(value, dict):
@@ -579,7 +595,7 @@ def encode_extras(extras: dict[str, Any] | str, max_bytes: int = Limits.max_stri
 def decode_extras(data: bytes) -> dict[str, Any]:
     """The extras string as i-PI understands it: a JSON object as a dictionary, other text under the key `raw`.
 
-    Raises `ProtocolError` for what makes i-PI hang.
+    The numbers are those of the wire, in atomic units. Raises `ProtocolError` for what makes i-PI hang.
     """
     try:
         text = data.decode()

@@ -13,13 +13,16 @@ from ..errors import ForceServerError, InputError
 from ..frame import Frame
 from .ase import AseConfig
 from .base import Potential
+from .committee import CommitteeConfig
 from .lammps import LammpsConfig
 from .pair import PairConfig
 from .sum import SumConfig, TermConfig
 
-PotentialConfig = Annotated[AseConfig | LammpsConfig | PairConfig | SumConfig, Field(discriminator="kind")]
+PotentialConfig = Annotated[
+    AseConfig | CommitteeConfig | LammpsConfig | PairConfig | SumConfig, Field(discriminator="kind")
+]
 
-for _section in (TermConfig, SumConfig):  # they contain potentials
+for _section in (CommitteeConfig, TermConfig, SumConfig):  # they contain potentials
     _section.model_rebuild(_types_namespace={"PotentialConfig": PotentialConfig, "TermConfig": TermConfig})
 
 

@@ -9,6 +9,7 @@ from ..config import Section
 from ..errors import PotentialError
 from ..frame import Frame, Result
 from .base import Potential
+from .committee import within_sum
 
 if TYPE_CHECKING:
     from . import PotentialConfig
@@ -35,7 +36,8 @@ class SumConfig(Section):
 class SumPotential(Potential):
     """sum_k weight_k potential_k, for energy, forces and virial.
 
-    The extras of all terms are sent, unweighted; `PotentialError` if two terms have the same.
+    The extras of all terms are sent; `PotentialError` if two terms have the same. A committee among the terms makes the
+    sum a committee, all others are passed on as they are.
     """
 
     def __init__(self, terms: Sequence[tuple[float, Potential]]) -> None:
@@ -56,15 +58,19 @@ class SumPotential(Potential):
 
 def add_results(weights: Sequence[float], results: Sequence[Result]) -> Result:
     """The weighted sum of results of the same frame."""
-    extras = {}
-    for result in results:
-        if twice := extras.keys() & result.extras.keys():
-            raise PotentialError(f"two terms of a sum have the same extras: {', '.join(sorted(twice))}")
-        extras.update(result.extras)
     weighted = list(zip(weights, results, strict=True))
-    return Result(
+    total = Result(
         energy=sum(weight * result.energy for weight, result in weighted),
         forces=sum(weight * result.forces for weight, result in weighted),
         virial=sum(weight * result.virial for weight, result in weighted),
-        extras=extras,
     )
+    for weight, result in weighted:
+        if twice := total.extras.keys() & result.extras.keys():
+            raise PotentialError(f"two terms of a sum have the same extras: {', '.join(sorted(twice))}")
+        rest = Result(
+            energy=total.energy - weight * result.energy,
+            forces=total.forces - weight * result.forces,
+            virial=total.virial - weight * result.virial,
+        )
+        total.extras.update(within_sum(result.extras, weight, rest))
+    return total

@@ -52,7 +52,7 @@ def joined(buffers: wire.Buffers) -> bytes:
 def test_structures_and_results_survive_the_wire(batch, cut):
     frames = [structure(i) for i in range(batch)]
     results = [outcome(i) for i in range(batch)]
-    results[-1].extras["dipole"] = np.arange(3.0)
+    results[-1].extras["charges"] = np.arange(3.0)
     server, client = wire.ServerConnection(ATOMS, batch), wire.ClientConnection(frames[0])
     assert feed(client, wire.STATUS + server.init(7, " k : 1 , ") + wire.STATUS, cut) == [
         wire.STATUS,
@@ -71,7 +71,7 @@ def test_structures_and_results_survive_the_wire(batch, cut):
         assert got.energy == pytest.approx(sent.energy, rel=1e-15)
         np.testing.assert_allclose(got.forces, sent.forces, rtol=1e-15)
         np.testing.assert_allclose(got.virial, sent.virial, rtol=1e-15)
-    assert server.results[-1].extras == {"dipole": [0, 1, 2]}
+    assert server.results[-1].extras == {"charges": [0, 1, 2]}
 
 
 def test_bytes_of_a_structure_and_a_result_are_what_the_protocol_says():
