@@ -75,7 +75,7 @@ class RadialBasis(Section):
 
     def integrals(self, r: Array) -> tuple[Array, Array]:
         """I_nl(r) and its derivative, each (k, l_max + 1, n_max), without cutoff and scaling."""
-        r = _checked_distances(r)
+        r = checked_distances(r)
         if isinstance(self.density, Gaussian):
             return self.gaussian_integrals(r, self.density.sigma_angstrom)
         return self.functions(r)
@@ -85,7 +85,8 @@ class RadialBasis(Section):
 
         Raises `ValueError` if `r` is not one-dimensional, finite and non-negative.
         """
-        value, derivative = self.integrals(r)
+        r = checked_distances(r)
+        value, derivative = self.integrals(np.minimum(r, self.cutoff.cutoff_angstrom))
         weight, slope = self.cutoff.evaluate(r)
         if self.scaling is not None:
             u, du = self.scaling.evaluate(r)
@@ -94,7 +95,8 @@ class RadialBasis(Section):
         return weight * value, weight * derivative + slope * value
 
 
-def _checked_distances(r: Array) -> Array:
+def checked_distances(r: Array) -> Array:
+    """`r` as float64; `ValueError` if it is not one-dimensional, finite and non-negative."""
     r = np.asarray(r, dtype=np.float64)
     if r.ndim != 1 or not np.all(np.isfinite(r)) or np.any(r < 0):
         raise ValueError(f"r must be a one-dimensional array of finite distances >= 0, got shape {r.shape}")

@@ -21,12 +21,14 @@ from typing import Literal
 
 import numpy as np
 
+from .. import _ext
 from ..frame import Array
-from .radial import RadialBasis
+from .radial import RadialBasis, checked_distances
 
 LANES = 8
 ALIGNMENT = 64
 MAX_INTERVALS = 1 << 17
+WORTH_THREADS = 200_000  # numbers; fewer take less time than waking the threads
 
 Functions = Callable[[Array], tuple[Array, Array]]
 """Distances (k,) to values and derivatives, each (k, channels)."""
@@ -86,14 +88,12 @@ class SplineTable:
 
     def evaluate(self, r: Array) -> tuple[Array, Array]:
         """Values and derivatives (1/Angstrom), each (k, channels), at distances `r` (k,) >= 0 in Angstrom."""
-        r = np.asarray(r, dtype=np.float64)
-        inside = r < self.cutoff
-        interval = np.where(inside, r * self.inverse_step, 0).astype(np.int64)
-        t = (r - interval * self.step)[:, None]
-        a0, a1, a2, a3 = np.moveaxis(self.coefficients[interval, :, : self.channels], 1, 0)
-        value = a0 + t * (a1 + t * (a2 + t * a3))
-        derivative = a1 + t * (2 * a2 + t * 3 * a3)
-        return np.where(inside[:, None], value, 0.0), np.where(inside[:, None], derivative, 0.0)
+        r = checked_distances(r)
+        value, derivative = np.empty((2, len(r), self.coefficients.shape[2]))
+        threads = _ext.cpu.max_threads() if len(r) * self.channels > WORTH_THREADS else 1
+        table = (self.coefficients, self.cutoff, self.step, self.inverse_step)
+        _ext.kernel("spline").evaluate(np.ascontiguousarray(r), *table, value, derivative, threads)
+        return value[:, : self.channels], derivative[:, : self.channels]
 
     def contract(self, matrices: Sequence[Array]) -> "SplineTable":
         """The table of linear combinations sum_n matrices[l][q, n] F_nl(r): as fast as q functions.
@@ -105,7 +105,7 @@ class SplineTable:
         matrices = [np.asarray(matrix, dtype=np.float64) for matrix in matrices]
         if len(matrices) != len(self.counts):
             raise ValueError(f"matrices must hold one matrix for each l = 0 .. {len(self.counts) - 1}")
-        for l, (matrix, count) in enumerate(zip(matrices, self.counts, strict=True)):  # noqa: E741
+        for l, (matrix, count) in enumerate(zip(matrices, self.counts, strict=True)):
             if matrix.ndim != 2 or matrix.shape[1] != count or not np.all(np.isfinite(matrix)):
                 raise ValueError(f"matrices[{l}] must be finite, of the shape (q, {count}), got {matrix.shape}")
         blocks = [
@@ -135,9 +135,7 @@ class SplineTable:
         cls, basis: RadialBasis, tolerance: float = 1e-8, ends: Literal["hermite", "natural"] = "hermite"
     ) -> "SplineTable":
         """The table of all F_nl of a basis; arguments and errors as for `fit`."""
-        used = np.concatenate(
-            [l * basis.n_max + np.arange(count) for l, count in enumerate(basis.counts)]  # noqa: E741
-        )
+        used = np.concatenate([l * basis.n_max + np.arange(count) for l, count in enumerate(basis.counts)])
 
         def functions(r: Array) -> tuple[Array, Array]:
             value, derivative = basis.evaluate(r)

@@ -44,7 +44,9 @@ def test_layout_is_what_kernels_read(table):
     t = r - i * table.step
     assert 0 <= t < table.step
     a = table.coefficients[i, :, :15]
-    np.testing.assert_array_equal(a[0] + t * (a[1] + t * (a[2] + t * a[3])), table.evaluate(np.array([r]))[0][0])
+    value, derivative = table.evaluate(np.array([r]))
+    np.testing.assert_allclose(value[0], a[0] + t * (a[1] + t * (a[2] + t * a[3])), rtol=1e-14, atol=1e-16)
+    np.testing.assert_allclose(derivative[0], a[1] + t * (2 * a[2] + t * 3 * a[3]), rtol=1e-13, atol=1e-15)
 
 
 def test_zero_at_and_beyond_the_cutoff_and_never_past_the_table(table):

@@ -1,0 +1,11 @@
+"""All radial bases, as one type that TOML and models choose from by `kind`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .dvr import DvrBasis
+from .gto import GtoBasis
+from .laplacian import LaplacianBasis
+
+AnyRadialBasis = Annotated[GtoBasis | DvrBasis | LaplacianBasis, Field(discriminator="kind")]
