@@ -28,6 +28,7 @@ from .radial import RadialBasis, checked_distances
 LANES = 8
 ALIGNMENT = 64
 MAX_INTERVALS = 1 << 17
+FLANK = (3 - np.sqrt(3)) / 6  # where in an interval the derivative of a Hermite cubic is least accurate
 WORTH_THREADS = 200_000  # numbers; fewer take less time than waking the threads
 
 Functions = Callable[[Array], tuple[Array, Array]]
@@ -158,31 +159,39 @@ class SplineTable:
 
         functions: what is splined; must vanish, with its derivative, at `cutoff`.
         break_at: distance in [0, cutoff) at which the second derivative may jump.
-        tolerance: in [1e-13, 0.1], for values and, per Angstrom, derivatives; see `Errors`.
+        tolerance: in [1e-12, 0.1], for values and, per Angstrom, derivatives; see `Errors`.
         ends: "hermite" takes the derivatives of `functions` at all nodes; "natural" takes values only, solves the
             tridiagonal system for continuous second derivatives and lets them vanish at 0 and at the cutoff.
         Raises `ValueError` if the tolerance is out of range or not reached with 131072 intervals.
         """
-        if not 1e-13 <= tolerance <= 0.1:
-            raise ValueError(f"tolerance must be in [1e-13, 0.1], got {tolerance:g}")
+        if not 1e-12 <= tolerance <= 0.1:
+            raise ValueError(f"tolerance must be in [1e-12, 0.1], got {tolerance:g}")
         if ends not in ("hermite", "natural"):
             raise ValueError(f"ends must be 'hermite' or 'natural', got {ends!r}")
-        divisions = 8
+        errors = None
+        unit = break_at if break_at > 1e-9 * cutoff else cutoff
+        divisions = max(1, round(8 * unit / cutoff))
         while True:
-            step = (break_at if break_at > 0.05 * cutoff else cutoff) / divisions
+            step = unit / divisions
             n_intervals = int(np.ceil(cutoff / step * (1 - 1e-12)))
+            if n_intervals > MAX_INTERVALS:
+                reached = errors or f"there must be a node where the smoothing starts, at {break_at:g} A"
+                raise ValueError(f"tolerance {tolerance:g} is not reached with {MAX_INTERVALS} intervals: {reached}")
             nodes = np.append(step * np.arange(n_intervals), cutoff)
-            values, derivatives = functions(nodes)
-            if ends == "natural":
-                derivatives = _natural_derivatives(nodes, values)
-            table = cls(cutoff, step, counts, _pad(_hermite(nodes, values, derivatives)))
-            errors = Errors.measure(table, functions, nodes)
+            middles, flanks = (nodes[:-1] + fraction * np.diff(nodes) for fraction in (0.5, FLANK))
+            middle_values, middle_derivatives = functions(middles)
+            if ends == "hermite":
+                cubics = _hermite(nodes, *functions(nodes), middle_derivatives)
+            else:
+                cubics = _natural(nodes, functions(nodes)[0])
+            table = cls(cutoff, step, counts, _pad(cubics))
+            splined = table.evaluate(middles)[0], table.evaluate(flanks)[1]
+            errors = Errors.of(splined, (middle_values, functions(flanks)[1]))
             if errors.worst <= tolerance:
                 object.__setattr__(table, "errors", errors)
                 return table
-            if 2 * n_intervals > MAX_INTERVALS:
-                raise ValueError(f"tolerance {tolerance:g} is not reached with {n_intervals} intervals: {errors}")
-            divisions *= 2
+            # of fourth order at best: this many doublings are needed at least
+            divisions <<= max(1, int(np.log2(errors.worst / tolerance) / 4))
 
 
 @dataclass(frozen=True)
@@ -190,7 +199,7 @@ class Errors:
     """Largest errors over all intervals and channels.
 
     Values are compared in the middle of each interval, where the error of a Hermite cubic is largest; derivatives at
-    (3 - sqrt(3)) / 6 of it for the same reason (in the middle their error vanishes to leading order).
+    (3 - sqrt(3)) / 6 of it, for the same reason: in the middle their error vanishes to leading order.
     Relative means relative to the largest magnitude of that channel (or of its derivative) on the grid: functions
     cross zero, where no finite accuracy is relative to the function itself.
     """
@@ -206,29 +215,32 @@ class Errors:
         return max(self.value, self.derivative, self.relative_value, self.relative_derivative)
 
     @classmethod
-    def measure(cls, table: SplineTable, functions: Functions, nodes: Array) -> "Errors":
-        """Compares a table with the functions that it splines, between the `nodes`."""
-        middles, flanks = (nodes[:-1] + fraction * np.diff(nodes) for fraction in (0.5, (3 - np.sqrt(3)) / 6))
-        exact = functions(middles)[0], functions(flanks)[1]
-        splined = table.evaluate(middles)[0], table.evaluate(flanks)[1]
+    def of(cls, splined: tuple[Array, Array], exact: tuple[Array, Array]) -> "Errors":
+        """Compares values and derivatives, each (k, channels)."""
         absolute = [np.abs(e - s).max(axis=0, initial=0.0) for e, s in zip(exact, splined, strict=True)]
         sizes = [np.abs(e).max(axis=0, initial=0.0) for e in exact]
         relative = [np.divide(a, s, out=np.zeros_like(a), where=s > 0) for a, s in zip(absolute, sizes, strict=True)]
         return cls(*(float(e.max(initial=0.0)) for e in (*absolute, *relative)))
 
 
-def _hermite(nodes: Array, values: Array, derivatives: Array) -> Array:
+def _hermite(nodes: Array, values: Array, derivatives: Array, middle_derivatives: Array) -> Array:
     """Coefficients (n_intervals, 4, channels) of the cubics with these values and derivatives at the nodes."""
     h = np.diff(nodes)[:, None]
-    slope = np.diff(values, axis=0) / h
     left, right = derivatives[:-1], derivatives[1:]
+    # Differences of values lose digits in narrow intervals. Simpson's rule for the integral of the derivative does not;
+    # it is taken where the two agree to within the rounding of the values.
+    slope = np.diff(values, axis=0) / h
+    integral = (left + 4 * middle_derivatives + right) / 6
+    rounding = 4 * np.finfo(np.float64).eps * np.abs(values).max(axis=0, initial=0.0) / h
+    slope = np.where(np.abs(slope - integral) < rounding, integral, slope)
     return np.stack([values[:-1], left, (3 * slope - 2 * left - right) / h, (left + right - 2 * slope) / h**2], axis=1)
 
 
-def _natural_derivatives(nodes: Array, values: Array) -> Array:
+def _natural(nodes: Array, values: Array) -> Array:
+    """Coefficients (n_intervals, 4, channels) of the natural cubic spline."""
     from scipy.interpolate import CubicSpline
 
-    return CubicSpline(nodes, values, bc_type="natural").derivative()(nodes)
+    return np.moveaxis(CubicSpline(nodes, values, bc_type="natural").c[::-1], 0, 1)
 
 
 def _padded(channels: int) -> int:

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from forceserver import _ext
 from forceserver.representation.cutoff import ShiftedCosine
+from forceserver.representation.dvr import DvrBasis
 from forceserver.representation.gto import GtoBasis
+from forceserver.representation.laplacian import LaplacianBasis
 from forceserver.representation.spline import SplineTable
 
 
@@ -30,6 +33,88 @@ def test_error_anywhere_is_below_the_tolerance(basis, table):
         assert error.max() < 1e-7
         assert (error / np.abs(exact).max(axis=0)).max() < 1.05e-7
     assert table.errors.worst <= 1e-7
+
+
+def test_errors_reported_are_the_largest(basis):
+    table = SplineTable.build(basis, tolerance=1e-4)
+    r = np.random.default_rng(3).uniform(0, 3, 20_000)
+    exact = flat(basis, r)
+    for splined, wanted, absolute, relative in zip(
+        table.evaluate(r),
+        exact,
+        (table.errors.value, table.errors.derivative),
+        (table.errors.relative_value, table.errors.relative_derivative),
+        strict=True,
+    ):
+        error = np.abs(splined - wanted).max(axis=0)
+        assert 0.8 * absolute < error.max() < 1.02 * absolute
+        assert 0.8 * relative < (error / np.abs(wanted).max(axis=0)).max() < 1.02 * relative
+
+
+def test_tightest_tolerance_is_reached():
+    """Of differences of values in intervals this narrow, only ten digits would be left."""
+    cutoff = ShiftedCosine(cutoff_angstrom=3.0, width_angstrom=3.0)
+    basis = GtoBasis(n_max=2, l_max=0, cutoff=cutoff, density={"kind": "gaussian", "sigma_angstrom": 0.5})
+    table = SplineTable.build(basis, tolerance=1e-12)
+    r = np.random.default_rng(4).uniform(0, 3, 5000)
+    for splined, exact in zip(table.evaluate(r), flat(basis, r), strict=True):
+        np.testing.assert_allclose(splined, exact, atol=1.5e-12)
+
+
+def test_natural_ends(basis):
+    table = SplineTable.build(basis, tolerance=1e-3, ends="natural")
+    r = np.random.default_rng(5).uniform(0, 3, 1000)
+    np.testing.assert_allclose(table.evaluate(r)[0], flat(basis, r)[0], atol=1e-3)
+    first, second, last = table.coefficients[0, 2], table.coefficients[1, 2], table.coefficients[-1]
+    np.testing.assert_allclose(first[:15], 0, atol=1e-10)
+    width = table.cutoff - (table.n_intervals - 1) * table.step
+    np.testing.assert_allclose(2 * last[2] + 6 * last[3] * width, 0, atol=1e-6)
+    np.testing.assert_allclose(2 * second, 2 * first + 6 * table.coefficients[0, 3] * table.step, atol=1e-8)
+    with pytest.raises(ValueError, match=r"not reached with 131072 intervals"):
+        SplineTable.build(basis, tolerance=1e-12, ends="natural")
+
+
+@pytest.mark.parametrize("kind", [DvrBasis, LaplacianBasis])
+def test_other_bases(kind, basis):
+    table = SplineTable.build(
+        kind(n_max=5, l_max=4, cutoff=basis.cutoff, density={"kind": "dirac_delta"}), tolerance=1e-6
+    )
+    assert table.errors.worst <= 1e-6
+    assert table.counts == ((5, 5, 5, 5, 5) if kind is DvrBasis else (5, 4, 4, 3, 3))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_distances_at_once(basis, table, threads):
+    before = _ext.cpu.max_threads()
+    try:
+        _ext.cpu.set_threads(threads)
+        r = np.random.default_rng(6).uniform(0, 3.2, 50_000)
+        values, derivatives = table.evaluate(r)
+    finally:
+        _ext.cpu.set_threads(before)
+    i = np.minimum((r * table.inverse_step).astype(int), table.n_intervals - 1)
+    a = np.moveaxis(table.coefficients[i, :, :15], 1, 0)
+    t = (r - i * table.step)[:, None]
+    inside = (r < 3)[:, None]
+    np.testing.assert_allclose(values, inside * (a[0] + t * (a[1] + t * (a[2] + t * a[3]))), rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(derivatives, inside * (a[1] + t * (2 * a[2] + t * 3 * a[3])), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("width", [3.0, 2.9999999, 1.0, 0.47, 1e-2])
+def test_grid_has_a_node_where_the_smoothing_starts(width):
+    cutoff = ShiftedCosine(cutoff_angstrom=3.0, width_angstrom=width)
+
+    def cosine(r):
+        return tuple(f[:, None] for f in cutoff.evaluate(r))
+
+    if width == 2.9999999:  # a node at 1e-7 would need more intervals than are allowed
+        with pytest.raises(ValueError, match="smoothing starts, at 1e-07 A"):
+            SplineTable.fit(cosine, 3.0, cutoff.smoothing_starts, (1,), 1e-6)
+        return
+    table = SplineTable.fit(cosine, 3.0, cutoff.smoothing_starts, (1,), 1e-4)
+    nodes = cutoff.smoothing_starts / table.step
+    assert nodes == pytest.approx(round(nodes), abs=1e-9)
+    assert table.errors.relative_derivative <= 1e-4
 
 
 def test_layout_is_what_kernels_read(table):
