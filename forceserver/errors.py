@@ -21,3 +21,7 @@ class ProtocolError(ForceServerError):
 
 class PotentialError(ForceServerError):
     """A potential could not compute a frame, or returned something that must not be sent."""
+
+
+class BiasError(ForceServerError):
+    """A bias cannot be computed: a collective variable is not a number or has left the range of the bias."""

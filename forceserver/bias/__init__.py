@@ -1,0 +1,1 @@
+"""Biases: functions of collective variables that change with time."""

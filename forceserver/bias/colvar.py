@@ -1,0 +1,45 @@
+"""Writes COLVAR files: CVs and bias with time, as PLUMED's PRINT does."""
+
+import os
+from pathlib import Path
+
+from ..errors import InputError
+from .fields import header
+
+
+class ColvarWriter:
+    """Appends rows; an existing file of the same columns is continued, rows after `last_time_ps` are cut off."""
+
+    def __init__(self, path: Path, fields: list[str], constants: dict[str, str], last_time_ps: float) -> None:
+        self.path = Path(path)
+        if self.path.exists():
+            self._cut(fields, last_time_ps)
+        self._file = open(self.path, "a", buffering=1)  # noqa: SIM115 - open as long as the bias
+        if self._file.tell() == 0:
+            self._file.write(header(fields, constants))
+
+    def append(self, row: list[float]) -> None:
+        self._file.write("".join(f" {number:.10g}" for number in row) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _cut(self, fields: list[str], last_time_ps: float) -> None:
+        """Only the last line can be incomplete or too late: the clock is set right after a row has been written."""
+        with open(self.path, "rb+") as file:
+            head = file.readline().decode(errors="replace")
+            if head.split() != ["#!", "FIELDS", *fields]:
+                if not head.endswith("\n"):
+                    file.truncate(0)
+                    return
+                raise InputError(f"{self.path} has other columns ({head.strip()}); move it away, or name another file")
+            size = file.seek(0, os.SEEK_END)
+            start = max(size - 65536, 0)
+            file.seek(start)
+            block = file.read()
+            end = block.rfind(b"\n") + 1
+            last = block.rfind(b"\n", 0, end - 1) + 1
+            line = block[last:end]
+            if not line.startswith(b"#") and float(line.split()[0]) > last_time_ps:
+                end = last
+            file.truncate(start + end)

@@ -1,0 +1,219 @@
+"""The `[bias]` section of the configuration for the embedded bias, and the bias that it describes."""
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from ..config import OutputPath, Section
+from .grid import Axis, HillGrid, HillSum
+from .metadynamics import HillDeposit, Metadynamics
+from .restraints import MovingRestraint, Restraint, Wall
+from .units import EnergyUnit
+from .variables import Variable, parse_number
+
+Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if isinstance(value, str) else value)]
+"""A number, or text such as "-pi"."""
+
+
+class VariableSection(Section):
+    """A collective variable by the name of its output. Everything here is in the units of the variable.
+
+    domain: ends of the period. sigma: width of the hills. lower, upper: the range of the grid (the domain, if
+    there is one). bins: intervals of the grid; otherwise as many as make them sigma/5.
+    """
+
+    name: str = Field(pattern=r"^[^\s#]+$")
+    domain: tuple[Number, Number] | None = None
+    sigma: PositiveFloat | None = None
+    lower: Number | None = None
+    upper: Number | None = None
+    bins: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "VariableSection":
+        if self.domain and self.domain[0] >= self.domain[1]:
+            raise ValueError(
+                f"the domain of {self.name} must go upwards, not from {self.domain[0]} to {self.domain[1]}"
+            )
+        if self.domain and (self.lower is not None or self.upper is not None):
+            raise ValueError(f"{self.name} is periodic: its grid is its domain; leave out lower and upper")
+        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
+            raise ValueError(f"lower of {self.name} must be below upper")
+        return self
+
+    def variable(self) -> Variable:
+        return Variable(self.name, self.domain)
+
+    def axis(self) -> Axis:
+        lower, upper = self.domain or (self.lower, self.upper)
+        spacings = (upper - lower) / (0.2 * self.sigma)
+        return Axis(
+            lower, upper, self.bins or max(math.ceil(spacings - 1e-9), 2)
+        )  # a whole number up to round-off stays
+
+
+class HillsSection(Section):
+    """Well-tempered metadynamics; plain metadynamics without `bias_factor`.
+
+    grid: "fixed" (leaving it is an error), "grow" (it is extended), or "none" (hills are summed one by one).
+    """
+
+    height_eV: PositiveFloat
+    pace_steps: PositiveInt
+    temperature_K: PositiveFloat
+    bias_factor: float | None = Field(default=None, gt=1)
+    grid: Literal["fixed", "grow", "none"] = "fixed"
+    file: OutputPath = Path("HILLS")
+
+
+class WallSection(Section):
+    """V = kappa ((s - at + offset) / epsilon)^exponent beyond an upper wall; mirrored for a lower one."""
+
+    variable: str
+    side: Literal["upper", "lower"]
+    at: Number
+    kappa_eV: PositiveFloat
+    exponent: float = Field(default=2.0, ge=1)
+    epsilon: PositiveFloat = 1.0
+    offset: float = 0.0
+
+
+class RestraintSection(Section):
+    """V = kappa (s - at)^2 / 2 + slope (s - at); kappa in eV per CV unit squared, slope in eV per CV unit."""
+
+    variable: str
+    at: Number
+    kappa_eV: float = Field(default=0.0, ge=0)
+    slope_eV: float = 0.0
+
+
+class MovingRestraintSection(Section):
+    """V = kappa (s - at)^2 / 2, `at` and kappa (eV per CV unit squared) given at `steps`, linear in between."""
+
+    variable: str
+    steps: tuple[NonNegativeInt, ...] = Field(min_length=1)
+    at: tuple[Number, ...]
+    kappa_eV: tuple[float, ...]
+    side: Literal["both", "above", "below"] = "both"
+
+    @model_validator(mode="after")
+    def _same_length(self) -> "MovingRestraintSection":
+        if not len(self.steps) == len(self.at) == len(self.kappa_eV):
+            raise ValueError(
+                f"steps, at and kappa_eV need one value each per step, got {len(self.steps)}, {len(self.at)} and "
+                f"{len(self.kappa_eV)}"
+            )
+        if any(a >= b for a, b in pairwise(self.steps)):
+            raise ValueError("steps must increase")
+        return self
+
+
+class WalkersSection(Section):
+    """Runs that share their hills: run `id` of `count` writes `directory`/HILLS.id and reads those of the others."""
+
+    id: NonNegativeInt
+    count: PositiveInt
+    directory: OutputPath
+    read_stride_steps: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _in_range(self) -> "WalkersSection":
+        if self.id >= self.count:
+            raise ValueError(
+                f"walkers are numbered from 0 to count - 1 = {self.count - 1}, there is no walker {self.id}"
+            )
+        return self
+
+
+class MetadynamicsSection(Section):
+    """`[bias] engine = "metadynamics"`.
+
+    time_step_fs: of the simulation, for the time column (ps) of the files. file_energy_unit: of HILLS and COLVAR;
+    kJ/mol is PLUMED's. clock_file: where the number of the current step outlives the program.
+    """
+
+    engine: Literal["metadynamics"]
+    time_step_fs: PositiveFloat
+    variables: tuple[VariableSection, ...] = Field(min_length=1, max_length=3)
+    hills: HillsSection | None = None
+    walls: tuple[WallSection, ...] = ()
+    restraints: tuple[RestraintSection, ...] = ()
+    moving_restraints: tuple[MovingRestraintSection, ...] = ()
+    walkers: WalkersSection | None = None
+    file_energy_unit: EnergyUnit = "kJ/mol"
+    clock_file: OutputPath = Path("BIAS.clock")
+    colvar_file: OutputPath | None = Path("COLVAR")
+    colvar_stride_steps: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _complete(self) -> "MetadynamicsSection":
+        names = [variable.name for variable in self.variables]
+        if len(set(names)) < len(names):
+            raise ValueError(f"variables need different names, got {', '.join(names)}")
+        for part in (*self.walls, *self.restraints, *self.moving_restraints):
+            if part.variable not in names:
+                raise ValueError(f"there is no variable {part.variable}; the bias has {', '.join(names)}")
+        if not (self.hills or self.walls or self.restraints or self.moving_restraints):
+            raise ValueError("nothing acts: give hills, walls, restraints or moving_restraints")
+        if self.walkers and not self.hills:
+            raise ValueError("walkers share hills: give hills")
+        for variable in self.variables if self.hills else ():
+            if variable.sigma is None:
+                raise ValueError(f"hills need a width: give sigma of {variable.name}")
+            if self.hills.grid != "none" and not variable.domain and None in (variable.lower, variable.upper):
+                raise ValueError(f'the grid needs lower and upper of {variable.name} (or hills.grid = "none")')
+        return self
+
+    def build(self) -> Metadynamics:
+        """The bias, with its files open and what they hold read."""
+        variables = {section.name: section.variable() for section in self.variables}
+        clock_file, colvar_file = self.clock_file, self.colvar_file
+        if self.walkers:
+            self.walkers.directory.mkdir(parents=True, exist_ok=True)
+            clock_file, colvar_file = (
+                file and file.with_name(f"{file.name}.{self.walkers.id}") for file in (clock_file, colvar_file)
+            )
+        return Metadynamics(
+            list(variables.values()),
+            self.time_step_fs / 1000,
+            hills=self._hills(list(variables.values())) if self.hills else None,
+            walls=[
+                Wall(variables[w.variable], w.side, w.at, w.kappa_eV, w.exponent, w.epsilon, w.offset)
+                for w in self.walls
+            ],
+            restraints=[Restraint(variables[r.variable], r.at, r.kappa_eV, r.slope_eV) for r in self.restraints],
+            moving=[
+                MovingRestraint(variables[m.variable], m.steps, m.at, m.kappa_eV, m.side)
+                for m in self.moving_restraints
+            ],
+            clock_file=clock_file,
+            colvar_file=colvar_file,
+            colvar_stride=self.colvar_stride_steps,
+            energy_unit=self.file_energy_unit,
+            read_stride=self.walkers.read_stride_steps if self.walkers else 1,
+        )
+
+    def _hills(self, variables: list[Variable]) -> HillDeposit:
+        section, file, others = self.hills, self.hills.file, []
+        if walkers := self.walkers:
+            files = [walkers.directory / f"{file.name}.{k}" for k in range(walkers.count)]
+            file, others = files[walkers.id], files[: walkers.id] + files[walkers.id + 1 :]
+        if section.grid == "none":
+            total = HillSum(variables)
+        else:
+            total = HillGrid(variables, [v.axis() for v in self.variables], grow=section.grid == "grow")
+        return HillDeposit(
+            total,
+            variables,
+            [v.sigma for v in self.variables],
+            section.height_eV,
+            section.pace_steps,
+            section.temperature_K,
+            section.bias_factor,
+            file,
+            self.file_energy_unit,
+            others,
+        )

@@ -1,0 +1,82 @@
+"""PLUMED's text tables (HILLS, COLVAR, fes.dat).
+
+A header `#! FIELDS a b c` names the columns, `#! SET key value` gives constants; a program that continues a file may
+repeat the header. Whoever reads a file that is still being written, or whose writer was killed, finds an incomplete
+last line: only lines that end in a newline count.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..frame import Array
+
+
+class FieldsReader:
+    """Reads the complete lines of a table, and later those that have been added since.
+
+    fields: names of the columns. constants: what SET lines say, as text. offset: bytes of complete lines read so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.fields: list[str] = []
+        self.constants: dict[str, str] = {}
+        self.offset = 0
+        self._line = 0
+
+    def read(self) -> Array:
+        """The new rows, (n, number of fields). `InputError` names file and line if one of them is malformed."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read()
+        except OSError as error:
+            raise InputError(f"cannot read {self.path}: {error.strerror}") from error
+        complete = data[: data.rfind(b"\n") + 1]
+        self.offset += len(complete)
+        try:
+            lines = complete.decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.path} is not a text file") from error
+        rows = []
+        for line in lines:
+            self._line += 1
+            if line.startswith("#!"):
+                self._header(line.split()[1:])
+            elif words := line.partition("#")[0].split():
+                rows.append(self._row(words))
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.fields))
+
+    def incomplete(self) -> bytes:
+        """What stands behind the complete lines that have been read."""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read()
+
+    def _header(self, words: list[str]) -> None:
+        if words[:1] == ["FIELDS"]:
+            if self.fields and words[1:] != self.fields:
+                raise self._error(f"the columns change from {' '.join(self.fields)} to {' '.join(words[1:])}")
+            self.fields = words[1:]
+        elif words[:1] == ["SET"] and len(words) == 3:
+            self.constants[words[1]] = words[2]
+
+    def _row(self, words: list[str]) -> list[float]:
+        if not self.fields:
+            raise self._error("there is no '#! FIELDS' line before the numbers; is this a PLUMED file?")
+        if len(words) != len(self.fields):
+            raise self._error(f"{len(words)} columns instead of {len(self.fields)} ({' '.join(self.fields)})")
+        try:
+            return [float(word) for word in words]
+        except ValueError as error:
+            raise self._error(str(error)) from error
+
+    def _error(self, message: str) -> InputError:
+        return InputError(f"{self.path}, line {self._line}: {message}")
+
+
+def header(fields: list[str], constants: dict[str, str]) -> str:
+    """The header lines of a table."""
+    return "".join([f"#! FIELDS {' '.join(fields)}\n", *(f"#! SET {key} {text}\n" for key, text in constants.items())])

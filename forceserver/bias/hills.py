@@ -1,0 +1,213 @@
+"""HILLS files, as PLUMED's METAD writes and reads them.
+
+The file is the truth: a hill is added to the bias as the numbers that its line holds, not as those that it was computed
+from, so that replaying the file gives the same bits. Heights stand in the file in the file's energy unit and multiplied
+by gamma / (gamma - 1), which makes the negative sum of the file the free energy; both are undone on reading.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..frame import Array
+from .fields import FieldsReader, header
+from .variables import Variable, format_number, parse_number
+
+log = logging.getLogger(__name__)
+
+KERNEL = "stretched-gaussian"
+
+
+@dataclass(frozen=True)
+class Hills:
+    """n hills. times: (n,) ps. centres, sigmas: (n, d). heights: (n,) as in the file. bias_factors: (n,), -1: none."""
+
+    variables: tuple[Variable, ...]
+    times: Array
+    centres: Array
+    sigmas: Array
+    heights: Array
+    bias_factors: Array
+
+    def __len__(self) -> int:
+        return len(self.heights)
+
+    def __getitem__(self, which: slice) -> "Hills":
+        return Hills(
+            self.variables,
+            self.times[which],
+            self.centres[which],
+            self.sigmas[which],
+            self.heights[which],
+            self.bias_factors[which],
+        )
+
+
+class HillsReader:
+    """Reads hills, and later those that have been added since."""
+
+    def __init__(self, path: Path) -> None:
+        self.table = FieldsReader(path)
+
+    def read(self) -> Hills:
+        """The hills that are new and complete; `InputError` if the file is no HILLS file or has other kernels."""
+        rows = self.table.read()
+        path, fields, constants = self.table.path, self.table.fields, self.table.constants
+        names = [field.removeprefix("sigma_") for field in fields if field.startswith("sigma_")]
+        if not rows.size and not fields:
+            return _no_hills(())
+        if constants.get("multivariate", "false") != "false":
+            raise InputError(f"{path}: hills with a covariance (ADAPTIVE) are not supported; only SIGMA along the axes")
+        if fields[: 2 * len(names) + 1] != ["time", *names, *(f"sigma_{name}" for name in names)] or not (
+            names and {"height", "biasf"} <= set(fields)
+        ):
+            raise InputError(f"{path} is no HILLS file of METAD: its columns are {' '.join(fields)}")
+        if constants.get("kerneltype", KERNEL) != KERNEL:
+            raise InputError(f"{path}: kernels are {constants['kerneltype']}, only {KERNEL} (PLUMED 2.8) is supported")
+        d = len(names)
+        return Hills(
+            tuple(Variable(name, _domain(name, constants)) for name in names),
+            rows[:, 0],
+            np.ascontiguousarray(rows[:, 1 : 1 + d]),
+            np.ascontiguousarray(rows[:, 1 + d : 1 + 2 * d]),
+            np.ascontiguousarray(rows[:, fields.index("height")]),
+            np.ascontiguousarray(rows[:, fields.index("biasf")]),
+        )
+
+
+def _no_hills(variables: tuple[Variable, ...]) -> Hills:
+    d = len(variables)
+    return Hills(variables, np.empty(0), np.empty((0, d)), np.empty((0, d)), np.empty(0), np.empty(0))
+
+
+def _domain(name: str, constants: dict[str, str]) -> tuple[float, float] | None:
+    if f"min_{name}" not in constants:
+        return None
+    return parse_number(constants[f"min_{name}"]), parse_number(constants[f"max_{name}"])
+
+
+def read_hills(path: Path) -> Hills:
+    """All complete hills of a file; an incomplete last line is left out and reported."""
+    reader = HillsReader(path)
+    hills = reader.read()
+    if tail := reader.table.incomplete():
+        log.warning("%s: the incomplete last line %r is left out", path, tail.decode(errors="replace"))
+    return hills
+
+
+class HillsWriter:
+    """Appends hills to a file, each of them durable when `append` returns.
+
+    An existing file is continued: what it holds is in `existing`, and an incomplete last line is cut off and reported.
+    `InputError` if it was made for other variables, widths or another bias factor.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        variables: Sequence[Variable],
+        sigmas: Sequence[float],
+        bias_factor: float | None,
+        with_clock: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.variables = tuple(variables)
+        self.sigmas = np.array(sigmas)
+        self.bias_factor = -1.0 if bias_factor is None else bias_factor
+        self.with_clock = with_clock  # PLUMED adds the wall clock to the hills of multiple walkers
+        self.existing = self._continue()
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if os.fstat(self._file).st_size == 0:
+            self._write(self._header())
+            _sync_folder(self.path)
+
+    def append(self, time_ps: float, centre: Array, height: float) -> Hills:
+        """Writes a hill; returns what the file says now, a single hill."""
+        numbers = [time_ps, *centre, *self.sigmas, height, self.bias_factor]
+        line = "".join(f" {_shortest(number):>23}" for number in numbers)
+        if self.with_clock:
+            import time
+
+            line += f" {int(time.time())}"
+        self._write(line + "\n")
+        written = np.array([float(word) for word in line.split()])
+        d = len(self.variables)
+        return Hills(
+            self.variables,
+            written[:1],
+            written[None, 1 : 1 + d].copy(),
+            written[None, 1 + d : 1 + 2 * d].copy(),
+            written[1 + 2 * d : 2 + 2 * d],
+            written[2 + 2 * d : 3 + 2 * d],
+        )
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _write(self, text: str) -> None:
+        data = text.encode()
+        if os.write(self._file, data) != len(data):
+            raise OSError(f"the disk of {self.path} is full")
+        os.fsync(self._file)
+
+    def _header(self) -> str:
+        names = [variable.name for variable in self.variables]
+        constants = {"multivariate": "false", "kerneltype": KERNEL}
+        for variable in self.variables:
+            if variable.domain:
+                constants[f"min_{variable.name}"] = format_number(variable.domain[0])
+                constants[f"max_{variable.name}"] = format_number(variable.domain[1])
+        fields = ["time", *names, *(f"sigma_{name}" for name in names), "height", "biasf"]
+        return header(fields + ["clock"] * self.with_clock, constants)
+
+    def _continue(self) -> Hills:
+        if not self.path.exists():
+            return _no_hills(self.variables)
+        reader = HillsReader(self.path)
+        hills = reader.read()
+        if tail := reader.table.incomplete():
+            log.warning("%s: dropped the incomplete last line %r", self.path, tail.decode(errors="replace"))
+            os.truncate(self.path, reader.table.offset)
+        if not hills.variables:
+            os.truncate(self.path, 0)
+            return _no_hills(self.variables)
+        check_same(self.path, hills, self.variables, self.bias_factor)
+        if not np.allclose(hills.sigmas, self.sigmas, rtol=1e-9, atol=0):
+            other = hills.sigmas[np.any(~np.isclose(hills.sigmas, self.sigmas, rtol=1e-9, atol=0), axis=1)][0]
+            raise InputError(
+                f"{self.path} has hills of width {other}, the configuration says {self.sigmas}; "
+                "change sigma back, or move the file away to start a new bias"
+            )
+        return hills
+
+
+def check_same(path: Path, hills: Hills, variables: Sequence[Variable], bias_factor: float) -> None:
+    """`InputError` unless the hills were made for these variables and this bias factor."""
+    remedy = "move the file away to start a new bias"
+    if [v.name for v in hills.variables] != [v.name for v in variables]:
+        found, wanted = (" ".join(v.name for v in which) for which in (hills.variables, variables))
+        raise InputError(f"{path} is a bias of {found}, the configuration wants {wanted}; {remedy}")
+    for found, wanted in zip(hills.variables, variables, strict=True):
+        if found.domain != wanted.domain:
+            raise InputError(f"{path}: the domain of {found.name} is {found.domain}, not {wanted.domain}; {remedy}")
+    if np.any(hills.bias_factors != bias_factor):
+        other = hills.bias_factors[hills.bias_factors != bias_factor][0]
+        raise InputError(f"{path} has the bias factor {other:g}, the configuration says {bias_factor:g}; {remedy}")
+
+
+def _shortest(number: float) -> str:
+    """The shortest text that reads back to the same bits."""
+    return repr(float(number)).removesuffix(".0")
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,45 @@
+"""A collective variable as a bias sees it: a name and, if it is periodic, a domain."""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Variable:
+    """name: as in the FIELDS of bias files. domain: (lower, upper) ends of the period, or None."""
+
+    name: str
+    domain: tuple[float, float] | None = None
+
+    @property
+    def period(self) -> float:
+        """The period, 0 if there is none."""
+        return self.domain[1] - self.domain[0] if self.domain else 0.0
+
+    def difference(self, a: float, b: float) -> float:
+        """a - b, the nearest image of it."""
+        d = a - b
+        return d - self.period * np.rint(d / self.period) if self.domain else d
+
+
+_PI = re.compile(r"([+-]?)(?:([\d.]+)\*)?pi(?:/([\d.]+))?")
+
+
+def parse_number(text: str) -> float:
+    """A number as PLUMED writes it into headers: 1.5, -pi, 2*pi, pi/2; `ValueError` otherwise."""
+    match = _PI.fullmatch(text)
+    if not match:
+        return float(text)
+    sign, factor, divisor = match.groups()
+    return float(f"{sign}1") * float(factor or 1) * math.pi / float(divisor or 1)
+
+
+def format_number(value: float) -> str:
+    """The reverse: PLUMED compares the ends of a domain as text, and users write them as pi."""
+    for text in ("pi", "-pi", "2*pi"):
+        if value == parse_number(text):
+            return text
+    return f"{value:.16g}"

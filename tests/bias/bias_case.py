@@ -1,0 +1,38 @@
+"""A small metadynamics for tests: two variables, the second periodic."""
+
+from pathlib import Path
+
+import numpy as np
+
+from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias.metadynamics import Metadynamics
+
+HILLS = {"height_eV": 0.05, "pace_steps": 3, "temperature_K": 300, "bias_factor": 8}
+VARIABLES = (
+    {"name": "p", "sigma": 0.2, "lower": -2, "upper": 2},
+    {"name": "angle", "sigma": 0.3, "domain": ["-pi", "pi"]},
+)
+
+
+def section(folder: Path, **changes) -> MetadynamicsSection:
+    hills = {**HILLS, "file": folder / "HILLS", **changes.pop("hills", {})}
+    settings = {
+        "engine": "metadynamics",
+        "time_step_fs": 0.5,
+        "variables": VARIABLES,
+        "hills": hills,
+        "clock_file": folder / "BIAS.clock",
+        "colvar_file": folder / "COLVAR",
+        "colvar_stride_steps": 2,
+        **changes,
+    }
+    return MetadynamicsSection(**settings)
+
+
+def open_bias(folder: Path, **changes) -> Metadynamics:
+    return section(folder, **changes).build()
+
+
+def trajectory(steps: int, seed: int = 1, dim: int = 2) -> np.ndarray:
+    s = np.cumsum(np.random.default_rng(seed).normal(scale=0.08, size=(steps, dim)), axis=0)
+    return np.clip(s, -1.9, 1.9)

@@ -1,0 +1,213 @@
+"""The embedded bias: its clock, its files, its limits. Its numbers are checked against PLUMED in tests/peers."""
+
+import numpy as np
+import pytest
+from bias_case import HILLS, VARIABLES, open_bias, section, trajectory
+
+from forceserver.bias.units import BOLTZMANN_EV_PER_K, PER_EV
+from forceserver.errors import BiasError, InputError
+
+
+def test_force_is_the_derivative_of_all_parts_together(tmp_path):
+    bias = open_bias(
+        tmp_path,
+        walls=[{"variable": "p", "side": "upper", "at": 0.2, "kappa_eV": 2, "exponent": 4, "epsilon": 0.7}],
+        restraints=[{"variable": "angle", "at": 3, "kappa_eV": 0.3, "slope_eV": 0.1}],
+        moving_restraints=[{"variable": "p", "steps": [0, 100], "at": [-1, 1], "kappa_eV": [0.5, 1]}],
+    )
+    for s in trajectory(60):
+        bias.advance(s)
+    for s in trajectory(40, seed=2):
+        _, gradient = bias.compute(s)
+        for k in range(2):
+            step = 1e-5 * np.eye(2)[k]
+            slope = (bias.compute(s + step)[0] - bias.compute(s - step)[0]) / 2e-5
+            assert gradient[k] == pytest.approx(slope, abs=1e-7)
+
+
+def test_hills_come_every_pace_steps_and_act_from_the_next_configuration_on(tmp_path):
+    bias = open_bias(tmp_path)
+    for n, s in enumerate(trajectory(11)):
+        bias.advance(s)
+        energy, _ = bias.compute(s)
+        assert (energy > 0) == (n > 3)
+        assert (tmp_path / "HILLS").read_text().count("\n") - 5 == (n - 1) // 3 * (n > 1)
+
+
+def test_the_same_configuration_does_not_tick(tmp_path):
+    bias = open_bias(tmp_path)
+    for s in trajectory(20):
+        assert bias.advance(s)
+        assert not bias.advance(s)
+        bias.compute(s + 0.01)
+    assert bias.step == 19
+    assert not bias.advance(trajectory(20)[-1])
+    assert bias.advance(trajectory(20)[-1], key=b"a configuration with the same CVs")
+
+
+def test_heights_are_tempered_and_the_file_holds_minus_the_free_energy(tmp_path):
+    bias = open_bias(tmp_path, hills={"pace_steps": 1})
+    for n in range(4):
+        bias.advance([0.1, 0.2], key=bytes([n]))
+    heights = np.loadtxt(tmp_path / "HILLS")[:, 5]
+    v, kt, gamma = 0.0, 300 * BOLTZMANN_EV_PER_K, 8
+    for height in heights:
+        h = 0.05 * np.exp(-v / (kt * (gamma - 1)))
+        assert height == pytest.approx(h * gamma / (gamma - 1) * PER_EV["kJ/mol"], rel=1e-5)  # 1e-5: the grid
+        v += h
+    assert len(heights) == 2
+
+
+def test_colvar_has_time_variables_and_terms_in_the_unit_of_the_file(tmp_path):
+    bias = open_bias(tmp_path, restraints=[{"variable": "p", "at": 0, "kappa_eV": 1}])
+    for s in trajectory(30):
+        bias.advance(s)
+    bias.close()
+    head = (tmp_path / "COLVAR").read_text().splitlines()[0]
+    assert head == "#! FIELDS time p angle metad.bias metad.rct metad.rbias restraints.bias"
+    rows = np.loadtxt(tmp_path / "COLVAR")
+    np.testing.assert_allclose(rows[:, 0], 0.0005 * np.arange(0, 30, 2))
+    np.testing.assert_allclose(rows[:, 6], 0.5 * rows[:, 1] ** 2 * PER_EV["kJ/mol"], rtol=1e-8)
+    np.testing.assert_allclose(rows[:, 5], rows[:, 3] - rows[:, 4], atol=1e-8)
+    terms = bias.terms(trajectory(30)[-1])
+    total = terms["metad.bias"] + terms["restraints.bias"]
+    assert total == pytest.approx(bias.compute(trajectory(30)[-1])[0], abs=1e-12)
+
+
+def test_periodic_variable_is_folded(tmp_path):
+    bias = open_bias(tmp_path)
+    for s in trajectory(60):
+        bias.advance(s + np.array([0, 2.5]))
+    assert np.all(np.abs(np.loadtxt(tmp_path / "HILLS")[:, 2]) <= np.pi)
+    s = trajectory(60)[30]
+    assert bias.compute(s)[0] == pytest.approx(bias.compute(s + np.array([0, 4 * np.pi]))[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("grid", ["fixed", "none"])
+def test_grid_and_direct_sum_give_one_free_energy(tmp_path, grid):
+    bias = open_bias(tmp_path, hills={"grid": grid})
+    for s in trajectory(300):
+        bias.advance(s)
+    found = [bias.compute(s)[0] for s in trajectory(300)[::7]]
+    other = tmp_path / "other"
+    other.mkdir()
+    reference = open_bias(other, hills={"grid": "none"})
+    for s in trajectory(300):
+        reference.advance(s)
+    np.testing.assert_allclose(found, [reference.compute(s)[0] for s in trajectory(300)[::7]], atol=2e-4)
+
+
+def test_leaving_the_grid_is_an_error_that_changes_nothing(tmp_path):
+    bias = open_bias(tmp_path)
+    for s in trajectory(10):
+        bias.advance(s)
+    before = (tmp_path / "HILLS").read_bytes(), (tmp_path / "COLVAR").read_bytes(), bias.step
+    with pytest.raises(BiasError, match=r"p = 2\.1 has left the grid, \[-2, 2\]"):
+        bias.advance([2.1, 0])
+    with pytest.raises(BiasError, match="p = -3"):
+        bias.compute([-3, 0])
+    assert before == ((tmp_path / "HILLS").read_bytes(), (tmp_path / "COLVAR").read_bytes(), bias.step)
+
+
+def test_a_growing_grid_holds_the_bits_of_one_that_was_large_from_the_start(tmp_path):
+    walk = np.cumsum(np.full((400, 2), [0.011, 0.005]), axis=0) * [1, -1]
+    changes = {"walls": [], "hills": {"grid": "grow"}}
+    small, large = tmp_path / "small", tmp_path / "large"
+    energies = []
+    for folder, variable in ((small, {"lower": -0.4, "upper": 0.4}), (large, {"lower": -8.4, "upper": 8.4})):
+        folder.mkdir()
+        bins = round((variable["upper"] - variable["lower"]) / 0.04)
+        variables = ({**VARIABLES[0], **variable, "bins": bins}, VARIABLES[1])
+        bias = open_bias(folder, variables=variables, **changes)
+        energies.append([bias.advance(s) and bias.compute(s)[0] for s in walk])
+    np.testing.assert_allclose(energies[0], energies[1], atol=1e-12)
+    assert np.max(energies[0]) > 0.04
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_variable_that_is_no_number_is_named(tmp_path, value):
+    bias = open_bias(tmp_path)
+    for call in (bias.compute, bias.advance, bias.terms):
+        with pytest.raises(BiasError, match="collective variable angle is"):
+            call([0.1, value])
+    with pytest.raises(BiasError, match="2 variable"):
+        bias.compute([0.1])
+
+
+def test_walkers_share_their_hills(tmp_path):
+    def walker(k):
+        return open_bias(tmp_path, walkers={"id": k, "count": 2, "directory": tmp_path / "hills"}, colvar_file=None)
+
+    one, two = walker(0), walker(1)
+    walks = trajectory(60, seed=1), trajectory(60, seed=2)
+    for a, b in zip(*walks, strict=True):
+        one.advance(a)
+        two.advance(b)
+    one.advance([0, 0])  # reads the last hill of two
+    at = [one.compute(s)[0] for s in walks[0]]
+    np.testing.assert_allclose(at, [two.compute(s)[0] for s in walks[0]], atol=1e-12)
+    assert (
+        (tmp_path / "hills" / "HILLS.0")
+        .read_text()
+        .startswith("#! FIELDS time p angle sigma_p sigma_angle height biasf clock\n")
+    )
+    np.testing.assert_allclose(at, [walker(0).compute(s)[0] for s in walks[0]], atol=1e-12)
+
+
+def test_half_written_hill_of_another_walker_waits(tmp_path):
+    settings = {"walkers": {"id": 0, "count": 2, "directory": tmp_path}, "colvar_file": None}
+    bias = open_bias(tmp_path, **settings)
+    other = tmp_path / "other"
+    other.mkdir()
+    writer = open_bias(other, walkers={"id": 1, "count": 2, "directory": other}, colvar_file=None)
+    for s in trajectory(5):
+        writer.advance(s)
+    text = (other / "HILLS.1").read_text()
+    assert text.count("\n") == 6
+    (tmp_path / "HILLS.1").write_text(text[:-20])
+    bias.advance([0.0, 0.0])
+    assert bias.compute(trajectory(5)[3])[0] == 0
+    (tmp_path / "HILLS.1").write_text(text)
+    bias.advance([0.1, 0.0])
+    assert bias.compute(trajectory(5)[3])[0] == pytest.approx(0.05, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hills": {**HILLS, "bias_factor": 1.0}}, "greater than 1"),
+        ({"variables": ({"name": "p", "lower": -1, "upper": 1},)}, "sigma of p"),
+        ({"variables": ({"name": "p", "sigma": 0.1},)}, "lower and upper of p"),
+        ({"variables": (VARIABLES[0], VARIABLES[0])}, "different names"),
+        ({"walls": [{"variable": "q", "side": "upper", "at": 0, "kappa_eV": 1}]}, "no variable q"),
+        ({"walkers": {"id": 2, "count": 2, "directory": "."}}, "no walker 2"),
+        ({"moving_restraints": [{"variable": "p", "steps": [5, 5], "at": [0, 1], "kappa_eV": [1, 1]}]}, "increase"),
+        ({"moving_restraints": [{"variable": "p", "steps": [5], "at": [0, 1], "kappa_eV": [1, 1]}]}, "one value each"),
+        ({"hills": None}, "nothing acts"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(tmp_path, changes, message):
+    settings = {**section(tmp_path).model_dump(exclude_none=True), **changes}
+    with pytest.raises(ValueError, match=message):
+        section(tmp_path).model_validate(settings)
+
+
+def test_hills_of_something_else_are_refused(tmp_path):
+    bias = open_bias(tmp_path)
+    for s in trajectory(10):
+        bias.advance(s)
+    bias.close()
+    renamed = ({**VARIABLES[0], "name": "q"}, VARIABLES[1])
+    wider = ({**VARIABLES[0], "sigma": 0.25}, VARIABLES[1])
+    aperiodic = (VARIABLES[0], {"name": "angle", "sigma": 0.3, "lower": -2, "upper": 2})
+    for changes, message in (
+        ({"variables": renamed}, "bias of p angle, the configuration wants q angle"),
+        ({"variables": wider}, r"hills of width \[0.2 0.3\], the configuration says \[0.25 0.3"),
+        ({"variables": aperiodic}, "domain of angle"),
+        ({"hills": {"bias_factor": 9}}, "bias factor 8, the configuration says 9"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_bias(tmp_path, **changes)
+    (tmp_path / "HILLS").write_text("1 2 3\n")
+    with pytest.raises(InputError, match="line 1"):
+        open_bias(tmp_path)

@@ -1,0 +1,175 @@
+"""Killed at any moment, the bias goes on as if it had not been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from bias_case import open_bias, trajectory
+
+from forceserver.errors import InputError
+
+EXTRA = {"moving_restraints": [{"variable": "p", "steps": [0, 100], "at": [-1, 1], "kappa_eV": [0.5, 1]}]}
+
+
+def undisturbed(folder, walk):
+    folder.mkdir()
+    bias = open_bias(folder, **EXTRA)
+    found = [(bias.advance(s), *bias.compute(s))[1:] for s in walk]
+    bias.close()
+    return [(energy, tuple(gradient)) for energy, gradient in found]
+
+
+def files(folder):
+    return (folder / "HILLS").read_bytes(), (folder / "COLVAR").read_bytes(), (folder / "BIAS.clock").read_bytes()
+
+
+def test_a_restart_at_every_step_gives_the_same_bits(tmp_path):
+    walk = trajectory(40)
+    expected = undisturbed(tmp_path / "a", walk)
+    again = tmp_path / "b"
+    again.mkdir()
+    for n, s in enumerate(walk):
+        for attempt in range(2):  # the configuration comes again after a restart
+            bias = open_bias(again, **EXTRA)
+            assert bias.advance(s) == (attempt == 0)
+            energy, gradient = bias.compute(s)
+            assert (energy, tuple(gradient)) == expected[n]
+            bias.close()
+    assert files(again) == files(tmp_path / "a")
+
+
+def test_death_between_the_hill_and_the_clock_doubles_nothing(tmp_path, monkeypatch):
+    walk = trajectory(30)
+    expected = undisturbed(tmp_path / "a", walk)
+    again = tmp_path / "b"
+    again.mkdir()
+    from forceserver.bias import clock
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    for n, s in enumerate(walk):
+        bias = open_bias(again, **EXTRA)
+        with monkeypatch.context() as patch:
+            patch.setattr(clock.os, "pwrite", die)
+            with pytest.raises(KeyboardInterrupt):
+                bias.advance(s)
+        bias = open_bias(again, **EXTRA)
+        assert bias.advance(s)
+        energy, gradient = bias.compute(s)
+        assert (energy, tuple(gradient)) == expected[n]
+        bias.close()
+    assert files(again) == files(tmp_path / "a")
+
+
+def test_a_hill_that_is_ahead_of_the_clock_does_not_act_on_its_own_configuration(tmp_path):
+    walk = trajectory(30)
+    expected = undisturbed(tmp_path / "a", walk)
+    again = tmp_path / "b"
+    again.mkdir()
+    for n in range(30):
+        bias = open_bias(again, **EXTRA)
+        bias.advance(walk[n])
+        bias.close()
+        if n + 1 < 30:
+            state = (again / "BIAS.clock").read_bytes()
+            bias = open_bias(again, **EXTRA)
+            bias.advance(walk[n + 1])
+            bias.close()
+            (again / "BIAS.clock").write_bytes(state)
+        bias = open_bias(again, **EXTRA)
+        assert not bias.advance(walk[n])
+        energy, gradient = bias.compute(walk[n])
+        assert (energy, tuple(gradient)) == expected[n]
+        bias.close()
+    assert files(again) == files(tmp_path / "a")
+
+
+@pytest.mark.parametrize("cut", [1, 5, 60, 120])
+def test_a_truncated_hill_is_dropped_reported_and_written_again(tmp_path, cut, caplog):
+    walk = trajectory(30)
+    expected = undisturbed(tmp_path / "a", walk)
+    again = tmp_path / "b"
+    again.mkdir()
+    bias = open_bias(again, **EXTRA)
+    for s in walk[:13]:
+        bias.advance(s)
+    state = (again / "BIAS.clock").read_bytes()  # step 12: its hill is due
+    bias.advance(walk[13])
+    bias.close()
+    text = (again / "HILLS").read_bytes()
+    (again / "HILLS").write_bytes(text[:-cut])
+    (again / "BIAS.clock").write_bytes(state)
+    bias = open_bias(again, **EXTRA)
+    assert "dropped the incomplete last line" in caplog.text
+    for n in range(13, 30):
+        bias.advance(walk[n])
+        energy, gradient = bias.compute(walk[n])
+        assert (energy, tuple(gradient)) == expected[n]
+    bias.close()
+    assert files(again) == files(tmp_path / "a")
+
+
+def test_without_a_clock_the_time_of_the_last_hill_counts(tmp_path):
+    walk = trajectory(30)
+    undisturbed(tmp_path / "a", walk)
+    (tmp_path / "a" / "BIAS.clock").unlink()
+    (tmp_path / "a" / "COLVAR").unlink()
+    bias = open_bias(tmp_path / "a", **EXTRA)
+    assert bias.step == 27
+    (tmp_path / "a" / "BIAS.clock").write_text("torn{")
+    assert open_bias(tmp_path / "a", **EXTRA).step == 27
+
+
+def test_lost_hills_are_an_error(tmp_path):
+    undisturbed(tmp_path / "a", trajectory(30))
+    (tmp_path / "a" / "HILLS").unlink()
+    with pytest.raises(InputError, match="knows of 9 hills, but HILLS has 0"):
+        open_bias(tmp_path / "a", **EXTRA)
+
+
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from bias_case import open_bias, trajectory
+from test_restart import EXTRA
+bias = open_bias(Path(sys.argv[2]), **EXTRA)
+for n, s in enumerate(trajectory(600)):
+    if n >= bias.step:
+        bias.advance(s)
+        energy, gradient = bias.compute(s)
+        print(n, energy.hex(), *(g.hex() for g in gradient.tolist()), flush=True)
+print("end", flush=True)
+"""
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_kill_9_at_random_moments_loses_no_hill_and_doubles_none(tmp_path, kills):
+    walk = trajectory(600)
+    expected = undisturbed(tmp_path / "a", walk)
+    again, rng, seen, ended = tmp_path / "b", np.random.default_rng(5), {}, False
+    again.mkdir()
+    killed = 0
+    while not ended:
+        command = [sys.executable, "-c", CHILD, os.path.dirname(__file__), str(again)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            first = child.stdout.readline()  # started
+            if killed < kills:
+                time.sleep(rng.uniform(0, 0.6 / kills))
+                child.send_signal(signal.SIGKILL)
+                killed += 1
+            for line in [first, *child.stdout]:
+                words = line.split()
+                if line.endswith("\n") and len(words) == 4:
+                    values = [float.fromhex(word) for word in words[1:]]
+                    seen.setdefault(int(words[0]), []).append((values[0], tuple(values[1:])))
+                ended = ended or line == "end\n"
+    assert killed == kills
+    for n, results in seen.items():
+        assert set(results) == {expected[n]}
+    assert files(again) == files(tmp_path / "a")
