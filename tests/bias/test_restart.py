@@ -139,7 +139,7 @@ from pathlib import Path
 from bias_case import open_bias, trajectory
 from test_restart import EXTRA
 bias = open_bias(Path(sys.argv[2]), **EXTRA)
-for n, s in enumerate(trajectory(600)):
+for n, s in enumerate(trajectory(int(sys.argv[3]))):
     if n >= bias.step:
         bias.advance(s)
         energy, gradient = bias.compute(s)
@@ -148,19 +148,19 @@ print("end", flush=True)
 """
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
-def test_kill_9_at_random_moments_loses_no_hill_and_doubles_none(tmp_path, kills):
-    walk = trajectory(600)
+@pytest.mark.parametrize(("kills", "steps"), [(8, 1500), pytest.param(200, 6000, marks=pytest.mark.slow)])
+def test_kill_9_at_random_moments_loses_no_hill_and_doubles_none(tmp_path, kills, steps):
+    walk = trajectory(steps)
     expected = undisturbed(tmp_path / "a", walk)
     again, rng, seen, ended = tmp_path / "b", np.random.default_rng(5), {}, False
     again.mkdir()
     killed = 0
     while not ended:
-        command = [sys.executable, "-c", CHILD, os.path.dirname(__file__), str(again)]
+        command = [sys.executable, "-c", CHILD, os.path.dirname(__file__), str(again), str(steps)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             first = child.stdout.readline()  # started
             if killed < kills:
-                time.sleep(rng.uniform(0, 0.6 / kills))
+                time.sleep(rng.uniform(0, 0.004 if kills > 8 else 0.02))
                 child.send_signal(signal.SIGKILL)
                 killed += 1
             for line in [first, *child.stdout]:
