@@ -550,6 +550,8 @@ ATOMIC_UNITS_OF_EXTRAS = {
     "committee_virial": 1.0 / Hartree,
     "committee_force": Bohr / Hartree,
     "committee_force_uncertainty": Bohr / Hartree,
+    "energy_uncertainty": 1.0 / Hartree,
+    "atomic_energy_uncertainty": 1.0 / Hartree,
     "dipole": 1.0 / Bohr,
 }
 """What our numbers (eV, Angstrom, elementary charges) are multiplied with in the extras whose names i-PI knows."""

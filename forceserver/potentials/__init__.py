@@ -15,11 +15,12 @@ from .ase import AseConfig
 from .base import Potential
 from .committee import CommitteeConfig
 from .lammps import LammpsConfig
+from .metatomic import MetatomicConfig
 from .pair import PairConfig
 from .sum import SumConfig, TermConfig
 
 PotentialConfig = Annotated[
-    AseConfig | CommitteeConfig | LammpsConfig | PairConfig | SumConfig, Field(discriminator="kind")
+    AseConfig | CommitteeConfig | LammpsConfig | MetatomicConfig | PairConfig | SumConfig, Field(discriminator="kind")
 ]
 
 for _section in (CommitteeConfig, TermConfig, SumConfig):  # they contain potentials
