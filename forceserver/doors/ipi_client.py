@@ -4,8 +4,8 @@ What the loop does, and why, follows from how i-PI treats its clients (docs/prot
 
 - The potential is ready before the door opens: i-PI freezes until a new client has answered its first STATUS.
 - A structure is computed when the message *behind* it (GETFORCE, or STATUS from servers that ask for it) has been taken
-  in. Nothing is unread while the potential works, so that even a crash looks like a clean end of file to i-PI. A server
-  that sends nothing behind a structure gets it computed after a tick.
+  in. Nothing is unread while the potential works, so that even a crash looks like a clean end of file to i-PI; guard.py
+  covers the rest of the time. A server that sends nothing behind a structure gets it computed after a tick.
 - A failure (an exception, a number that is not finite) is never answered with numbers: it is logged, the frame is
   saved, and the connection closed, so that i-PI gives the structure to another client, or to this one later.
 - There is no helper thread that answers STATUS during a computation. i-PI does not ask a second time, and READY or
@@ -31,6 +31,7 @@ from ..errors import PotentialError
 from ..frame import Frame
 from ..potentials.base import Potential
 from . import wire
+from .guard import Guard
 from .transports import Channel, Disconnected, NoServer, SocketConfig, connect
 
 log = logging.getLogger(__name__)
@@ -130,13 +131,14 @@ def serve(potential: Potential, template: Frame, socket: SocketConfig, driver: D
     garbage, positions that are not finite, ...), `PotentialError` after `max_consecutive_failures` or with
     `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an address that cannot be.
     """
-    door = _Door(potential, template, socket, driver)
-    try:
-        with _signals_raise():
-            reason = door.run()
-    except _Signal as stop:
-        log.info("%s: leaving", stop)
-        reason = "signal"
+    with Guard() as guard:
+        door = _Door(potential, template, socket, driver, guard)
+        try:
+            with _signals_raise():
+                reason = door.run()
+        except _Signal as stop:
+            log.info("%s: leaving", stop)
+            reason = "signal"
     log.info("served %d structures over %d connections, %d failures", door.evaluations, door.connections, door.failures)
     return Outcome(reason, door.evaluations, door.failures, door.connections)
 
@@ -144,8 +146,11 @@ def serve(potential: Potential, template: Frame, socket: SocketConfig, driver: D
 class _Door:
     """The state of `serve` over all connections."""
 
-    def __init__(self, potential: Potential, template: Frame, socket: SocketConfig, driver: DriverConfig) -> None:
+    def __init__(
+        self, potential: Potential, template: Frame, socket: SocketConfig, driver: DriverConfig, guard: Guard
+    ) -> None:
         self.potential, self.template, self.socket, self.driver = potential, template, socket, driver
+        self.guard = guard
         self.evaluations = self.failures = self.connections = 0
         self.consecutive_failures = 0
         lifetime = driver.lifetime_seconds
@@ -162,6 +167,7 @@ class _Door:
                 if time.monotonic() >= self.end_of_life:
                     return "lifetime"
                 raise
+            self.guard.hold(sock)
             self.connections += 1
             try:
                 with Channel(sock, connection) as channel:
