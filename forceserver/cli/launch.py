@@ -33,6 +33,10 @@ FAREWELL_SECONDS = 2.0
 """Between the end of a driver that was told to leave and the end of i-PI, and the other way round, at most."""
 
 
+THREAD_DIED = "Exception in thread"
+"""What Python says when a thread of i-PI has died; i-PI itself does not notice, and waits for ever."""
+
+
 class Outcome(IntEnum):
     """Exit codes; a signal gives 128 + its number."""
 
@@ -115,6 +119,35 @@ class Slot:
         return self.process is not None and self.process.poll() is None
 
 
+class Said:
+    """What a process has written to its log since this was made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begin = path.stat().st_size if path.exists() else 0
+        self._found: dict[str, int] = {}
+
+    def has(self, words: str) -> bool:
+        """Whether it said `words` (within a line); looks only at what is new since the last time."""
+        seen = self._found.get(words, self._begin)
+        if seen < 0:
+            return True
+        if not self._path.exists() or self._path.stat().st_size <= seen:
+            return False
+        text = self._read(max(self._begin, seen - len(words)))
+        self._found[words] = -1 if words.encode() in text else max(self._begin, seen - len(words)) + len(text)
+        return self._found[words] < 0
+
+    def last_lines(self, count: int) -> str:
+        """The end of it."""
+        return "\n".join(self._read(self._begin).decode(errors="replace").rstrip().splitlines()[-count:])
+
+    def _read(self, begin: int) -> bytes:
+        with open(self._path, "rb") as file:
+            file.seek(begin)
+            return file.read()
+
+
 class GiveUp(Exception):
     """No driver can be had."""
 
@@ -143,7 +176,7 @@ class Run:
     def watch(self, signals: list[int]) -> int:
         """Starts everything, waits for the end, leaves nothing behind; the exit code."""
         steps = StepReader(self.simulation, self.ipi_log)
-        log_start = self.ipi_log.stat().st_size if self.ipi_log.exists() else 0
+        self.said = Said(self.ipi_log)
         try:
             with Display(self.simulation.step, self.simulation.total_steps) as display:
                 self._start_ipi()
@@ -155,6 +188,9 @@ class Run:
                     step = steps.read()
                     if step != last:
                         last, self.deaths, self.had_one = step, 0, time.monotonic()
+                    if self.said.has(THREAD_DIED):
+                        processes.end([self.ipi], GRACE_SECONDS)
+                        break
                     self._tend_drivers(display)
                     display.update(step, sum(slot.alive() for slot in self.slots))
                     time.sleep(POLL_SECONDS)
@@ -165,7 +201,7 @@ class Run:
             return Outcome.NO_DRIVER
         finally:
             self._end_all()
-        return self._judge(log_start, last)
+        return self._judge(last)
 
     def _start_ipi(self) -> None:
         script = ipi_script()
@@ -229,18 +265,16 @@ class Run:
             time.sleep(0.02)
         processes.end(left, GRACE_SECONDS)
 
-    def _judge(self, log_start: int, last: int | None) -> int:
+    def _judge(self, last: int | None) -> int:
         """What i-PI said at its end; its exit code alone does not tell (it is 0 after a failure that it noticed)."""
         code = self.ipi.returncode
-        with open(self.ipi_log, errors="replace") as file:
-            file.seek(log_start)
-            said = file.read()
-        if code == 0 and ("I-PI reports success" in said or "Restartable as is: YES" in said):
+        ended = self.said.has("I-PI reports success") or self.said.has("Restartable as is: YES")
+        if code == 0 and ended and not self.said.has(THREAD_DIED):
             where = "" if last is None else f" at step {last} of {self.simulation.total_steps}"
             print(f"i-PI ended{where}; outputs are in {self.simulation.folder}", file=sys.stderr)
             return Outcome.FINISHED
         print(f"forceserver: i-PI failed ({processes.describe_end(code)}); the end of {self.ipi_log}:", file=sys.stderr)
-        print("\n".join(said.rstrip().splitlines()[-15:]), file=sys.stderr)
+        print(self.said.last_lines(20), file=sys.stderr)
         return Outcome.FAILED
 
 

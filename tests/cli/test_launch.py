@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -188,6 +189,22 @@ def test_failure_of_ipi_is_the_exit_code_and_is_shown(aluminium):
     run = aluminium.run("launch", aluminium.config)
     assert run.returncode == 1
     assert "temprature is not a recognized property" in run.stderr
+
+
+def test_a_dead_thread_of_ipi_is_noticed(aluminium):
+    """A foreign client that leaves with a structure unread takes i-PI's polling thread with it."""
+    launch = start(aluminium, "-n", 0)
+    wait_until(lambda: os.path.exists(f"{aluminium.prefix}al"))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(f"{aluminium.prefix}al")
+        assert client.recv(12) == b"STATUS      "
+        client.sendall(b"READY       ")
+        client.recv(12, socket.MSG_PEEK)
+    output, _ = launch.communicate(timeout=60)
+    assert launch.returncode == 1, output
+    assert "i-PI failed" in output
+    assert "ConnectionResetError" in output
 
 
 def test_a_stop_by_a_file_exit_is_no_failure(aluminium):
