@@ -1,0 +1,33 @@
+"""Every example in the documentation is a valid section."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from forceserver.potentials import PotentialConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PAGE = Path(__file__).parents[2] / "docs" / "potentials.md"
+EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_is_valid(tmp_path, example):
+    for name in ("model.pt", "model-1.pt", "model-2.pt"):
+        (tmp_path / name).touch()
+    np.savetxt(tmp_path / "arne.dat", np.stack([np.linspace(2, 9, 20), np.zeros(20)], axis=1))
+    section = tomllib.loads(example)["potential"]
+    TypeAdapter(PotentialConfig).validate_python(section, context={"folder": tmp_path})
+
+
+def test_every_kind_has_an_example():
+    kinds = set(re.findall(r'^kind = "(\w+)"', "\n".join(EXAMPLES), re.MULTILINE))
+    assert kinds == set(TypeAdapter(PotentialConfig).json_schema()["discriminator"]["mapping"])
