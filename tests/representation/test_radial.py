@@ -1,5 +1,7 @@
 """Radial bases: orthonormality, integrals against mpmath quadrature and featomic, derivatives, limits, bad input."""
 
+import itertools
+
 import mpmath as mp
 import numpy as np
 import pydantic
@@ -10,7 +12,7 @@ from forceserver.representation.cutoff import LongAlgebraic, ShiftedCosine
 from forceserver.representation.dvr import DvrBasis
 from forceserver.representation.gto import GtoBasis
 from forceserver.representation.laplacian import LaplacianBasis
-from forceserver.representation.radial import DiracDelta, Gaussian, gauss_legendre
+from forceserver.representation.radial import DiracDelta, Gaussian, gauss_legendre, gaussian_kernel
 
 KINDS = (GtoBasis, DvrBasis, LaplacianBasis)
 
@@ -161,12 +163,73 @@ def test_limits(kind, sigma):
         np.testing.assert_allclose(values[1, 1:] * np.arange(1, 7)[:, None], 1e-4 * derivatives[1, 1:], rtol=1e-4)
 
 
+def featomic_dimer(basis, density, r, spliner=None):
+    """c / Y_l0 of a neighbour at distance r along z, for each l."""
+    ase = pytest.importorskip("ase")
+    featomic = pytest.importorskip("featomic")
+    smoothing = featomic.cutoff.ShiftedCosine(width=0.5)
+    hypers = {"cutoff": featomic.cutoff.Cutoff(radius=4.0, smoothing=smoothing), "density": density, "basis": basis}
+    if spliner is not None:
+        hypers = spliner(**hypers, n_spline_points=400).get_hypers()
+    dimer = ase.Atoms("HO", [[0, 0, 0], [0, 0, r]])
+    blocks = featomic.SphericalExpansion(**hypers).compute(dimer)
+    for l in basis.angular_channels():
+        block = blocks.block(o3_lambda=l, center_type=1, neighbor_type=8)
+        yield block.values[0, l, :] / np.sqrt((2 * l + 1) / (4 * np.pi))
+
+
+@pytest.mark.parametrize("r", [0.9, 2.0, 3.7])
+def test_gto_integrals_are_those_of_featomic(r):
+    featomic = pytest.importorskip("featomic")
+    scaling = featomic.density.Willatt2018(exponent=4, rate=1.3, scale=2.0)
+    peer = featomic_dimer(
+        featomic.basis.TensorProduct(max_angular=6, radial=featomic.basis.Gto(max_radial=7)),
+        featomic.density.Gaussian(width=0.3, scaling=scaling),
+        r,
+    )
+    basis = make(GtoBasis, scaling=LongAlgebraic(rate=1.3, scale_angstrom=2.0, exponent=4))
+    np.testing.assert_allclose(basis.evaluate(np.array([r]))[0][0], list(peer), atol=5e-11)
+
+
+@pytest.mark.parametrize("sigma", [None, 0.3])
+def test_laplacian_integrals_are_those_of_featomic(sigma):
+    featomic = pytest.importorskip("featomic")
+    density = featomic.density.DiracDelta() if sigma is None else featomic.density.Gaussian(width=sigma)
+    eigenstates = featomic.basis.LaplacianEigenstate(radius=4.0, max_radial=3, max_angular=2)
+    peer = featomic_dimer(eigenstates, density, 1.3, featomic.splines.SoapSpliner)
+    basis = make(LaplacianBasis, n_max=4, l_max=2, sigma=sigma)
+    ours = basis.evaluate(np.array([1.3]))[0][0]
+    for l, theirs in enumerate(peer):
+        assert len(theirs) == basis.counts[l]
+        np.testing.assert_allclose(ours[l, : len(theirs)], theirs, atol=1e-7)
+
+
+def test_gaussian_kernel_is_that_of_mpmath():
+    r, x, sigma = np.array([1e-30, 1e-3, 0.8, 5.0]), np.array([0.02, 1.1, 4.7]), 0.25
+    values, derivatives = gaussian_kernel(r, x, sigma, 12)
+    with mp.workdps(50):
+
+        def exact(r, x, l):
+            z = r * x / mp.mpf(sigma) ** 2
+            gauss = 4 * mp.pi * (mp.pi * mp.mpf(sigma) ** 2) ** mp.mpf(-0.75) * mp.exp(-(r * r + x * x) / 2 / sigma**2)
+            return gauss * mp.sqrt(mp.pi / 2 / z) * mp.besseli(l + mp.mpf(0.5), z)
+
+        for k, l in itertools.product(range(len(r)), (0, 1, 2, 7, 12)):
+            wanted = [exact(mp.mpf(r[k]), mp.mpf(point), l) for point in x]
+            if max(wanted) < 1e-290:
+                continue  # underflow
+            np.testing.assert_allclose(values[l, k], np.array(wanted, dtype=float), rtol=2e-13)
+            slopes = [
+                mp.diff(lambda t, p=point, l=l: exact(t, mp.mpf(p), l), mp.mpf(r[k]), h=r[k] * 1e-12) for point in x
+            ]
+            slopes = np.array(slopes, dtype=float)
+            np.testing.assert_allclose(derivatives[l, k], slopes, rtol=1e-12, atol=1e-13 * np.abs(slopes).max())
+
+
 def test_bessel_integrals_are_those_of_a_finer_quadrature():
     basis = make(LaplacianBasis, n_max=20, l_max=12, cutoff=5.0, sigma=0.2)
     r = np.linspace(0.0, 5.0, 11)
     x, w = gauss_legendre(2000, 5.0)
-    from forceserver.representation.radial import gaussian_kernel
-
     kernel, _ = gaussian_kernel(r, x, 0.2, 12)
     exact = np.einsum("lkp,p,pln->kln", kernel, w * x**2, basis.functions(x)[0], optimize=True)
     np.testing.assert_allclose(basis.integrals(r)[0], exact, atol=1e-13 * np.abs(exact).max())
