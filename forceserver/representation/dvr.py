@@ -28,9 +28,6 @@ class DvrBasis(RadialBasis):
         reach = 3 * self.density.sigma_angstrom if isinstance(self.density, Gaussian) else 0.0
         return gauss_legendre(self.n_max, self.cutoff.cutoff_angstrom + reach)
 
-    def primitives(self, r: Array) -> Array:
-        return self.functions(r)[0]
-
     def functions(self, r: Array) -> tuple[Array, Array]:
         r = checked_distances(r)
         points, weights = self._quadrature

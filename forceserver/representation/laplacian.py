@@ -28,11 +28,6 @@ class LaplacianBasis(RadialBasis):
         zeros = _bessel_zeros(self.l_max, self.n_max)
         return tuple(int(count) for count in np.sum(zeros <= zeros[0, -1], axis=1))
 
-    def primitives(self, r: Array) -> Array:
-        r = checked_distances(r)
-        radius = self.cutoff.cutoff_angstrom
-        return self.functions(r)[0] / _norms(self.l_max, self.n_max, radius)
-
     def functions(self, r: Array) -> tuple[Array, Array]:
         r = checked_distances(r)[:, None, None]
         radius = self.cutoff.cutoff_angstrom

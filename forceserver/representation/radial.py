@@ -65,9 +65,12 @@ class RadialBasis(Section):
     def functions(self, r: Array) -> tuple[Array, Array]:
         """The orthonormal R_nl(r) and their derivatives, each (k, l_max + 1, n_max), Angstrom^(-3/2) and ^(-5/2)."""
 
-    @abstractmethod
     def primitives(self, r: Array) -> Array:
-        """The functions (k, l_max + 1, n_max) from which `functions` are made, normalised but not orthogonal."""
+        """The normalised functions (k, l_max + 1, n_max) that Loewdin's orthonormalisation makes `functions` of.
+
+        The same as `functions` for bases that are orthonormal as they are.
+        """
+        return self.functions(r)[0]
 
     @abstractmethod
     def gaussian_integrals(self, r: Array, sigma: float) -> tuple[Array, Array]:

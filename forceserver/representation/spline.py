@@ -16,7 +16,7 @@ smoothing starts, and the last interval ends at the cutoff and may be shorter th
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -44,6 +44,8 @@ class SplineTable:
     coefficients: (n_intervals, 4, n_padded), see above.
     errors: largest absolute and largest relative error found when the table was built, for values and derivatives
         (`Errors`); None for a contracted table.
+
+    `ValueError` if shapes do not fit each other, coefficients are not finite, or the grid does not end at the cutoff.
     """
 
     cutoff: float
@@ -59,6 +61,12 @@ class SplineTable:
                 f"coefficients must have the shape (n_intervals, 4, {_padded(self.channels)}) for "
                 f"{self.channels} channels, got {self.coefficients.shape}"
             )
+        if not (self.n_intervals - 1) * self.step < self.cutoff <= self.n_intervals * self.step * (1 + 2e-12):
+            raise ValueError(
+                f"{self.n_intervals} intervals of step {self.step:g} do not end at the cutoff {self.cutoff:g}"
+            )
+        if not np.all(np.isfinite(self.coefficients)):
+            raise ValueError("coefficients must be finite")
         object.__setattr__(self, "coefficients", _aligned(self.coefficients))
         self.coefficients.flags.writeable = False
         inverse = 1.0 / self.step
@@ -118,7 +126,8 @@ class SplineTable:
 
     def to_arrays(self) -> dict[str, Array]:
         """Arrays for `numpy.savez`; `from_arrays` makes the same table of them."""
-        return {
+        errors = {} if self.errors is None else {"errors": np.array(astuple(self.errors))}
+        return errors | {
             "cutoff": np.array(self.cutoff),
             "step": np.array(self.step),
             "counts": np.array(self.counts, dtype=np.int64),
@@ -127,9 +136,11 @@ class SplineTable:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array]) -> "SplineTable":
-        """The inverse of `to_arrays`."""
+        """The inverse of `to_arrays`; `ValueError` if the arrays do not fit together."""
+        cutoff, step = float(arrays["cutoff"]), float(arrays["step"])
         counts = tuple(int(count) for count in arrays["counts"])
-        return cls(float(arrays["cutoff"]), float(arrays["step"]), counts, _pad(arrays["coefficients"]))
+        errors = Errors(*map(float, arrays["errors"])) if "errors" in arrays else None
+        return cls(cutoff, step, counts, _pad(arrays["coefficients"]), errors)
 
     @classmethod
     def build(

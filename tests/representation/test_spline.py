@@ -1,5 +1,8 @@
 """Spline tables against the functions that they stand for, and the layout that kernels read."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -161,6 +164,28 @@ def test_arrays_carry_the_table(table, tmp_path):
         again = SplineTable.from_arrays(arrays)
     r = np.linspace(0, 3.1, 100)
     np.testing.assert_array_equal(again.evaluate(r), table.evaluate(r))
+    assert again.errors == table.errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("cutoff", 3.1, "do not end at the cutoff"),
+        ("step", 0.1, "do not end at the cutoff"),
+        ("counts", np.array([5, 5, 20]), "must have the shape"),
+        ("coefficients", np.zeros((7, 4, 15)), "do not end at the cutoff"),
+        ("coefficients", np.zeros((7, 3, 15)), "must have the shape"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(table, name, value, message):
+    with pytest.raises(ValueError, match=message):
+        SplineTable.from_arrays({**table.to_arrays(), name: value})
+
+
+def test_coefficients_that_are_not_finite_are_refused(table):
+    arrays = table.to_arrays()
+    with pytest.raises(ValueError, match="finite"):
+        SplineTable.from_arrays({**arrays, "coefficients": np.full_like(arrays["coefficients"], np.nan)})
 
 
 def test_at_zero_is_the_centre(basis, table):
@@ -178,3 +203,10 @@ def test_contraction_of_the_wrong_shape(table):
         table.contract([np.eye(5)])
     with pytest.raises(ValueError, match=r"matrices\[1\]"):
         table.contract([np.eye(5), np.eye(4), np.eye(5)])
+
+
+def test_example_of_the_documentation(capsys):
+    page = Path(__file__).parents[2] / "docs" / "representation.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    exec(example, {})
+    assert "Errors(" in capsys.readouterr().out
