@@ -25,3 +25,7 @@ class PotentialError(ForceServerError):
 
 class BiasError(ForceServerError):
     """A bias cannot be computed: a collective variable is not a number or has left the range of the bias."""
+
+
+class CVError(ForceServerError):
+    """A collective variable could not be computed for a frame."""

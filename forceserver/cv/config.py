@@ -1,0 +1,90 @@
+"""The section [[cv]]: one collective variable."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from ase.data import atomic_numbers
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from ..config import InputFile, Section
+from ..representation.neighbours import Selection
+from ..representation.gto import GtoBasis
+from .outputs import OUTPUTS
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
+Atoms = str | tuple[str, ...] | tuple[int, ...]
+
+
+class PrincipalComponent(Section):
+    """Contraction weights that keep most of the variance of the expansion coefficients over a set of structures."""
+
+    first_principal_component_of: InputFile = Field(description="structures, any format that ASE reads")
+
+
+class CVConfig(Section):
+    """Section [[cv]]: an l = 1 (and l = 0) component of the density of neighbours around centres, reduced over centres.
+
+    s = sum_i w_i sum_n u_n c^i_n1m over the centres i, with weights u_n over the radial functions. PLUMED knows each
+    output as `LABEL.output` of the FORCESERVER action and as EXTRACV NAME=name_output. Atom indices count from 0.
+    """
+
+    name: Name
+    centres: Atoms = Field(description="species (one or several), or indices")
+    neighbours: Atoms = Field(description="species (one or several), or indices")
+    basis: GtoBasis = Field(description="radial functions, l_max = 1")
+    weights: tuple[float, ...] | PrincipalComponent = Field(description="u_n, one for each radial function")
+    reduction: Literal["mean", "sum"] = "mean"
+    groups: dict[Name, tuple[int, ...]] = Field(
+        default={}, description="centres that are reduced separately; outputs are then called GROUP_output"
+    )
+    outputs: tuple[Literal[tuple(OUTPUTS)], ...] = ("x", "y", "z")
+    axes: dict[Name, tuple[float, float, float]] = Field(
+        default={}, description="further outputs: projections of the vector onto these directions"
+    )
+    per_centre: tuple[int, ...] = Field(
+        default=(), description="further outputs atomI_x, atomI_y, atomI_z: the vector of centre I alone"
+    )
+    skin_angstrom: float = Field(default=0.5, ge=0, description="of the neighbour list; has no influence on results")
+    tolerance: float = Field(default=1e-8, ge=1e-13, le=0.1, description="largest error of the splines")
+
+    @field_validator("centres", "neighbours")
+    @classmethod
+    def _known(cls, atoms: Atoms) -> Atoms:
+        selection(atoms)
+        return atoms
+
+    @field_validator("axes")
+    @classmethod
+    def _directions(cls, axes: dict) -> dict:
+        for name, axis in axes.items():
+            if not np.linalg.norm(axis) > 0:
+                raise ValueError(f"axis {name!r} has no direction")
+        return axes
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CVConfig":
+        if self.basis.l_max != 1:
+            raise ValueError(f"basis.l_max must be 1, got {self.basis.l_max}")
+        if isinstance(self.weights, tuple) and len(self.weights) != self.basis.n_max:
+            raise ValueError(f"weights must hold basis.n_max = {self.basis.n_max} numbers, got {len(self.weights)}")
+        if isinstance(self.weights, tuple) and not any(self.weights):
+            raise ValueError("weights are all zero")
+        if not (self.outputs or self.axes or self.per_centre):
+            raise ValueError("outputs, axes and per_centre are all empty: nothing to compute")
+        taken = [name for name in self.axes if name in OUTPUTS]
+        if taken:
+            raise ValueError(f"axes: {taken[0]!r} is the name of another output")
+        return self
+
+
+def selection(atoms: Atoms) -> Selection:
+    """The selection of species or indices; `ValueError` for a species that does not exist."""
+    atoms = (atoms,) if isinstance(atoms, str) else atoms
+    if not atoms:
+        raise ValueError("no species and no index")
+    if isinstance(atoms[0], str):
+        unknown = [symbol for symbol in atoms if symbol not in atomic_numbers or symbol == "X"]
+        if unknown:
+            raise ValueError(f"there is no element {unknown[0]!r}")
+        return Selection(species=tuple(atomic_numbers[symbol] for symbol in atoms))
+    return Selection(indices=tuple(atoms))

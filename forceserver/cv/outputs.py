@@ -1,0 +1,77 @@
+"""What is made of the reduced density: the named outputs of a collective variable and their derivatives.
+
+The reduction leaves four numbers b = (x, y, z, density) for each group of centres: the l = 1 components and the l = 0
+density. Every output is a function of the four numbers of one group; its gradients follow by the chain rule.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..frame import Array
+
+Function = Callable[[Array], tuple[float, Array]]
+"""The four numbers b to the value and its derivative with respect to them, (4,)."""
+
+
+def _component(k: int) -> Function:
+    unit = np.eye(4)[k]
+    return lambda b: (b[k], unit)
+
+
+def projection(axis: Sequence[float]) -> Function:
+    """The component along an axis, which need not be normalised."""
+    direction = np.append(np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis), 0.0)
+    return lambda b: (direction @ b, direction)
+
+
+def _norm(b: Array) -> tuple[float, Array]:
+    """Length of the vector; the derivative at length zero is taken to be zero, which symmetry makes it on average."""
+    norm = np.linalg.norm(b[:3])
+    return norm, np.append(b[:3] / norm if norm > 0 else np.zeros(3), 0.0)
+
+
+def _norm2(b: Array) -> tuple[float, Array]:
+    return b[:3] @ b[:3], np.append(2 * b[:3], 0.0)
+
+
+def _cubic4(b: Array) -> tuple[float, Array]:
+    """x^4 + y^4 + z^4: 1, 1/2, 1/3 (times norm^4) for tetragonal, orthorhombic and rhombohedral directions."""
+    return float(np.sum(b[:3] ** 4)), np.append(4 * b[:3] ** 3, 0.0)
+
+
+def _cubic6(b: Array) -> tuple[float, Array]:
+    """x^2 y^2 z^2: 0, 0, 1/27 (times norm^6) for tetragonal, orthorhombic and rhombohedral directions."""
+    x, y, z = b[:3]
+    return (x * y * z) ** 2, np.array([2 * x * (y * z) ** 2, 2 * y * (x * z) ** 2, 2 * z * (x * y) ** 2, 0.0])
+
+
+OUTPUTS: dict[str, Function] = {
+    "x": _component(0),
+    "y": _component(1),
+    "z": _component(2),
+    "density": _component(3),
+    "norm": _norm,
+    "norm2": _norm2,
+    "cubic4": _cubic4,
+    "cubic6": _cubic6,
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """A named output: which function of which group."""
+
+    name: str
+    group: int
+    function: Function
+
+
+def combine(outputs: Sequence[Output], reduced: Array) -> tuple[Array, Array]:
+    """Values (d,) of the outputs and their derivatives (d, G, 4) with respect to the reduced numbers (G, 4)."""
+    values = np.empty(len(outputs))
+    jacobian = np.zeros((len(outputs), *reduced.shape))
+    for row, output in enumerate(outputs):
+        values[row], jacobian[row, output.group] = output.function(reduced[output.group])
+    return values, jacobian

@@ -1,0 +1,295 @@
+"""The CV door: collective variables for PLUMED, any number of clients at once, beside the other doors of the process.
+
+One thread waits for clients, one thread serves each of them; the sums over pairs release Python's lock. A client has its
+own neighbour list, so walkers and replicas do not disturb each other. Whatever a client sends or fails to send ends at
+most its own connection: sizes are checked before memory is taken, a message that was begun must be completed within
+`PATIENCE`, and there are at most `max_clients`.
+
+On the same machine the numbers pass through shared memory: an anonymous segment (memfd) that is sealed, so that a client
+cannot shrink it under the server, and that vanishes with the last of the two processes, whatever kills them.
+"""
+
+import contextlib
+import fcntl
+import logging
+import mmap
+import os
+import socket
+import stat
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from ..config import Section
+from ..cv import CollectiveVariable
+from ..errors import ForceServerError, InputError, ProtocolError
+from . import cv_protocol as protocol
+from .cv_protocol import Kind, Layout
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 10.0
+"""Seconds within which HELLO, and the rest of any message, must come."""
+
+MAX_PATH = 107
+
+
+class CVDoorConfig(Section):
+    """Section [cv_door]: where PLUMED finds the collective variables."""
+
+    address: str = Field(
+        description="path of a unix socket (absolute, at most 107 characters), or host:port; TCP has no password, so"
+        " use it in networks that you trust"
+    )
+    max_clients: int = Field(default=256, ge=1, description="more connections than these are refused")
+
+    @field_validator("address")
+    @classmethod
+    def _is_address(cls, address: str) -> str:
+        if address.startswith("/"):
+            if len(os.fsencode(address)) > MAX_PATH:
+                raise ValueError(f"a socket path may have at most {MAX_PATH} characters")
+            return address
+        host, colon, port = address.rpartition(":")
+        if not (colon and host and port.isdecimal() and int(port) < 65536):
+            raise ValueError("must be an absolute path or host:port")
+        return address
+
+
+class CVServer:
+    """Serves `variables` (by name) at the configured address, from construction until `close`.
+
+    Raises `InputError` if the address cannot be used: another server listens there, or it is something else.
+    """
+
+    def __init__(self, config: CVDoorConfig, variables: Mapping[str, CollectiveVariable]) -> None:
+        self._variables = dict(variables)
+        self._max_clients = config.max_clients
+        self._path = Path(config.address) if config.address.startswith("/") else None
+        self._clients: dict[socket.socket, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+        self._socket = _listen_unix(self._path) if self._path else _listen_tcp(config.address)
+        self._inode = os.stat(self._path).st_ino if self._path else None
+        self._thread = threading.Thread(target=self._accept, name="cv-door", daemon=True)
+        self._thread.start()
+        log.info("the CV door is open at %s for %s", self.address, ", ".join(self._variables))
+
+    @property
+    def address(self) -> str:
+        """Where clients find the door, as the action's ADDRESS."""
+        if self._path:
+            return str(self._path)
+        host, port = self._socket.getsockname()[:2]
+        return f"{host}:{port}"
+
+    def close(self) -> None:
+        """Closes the door and all connections, and waits for the threads."""
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        if self._path:
+            with contextlib.suppress(OSError):
+                if os.stat(self._path).st_ino == self._inode:
+                    self._path.unlink()
+        self._thread.join()
+        with self._lock:
+            clients = dict(self._clients)
+        for connection in clients:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in clients.values():
+            thread.join()
+
+    def __enter__(self) -> "CVServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError as error:
+                if self._closing:
+                    return
+                log.error("the CV door cannot accept a client: %s", error)  # out of file descriptors, most likely
+                threading.Event().wait(0.1)
+                continue
+            with self._lock:
+                full = len(self._clients) >= self._max_clients
+                if not full:
+                    thread = threading.Thread(target=self._serve, args=(connection,), name="cv-client", daemon=True)
+                    self._clients[connection] = thread
+                    thread.start()
+            if full:
+                connection.settimeout(0.1)
+                with connection, contextlib.suppress(OSError):
+                    connection.sendall(protocol.pack_error(f"there are already {self._max_clients} clients"))
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                _Session(connection, self._variables).run()
+        finally:
+            with self._lock:
+                del self._clients[connection]
+
+
+class _Session:
+    """One client, from HELLO to the end of its connection."""
+
+    def __init__(self, connection: socket.socket, variables: Mapping[str, CollectiveVariable]) -> None:
+        self._connection = connection
+        self._variables = variables
+
+    def run(self) -> None:
+        try:
+            if self._connection.family != socket.AF_UNIX:
+                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._connection.settimeout(PATIENCE)
+            hello = self._receive_hello()
+            if hello is not None:
+                self._evaluate_all(hello)
+        except ForceServerError as error:
+            log.warning("a client of the CV door was dropped: %s", error)
+            self._say_error(str(error))
+        except (OSError, EOFError) as error:
+            log.info("a client of the CV door is gone: %s", error)
+        except Exception as error:
+            log.exception("a client of the CV door was dropped because of an error in the server")
+            self._say_error(f"an error in the server, see its log: {type(error).__name__}: {error}")
+
+    def _say_error(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.settimeout(PATIENCE)
+            self._connection.sendall(protocol.pack_error(text))
+
+    def _receive_hello(self) -> protocol.Hello | None:
+        header = self._receive(protocol.HEADER.size)
+        length = protocol.unpack_header(header, Kind.HELLO, range(protocol.HELLO.size, protocol.MAX_HELLO + 1))
+        return protocol.unpack_hello(self._receive(length))
+
+    def _evaluate_all(self, hello: protocol.Hello) -> None:
+        variable = self._variable(hello)
+        layout = Layout(len(variable.atoms), len(variable.outputs))
+        shared = hello.shared_memory and self._connection.family == socket.AF_UNIX and hasattr(os, "memfd_create")
+        description = protocol.pack_description(variable.atoms, variable.outputs, shared)
+        if shared:
+            with _sealed_memory(layout.size) as fd:
+                socket.send_fds(self._connection, [description[:1]], [fd])
+                memory = mmap.mmap(fd, layout.size)
+            self._connection.sendall(description[1:])
+        else:
+            memory = bytearray(layout.size)
+            self._connection.sendall(description)
+        buffer = memoryview(memory)
+        lengths = range(1) if shared else range(layout.request_bytes, layout.request_bytes + 1)
+        while self._begin_message(lengths):
+            if not shared:
+                self._receive_into(buffer[: layout.request_bytes])
+            positions, cell = layout.read_request(buffer)
+            result = variable.compute_atoms(positions, cell, cell.any(axis=1))
+            length = layout.write_reply(buffer, result)
+            count = protocol.COUNT.pack(len(result.active))
+            if shared:
+                self._connection.sendall(protocol.message(Kind.VALUES, count))
+            else:
+                reply = buffer[layout.request_bytes : layout.request_bytes + length]
+                self._connection.sendall(protocol.message(Kind.VALUES, count, reply))
+
+    def _variable(self, hello: protocol.Hello) -> CollectiveVariable:
+        if hello.name not in self._variables:
+            raise ProtocolError(
+                f"there is no collective variable {hello.name[:80]!r}; there are {', '.join(self._variables)}"
+            )
+        variable = self._variables[hello.name]
+        if hello.atoms != variable.total_atoms:
+            raise ProtocolError(
+                f"the client has {hello.atoms} atoms, the structure in the configuration has {variable.total_atoms}"
+            )
+        return variable.copy()
+
+    def _begin_message(self, lengths: range) -> bool:
+        """Waits as long as it takes for the next POSITIONS; False if the client has left between two messages."""
+        self._connection.settimeout(None)
+        first = self._connection.recv(protocol.HEADER.size)
+        if not first:
+            return False
+        if len(first) < protocol.HEADER.size or lengths.start:
+            self._connection.settimeout(PATIENCE)
+            first += self._receive(protocol.HEADER.size - len(first))
+        protocol.unpack_header(first, Kind.POSITIONS, lengths)
+        return True
+
+    def _receive(self, length: int) -> bytes:
+        data = bytearray(length)
+        self._receive_into(memoryview(data))
+        return bytes(data)
+
+    def _receive_into(self, view: memoryview) -> None:
+        while view:
+            count = self._connection.recv_into(view)
+            if count == 0:
+                raise EOFError("in the middle of a message")
+            view = view[count:]
+
+
+@contextlib.contextmanager
+def _sealed_memory(size: int):
+    """The file descriptor of anonymous memory that nobody can resize any more."""
+    fd = os.memfd_create("forceserver-cv", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    """A listening socket that only this user can connect to; takes the place of one that nobody listens at any more."""
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(listener.fileno(), 0o600)  # Linux gives these bits to the file, so that it is never open to others
+        listener.bind(str(path))
+        os.chmod(path, 0o600)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise InputError(f"cv_door.address: cannot listen at {path}: {error.strerror}") from error
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise InputError(f"cv_door.address: {path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()  # left behind by a server that was killed
+            return
+        except OSError as error:
+            raise InputError(f"cv_door.address: cannot use {path}: {error.strerror}") from error
+    raise InputError(f"cv_door.address: another server listens at {path}")
+
+
+def _listen_tcp(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    try:
+        family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        return socket.create_server(where, family=family, backlog=128)
+    except OSError as error:
+        raise InputError(f"cv_door.address: cannot listen at {address}: {error.strerror or error}") from error
