@@ -68,10 +68,7 @@ class Output:
     function: Function
 
 
-def combine(outputs: Sequence[Output], reduced: Array) -> tuple[Array, Array]:
-    """Values (d,) of the outputs and their derivatives (d, G, 4) with respect to the reduced numbers (G, 4)."""
-    values = np.empty(len(outputs))
-    jacobian = np.zeros((len(outputs), *reduced.shape))
-    for row, output in enumerate(outputs):
-        values[row], jacobian[row, output.group] = output.function(reduced[output.group])
-    return values, jacobian
+def combine(functions: Sequence[Function], b: Array) -> tuple[Array, Array]:
+    """Values (d,) of the functions and their derivatives (d, 4) at b (4,)."""
+    pairs = [function(b) for function in functions]
+    return np.array([value for value, _ in pairs]), np.array([derivative for _, derivative in pairs])

@@ -1,72 +1,76 @@
-"""Sums over pairs: the reduced l = 1 and l = 0 density with its derivatives.
+"""The reduced density of one group of centres, with its derivatives.
 
-For a pair with vector r (from centre to neighbour) and contracted radial functions F_0, F_1 the contribution to
-(x, y, z, density) is (h(r) r, Y_00 F_0(r)), with h = sqrt(3 / 4 pi) F_1(r) / r and Y_00 = sqrt(1 / 4 pi). A centre's
-coefficient depends on the neighbour with plus, on the centre with minus the derivative with respect to r.
+b = (x, y, z, density): the weighted sums over the centres of their l = 1 coefficients, and of the l = 0 ones if they are
+wanted. The vector comes from the fused kernel; the density is summed pair by pair, a centre's own share included.
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..frame import Array
-from ..representation.neighbours import NeighbourList
+from ..representation.neighbours import NeighbourList, Selection
 from ..representation.spline import SplineTable
+from ..representation.vector_mean import VectorMean
 
 Y0 = np.sqrt(1 / (4 * np.pi))
-Y1 = np.sqrt(3 / (4 * np.pi))
 
 
-@dataclass(frozen=True)
-class Family:
-    """A reduction of the centres of a neighbour list into groups; each centre is in at most one.
+class GroupSum:
+    """The sums over one group of centres; keeps their neighbour list between calls.
 
-    n_groups: how many groups.
-    group: (n_centres,) int32, the group of each centre.
-    weight: (n_centres,), the weight of each centre in its group; zero for one that is in none.
+    species: (a,) int32, of all atoms that are passed to `compute`.
+    centres, neighbours: indices into them. weight: of every centre.
+    vector: table with one channel, of l = 1. density: table with one channel, of l = 0, or None if it is not wanted.
     """
 
-    n_groups: int
-    group: NDArray[np.int32]
-    weight: Array
+    def __init__(
+        self,
+        species: NDArray[np.int32],
+        centres: NDArray,
+        neighbours: NDArray,
+        weight: float,
+        vector: SplineTable,
+        density: SplineTable | None,
+        skin: float,
+        pbc: NDArray[np.bool_],
+    ) -> None:
+        self.list = NeighbourList(
+            species,
+            vector.cutoff,
+            pbc=pbc,
+            skin=skin,
+            centres=Selection(indices=tuple(centres.tolist())),
+            neighbours=Selection(indices=tuple(neighbours.tolist())),
+        )
+        self.sites = self.list.site_atom
+        self._vector = VectorMean(
+            dict.fromkeys(self.list.neighbour_species, vector), self.list, np.full(len(centres), weight)
+        )
+        self._weight = weight
+        self._density = density
+        self._own = len(np.intersect1d(centres, neighbours))
 
+    def compute(self, positions: Array, cell: Array) -> tuple[Array, Array, Array]:
+        """b (4,), its derivatives (n_sites, 4, 3) with respect to the atoms `sites`, and to a strain (4, 3, 3).
 
-def density_sums(
-    neighbour_list: NeighbourList, table: SplineTable, families: Sequence[Family]
-) -> tuple[Array, Array, Array]:
-    """Values (G, 4), derivatives (G, 4, n_sites, 3) and strain derivatives (G, 4, 3, 3) of the groups of all families.
+        Without a density table the last of the four are zero. `ValueError`: what `NeighbourList.update` raises, and
+        two atoms on one place.
+        """
+        self.list.update(positions, cell)
+        vector = self._vector.compute()
+        b, gradient, strain = np.zeros(4), np.zeros((len(self.sites), 4, 3)), np.zeros((4, 3, 3))
+        b[:3], gradient[:, :3], strain[:3] = vector.value, vector.gradient, vector.strain
+        if self._density is not None:
+            b[3], gradient[:, 3], strain[3] = self._density_sum(self._density)
+        return b, gradient, strain
 
-    table: contracted to one function for l = 0 and one for l = 1.
-    """
-    vectors = neighbour_list.vectors()
-    distance = np.linalg.norm(vectors, axis=1)
-    inside = distance < table.cutoff
-    centre = np.repeat(np.arange(len(neighbour_list.centres)), np.diff(neighbour_list.first))[inside]
-    site = neighbour_list.pair_site[inside]
-    vectors, distance = vectors[inside], distance[inside, None]
-    value, slope = table.evaluate(distance[:, 0])
-    unit = vectors / distance
-    h = Y1 * value[:, 1:] / distance
-    contribution = np.concatenate([h * vectors, Y0 * value[:, :1]], axis=1)
-    derivative = np.empty((len(vectors), 4, 3))
-    derivative[:, :3] = h[:, :, None] * np.eye(3) + ((Y1 * slope[:, 1:] - h) * unit)[:, :, None] * unit[:, None]
-    derivative[:, 3] = Y0 * slope[:, :1] * unit
-
-    n_sites = len(neighbour_list.site_atom)
-    own = Y0 * table.at_zero[0] * np.isin(neighbour_list.centres, neighbour_list.neighbours)
-    reduced, gradient, strain = [], [], []
-    for family in families:
-        for group in range(family.n_groups):
-            weight = np.where(family.group == group, family.weight, 0.0)
-            pair_weight = weight[centre]
-            weighted = pair_weight[:, None, None] * derivative
-            reduced.append(pair_weight @ contribution)
-            reduced[-1][3] += weight @ own
-            sums = np.zeros((n_sites, 4, 3))
-            np.add.at(sums, site, weighted)
-            np.subtract.at(sums, neighbour_list.centre_site[centre], weighted)
-            gradient.append(sums.transpose(1, 0, 2))
-            strain.append(np.einsum("pi,paj->aij", vectors, weighted))
-    return np.array(reduced), np.array(gradient), np.array(strain)
+    def _density_sum(self, table: SplineTable) -> tuple[float, Array, Array]:
+        vectors = self.list.vectors()
+        distance = np.linalg.norm(vectors, axis=1)
+        value, slope = (Y0 * self._weight * array[:, 0] for array in table.evaluate(distance))
+        pair_gradient = (slope / distance)[:, None] * vectors
+        gradient = np.zeros((len(self.sites), 3))
+        np.add.at(gradient, self.list.pair_site, pair_gradient)
+        np.subtract.at(gradient, np.repeat(self.list.centre_site, np.diff(self.list.first)), pair_gradient)
+        own = Y0 * self._weight * self._own * table.at_zero[0]
+        return value.sum() + own, gradient, vectors.T @ pair_gradient

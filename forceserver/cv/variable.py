@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from ..errors import CVError, InputError
 from ..frame import Array, Frame
-from ..representation.neighbours import NeighbourList, Selection
+from ..representation.neighbours import Selection
 from ..representation.spline import SplineTable
 from .config import CVConfig, selection
 from .outputs import OUTPUTS, Output, combine, projection
-from .sums import Family, density_sums
-from .weights import contraction
+from .sums import GroupSum
+from .weights import contraction, spline_table
 
 
 @dataclass(slots=True)
@@ -53,23 +53,25 @@ class CollectiveVariable:
         self._skin = config.skin_angstrom
         centres = self._resolve(selection(config.centres), "centres")
         neighbours = self._resolve(selection(config.neighbours), "neighbours")
-        reductions, self._outputs = self._plan(config, centres)
+        self._groups, self._outputs = self._plan(config, centres)
         self.outputs = tuple(output.name for output in self._outputs)
-        used = np.unique(np.concatenate([members for groups, _ in reductions for members in groups]))
-        self._families = [_family(groups, mean, used) for groups, mean in reductions]
+        used = np.unique(np.concatenate([members for members, _ in self._groups]))
         self.atoms = np.union1d(used, neighbours).astype(np.int32)
-        self._centres = tuple(np.searchsorted(self.atoms, used).tolist())
-        self._neighbours = tuple(np.searchsorted(self.atoms, neighbours).tolist())
+        self._neighbours = np.searchsorted(self.atoms, neighbours)
 
-        vector, scalar = contraction(config)
-        self._table = SplineTable.build(config.basis, config.tolerance).contract([scalar[None], vector[None]])
-        self._list: NeighbourList | None = None
-        self._check_neighbours(template, used)
+        vector, density = contraction(config)
+        nothing = np.zeros((0, config.basis.n_max))
+        table = spline_table(config)
+        self._vector = table.contract([nothing, vector[None]])
+        self._density = table.contract([density[None], nothing]) if "density" in config.outputs else None
+        self._sums: list[GroupSum] = []
+        self._pbc = template.pbc
+        self._check_neighbours(template)
 
     def copy(self) -> "CollectiveVariable":
         """The same variable with a neighbour list of its own."""
         other = copy.copy(self)
-        other._list = None
+        other._sums = []
         return other
 
     def compute(self, frame: Frame) -> CVResult:
@@ -89,33 +91,42 @@ class CollectiveVariable:
         Raises `CVError` if the cell is singular or a value is not finite.
         """
         try:
-            neighbour_list = self._updated_list(positions, cell, pbc)
+            parts = [part.compute(positions, cell) for part in self._sums_for(pbc)]
         except ValueError as error:
             raise CVError(f"collective variable {self.name}: {error}") from error
-        reduced, gradient, strain = density_sums(neighbour_list, self._table, self._families)
-        values, jacobian = combine(self._outputs, reduced)
+        d = len(self._outputs)
+        values, gradients, strain = np.empty(d), np.zeros((d, len(self.atoms), 3)), np.empty((d, 3, 3))
+        for number, (b, gradient, b_strain) in enumerate(parts):
+            rows = [row for row, output in enumerate(self._outputs) if output.group == number]
+            values[rows], jacobian = combine([self._outputs[row].function for row in rows], b)
+            gradients[np.ix_(rows, self._sums[number].sites)] = np.tensordot(jacobian, gradient, axes=(1, 1))
+            strain[rows] = np.tensordot(jacobian, b_strain, axes=1)
         if not np.isfinite(values).all():
             raise CVError(f"collective variable {self.name} is not finite: {dict(zip(self.outputs, values.tolist()))}")
-        flat = jacobian.reshape(len(values), -1)
-        gradients = (flat @ gradient.reshape(flat.shape[1], -1)).reshape(len(values), -1, 3)
         active = np.flatnonzero(gradients.any(axis=(0, 2))).astype(np.int32)
-        if len(active) < gradients.shape[1]:
+        if len(active) < len(self.atoms):
             gradients = np.ascontiguousarray(gradients[:, active])
-        sites = neighbour_list.site_atom[active]
-        return CVResult(values, sites, gradients, np.tensordot(jacobian, strain, axes=2))
+        return CVResult(values, active, gradients, strain)
 
-    def _updated_list(self, positions: Array, cell: Array, pbc: NDArray[np.bool_]) -> NeighbourList:
-        if self._list is None or not np.array_equal(self._list.pbc, pbc):
-            self._list = NeighbourList(
-                self._template_species[self.atoms],
-                self._table.cutoff,
-                pbc=pbc,
-                skin=self._skin,
-                centres=Selection(indices=self._centres),
-                neighbours=Selection(indices=self._neighbours),
-            )
-        self._list.update(positions, cell)
-        return self._list
+    def _sums_for(self, pbc: NDArray[np.bool_]) -> list[GroupSum]:
+        """The sums over the groups, with neighbour lists for this periodicity."""
+        if not self._sums or not np.array_equal(self._pbc, pbc):
+            species = self._template_species[self.atoms]
+            self._pbc = np.array(pbc, dtype=bool)
+            self._sums = [
+                GroupSum(
+                    species,
+                    np.searchsorted(self.atoms, members),
+                    self._neighbours,
+                    weight,
+                    self._vector,
+                    self._density,
+                    self._skin,
+                    self._pbc,
+                )
+                for members, weight in self._groups
+            ]
+        return self._sums
 
     def _resolve(self, chosen: Selection, key: str) -> NDArray[np.int32]:
         try:
@@ -123,62 +134,56 @@ class CollectiveVariable:
         except ValueError as error:
             raise InputError(f"collective variable {self.name}: {error}") from error
 
-    def _plan(self, config: CVConfig, centres: NDArray[np.int32]) -> tuple[list[tuple[list, bool]], list[Output]]:
-        """The reductions, each a list of groups of centres and whether means are taken, and the outputs of all groups."""
-        reductions, outputs = [], []
+    def _plan(self, config: CVConfig, centres: NDArray[np.int32]) -> tuple[list[tuple[NDArray, float]], list[Output]]:
+        """The groups, each its centres and their weight, and the outputs of all groups."""
+        named: dict[str, tuple[int, ...]] = {}
         if config.outputs or config.axes:
-            groups = {f"{name}_": members for name, members in config.groups.items()} or {"": tuple(centres)}
-            functions = {name: OUTPUTS[name] for name in config.outputs}
-            functions |= {name: projection(axis) for name, axis in config.axes.items()}
-            for group, prefix in enumerate(groups):
-                outputs += [Output(prefix + name, group, function) for name, function in functions.items()]
-            reductions.append((list(groups.values()), config.reduction == "mean"))
-        first = len(reductions[0][0]) if reductions else 0
-        for group, index in enumerate(config.per_centre, start=first):
-            outputs += [Output(f"atom{index}_{name}", group, OUTPUTS[name]) for name in "xyz"]
-        if config.per_centre:
-            reductions.append(([(index,) for index in config.per_centre], False))
-        self._check_plan(reductions, outputs, centres)
-        return reductions, outputs
+            named = {f"{name}_": members for name, members in config.groups.items()} or {"": tuple(centres.tolist())}
+        functions = {name: OUTPUTS[name] for name in config.outputs}
+        functions |= {name: projection(axis) for name, axis in config.axes.items()}
+        single = {f"atom{index}_": (index,) for index in config.per_centre}
+        self._check_members(named, centres)
+        self._check_members(single, centres)
 
-    def _check_plan(self, reductions: list[tuple[list, bool]], outputs: list[Output], centres: NDArray) -> None:
-        for groups, _ in reductions:
-            members = [member for group in groups for member in group]
-            strangers = sorted(set(members) - set(centres.tolist()))
-            if strangers:
-                raise InputError(f"collective variable {self.name}: atom {strangers[0]} of a group is not a centre")
-            if len(set(members)) < len(members):
-                raise InputError(f"collective variable {self.name}: a centre is in two groups, or twice in one")
-            if not all(groups):
-                raise InputError(f"collective variable {self.name}: a group has no centre")
+        groups, outputs = [], []
+        for prefix, members in named.items():
+            outputs += [Output(prefix + name, len(groups), function) for name, function in functions.items()]
+            groups.append((np.sort(members), 1.0 / len(members) if config.reduction == "mean" else 1.0))
+        for prefix, members in single.items():
+            outputs += [Output(prefix + name, len(groups), OUTPUTS[name]) for name in "xyz"]
+            groups.append((np.array(members), 1.0))
         names = [output.name for output in outputs]
         double = next((name for name in names if names.count(name) > 1), None)
         if double:
             raise InputError(f"collective variable {self.name}: two outputs are called {double!r}")
+        return groups, outputs
 
-    def _check_neighbours(self, template: Frame, used: NDArray) -> None:
-        try:
-            neighbour_list = self._updated_list(template.positions[self.atoms], template.cell, template.pbc)
-        except ValueError as error:
-            raise InputError(f"collective variable {self.name}: {error}") from error
-        distance = np.linalg.norm(neighbour_list.vectors(), axis=1)
-        centre = np.repeat(np.arange(len(used)), np.diff(neighbour_list.first))
-        count = np.bincount(centre[distance < self._table.cutoff], minlength=len(used))
-        if not count.all():
-            raise InputError(
-                f"collective variable {self.name}: centre {used[np.argmin(count)]} has no neighbour within "
-                f"{self._table.cutoff:g} Angstrom in the structure file; choose a larger cutoff or other neighbours"
-            )
+    def _check_members(self, groups: dict[str, tuple[int, ...]], centres: NDArray) -> None:
+        known = set(centres.tolist())
+        for prefix, members in groups.items():
+            where = f"collective variable {self.name}: group {prefix.removesuffix('_')!r}"
+            strangers = sorted(set(members) - known)
+            if not members:
+                raise InputError(f"{where} has no centre")
+            if strangers:
+                raise InputError(f"{where}: atom {strangers[0]} is not one of the {len(known)} centres")
+            if len(set(members)) < len(members):
+                raise InputError(f"{where}: a centre is in it twice")
 
-
-def _family(groups: list[Sequence[int]], mean: bool, centres: NDArray) -> Family:
-    """The groups of atoms as numbers and weights of the (ascending) centres."""
-    number, weight = np.zeros(len(centres), dtype=np.int32), np.zeros(len(centres))
-    for group, members in enumerate(groups):
-        places = np.searchsorted(centres, members)
-        number[places] = group
-        weight[places] = 1.0 / len(members) if mean else 1.0
-    return Family(len(groups), number, weight)
+    def _check_neighbours(self, template: Frame) -> None:
+        for (members, _), part in zip(self._groups, self._sums_for(template.pbc), strict=True):
+            try:
+                part.list.update(template.positions[self.atoms], template.cell)
+            except ValueError as error:
+                raise InputError(f"collective variable {self.name}: {error}") from error
+            distance = np.linalg.norm(part.list.vectors(), axis=1)
+            centre = np.repeat(np.arange(len(members)), np.diff(part.list.first))
+            count = np.bincount(centre[distance < part.list.cutoff], minlength=len(members))
+            if not count.all():
+                raise InputError(
+                    f"collective variable {self.name}: centre {members[np.argmin(count)]} has no neighbour within "
+                    f"{part.list.cutoff:g} Angstrom in the structure file; choose a larger cutoff or other neighbours"
+                )
 
 
 def build_variables(configs: Sequence[CVConfig], template: Frame) -> dict[str, CollectiveVariable]:

@@ -26,6 +26,14 @@ def contraction(config: CVConfig) -> tuple[Array, Array]:
     return _principal(vectors.T @ vectors), _principal(np.atleast_2d(np.cov(scalars, rowvar=False)))
 
 
+def spline_table(config: CVConfig) -> SplineTable:
+    """The splines of all radial functions; `InputError` if the tolerance cannot be reached."""
+    try:
+        return SplineTable.build(config.basis, config.tolerance)
+    except ValueError as error:
+        raise InputError(f"collective variable {config.name}: {error}") from error
+
+
 def _principal(matrix: Array) -> Array:
     component = np.linalg.eigh(matrix)[1][:, -1]
     return component * np.sign(component[np.argmax(np.abs(component))])
@@ -40,7 +48,7 @@ def _coefficients(config: CVConfig, weights: PrincipalComponent) -> tuple[Array,
         structures = ase.io.read(path, index=":")
     except Exception as error:  # ASE's readers raise nearly everything
         raise InputError(f"weights: ASE cannot read {path}: {error}") from error
-    table = SplineTable.build(config.basis, config.tolerance)
+    table = spline_table(config)
     scalars, vectors = [], []
     for number, atoms in enumerate(structures):
         frame = Frame.from_ase(atoms)

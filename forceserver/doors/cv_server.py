@@ -86,6 +86,12 @@ class CVServer:
         host, port = self._socket.getsockname()[:2]
         return f"{host}:{port}"
 
+    @property
+    def n_clients(self) -> int:
+        """How many clients are connected."""
+        with self._lock:
+            return len(self._clients)
+
     def close(self) -> None:
         """Closes the door and all connections, and waits for the threads."""
         self._closing = True

@@ -187,8 +187,7 @@ class Client {
     while(true) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
       if(left <= 0) {
-        throw Refused("no answer from the server at " + address_ + " within " + std::to_string(timeout_)
-                      + " s; is it stuck? (TIMEOUT sets this limit)");
+        throw Refused("no answer from the server at " + address_ + " in time; is it stuck? (TIMEOUT sets the limit)");
       }
       struct pollfd poll = {socket_.get(), events, 0};
       const int ready = ::poll(&poll, 1, static_cast<int>(std::min<long long>(left, 1000000)));
@@ -514,7 +513,7 @@ class ForceServer : public PLMD::Colvar {
     if(length > 0) {
       problem.resize(length);
       comm.Bcast(&problem[0], length, 0);
-      plumed_merror("FORCESERVER with label " + getLabel() + ": " + problem);
+      error(problem);  // thrown by the kernel: an exception of this library would not survive its unloading
     }
   }
 

@@ -1,0 +1,55 @@
+"""Where PLUMED is: its kernel (the library that the `plumed` Python package loads) and its program."""
+
+import ctypes.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from ..errors import InputError
+
+HOW_TO_GET_IT = (
+    "install PLUMED 2.9 or newer (conda install -c conda-forge plumed py-plumed), or set PLUMED_KERNEL to the path of "
+    "an existing libplumedKernel.so"
+)
+
+
+def find_kernel() -> str | None:
+    """The PLUMED kernel: PLUMED_KERNEL, the active conda environment, this Python's prefix, or what the linker knows.
+
+    Raises `InputError` if PLUMED_KERNEL is set to a file that does not exist.
+    """
+    given = os.environ.get("PLUMED_KERNEL")
+    if given:
+        if not Path(given).is_file():
+            raise InputError(f"PLUMED_KERNEL={given}: there is no such file; {HOW_TO_GET_IT}")
+        return given
+    file = "libplumedKernel.dylib" if sys.platform == "darwin" else "libplumedKernel.so"
+    for prefix in filter(None, (os.environ.get("CONDA_PREFIX"), sys.prefix)):
+        kernel = Path(prefix) / "lib" / file
+        if kernel.is_file():
+            return str(kernel)
+    return ctypes.util.find_library("plumedKernel")
+
+
+def find_program() -> str:
+    """The `plumed` program: on the PATH, or beside the kernel; `InputError` if it is at neither place."""
+    program = shutil.which("plumed")
+    if program is None:
+        kernel = find_kernel()
+        beside = Path(kernel).parent.parent / "bin" / "plumed" if kernel else None
+        if beside is None or not beside.is_file():
+            raise InputError(f"the program plumed is neither on the PATH nor beside the kernel; {HOW_TO_GET_IT}")
+        program = str(beside)
+    return program
+
+
+def program_environment() -> dict[str, str]:
+    """The environment for `find_program`: it finds its kernel also where that is not in the linker's path."""
+    environment = dict(os.environ)
+    kernel = find_kernel()
+    if kernel and os.path.dirname(kernel):
+        variable = "DYLD_LIBRARY_PATH" if sys.platform == "darwin" else "LD_LIBRARY_PATH"
+        paths = [os.path.dirname(kernel), environment.get(variable)]
+        environment[variable] = os.pathsep.join(filter(None, paths))
+    return environment

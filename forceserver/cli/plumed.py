@@ -1,0 +1,64 @@
+"""`forceserver plumed`: the action for PLUMED, as a file and as a library."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ForceServerError
+
+app = typer.Typer(no_args_is_help=True, help="The FORCESERVER action, for PLUMED in any engine.")
+
+ACTION = Path(__file__).parent.parent / "plumed" / "ForceServer.cpp"
+
+
+@app.command()
+def path() -> None:
+    """Print the path of ForceServer.cpp, the source of the action.
+
+    PLUMED compiles a .cpp file only if it lies in the folder in which it runs, so copy or link it there:
+    ln -s "$(forceserver plumed path)" . and write LOAD FILE=ForceServer.cpp
+    """
+    typer.echo(ACTION)
+
+
+@app.command()
+def build(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The library to write.", dir_okay=False)
+    ] = Path("ForceServer.so"),
+) -> None:
+    """Compile the action with the installed PLUMED and print the path of the library, for LOAD FILE=...
+
+    A library serves the PLUMED version that it was built with.
+    """
+    typer.echo(build_action(output))
+
+
+def build_action(output: Path) -> Path:
+    """Compiles the action with `plumed mklib`; the absolute path of the library.
+
+    Raises `ForceServerError` with what the compiler said, `InputError` if there is no PLUMED.
+    """
+    from ..bias.plumed_kernel import find_program, program_environment
+
+    output = output.absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(ACTION, folder)
+        run = subprocess.run(
+            [find_program(), "--no-mpi", "mklib", "-o", "ForceServer.so", ACTION.name],
+            cwd=folder,
+            env=program_environment(),
+            capture_output=True,
+            text=True,
+        )
+        built = Path(folder) / "ForceServer.so"
+        if run.returncode != 0 or not built.is_file():
+            raise ForceServerError(f"plumed mklib cannot compile {ACTION}:\n{run.stdout}{run.stderr}")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(built, output.with_name(output.name + ".tmp"))
+    output.with_name(output.name + ".tmp").replace(output)
+    return output

@@ -1,0 +1,42 @@
+"""Fixtures that several tests need, and the count of the tests that a missing PLUMED kernel skips."""
+
+import pytest
+from ase import Atoms
+
+from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.cli.plumed import build_action
+
+NO_KERNEL = "no PLUMED kernel"
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("plumed") and find_kernel() is None:
+        pytest.skip(NO_KERNEL)
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if NO_KERNEL in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(
+            f"{len(skipped)} tests were skipped for want of a PLUMED kernel: set PLUMED_KERNEL to run them", yellow=True
+        )
+
+
+@pytest.fixture(scope="session")
+def action(tmp_path_factory):
+    """The FORCESERVER action, compiled."""
+    return build_action(tmp_path_factory.mktemp("action") / "ForceServer.so")
+
+
+@pytest.fixture
+def batio3():
+    """BaTiO3, 2x2x2 cells (40 atoms), triclinic, polarised and rattled."""
+    unit = Atoms(
+        "BaTiO3",
+        scaled_positions=[(0, 0, 0), (0.515, 0.51, 0.53), (0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)],
+        cell=[[4.0, 0, 0], [0.1, 3.95, 0], [-0.15, 0.2, 4.1]],
+        pbc=True,
+    )
+    atoms = unit.repeat(2)
+    atoms.rattle(0.05, seed=7)
+    return atoms

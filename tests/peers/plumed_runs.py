@@ -1,0 +1,39 @@
+"""Runs of `plumed driver` for the tests."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from forceserver.bias.plumed_kernel import find_program, program_environment
+
+
+def write_xyz(path: Path, frames) -> None:
+    """Frames as `plumed driver --ixyz` reads them: the cell in the comment, with all digits."""
+    with open(path, "w") as file:
+        for atoms in frames:
+            file.write(f"{len(atoms)}\n{' '.join(f'{x:.15g}' for x in atoms.cell.array.ravel())}\n")
+            for symbol, position in zip(atoms.symbols, atoms.positions, strict=True):
+                file.write(f"{symbol} {' '.join(f'{x:.15g}' for x in position)}\n")
+
+
+def driver(folder: Path, plumed_dat: str, frames, *options: str) -> subprocess.CompletedProcess:
+    """`plumed driver` on frames (ASE `Atoms`, Angstrom), in `folder`."""
+    write_xyz(folder / "frames.xyz", frames)
+    (folder / "plumed.dat").write_text(plumed_dat)
+    command = [find_program(), "--no-mpi", "driver", "--plumed", "plumed.dat", "--ixyz", "frames.xyz"]
+    return subprocess.run(
+        [*command, "--length-units", "A", *options],
+        cwd=folder,
+        env=program_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def table(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a PLUMED file by name."""
+    with open(path) as file:
+        fields = file.readline().split()[2:]
+    return dict(zip(fields, np.loadtxt(path, ndmin=2).T, strict=True))
