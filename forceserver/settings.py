@@ -10,6 +10,8 @@ import pydantic
 from pydantic import Field
 
 from .config import InputFile, Section, explain, read_toml
+from .cv import CVConfig
+from .doors.cv_server import CVDoorConfig
 from .doors.ipi_client import DriverConfig
 from .doors.transports import SocketConfig
 from .errors import InputError
@@ -27,10 +29,18 @@ class Settings(Section):
     """Everything that a configuration file may say."""
 
     structure: StructureConfig
-    potential: PotentialConfig
+    potential: PotentialConfig | None = None
     socket: SocketConfig | None = None
     driver: DriverConfig = DriverConfig()
     simulation: SimulationConfig | None = None
+    cv: tuple[CVConfig, ...] = ()
+    cv_door: CVDoorConfig | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _variables_for_the_door(self) -> "Settings":
+        if self.cv_door and not self.cv:
+            raise ValueError("[cv_door] has nothing to serve: give at least one [[cv]]")
+        return self
 
 
 def load(path: Path) -> Settings:

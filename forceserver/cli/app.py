@@ -11,6 +11,7 @@ from .drive import drive
 from .evaluate import evaluate
 from .ipi_pes import ipi_pes
 from .launch import launch
+from .plumed import app as plumed
 
 app = typer.Typer(
     name="forceserver",
@@ -40,6 +41,7 @@ def _options(
 
 for _command in (drive, launch, check, evaluate, ipi_pes):
     app.command()(_command)
+app.add_typer(plumed, name="plumed")
 
 
 def main() -> None:

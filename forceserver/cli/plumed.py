@@ -27,9 +27,9 @@ def path() -> None:
 
 @app.command()
 def build(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The library to write.", dir_okay=False)
-    ] = Path("ForceServer.so"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="The library to write.", dir_okay=False)] = Path(
+        "ForceServer.so"
+    ),
 ) -> None:
     """Compile the action with the installed PLUMED and print the path of the library, for LOAD FILE=...
 

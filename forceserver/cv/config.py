@@ -7,8 +7,8 @@ from ase.data import atomic_numbers
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from ..config import InputFile, Section
-from ..representation.neighbours import Selection
 from ..representation.gto import GtoBasis
+from ..representation.neighbours import Selection
 from .outputs import OUTPUTS
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
@@ -45,7 +45,7 @@ class CVConfig(Section):
         default=(), description="further outputs atomI_x, atomI_y, atomI_z: the vector of centre I alone"
     )
     skin_angstrom: float = Field(default=0.5, ge=0, description="of the neighbour list; has no influence on results")
-    tolerance: float = Field(default=1e-8, ge=1e-13, le=0.1, description="largest error of the splines")
+    tolerance: float = Field(default=1e-8, ge=1e-12, le=0.1, description="largest error of the splines")
 
     @field_validator("centres", "neighbours")
     @classmethod

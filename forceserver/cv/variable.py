@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.neighbours import Selection
-from ..representation.spline import SplineTable
 from .config import CVConfig, selection
 from .outputs import OUTPUTS, Output, combine, projection
 from .sums import GroupSum
@@ -102,7 +101,8 @@ class CollectiveVariable:
             gradients[np.ix_(rows, self._sums[number].sites)] = np.tensordot(jacobian, gradient, axes=(1, 1))
             strain[rows] = np.tensordot(jacobian, b_strain, axes=1)
         if not np.isfinite(values).all():
-            raise CVError(f"collective variable {self.name} is not finite: {dict(zip(self.outputs, values.tolist()))}")
+            found = dict(zip(self.outputs, values.tolist(), strict=True))
+            raise CVError(f"collective variable {self.name} is not finite: {found}")
         active = np.flatnonzero(gradients.any(axis=(0, 2))).astype(np.int32)
         if len(active) < len(self.atoms):
             gradients = np.ascontiguousarray(gradients[:, active])

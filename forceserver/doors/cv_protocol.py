@@ -17,8 +17,8 @@ multiplies positions and cell (r -> r (1 + strain)). Directions whose cell vecto
 
 Shared memory is one segment, given by the server as a file descriptor (SCM_RIGHTS) with the first byte of the
 DESCRIPTION: the block of POSITIONS, directly followed by the block of VALUES without its count, both as long as a
-configuration in which all atoms are active needs. The client writes positions before it sends POSITIONS and does not touch the
-segment until VALUES has come.
+configuration in which all atoms are active needs. The client writes positions before it sends POSITIONS and does not
+touch the segment until VALUES has come.
 
 What a peer may send is limited before anything is allocated: a HELLO by `MAX_HELLO`, POSITIONS by the description.
 """

@@ -1,12 +1,12 @@
-"""The CV door: collective variables for PLUMED, any number of clients at once, beside the other doors of the process.
+"""The CV door: collective variables for PLUMED, any number of clients at once, beside the other doors of a process.
 
-One thread waits for clients, one thread serves each of them; the sums over pairs release Python's lock. A client has its
-own neighbour list, so walkers and replicas do not disturb each other. Whatever a client sends or fails to send ends at
-most its own connection: sizes are checked before memory is taken, a message that was begun must be completed within
+One thread waits for clients, one thread serves each of them; the sums over pairs release Python's lock. A client has
+its own neighbour list, so walkers and replicas do not disturb each other. Whatever a client sends or fails to send ends
+at most its own connection: sizes are checked before memory is taken, a message that was begun must be completed within
 `PATIENCE`, and there are at most `max_clients`.
 
-On the same machine the numbers pass through shared memory: an anonymous segment (memfd) that is sealed, so that a client
-cannot shrink it under the server, and that vanishes with the last of the two processes, whatever kills them.
+On the same machine the numbers pass through shared memory: an anonymous segment (memfd) that is sealed, so that a
+client cannot shrink it under the server, and that vanishes with the last of the two processes, whatever kills them.
 """
 
 import contextlib
@@ -20,7 +20,6 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field, field_validator
 
 from ..config import Section
@@ -136,6 +135,7 @@ class CVServer:
             if full:
                 connection.settimeout(0.1)
                 with connection, contextlib.suppress(OSError):
+                    connection.recv(protocol.MAX_HELLO)  # so that closing does not break its sending
                     connection.sendall(protocol.pack_error(f"there are already {self._max_clients} clients"))
 
     def _serve(self, connection: socket.socket) -> None:

@@ -27,12 +27,14 @@ for _section in (CommitteeConfig, TermConfig, SumConfig):  # they contain potent
     _section.model_rebuild(_types_namespace={"PotentialConfig": PotentialConfig, "TermConfig": TermConfig})
 
 
-def build_potential(config: PotentialConfig, template: Frame) -> Potential:
+def build_potential(config: PotentialConfig | None, template: Frame) -> Potential:
     """The potential that `config` describes, ready for frames with the species of `template`.
 
     It has computed `template` once: models are loaded, lists allocated, and a species that it does not know, or a
     result that is not finite, ends here as `InputError`, before any door opens.
     """
+    if config is None:
+        raise InputError("section [potential] is missing from the configuration: there are no forces to compute")
     potential = config.build(template)
     try:
         result = potential.compute_one(template)

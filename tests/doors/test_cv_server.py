@@ -181,7 +181,7 @@ def test_file_that_is_no_socket_is_kept(variables, tmp_path):
 
 @pytest.mark.parametrize("address", ["relative/path", "/" + "x" * 107, "host", "host:port", ":80", "host:70000"])
 def test_address_that_cannot_be(address):
-    with pytest.raises(ValueError, match="must be an absolute path or host:port|at most 107"):
+    with pytest.raises(ValueError, match=r"must be an absolute path or host:port|at most 107"):
         CVDoorConfig(address=address)
 
 

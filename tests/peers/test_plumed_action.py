@@ -56,7 +56,7 @@ def server(request, batio3, tmp_path):
 
 
 def test_values_are_those_of_the_variable_in_every_unit(server, action, batio3, frames, tmp_path):
-    components = "x,y,z,norm,cubic4,density,atom6_x,atom6_y,atom6_z".split(",")
+    components = ["x", "y", "z", "norm", "cubic4", "density", "atom6_x", "atom6_y", "atom6_z"]
     arguments = ",".join(f"p.{name}" for name in components)
     for units in ("", "UNITS LENGTH=A ENERGY=eV\n", "UNITS LENGTH=0.0529177 TIME=fs\n"):
         run = driver(
@@ -140,10 +140,12 @@ def test_plumed_compiles_the_source_itself(server, frames, tmp_path):
 
 
 def test_one_oxygen_is_what_plumed_itself_makes_of_distances(action, tmp_path):
-    """One O on one Ti: x is f(r) dx/r, with f known from the variable along x alone; PLUMED's own DISTANCE does the rest."""
+    """One O on one Ti: the radial function at PLUMED's distance times the direction of PLUMED's components."""
     from ase import Atoms
 
-    frames = [Atoms("TiO", positions=[(0.1, 0.2, 0.3), (1.5 + 0.1 * k, 0.9, -0.4)], cell=[9] * 3, pbc=True) for k in range(4)]
+    frames = [
+        Atoms("TiO", positions=[(0.1, 0.2, 0.3), (1.5 + 0.1 * k, 0.9, -0.4)], cell=[9] * 3, pbc=True) for k in range(4)
+    ]
     cv = build(frames[0], outputs=["x", "y", "z", "norm"], per_centre=[])["polarization"]
     with CVServer(CVDoorConfig(address=str(tmp_path / "s")), {"polarization": cv}) as server:
         run = driver(
@@ -185,8 +187,12 @@ def test_other_number_of_atoms(server, action, frames, tmp_path):
 
 
 def interrupted_driver(folder, action, frames, address, keywords=""):
-    lines = f"LOAD FILE={action}\np: FORCESERVER ADDRESS={address} CV=polarization TIMEOUT=3 {keywords}\nPRINT ARG=p.x FILE=COLVAR\n"
-    return driver(folder, lines, frames)
+    lines = [
+        f"LOAD FILE={action}",
+        f"p: FORCESERVER ADDRESS={address} CV=polarization TIMEOUT=3 {keywords}",
+        "PRINT ARG=p.x FILE=COLVAR",
+    ]
+    return driver(folder, "\n".join(lines) + "\n", frames)
 
 
 def proxy(listener, target, limit):
