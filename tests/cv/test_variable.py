@@ -106,11 +106,6 @@ def test_neighbour_of_the_centres_species_keeps_both_terms_and_the_own_density(b
     np.testing.assert_allclose(result.strain, strain, atol=1e-7)
 
 
-def test_accuracy_that_cannot_be_reached(batio3):
-    with pytest.raises(InputError, match="tolerance 1e-12 is not reached"):
-        variable(batio3, tolerance=1e-12, basis=_wide(1.0))
-
-
 def _wide(cutoff):
     return BASIS | {"cutoff": {"cutoff_angstrom": cutoff, "width_angstrom": 0.5}}
 
