@@ -105,6 +105,7 @@ class AsePotential(Potential):
         atoms = self._update(frame)
         forces = np.array(atoms.get_forces(), dtype=np.float64, order="C")
         energy = float(atoms.get_potential_energy(force_consistent=self._force_consistent))
+        extras = {name: self._extra(name) for name in self._extras}  # now: numerical stress computes other frames
         try:
             virial = self._virial(frame, forces)
         except PropertyNotImplementedError as error:
@@ -112,7 +113,7 @@ class AsePotential(Potential):
                 f"the ASE calculator {type(self._calculator).__name__} gave no stress for a periodic frame: set "
                 'stress = "zero" for simulations at constant volume, or stress = "numerical"'
             ) from error
-        return Result(energy, forces, virial, {name: self._extra(name) for name in self._extras})
+        return Result(energy, forces, virial, extras)
 
     def _update(self, frame: Frame) -> Any:
         if self._atoms is None or not np.array_equal(self._atoms.numbers, frame.species):

@@ -195,10 +195,11 @@ class LammpsPotential(Potential):
         for number, symbol in enumerate(species, start=1):
             self._type_of[atomic_numbers[symbol]] = number
         self._lammps: Any = None
-        self._species: NDArray[np.int32] | None = None
+        self._species: NDArray[np.int32] | None = None  # of the atoms that LAMMPS has
+        self._limits: tuple[float, ...] = ()  # of LAMMPS's box
         self._box: Box | None = None
         with self._saying_what_went_wrong():
-            self._prepare(template)
+            self._put(template)
 
     def compute_one(self, frame: Frame) -> Result:
         with self._saying_what_went_wrong():
@@ -221,48 +222,60 @@ class LammpsPotential(Potential):
             raise PotentialError(f"LAMMPS: {' '.join(str(error).split())[:TRUNCATED]}") from error
 
     def _compute(self, frame: Frame) -> Result:
-        box = self._prepare(frame)
+        box, positions = self._put(frame)
         lammps, count = self._lammps, len(frame)
         # LAMMPS may have moved its arrays and reordered the atoms since the last call
         atoms = lammps.numpy.extract_atom("id")[:count] - 1
-        lammps.numpy.extract_atom("x")[:count] = box.positions[atoms]
+        lammps.numpy.extract_atom("x")[:count] = positions[atoms]
         lammps.command("run 0 post no")
         atoms = lammps.numpy.extract_atom("id")[:count] - 1
         forces = np.empty((count, 3))
         forces[atoms] = lammps.numpy.extract_atom("f")[:count]
         xx, yy, zz, xy, xz, yz = lammps.numpy.extract_compute("virial", 0, 1)[:6]
         pressure = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) / lammps.extract_global("nktv2p")
+        xlo, xhi, ylo, yhi, zlo, zhi = self._limits[:6]
+        volume = (xhi - xlo) * (yhi - ylo) * (zhi - zlo)
         return Result(
             energy=self._energy_unit * lammps.extract_compute("thermo_pe", 0, 0),
             forces=(self._energy_unit / self._length_unit) * (forces @ box.rotation.T),
-            virial=self._energy_unit * box.volume * (box.rotation @ pressure @ box.rotation.T),
+            virial=self._energy_unit * volume * (box.rotation @ pressure @ box.rotation.T),
         )
 
-    def _prepare(self, frame: Frame) -> "Box":
-        """A LAMMPS with the box and the atoms of the frame, the atoms somewhere."""
+    def _put(self, frame: Frame) -> tuple["Box", Array]:
+        """Sees to it that LAMMPS has the box and the species of the frame; the box, and where its atoms belong."""
         if not np.array_equal(frame.pbc, self._pbc):
             raise PotentialError(
                 f"LAMMPS was prepared for pbc = {self._pbc.tolist()}, the frame has {frame.pbc.tolist()}"
             )
-        types = self._type_of[frame.species]
+        if self._box is None or not np.array_equal(frame.cell, self._box.of_cell):
+            self._box = Box(frame.cell, self._pbc, self._length_unit)
+        positions, limits = self._box.enclose(frame.positions)
+        if self._species is None or not np.array_equal(frame.species, self._species):
+            self._start(self._box, positions, limits, self._types(frame.species))
+        elif limits != self._limits:
+            xlo, xhi, ylo, yhi, zlo, zhi, xy, xz, yz = map(repr, limits)
+            self._lammps.command(
+                f"change_box all x final {xlo} {xhi} y final {ylo} {yhi} z final {zlo} {zhi} "
+                f"xy final {xy} xz final {xz} yz final {yz} units box"
+            )
+        self._species, self._limits = frame.species.copy(), limits
+        return self._box, positions
+
+    def _types(self, species: NDArray[np.int32]) -> NDArray[np.int32]:
+        types = self._type_of[species]
         if not types.all():
             from ase.data import chemical_symbols
 
-            missing = {chemical_symbols[number] for number in frame.species[types == 0]}
+            missing = {chemical_symbols[number] for number in species[types == 0]}
             raise PotentialError(
                 f"no LAMMPS type for {', '.join(sorted(missing))}; species = {self._symbols} has types 1 to "
                 f"{len(self._symbols)}"
             )
-        box = Box(frame, self._length_unit)
-        if self._lammps is None or not np.array_equal(frame.species, self._species):
-            self._start(box, types)
-        elif box.limits != self._box.limits:
-            self._lammps.command(box.change_command())
-        self._species, self._box = frame.species.copy(), box
-        return box
+        return types
 
-    def _start(self, box: "Box", types: NDArray[np.int32]) -> None:
-        self.close()
+    def _start(self, box: "Box", positions: Array, limits: tuple[float, ...], types: NDArray[np.int32]) -> None:
+        if self._lammps is not None:
+            self._lammps.close()
         lammps = self._lammps = _open_library(self._command_line)
         lammps.commands_list(
             [
@@ -270,14 +283,14 @@ class LammpsPotential(Potential):
                 f"atom_style {'charge' if self._charges else 'atomic'}",
                 "atom_modify map array sort 0 0",
                 f"boundary {box.boundary}",
-                f"region box prism {box.numbers()} units box",
+                f"region box prism {' '.join(map(repr, limits))} units box",
                 f"create_box {len(self._symbols)} box",
                 "neighbor 0.0 bin",  # lists are made for every frame: no skin
                 *(f"mass {number} {mass!r}" for number, mass in enumerate(map(float, self._masses), start=1)),
             ]
         )
         count = len(types)
-        created = lammps.create_atoms(count, list(range(1, count + 1)), types.tolist(), box.positions.ravel().tolist())
+        created = lammps.create_atoms(count, list(range(1, count + 1)), types.tolist(), positions.ravel().tolist())
         if created != count:
             raise PotentialError(f"LAMMPS took {created} of {count} atoms")
         for number, symbol in enumerate(self._symbols, start=1):
@@ -299,48 +312,45 @@ class LammpsPotential(Potential):
 class Box:
     """The frame of LAMMPS, in its unit of length.
 
-    rotation: (3, 3), position in LAMMPS = position of the frame @ rotation (up to wrapping).
-    positions: (N, 3), wrapped into the box.
-    limits: xlo xhi ylo yhi zlo zhi xy xz yz.
-    volume: of the box.
+    of_cell: the cell that it was made for.
+    rotation: (3, 3), position in LAMMPS = position of the frame @ rotation, up to lattice vectors.
     boundary: LAMMPS's boundary styles.
     """
 
-    def __init__(self, frame: Frame, length_unit: float) -> None:
-        periodic = frame.pbc.sum()
-        vectors = _complete(frame.cell[frame.pbc] / length_unit)
+    def __init__(self, cell: Array, pbc: NDArray[np.bool_], length_unit: float) -> None:
+        self.of_cell = cell.copy()
+        self._periodic = int(pbc.sum())
+        self._margin = MARGIN / length_unit
+        self.boundary = " ".join("p" if axis < self._periodic else "f" for axis in range(3))
+        vectors = _complete(cell[pbc] / length_unit)
         vectors *= np.where(np.linalg.det(vectors) < 0, -1, 1)  # the same lattice, right-handed
-        rotation, lower = np.linalg.qr(vectors.T)
-        signs = np.sign(np.diag(lower))
+        rotation, upper = np.linalg.qr(vectors.T)
+        signs = np.sign(np.diag(upper))
         self.rotation = rotation * signs
-        (lx, _, _), (xy, ly, _), (xz, yz, lz) = lower.T * signs
-        shift = round(yz / ly)
-        yz, xz = yz - shift * ly, xz - shift * xy
-        xz -= round(xz / lx) * lx
-        xy -= round(xy / lx) * lx
-        cell = np.array([[lx, 0, 0], [xy, ly, 0], [xz, yz, lz]])
+        self._cell = _reduced(upper.T * signs)
+        self._to_fractional = self.rotation @ np.linalg.inv(self._cell) / length_unit
 
-        fractional = (frame.positions / length_unit) @ self.rotation @ np.linalg.inv(cell)
-        fractional[:, :periodic] %= 1.0
+    def enclose(self, positions: Array) -> tuple[Array, tuple[float, ...]]:
+        """Positions (N, 3) of the frame in LAMMPS's box, wrapped, and its limits xlo xhi ylo yhi zlo zhi xy xz yz."""
+        fractional = positions @ self._to_fractional
+        fractional[:, : self._periodic] %= 1.0
         fractional[fractional == 1.0] = 0.0  # -1e-17 % 1
-        self.positions = fractional @ cell
-        low, high = np.zeros(3), np.diag(cell).copy()
-        open_ = slice(periodic, 3)
-        low[open_] = self.positions[:, open_].min(axis=0) - MARGIN / length_unit
-        high[open_] = self.positions[:, open_].max(axis=0) + MARGIN / length_unit
-        self.limits = (*np.stack([low, high], axis=1).ravel().tolist(), float(xy), float(xz), float(yz))
-        self.volume = float(np.prod(high - low))
-        self.boundary = " ".join("p" if axis < periodic else "f" for axis in range(3))
+        inside = fractional @ self._cell
+        low, high = np.zeros(3), np.diag(self._cell).copy()
+        free = slice(self._periodic, 3)
+        low[free] = inside[:, free].min(axis=0) - self._margin
+        high[free] = inside[:, free].max(axis=0) + self._margin
+        tilts = self._cell[[1, 2, 2], [0, 0, 1]]
+        return inside, (*np.stack([low, high], axis=1).ravel().tolist(), *tilts.tolist())
 
-    def numbers(self) -> str:
-        return " ".join(map(repr, self.limits))
 
-    def change_command(self) -> str:
-        xlo, xhi, ylo, yhi, zlo, zhi, xy, xz, yz = map(repr, self.limits)
-        return (
-            f"change_box all x final {xlo} {xhi} y final {ylo} {yhi} z final {zlo} {zhi} "
-            f"xy final {xy} xz final {xz} yz final {yz} units box"
-        )
+def _reduced(lower: Array) -> Array:
+    """Lower triangular vectors of the same lattice, with tilts of at most one half."""
+    a, b, c = lower
+    c = c - round(c[1] / b[1]) * b
+    c = c - round(c[0] / a[0]) * a
+    b = b - round(b[0] / a[0]) * a
+    return np.stack([a, b, c])
 
 
 def _complete(periodic: Array) -> Array:

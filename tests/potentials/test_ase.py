@@ -157,8 +157,9 @@ def test_calculator_that_announces_a_stress_and_has_none(aluminium):
         AsePotential(calculator).compute_one(Frame.from_ase(aluminium))
 
 
-def test_extras(aluminium):
-    potential = build(aluminium, calculator=f"{HERE}.Einstein", stress="zero", extras=["dipole"])
+@pytest.mark.parametrize("stress", ["zero", "numerical"])
+def test_extras(aluminium, stress):
+    potential = build(aluminium, calculator=f"{HERE}.Einstein", stress=stress, extras=["dipole"])
     frame = Frame.from_ase(aluminium)
     frame.positions[0] += [0.1, 0.2, 0.3]
     np.testing.assert_allclose(potential.compute_one(frame).extras["dipole"], [0.1, 0.2, 0.3])
