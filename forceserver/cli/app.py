@@ -9,6 +9,7 @@ from ..errors import ForceServerError
 from .check import check
 from .drive import drive
 from .evaluate import evaluate
+from .fes import fes
 from .ipi_pes import ipi_pes
 from .launch import launch
 from .plumed import app as plumed
@@ -39,7 +40,7 @@ def _options(
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
 
 
-for _command in (drive, launch, check, evaluate, ipi_pes):
+for _command in (drive, launch, check, evaluate, fes, ipi_pes):
     app.command()(_command)
 app.add_typer(plumed, name="plumed")
 

@@ -161,7 +161,15 @@ def main() -> None:
     for name, case in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
             np.savez_compressed(DATA / f"{name}.npz", **run(case, Path(folder)))
-        print(f"{name}: {(DATA / f'{name}.npz').stat().st_size} bytes")
+    from test_sum_hills import expected_files
+
+    for name in ("metad_1d", "metad_2d", "metad_untempered"):
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "HILLS").write_text(str(np.load(DATA / f"{name}.npz")["HILLS"]))
+            fes, projection = expected_files(Path(folder), name, "kernel")
+            np.savez_compressed(
+                DATA / f"sum_hills_{name}.npz", fes=np.array(fes), projection=np.array(projection or "")
+            )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""A free energy with what is needed to judge it: how it came about in time, and estimates that are independent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..frame import Array
+from .surface import Surface, index_of
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """surface: the result. kt: in its unit.
+
+    samples, weights: (k, *shape) probabilities of the nodes from parts of the data, and what the parts weigh.
+    independent: whether the parts are blocks of data (the error is that of their mean) or states of one bias at
+    different times (the error is their spread).
+    times, history: (n,) ps and (n, *shape), the probabilities that all data up to then give.
+    """
+
+    method: str
+    surface: Surface
+    kt: float
+    samples: Array
+    weights: Array
+    independent: bool
+    times: Array
+    history: Array
+
+    def project(self, names: Sequence[str]) -> "Estimate":
+        """The same of fewer variables, in the given order."""
+        axes = [index_of(self.surface.names, name) for name in names]
+        others = tuple(k for k in range(len(self.surface.names)) if k not in axes)
+
+        def marginal(p: Array) -> Array:
+            kept = np.argsort(np.argsort(axes))
+            return np.transpose(p.sum(axis=tuple(k + 1 for k in others)), [0, *(kept + 1)])
+
+        return replace(
+            self,
+            surface=self.surface.project(names, self.kt),
+            samples=marginal(self.samples),
+            history=marginal(self.history),
+        )
+
+    def error(self, of_samples: Array) -> Array:
+        """The standard error of a mean from its values (k, ...) in the samples.
+
+        Weighted blocks: sqrt(sum_b w_b (x_b - <x>)^2 / sum_b w_b / (n_eff - 1)), n_eff = (sum w)^2 / sum w^2.
+        """
+        w = self.weights / self.weights.sum()
+        mean = np.tensordot(w, of_samples, axes=1)
+        variance = np.tensordot(w, (of_samples - mean) ** 2, axes=1)
+        if self.independent:
+            variance = variance / max(1 / np.sum(w**2) - 1, 1e-12)
+        return np.sqrt(variance)
+
+    def difference(self, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[float, float]:
+        """F(b) - F(a) of two nodes, and its standard error (nan if there is none)."""
+        if self.independent:
+            error = float(np.hypot(self.surface.errors[a], self.surface.errors[b])) if a != b else 0.0
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                error = float(
+                    self.error(-self.kt * np.log(self.samples[(slice(None), *b)] / self.samples[(slice(None), *a)]))
+                )
+        return float(self.surface.values[b] - self.surface.values[a]), error if np.isfinite(error) else np.nan
+
+    def populations(self, regions: Sequence[Array]) -> tuple[Array, Array]:
+        """The probability of each region (masks of the nodes), and its standard error."""
+        p = self.surface.probability(self.kt)
+        values = np.array([p[region].sum() for region in regions])
+        return values, np.array([self.error(self.samples[:, region].sum(axis=1)) for region in regions])
+
+
+def errors_of_free_energy(estimate: Estimate) -> Array:
+    """kT times the relative error of the probability; inf where fewer than three samples have anything to say."""
+    p = estimate.surface.probability(estimate.kt)
+    enough = np.count_nonzero(estimate.samples, axis=0) >= min(3, len(estimate.samples))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(enough & (p > 0), estimate.kt * estimate.error(estimate.samples) / p, np.inf)
+
+
+def distance_to_end(estimate: Estimate, depth: float) -> Array:
+    """Root mean square difference (n,) of the free energy at each time to the last one, where that is below `depth`."""
+    final = estimate.surface.values - estimate.surface.values.min()
+    low = final < depth
+    distances = []
+    for p in estimate.history:
+        with np.errstate(divide="ignore"):
+            f = -estimate.kt * np.log(p[low])
+        seen = np.isfinite(f)
+        difference = f[seen] - final[low][seen]
+        distances.append(np.std(difference) if seen.any() else np.nan)
+    return np.array(distances)

@@ -1,0 +1,71 @@
+"""Regions of CV space that users name: "up: p > 0.1 and abs(q) < 0.2"."""
+
+import ast
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import InputError
+from ..frame import Array
+from .surface import Surface
+
+_BINARY = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+}
+_COMPARE = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
+_CALLS = {"abs": np.abs, "sqrt": np.sqrt, "cos": np.cos, "sin": np.sin, "min": np.minimum, "max": np.maximum}
+
+
+def parse_region(text: str, surface: Surface) -> tuple[str, Array]:
+    """The name and the mask of the nodes; `InputError` that says what is not understood."""
+    name, colon, expression = text.partition(":")
+    if not colon or not name.strip():
+        raise InputError(f"a phase is NAME: CONDITION, as in 'up: {surface.names[0]} > 0', not {text!r}")
+    values = dict(zip(surface.names, np.meshgrid(*surface.nodes, indexing="ij"), strict=True))
+    # names of variables may hold dots (phi.x); in the condition they stand as they are
+    symbols = {f"v{k}_": n for k, n in enumerate(sorted(values, key=len, reverse=True))}
+    for symbol, n in symbols.items():
+        if not n.isidentifier():
+            expression = expression.replace(n, symbol)
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+        mask = _evaluate(tree.body, {**values, **{symbol: values[n] for symbol, n in symbols.items()}})
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise InputError(f"phase {name.strip()}: cannot understand {expression.strip()!r}: {error}") from error
+    return name.strip(), np.broadcast_to(np.asarray(mask, dtype=bool), surface.values.shape)
+
+
+def _evaluate(node: ast.expr, values: dict[str, Array]) -> Array:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.Name(id=name) if name in values:
+            return values[name]
+        case ast.Name(id="pi"):
+            return np.pi
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, values)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return np.logical_not(_evaluate(operand, values))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _BINARY[type(op)](_evaluate(left, values), _evaluate(right, values))
+        case ast.BoolOp(op=op, values=parts):
+            join = np.logical_and if isinstance(op, ast.And) else np.logical_or
+            return join.reduce(np.broadcast_arrays(*[_evaluate(part, values) for part in parts]))
+        case ast.Compare(left=left, ops=ops, comparators=rights) if all(type(op) in _COMPARE for op in ops):
+            sides = [_evaluate(side, values) for side in [left, *rights]]
+            checks = [_COMPARE[type(op)](a, b) for op, a, b in zip(ops, sides, sides[1:], strict=False)]
+            return np.logical_and.reduce(np.broadcast_arrays(*checks))
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _CALLS:
+            return _CALLS[name](*[_evaluate(argument, values) for argument in arguments])
+    raise ValueError(f"{ast.unparse(node)} is not allowed; there are {', '.join(n for n in values if n[-1] != '_')}")
+
+
+def named_regions(texts: Sequence[str], surface: Surface) -> dict[str, Array]:
+    """The regions by name."""
+    return dict(parse_region(text, surface) for text in texts)

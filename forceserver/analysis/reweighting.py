@@ -1,0 +1,111 @@
+"""The free energy by reweighting: a histogram of COLVAR with weights exp((V - c(t)) / kT).
+
+V is the bias that acted when the row was written, c(t) its reweighting factor (Tiwary, Parrinello 2015), together the
+column `rbias`. Error bars come from blocks of the trajectory, weighted by their weight.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from ..bias.fields import FieldsReader
+from ..bias.grid import Axis
+from ..bias.variables import Variable, parse_number
+from ..errors import InputError
+from ..frame import Array
+from .estimate import Estimate
+from .surface import Surface, index_of
+
+
+@dataclass(frozen=True)
+class Colvar:
+    """fields: names of the columns. rows: (n, number of fields). constants: of the header."""
+
+    path: Path
+    fields: list[str]
+    constants: dict[str, str]
+    rows: Array
+
+    def column(self, name: str) -> Array:
+        return self.rows[:, index_of(self.fields, name)]
+
+    def variable(self, name: str) -> Variable:
+        if f"min_{name}" not in self.constants:
+            return Variable(name)
+        return Variable(
+            name, (parse_number(self.constants[f"min_{name}"]), parse_number(self.constants[f"max_{name}"]))
+        )
+
+    def bias_columns(self) -> list[str]:
+        """Every `label.rbias`, and every `label.bias` of other labels."""
+        shifted = [field for field in self.fields if field.endswith(".rbias")]
+        labels = {field.removesuffix(".rbias") for field in shifted}
+        return shifted + [f for f in self.fields if f.endswith(".bias") and f.removesuffix(".bias") not in labels]
+
+
+def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
+    """The rows of COLVAR files (of several walkers) after `skip_ps`, by time."""
+    tables = []
+    for path in paths:
+        reader = FieldsReader(path)
+        rows = reader.read()
+        tables.append(Colvar(path, reader.fields, reader.constants, rows))
+        if reader.fields != tables[0].fields:
+            raise InputError(f"{path} has other columns than {paths[0]}")
+    rows = np.concatenate([table.rows for table in tables])
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    rows = rows[rows[:, 0] >= skip_ps]
+    if len(rows) < 2:
+        raise InputError(f"{paths[0]} has {len(rows)} rows after {skip_ps:g} ps; nothing can be said from these")
+    return Colvar(paths[0], tables[0].fields, tables[0].constants, rows)
+
+
+def histogram_axes(colvar: Colvar, names: Sequence[str], bins: Sequence[int]) -> list[Axis]:
+    """A grid over all data."""
+    axes = []
+    for name, n in zip(names, bins, strict=True):
+        domain = colvar.variable(name).domain
+        s = colvar.column(name)
+        axes.append(Axis(*(domain or (float(s.min()), float(np.nextafter(s.max(), np.inf)))), n))
+    return axes
+
+
+def reweight(
+    colvar: Colvar,
+    names: Sequence[str],
+    axes: Sequence[Axis],
+    log_weights: Array,
+    kt: float,
+    blocks: int,
+    smoothing: float = 0.0,
+) -> Estimate:
+    """F from the weighted histogram, in the unit of kT, its minimum at zero.
+
+    log_weights: (n,) of the rows. smoothing: every row counts as a Gaussian of this width, in intervals of the grid.
+    `InputError` if there are fewer rows than blocks.
+    """
+    if len(colvar.rows) < blocks:
+        raise InputError(f"{len(colvar.rows)} rows cannot make {blocks} blocks; ask for fewer")
+    s = np.stack([colvar.column(name) for name in names], axis=1)
+    edges = [np.linspace(axis.lower, axis.upper, axis.bins + 1) for axis in axes]
+    weights = np.exp(log_weights - log_weights.max())
+    parts = np.array_split(np.arange(len(s)), blocks)
+    sums = np.array([np.histogramdd(s[part], bins=edges, weights=weights[part])[0] for part in parts])
+    if smoothing > 0:
+        modes = ["wrap" if colvar.variable(name).domain else "constant" for name in names]
+        sums = np.array([gaussian_filter(part, smoothing, mode=modes, truncate=3) for part in sums])
+    totals = sums.reshape(blocks, -1).sum(axis=1)
+    if not np.all(totals > 0):
+        raise InputError("a block has no data inside the grid; widen the range or ask for fewer blocks")
+    cumulative = np.cumsum(sums, axis=0)
+    history = cumulative / cumulative.reshape(blocks, -1).sum(axis=1).reshape(-1, *[1] * len(axes))
+    with np.errstate(divide="ignore"):
+        f = -kt * np.log(history[-1])
+    nodes = tuple((edge[1:] + edge[:-1]) / 2 for edge in edges)
+    surface = Surface(tuple(colvar.variable(name) for name in names), nodes, f - f.min())
+    samples = sums / totals.reshape(-1, *[1] * len(axes))
+    times = np.array([colvar.rows[part[-1], 0] for part in parts])
+    return Estimate("reweighting", surface, kt, samples, totals, True, times, history)

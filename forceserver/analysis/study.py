@@ -1,0 +1,127 @@
+"""A free energy with its minima, barriers and phases, as a report for people and for programs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..frame import Array
+from .estimate import Estimate, distance_to_end, errors_of_free_energy
+from .landscape import Landscape, find_landscape
+from .region import named_regions
+from .surface import Surface
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class Study:
+    """regions: the phases by name, masks of the nodes; the basins of the minima if the user names none."""
+
+    estimate: Estimate
+    landscape: Landscape
+    regions: dict[str, Array]
+    unit: str
+
+    @property
+    def letters(self) -> list[str]:
+        """What the minima are called."""
+        n = len(self.landscape.minima)
+        return list(LETTERS[:n]) if n <= len(LETTERS) else [f"M{k + 1}" for k in range(n)]
+
+    def report(self, depth: float) -> dict:
+        """Everything in numbers; energies in `unit`."""
+        estimate, surface, landscape = self.estimate, self.estimate.surface, self.landscape
+        lowest = landscape.minima[0].index
+        minima = []
+        for letter, minimum in zip(self.letters, landscape.minima, strict=True):
+            f, error = estimate.difference(lowest, minimum.index)
+            position = dict(zip(surface.names, surface.point(minimum.index), strict=True))
+            minima.append({"name": letter, "position": position, "free_energy": f, "error": error})
+        barriers = []
+        for saddle in landscape.saddles:
+            a, b = (landscape.minima[k].index for k in saddle.between)
+            forward, backward = estimate.difference(a, saddle.index), estimate.difference(b, saddle.index)
+            barriers.append(
+                {
+                    "between": [self.letters[k] for k in saddle.between],
+                    "position": dict(zip(surface.names, surface.point(saddle.index), strict=True)),
+                    "adjacent": saddle.adjacent,
+                    "forward": forward[0],
+                    "forward_error": forward[1],
+                    "backward": backward[0],
+                    "backward_error": backward[1],
+                }
+            )
+        p, errors = estimate.populations(list(self.regions.values()))
+        phases = [
+            {
+                "name": name,
+                "population": float(x),
+                "error": float(e),
+                "free_energy": float(-estimate.kt * np.log(x)) if x > 0 else None,
+            }
+            for name, x, e in zip(self.regions, p, errors, strict=True)
+        ]
+        return {
+            "method": estimate.method,
+            "variables": list(surface.names),
+            "unit": self.unit,
+            "kT": estimate.kt,
+            "minima": minima,
+            "barriers": barriers,
+            "phases": phases,
+            "convergence": {
+                "time_ps": estimate.times.tolist(),
+                "distance_to_end": distance_to_end(estimate, depth).tolist(),
+                "phases": {name: self.history_of(name).tolist() for name in self.regions},
+            },
+        }
+
+    def history_of(self, name: str) -> Array:
+        """The population of a phase from all data up to each time."""
+        return self.estimate.history[:, self.regions[name]].sum(axis=1)
+
+
+def study(estimate: Estimate, unit: str, depth: float, phases: Sequence[str] = ()) -> Study:
+    """Finds minima deeper than `depth`, and puts error bars on the free energy."""
+    surface = replace(estimate.surface, errors=errors_of_free_energy(estimate))
+    estimate = replace(estimate, surface=surface)
+    landscape = find_landscape(surface if estimate.independent else _visited(surface), depth)
+    found = Study(estimate, landscape, {}, unit)
+    basins = {letter: landscape.basins == k for k, letter in enumerate(found.letters)}
+    return replace(found, regions=named_regions(phases, surface) or basins)
+
+
+def _visited(surface: Surface) -> Surface:
+    """Without the nodes that no hill has reached."""
+    return replace(surface, values=np.where(surface.values < surface.values.max(), surface.values, np.inf))
+
+
+def as_text(report: dict) -> str:
+    """The report as tables."""
+    unit, lines = report["unit"], [f"Free energy by {report['method']} ({report['unit']}, kT = {report['kT']:.4g})", ""]
+
+    def where(position: dict) -> str:
+        return "  ".join(f"{name} = {value:.4g}" for name, value in position.items())
+
+    def with_error(value: float, error: float | None) -> str:
+        return f"{value:9.3f}" + (f" ± {error:.3f}" if error is not None and np.isfinite(error) else "")
+
+    lines.append(f"Minima, F - F({report['minima'][0]['name']}) in {unit}")
+    lines += [
+        f"  {m['name']}  {with_error(m['free_energy'], m['error']):<20}  {where(m['position'])}"
+        for m in report["minima"]
+    ]
+    adjacent = [b for b in report["barriers"] if b["adjacent"]]
+    if adjacent:
+        lines += ["", f"Barriers, {unit}"]
+    for barrier in adjacent:
+        a, b = barrier["between"]
+        lines.append(
+            f"  {a} -> {b} {with_error(barrier['forward'], barrier['forward_error'])}   "
+            f"{b} -> {a} {with_error(barrier['backward'], barrier['backward_error'])}   at {where(barrier['position'])}"
+        )
+    lines += ["", "Populations"]
+    lines += [f"  {p['name']:<12} {p['population']:.4f} ± {p['error']:.4f}" for p in report["phases"]]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,164 @@
+"""`forceserver fes`: free energies from HILLS and COLVAR files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from . import arguments
+
+EnergyUnits = ("kJ/mol", "kcal/mol", "eV", "Ha")
+
+
+def fes(
+    hills: Annotated[
+        list[Path] | None, typer.Argument(metavar="[HILLS]...", help="HILLS files, of one run or of its walkers.")
+    ] = None,
+    colvar: Annotated[
+        list[Path] | None,
+        typer.Option("--colvar", metavar="FILE", help="COLVAR file, for reweighting; may be repeated."),
+    ] = None,
+    temperature: Annotated[float, typer.Option("--temperature", "-T", min=0.0, help="In K.", show_default=False)] = ...,
+    energy_unit: Annotated[str, typer.Option(help=f"Of the files: {', '.join(EnergyUnits)}.")] = "kJ/mol",
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
+        "fes"
+    ),
+    variables: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Of COLVAR, if there is no HILLS file to tell them.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Keep these variables only, integrate the others out.")
+    ] = None,
+    lower: Annotated[str | None, typer.Option(metavar="X,Y", help="Lower ends of the grid.")] = None,
+    upper: Annotated[str | None, typer.Option(metavar="X,Y", help="Upper ends of the grid.")] = None,
+    bins: Annotated[str | None, typer.Option(metavar="N,M", help="Intervals of the grid.")] = None,
+    bias: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Columns of COLVAR to reweight by; by default rbias of each label, or bias."),
+    ] = None,
+    skip: Annotated[float, typer.Option(help="Leave out the first ps of COLVAR.")] = 0.0,
+    blocks: Annotated[int, typer.Option(min=2, help="Blocks of COLVAR for the error bars.")] = 10,
+    smooth: Annotated[
+        float | None,
+        typer.Option(help="Width of a row of COLVAR, in intervals of the grid.  [default: 0 in 1-D, otherwise 1]"),
+    ] = None,
+    depth: Annotated[float, typer.Option(help="A minimum must be this many kT deep.")] = 1.0,
+    phase: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'NAME: CONDITION'", help="A phase, as in 'up: p > 0 and abs(q) < 1'; may be repeated."),
+    ] = None,
+    min_to_zero: Annotated[bool, typer.Option("--min-to-zero", help="Shift the minimum of the sum to zero.")] = False,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw.")] = True,
+    verbose: arguments.Verbose = False,
+) -> None:
+    """Free energy by summing hills and by reweighting, with minima, barriers and populations.
+
+    The sum of hills is written as `plumed sum_hills` writes it, in the unit of the files.
+    """
+    import json
+
+    from ..analysis.study import as_text, study
+    from ..bias.units import BOLTZMANN_EV_PER_K, PER_EV
+    from .logs import set_up_logging
+
+    set_up_logging(verbose)
+    if energy_unit not in PER_EV:
+        raise InputError(f"--energy-unit {energy_unit}: there are {', '.join(PER_EV)}")
+    if not hills and not colvar:
+        raise InputError("give HILLS files, a --colvar file, or both")
+    kt = BOLTZMANN_EV_PER_K * temperature * PER_EV[energy_unit]
+    grid = {"lower": _numbers(lower, "--lower"), "upper": _numbers(upper, "--upper"), "bins": _numbers(bins, "--bins")}
+    estimates = []
+    summed = _sum(hills, grid, kt) if hills else None
+    if summed:
+        estimates.append(("hills", summed[0]))
+    if colvar:
+        names = variables.split(",") if variables else None
+        estimates.append(("reweighting", _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth)))
+    output.mkdir(parents=True, exist_ok=True)
+    reports, studies = {}, []
+    for name, estimate in estimates:
+        if project:
+            estimate = estimate.project(project.split(","))
+        found = study(estimate, energy_unit, depth * kt, phase or ())
+        surface = found.estimate.surface
+        (surface.shifted_to_zero() if min_to_zero else surface).write(output / f"fes_{name}.dat")
+        reports[name] = found.report(10 * kt)
+        studies.append((name, found))
+        typer.echo(as_text(reports[name]))
+    (output / "report.json").write_text(json.dumps(reports, indent=1) + "\n")
+    if picture:
+        from ..analysis.pictures import draw, draw_convergence
+
+        for name, found in studies:
+            draw(found, output / f"fes_{name}.png")
+        draw_convergence([found for _, found in studies], 10 * kt, output / "convergence.png")
+    typer.echo(f"written to {output}/")
+
+
+def _sum(hills, grid, kt):
+    """The sum of the hills, the hills, and their grid."""
+    from ..analysis.summing import merge, sum_hills, sum_hills_axes
+    from ..bias.hills import read_hills
+
+    for path in hills:
+        if not path.is_file():
+            raise InputError(f"there is no file {path}")
+    together = merge([read_hills(path) for path in hills])
+    axes = _changed(sum_hills_axes(together), together.variables, grid)
+    return sum_hills(together, axes, kt), together, axes
+
+
+def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
+    import numpy as np
+
+    from ..analysis.reweighting import histogram_axes, read_colvar, reweight
+    from ..analysis.summing import reweighting_factors
+
+    data = read_colvar(colvar, skip)
+    if names is None:
+        if summed is None:
+            raise InputError(
+                f"say which columns of {colvar[0]} are variables: --variables {','.join(data.fields[1:2])}"
+            )
+        names = [variable.name for variable in summed[1].variables]
+    axes = histogram_axes(data, names, [50] * len(names) if len(names) < 3 else [30] * 3)
+    axes = _changed(axes, [data.variable(name) for name in names], grid)
+    columns = bias.split(",") if bias else data.bias_columns()
+    if not columns:
+        raise InputError(f"{colvar[0]} has no column of a bias (label.bias or label.rbias); name it with --bias")
+    log_weights = sum(data.column(name) for name in columns) / kt
+    if summed and not any(name.endswith("rbias") for name in columns):
+        times, factors = reweighting_factors(summed[1], summed[2], kt)
+        # the hill of a step acts after its row of COLVAR
+        log_weights = log_weights - factors[np.searchsorted(times, data.rows[:, 0]) - 1] / kt
+    smooth = float(len(names) > 1) if smooth is None else smooth
+    return reweight(data, names, axes, log_weights, kt, blocks, smooth)
+
+
+def _numbers(text: str | None, option: str) -> list[float] | None:
+    from ..bias.variables import parse_number
+
+    if text is None:
+        return None
+    try:
+        return [parse_number(word) for word in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{option} {text}: {error}") from error
+
+
+def _changed(axes, variables, grid):
+    """The axes with the ends and intervals that the user wants."""
+    from dataclasses import replace
+
+    for key, values in grid.items():
+        if values is None:
+            continue
+        if len(values) != len(axes):
+            raise InputError(f"--{key} has {len(values)} values for {len(axes)} variables")
+        for k, value in enumerate(values):
+            if variables[k].domain and key != "bins":
+                continue  # the grid of a periodic variable is its domain
+            axes[k] = replace(axes[k], **{key: int(value) if key == "bins" else value})
+    return axes

@@ -1,0 +1,179 @@
+"""From a simulation with the embedded bias to free energies: known double wells come back within their error bars."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from langevin import KT, double_well, double_well_slope, energy_2d, sample, slope_2d
+from typer.testing import CliRunner
+
+from forceserver.analysis.estimate import errors_of_free_energy
+from forceserver.analysis.reweighting import Colvar, histogram_axes, read_colvar, reweight
+from forceserver.analysis.summing import merge, reweighting_factors, sum_hills, sum_hills_axes
+from forceserver.bias.hills import read_hills
+from forceserver.bias.units import PER_EV
+from forceserver.cli.app import app
+from forceserver.errors import InputError
+
+KJ = PER_EV["kJ/mol"]
+STEPS = 120_000
+
+
+@pytest.fixture(scope="module")
+def run_1d(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    variables = [{"name": "x", "sigma": 0.1, "lower": -2.5, "upper": 2.5}]
+    _sample(folder, variables, lambda s: double_well_slope(s), height_eV=0.008, pace_steps=60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_2d(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    variables = [{"name": n, "sigma": 0.15, "lower": -3, "upper": 3} for n in ("x", "y")]
+    _sample(folder, variables, slope_2d, height_eV=0.02, pace_steps=60)
+    return folder
+
+
+def _sample(folder, variables, slope, **hills):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)  # thousands of hills; durability is tested elsewhere
+        sample(folder, variables, slope, STEPS, mobility_dt=0.05, bias_factor=8, **hills)
+
+
+def right_population(x, energy):
+    p = np.exp(-energy / KT)
+    return p[x > 0].sum() / p.sum()
+
+
+def reweighted(folder, **options):
+    colvar = read_colvar([folder / "COLVAR"], skip_ps=20)
+    names = [field for field in colvar.fields if field in ("x", "y")]
+    axes = histogram_axes(colvar, names, [50] * len(names))
+    log_weights = colvar.column("metad.rbias") / (KT * KJ)
+    return reweight(colvar, names, axes, log_weights, KT * KJ, blocks=10, **options)
+
+
+def check_curve(x, f, errors, slack):
+    """F is the double well within three of its error bars (and `slack` for what the width of a hill smears)."""
+    exact = double_well(x) * KJ
+    low = (exact - exact.min() < 10 * KT * KJ) & np.isfinite(errors) & np.isfinite(f)
+    weights = 1 / (errors[low] ** 2 + slack**2)
+    shift = np.average((f - exact)[low], weights=weights)
+    deviation = np.abs(f - exact - shift)[low]
+    assert low.sum() > 20
+    assert np.mean(deviation < 3 * np.hypot(errors[low], slack)) > 0.97
+    assert deviation.max() < 2 * KT * KJ
+
+
+def test_the_sum_of_hills_recovers_the_double_well(run_1d):
+    hills = merge([read_hills(run_1d / "HILLS")])
+    estimate = sum_hills(hills, sum_hills_axes(hills), KT * KJ)
+    surface = estimate.surface
+    check_curve(surface.nodes[0], surface.values, errors_of_free_energy(estimate), slack=0.3 * KT * KJ)
+
+
+def test_reweighting_recovers_the_double_well(run_1d):
+    estimate = reweighted(run_1d)
+    check_curve(estimate.surface.nodes[0], estimate.surface.values, errors_of_free_energy(estimate), 0.1 * KT * KJ)
+    x = estimate.surface.nodes[0]
+    grid = np.linspace(-2.5, 2.5, 2001)
+    (right,), (error,) = estimate.populations([x > 0])
+    assert right == pytest.approx(right_population(grid, double_well(grid)), abs=3 * error)
+    assert 0.001 < error < 0.05
+
+
+def test_reweighting_in_two_dimensions_and_its_projection(run_2d):
+    estimate = reweighted(run_2d, smoothing=1.0)
+    projected = estimate.project(["x"])
+    x = projected.surface.nodes[0]
+    grid_x, grid_y = np.meshgrid(np.linspace(-2.5, 2.5, 401), np.linspace(-3, 3, 401), indexing="ij")
+    exact = right_population(grid_x, energy_2d(grid_x, grid_y))
+    (right,), (error,) = projected.populations([x > 0])
+    assert right == pytest.approx(exact, abs=3 * error)
+    assert projected.surface.values.shape == (50,)
+    np.testing.assert_allclose(projected.samples.sum(axis=1), 1)
+    swapped = estimate.project(["y", "x"])
+    np.testing.assert_allclose(swapped.surface.values, estimate.surface.values.T, atol=1e-9)
+    np.testing.assert_allclose(swapped.samples, np.swapaxes(estimate.samples, 1, 2))
+
+
+def test_c_of_t_from_the_hills_is_that_of_colvar(run_1d):
+    hills = merge([read_hills(run_1d / "HILLS")])
+    times, factors = reweighting_factors(hills, sum_hills_axes(hills), KT * KJ, states=10**6)
+    colvar = read_colvar([run_1d / "COLVAR"])
+    found = factors[np.searchsorted(times, colvar.rows[:, 0]) - 1]
+    shift = found - colvar.column("metad.rct")  # the ranges of the grids differ: by a constant, once all is explored
+    late = colvar.rows[:, 0] > 60
+    assert np.ptp(shift[late]) < 0.1 * KT * KJ
+
+
+def test_errors_of_blocks_are_those_of_the_mean():
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(60):
+        rows = np.column_stack([np.arange(4000), rng.uniform(0, 1, 4000)])
+        colvar = Colvar("COLVAR", ["time", "x"], {}, rows)
+        estimate = reweight(colvar, ["x"], histogram_axes(colvar, ["x"], [10]), np.zeros(4000), 1.0, blocks=20)
+        found.append(estimate.populations([estimate.surface.nodes[0] < 0.3]))
+    values, errors = (np.array([item[k][0] for item in found]) for k in range(2))
+    expected = np.sqrt(0.3 * 0.7 / 4000)
+    assert errors.mean() == pytest.approx(expected, rel=0.15)
+    assert values.std() == pytest.approx(expected, rel=0.35)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_the_command_writes_data_pictures_and_a_report(run_1d, run_2d, dim, tmp_path):
+    folder = (run_1d, run_2d)[dim - 1]
+    files = [str(folder / "HILLS"), "--colvar", str(folder / "COLVAR"), "-o", str(tmp_path / "fes")]
+    options = ["-T", "300", "--skip", "20", "--phase", "left: x < 0", "--phase", "right: x > 0"]
+    result = CliRunner().invoke(app, ["fes", *files, *options])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "fes" / "report.json").read_text())
+    for name in ("hills", "reweighting"):
+        found = report[name]
+        assert len(found["minima"]) == 2
+        assert found["minima"][0]["position"]["x"] == pytest.approx(-1, abs=0.15)
+        (barrier,) = found["barriers"]
+        assert barrier["forward"] == pytest.approx(23, abs=2.5)
+        left, right = found["phases"]
+        assert left["population"] + right["population"] == pytest.approx(1, abs=1e-3)
+        for kind in ("dat", "png"):
+            assert (tmp_path / "fes" / f"fes_{name}.{kind}").stat().st_size > 1000
+        text = (tmp_path / "fes" / f"fes_{name}.dat").read_text()
+        assert text.startswith("#! FIELDS x ")
+        assert "A -> B" in result.output
+    assert (tmp_path / "fes" / "convergence.png").stat().st_size > 1000
+
+
+def test_three_dimensions_are_drawn_as_slices(tmp_path):
+    rng = np.random.default_rng(4)
+    rows = np.column_stack([np.arange(6000) * 0.01, rng.choice([-1, 1], (6000, 3)) + rng.normal(0, 0.25, (6000, 3))])
+    text = "#! FIELDS time a b c w.bias\n" + "".join(" ".join(f"{x:.6f}" for x in (*row, 0.0)) + "\n" for row in rows)
+    (tmp_path / "COLVAR").write_text(text)
+    options = ["--colvar", str(tmp_path / "COLVAR"), "--variables", "a,b,c", "-T", "300", "-o", str(tmp_path)]
+    result = CliRunner().invoke(app, ["fes", *options, "--bins", "20,20,20"])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads((tmp_path / "report.json").read_text())["reweighting"]["minima"]) == 8
+    assert (tmp_path / "fes_reweighting.png").stat().st_size > 1000
+    result = CliRunner().invoke(app, ["fes", *options, "--bins", "20,20,20", "--project", "c"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "fes_reweighting.dat").read_text().startswith("#! FIELDS c projection")
+
+
+def test_bad_input_is_named(run_1d, tmp_path):
+    hills = str(run_1d / "HILLS")
+    for options, message in (
+        (["fes", "-T", "300"], "give HILLS files"),
+        (["fes", str(tmp_path / "none"), "-T", "300"], "there is no file"),
+        (["fes", hills, "-T", "300", "--energy-unit", "foe"], "there are kJ/mol"),
+        (["fes", hills, "-T", "300", "--project", "q"], "there is no variable q; there are x"),
+        (["fes", hills, "-T", "300", "--bins", "3,4"], "--bins has 2 values for 1 variables"),
+        (["fes", hills, "-T", "300", "--lower", "a"], "--lower a"),
+        (["fes", "--colvar", str(run_1d / "COLVAR"), "-T", "300"], "--variables"),
+        (["fes", hills, "--colvar", str(run_1d / "COLVAR"), "-T", "300", "--skip", "1e9"], "0 rows"),
+    ):
+        result = CliRunner().invoke(app, [*options, "-o", str(tmp_path)])
+        assert isinstance(result.exception, InputError), options
+        assert message in str(result.exception)
