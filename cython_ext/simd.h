@@ -11,8 +11,8 @@
 #pragma GCC diagnostic ignored "-Wpsabi" /* vectors are passed to inlined functions only */
 #endif
 
-typedef double v8 __attribute__((vector_size(64), aligned(8), may_alias));
-typedef double v4 __attribute__((vector_size(32), aligned(8), may_alias));
+typedef double v8 __attribute__((vector_size(64)));
+typedef double v4 __attribute__((vector_size(32)));
 
 #define FS_INLINE static inline __attribute__((always_inline))
 
@@ -64,8 +64,8 @@ FS_INLINE v8 v8_sqrt(v8 x) {
     return v8_load(a);
 }
 
-typedef int64_t v8i __attribute__((vector_size(64), aligned(8), may_alias));
-typedef int32_t v8s __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int64_t v8i __attribute__((vector_size(64)));
+typedef int32_t v8s __attribute__((vector_size(32)));
 
 FS_INLINE v8 v8_select(v8i mask, v8 yes, v8 no) { return (v8)((mask & (v8i)yes) | (~mask & (v8i)no)); }
 FS_INLINE v8 v8_min(v8 a, v8 b) { return v8_select(a < b, a, b); }

@@ -1,0 +1,389 @@
+"""Spherical expansion coefficients, their vector-Jacobian product and their explicit gradients.
+
+With u = r_ij / r, the spline R_nl(r) and the solid harmonics S_lm (homogeneous polynomials that are Y_lm at |u| = 1),
+
+    c^i_{a n l m} = sum_{j of a} R_nl(r) S_lm(u)
+    d c / d r_ij = (R' - l R / r) S u + (R / r) grad S(u)
+
+The pairs of one centre are taken in tiles: distances below the cutoff are collected, harmonics are computed for eight
+pairs at a time, splines for eight channels at a time, and both are multiplied as small dense matrices whose sums stay in
+registers. Coefficients are laid out [centre][block][l][m][n], n padded to eight; a block is a neighbour species, or a
+sum over some.
+
+Every centre is computed by one thread, in a fixed order. Forces are not scattered to neighbours: pair forces are
+stored, and every site collects its own. So results have the same bits for any number of threads.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport M_PI, sqrt
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+cimport openmp
+
+cdef extern from "expansion.h" nogil:
+    void fs_prepare(int, double*, double*, double*, double*, double*, int32_t*, double, double)
+    void fs_harmonics(int, const double*, int, const double*, const double*, const double*, double*)
+    void fs_solid_harmonics(int, const double*, int, const double*, const double*, const double*, double*)
+    void fs_spline(const double*, int, double, double*)
+    void fs_spline_slope(const double*, int, double, double, double*, double*)
+    void fs_outer(int, int, int, const double*, int, const double*, int, double*, int)
+    void fs_pull(int, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const double*, const double*,
+                 const double*, const double*, double, double, double, double, double*)
+    void fs_jacobian(int, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const double*, const double*,
+                     const double*, double, double, double, double, int, double*)
+
+cdef enum:
+    TILE = 32    # pairs; a multiple of eight
+    CHUNK = 16   # centres; the unit of work, and of the sums whose order must not depend on the threads
+
+cdef int32_t NO_ROW = -2147483648
+
+
+cdef inline int threads_for(int64_t work, int64_t grain, int64_t most) noexcept nogil:
+    cdef int64_t wanted = min(work // grain + 1, most)
+    cdef int available = openmp.omp_get_max_threads()
+    return <int>wanted if wanted < available else available
+
+
+cdef struct Tile:
+    int n
+    double* x           # the unit vector, once prepared
+    double* y
+    double* z
+    double* inverse_r
+    double* fraction
+    double* harmonics
+    double* radial
+    double* slope
+    int32_t* interval
+    int32_t* kind
+    int32_t* pair
+
+
+cdef class Expansion:
+    """The basis, in the layout of the kernels. All arguments are read as they are: `representation.expansion` checks.
+
+    l, padded, radial_offset, block_offset: (n_l,) int32; size: doubles in one block.
+    nodes: (n_tables, n_intervals + 1, 2, channels) float64: values and step * derivatives at the nodes of the spline.
+    """
+
+    cdef readonly int l_max, n_lm, size, channels, n_blocks
+    cdef int n_l, n_intervals
+    cdef const int32_t[::1] l, padded, radial_offset, block_offset
+    cdef const double[:, :, :, ::1] nodes
+    cdef double cutoff, step, inverse_step
+    cdef double norm[91]
+
+    def __init__(self, l, padded, radial_offset, block_offset, int size, int n_blocks, nodes, double cutoff,
+                 double step, double inverse_step):
+        cdef int k, m, i
+        cdef double f
+        self.l = l
+        self.padded = padded
+        self.radial_offset = radial_offset
+        self.block_offset = block_offset
+        self.n_l = len(l)
+        self.l_max = max(l)
+        self.n_lm = (self.l_max + 1) ** 2
+        self.size = size
+        self.n_blocks = n_blocks
+        self.nodes = nodes
+        self.channels = nodes.shape[3]
+        self.n_intervals = nodes.shape[1] - 1
+        self.cutoff = cutoff
+        self.step = step
+        self.inverse_step = inverse_step
+        for k in range(self.l_max + 1):
+            for m in range(k + 1):
+                f = (2 * k + 1) / (4 * M_PI) * (1 if m == 0 else 2)
+                for i in range(k - m + 1, k + m + 1):
+                    f /= i
+                self.norm[k * (k + 1) // 2 + m] = sqrt(f)
+
+    def workspace(self):
+        """Doubles of work space that one thread needs."""
+        return TILE * (5 + 4 * self.n_lm + 2 * self.channels + 2) + 4 * self.size
+
+    def chunks(self, Py_ssize_t n_centres):
+        """Rows of `partial`."""
+        return (n_centres + CHUNK - 1) // CHUNK
+
+    cdef Tile tile(self, double* work) noexcept nogil:
+        cdef Tile t
+        t.n = 0
+        t.x = work
+        t.y = t.x + TILE
+        t.z = t.y + TILE
+        t.inverse_r = t.z + TILE
+        t.fraction = t.inverse_r + TILE
+        t.harmonics = t.fraction + TILE
+        t.radial = t.harmonics + 4 * TILE * self.n_lm
+        t.slope = t.radial + TILE * self.channels
+        t.interval = <int32_t*>(t.slope + TILE * self.channels)
+        t.kind = t.interval + TILE
+        t.pair = t.kind + TILE
+        return t
+
+    cdef int prepare(self, Tile* t, const int32_t* kind_table, bint gradients) noexcept nogil:
+        """Pads the tile with harmless pairs to a multiple of eight and computes what all products need."""
+        cdef int k, n = (t.n + 7) // 8 * 8
+        cdef const double* node
+        for k in range(t.n, n):
+            t.x[k] = 0.5 * self.cutoff
+            t.y[k] = 0.0
+            t.z[k] = 0.0
+        fs_prepare(n, t.x, t.y, t.z, t.inverse_r, t.fraction, t.interval, self.step, self.inverse_step)
+        if gradients:
+            fs_solid_harmonics(self.l_max, self.norm, n, t.x, t.y, t.z, t.harmonics)
+        else:
+            fs_harmonics(self.l_max, self.norm, n, t.x, t.y, t.z, t.harmonics)
+        for k in range(t.n):
+            node = &self.nodes[kind_table[t.kind[k]], min(t.interval[k], self.n_intervals - 1), 0, 0]
+            if gradients:
+                fs_spline_slope(node, self.channels, t.fraction[k], self.inverse_step,
+                                t.radial + k * self.channels, t.slope + k * self.channels)
+            else:
+                fs_spline(node, self.channels, t.fraction[k], t.radial + k * self.channels)
+        return n
+
+    cdef void accumulate(self, Tile* t, const int32_t* kind_table, const int32_t* kind_block,
+                         double* c) noexcept nogil:
+        """Adds the pairs of a tile to the coefficients of their centre."""
+        cdef int start = 0, stop, k, n, block
+        self.prepare(t, kind_table, False)
+        while start < t.n:
+            block = kind_block[t.kind[start]]
+            stop = start + 1
+            while stop < t.n and kind_block[t.kind[stop]] == block:
+                stop += 1
+            for k in range(self.n_l):
+                for n in range(0, self.padded[k], 8):
+                    fs_outer(2 * self.l[k] + 1, start, stop, t.harmonics + 8 * self.l[k] * self.l[k], self.n_lm,
+                             t.radial + self.radial_offset[k] + n, self.channels,
+                             c + block * self.size + self.block_offset[k] + n, self.padded[k])
+            start = stop
+        t.n = 0
+
+    def values(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
+               const int32_t[::1] pair_site, const int32_t[::1] pair_image, const int32_t[::1] centre_site,
+               const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
+               const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own, double[:, ::1] work, double[::1] closest2,
+               double[:, :, ::1] c):
+        """c: (n_centres, n_blocks, size). A centre i with s = centre_own[i] >= 0 adds own[s] (l = 0) to block own_block[s].
+        closest2: (chunks,), smallest squared distances. work: (threads, workspace())."""
+        cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
+        cdef int threads = threads_for(pair_site.shape[0], 256, work.shape[0])
+        with nogil:
+            for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
+                closest2[k] = self.values_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0], &pair_image[0],
+                                             &centre_site[0], &site_kind[0], &kind_table[0], &kind_block[0],
+                                             own, own_block, centre_own, k * CHUNK, min(n_centres, (k + 1) * CHUNK),
+                                             &work[openmp.omp_get_thread_num(), 0], c)
+
+    cdef double values_of(self, const double* packed, const double* images, const int64_t* first,
+                          const int32_t* pair_site, const int32_t* pair_image, const int32_t* centre_site,
+                          const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
+                          const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own, Py_ssize_t start, Py_ssize_t stop,
+                          double* work, double[:, :, ::1] c) noexcept nogil:
+        cdef Tile t = self.tile(work)
+        cdef Py_ssize_t i
+        cdef int64_t p
+        cdef int k
+        cdef double closest2 = 1e300
+        for i in range(start, stop):
+            memset(&c[i, 0, 0], 0, self.n_blocks * self.size * sizeof(double))
+            if centre_own[i] >= 0:
+                for k in range(own.shape[1]):
+                    c[i, own_block[centre_own[i]], k] = own[centre_own[i], k]
+            p = first[i]
+            while p < first[i + 1]:
+                p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,
+                                 first[i + 1], &closest2)
+                self.accumulate(&t, kind_table, kind_block, &c[i, 0, 0])
+        return closest2
+
+    cdef int64_t collect(self, Tile* t, const double* packed, const double* images, const int32_t* pair_site,
+                         const int32_t* pair_image, int32_t centre, const int32_t* site_kind, int64_t p, int64_t stop,
+                         double* closest2) noexcept nogil:
+        """Fills the tile with pairs p, p + 1, ... that are inside the cutoff; where it had to stop."""
+        cdef const double* a = packed + 4 * <int64_t>centre
+        cdef const double* b
+        cdef const double* s
+        cdef double dx, dy, dz, r2, limit = self.cutoff * self.cutoff
+        t.n = 0
+        while p < stop and t.n < TILE:
+            b = packed + 4 * <int64_t>pair_site[p]
+            s = images + 4 * <int64_t>pair_image[p]
+            dx = b[0] + s[0] - a[0]
+            dy = b[1] + s[1] - a[1]
+            dz = b[2] + s[2] - a[2]
+            r2 = dx * dx + dy * dy + dz * dz
+            t.x[t.n] = dx
+            t.y[t.n] = dy
+            t.z[t.n] = dz
+            t.kind[t.n] = site_kind[pair_site[p]]
+            t.pair[t.n] = <int32_t>p
+            t.n += r2 < limit
+            closest2[0] = min(closest2[0], r2)
+            p += 1
+        return p
+
+    def pull_back(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
+                  const int32_t[::1] pair_site, const int32_t[::1] pair_image, const int32_t[::1] centre_site,
+                  const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
+                  const int64_t[::1] transposed_first, const int32_t[::1] transposed_pair,
+                  const int32_t[::1] site_atom, const int32_t[::1] site_centre, double[:, ::1] work,
+                  double[:, ::1] partial, double[:, ::1] pair_gradient, const double[:, :, ::1] g,
+                  double[:, ::1] forces, double[:, ::1] virial):
+        """forces (N, 3; rows of sites only) and virial (3, 3) of an energy with dE/dc = g (n_centres, n_blocks, size).
+        site_centre: (n_sites,), row of the site as a centre or -1. pair_gradient: (n_pairs, 4), partial: (chunks, 10),
+        whose last column is the smallest squared distance."""
+        cdef Py_ssize_t n_chunks = partial.shape[0], n_centres = centre_site.shape[0], n_sites = site_atom.shape[0], k
+        cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
+        cdef int a, b
+        with nogil:
+            for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
+                self.pull_back_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0], &pair_image[0],
+                                  &centre_site[0], &site_kind[0], &kind_table[0], &kind_block[0],
+                                  k * CHUNK, min(n_centres, (k + 1) * CHUNK), &work[openmp.omp_get_thread_num(), 0],
+                                  g, &pair_gradient[0, 0], &partial[k, 0])
+            for k in prange(n_sites, num_threads=threads_for(n_sites, 4096, work.shape[0]), schedule="static"):
+                collect_force(site_centre[k], &first[0], &transposed_first[k], &transposed_pair[0],
+                              &pair_gradient[0, 0], &forces[site_atom[k], 0])
+            for a in range(3):
+                for b in range(3):
+                    virial[a, b] = 0.0
+                    for k in range(n_chunks):
+                        virial[a, b] -= partial[k, 3 * a + b]
+
+    cdef void pull_back_of(self, const double* packed, const double* images, const int64_t* first,
+                           const int32_t* pair_site, const int32_t* pair_image, const int32_t* centre_site,
+                           const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
+                           Py_ssize_t start, Py_ssize_t stop, double* work, const double[:, :, ::1] g,
+                           double* pair_gradient, double* partial) noexcept nogil:
+        cdef Tile t = self.tile(work)
+        cdef Py_ssize_t i
+        cdef int64_t p, q
+        cdef int k, a, b
+        cdef double* f
+        cdef double r
+        memset(partial, 0, 9 * sizeof(double))
+        partial[9] = 1e300
+        for i in range(start, stop):
+            p = first[i]
+            while p < first[i + 1]:
+                q = p
+                p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,
+                                 first[i + 1], &partial[9])
+                memset(pair_gradient + 4 * q, 0, 4 * (p - q) * sizeof(double))
+                self.prepare(&t, kind_table, True)
+                for k in range(t.n):
+                    f = pair_gradient + 4 * <int64_t>t.pair[k]
+                    fs_pull(self.n_l, &self.l[0], &self.padded[0], &self.radial_offset[0], &self.block_offset[0],
+                            t.harmonics + (k >> 3) * 32 * self.n_lm + (k & 7), t.radial + k * self.channels,
+                            t.slope + k * self.channels, &g[i, kind_block[t.kind[k]], 0], t.x[k], t.y[k], t.z[k],
+                            t.inverse_r[k], f)
+                    r = 1.0 / t.inverse_r[k]
+                    for b in range(3):
+                        partial[b] += r * t.x[k] * f[b]
+                        partial[3 + b] += r * t.y[k] * f[b]
+                        partial[6 + b] += r * t.z[k] * f[b]
+
+    def gradients(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
+                  const int32_t[::1] pair_site, const int32_t[::1] pair_image, const int32_t[::1] centre_site,
+                  const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
+                  const int32_t[::1] pair_row, const int64_t[:, ::1] own_row, double[:, ::1] work,
+                  double[::1] closest2, double[:, :, ::1] out, double[:, :, :, :, ::1] strain):
+        """out: (n_rows, 3, size). pair_row: row of each pair if it is the first of its row, ~row if it is another image
+        of the same atom, NO_ROW if it is an image of the centre itself; own_row: (n_centres, n_blocks), the row of
+        the centre's own motion. strain: (n_centres, n_blocks, 3, 3, size), or empty: then it is not computed."""
+        cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
+        cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
+        with nogil:
+            for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
+                closest2[k] = self.gradients_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0],
+                                                &pair_image[0], &centre_site[0], &site_kind[0], &kind_table[0],
+                                                &kind_block[0], &pair_row[0], own_row, k * CHUNK,
+                                                min(n_centres, (k + 1) * CHUNK),
+                                                &work[openmp.omp_get_thread_num(), 0], &out[0, 0, 0], strain)
+
+    cdef double gradients_of(self, const double* packed, const double* images, const int64_t* first,
+                             const int32_t* pair_site, const int32_t* pair_image, const int32_t* centre_site,
+                             const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
+                             const int32_t* pair_row, const int64_t[:, ::1] own_row, Py_ssize_t start,
+                             Py_ssize_t stop, double* work, double* out, double[:, :, :, :, ::1] strain) noexcept nogil:
+        cdef Tile t = self.tile(work)
+        cdef double* jacobian = <double*>(t.pair + 2 * TILE)
+        cdef Py_ssize_t i
+        cdef int64_t p, q, width = 3 * self.size
+        cdef int32_t row
+        cdef int k, b
+        cdef double closest2 = 1e300
+        cdef double* own
+        cdef double* target
+        for i in range(start, stop):
+            for b in range(self.n_blocks):
+                memset(out + own_row[i, b] * width, 0, width * sizeof(double))
+            if strain.shape[0]:
+                memset(&strain[i, 0, 0, 0, 0], 0, self.n_blocks * 3 * width * sizeof(double))
+            p = first[i]
+            while p < first[i + 1]:
+                q = p
+                p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,
+                                 first[i + 1], &closest2)
+                self.prepare(&t, kind_table, True)
+                k = 0
+                for q in range(q, p):
+                    row = pair_row[q]
+                    if k == t.n or t.pair[k] != q:
+                        if row >= 0:  # beyond the cutoff
+                            memset(out + row * width, 0, width * sizeof(double))
+                        continue
+                    b = kind_block[t.kind[k]]
+                    target = out + row * width if row >= 0 else jacobian
+                    fs_jacobian(self.n_l, &self.l[0], &self.padded[0], &self.radial_offset[0], &self.block_offset[0],
+                                t.harmonics + (k >> 3) * 32 * self.n_lm + (k & 7), t.radial + k * self.channels,
+                                t.slope + k * self.channels, t.x[k], t.y[k], t.z[k], t.inverse_r[k], self.size, target)
+                    if row != NO_ROW:
+                        subtract(width, target, out + own_row[i, b] * width)
+                        if row < 0:
+                            add(width, 1.0, target, out + ~row * width)
+                    if strain.shape[0]:
+                        own = &strain[i, b, 0, 0, 0]
+                        add(width, t.x[k] / t.inverse_r[k], target, own)
+                        add(width, t.y[k] / t.inverse_r[k], target, own + width)
+                        add(width, t.z[k] / t.inverse_r[k], target, own + 2 * width)
+                    k += 1
+        return closest2
+
+
+cdef inline void add(int64_t n, double factor, const double* x, double* y) noexcept nogil:
+    cdef int64_t k
+    for k in range(n):
+        y[k] += factor * x[k]
+
+
+cdef inline void subtract(int64_t n, const double* x, double* y) noexcept nogil:
+    cdef int64_t k
+    for k in range(n):
+        y[k] -= x[k]
+
+
+cdef inline void collect_force(int32_t centre, const int64_t* first, const int64_t* transposed_first,
+                               const int32_t* transposed_pair, const double* pair_gradient,
+                               double* force) noexcept nogil:
+    """Minus dE/dr of one site: as a centre it moves against its pairs, as a neighbour with them."""
+    cdef double f[4]
+    cdef int64_t p
+    cdef int k
+    for k in range(4):
+        f[k] = 0.0
+    if centre >= 0:
+        for p in range(first[centre], first[centre + 1]):
+            for k in range(4):
+                f[k] += pair_gradient[4 * p + k]
+    for p in range(transposed_first[0], transposed_first[1]):
+        for k in range(4):
+            f[k] -= pair_gradient[4 * <int64_t>transposed_pair[p] + k]
+    for k in range(3):
+        force[k] = f[k]
