@@ -3,12 +3,28 @@
 Orthonormal Gaussian-type orbitals are differences of nearly equal primitives: at n_max = 20 up to 12 digits cancel. All
 terms of the series of 1F1 are positive, so that the primitives keep the 31 digits of the arithmetic and the sums the 15
 that are returned. Numbers are pairs hi + lo, |lo| <= ulp(hi) / 2 (T. J. Dekker, Numer. Math. 18, 224 (1971)); loops over
-the points of a block are innermost, for SIMD.
+the points of a block are innermost, for SIMD. The compiler must not contract a * b + c (see meson.build).
 """
 
 import numpy as np
 
-from libc.math cimport M_LN2, exp, fma, ldexp, rint
+from libc.math cimport M_LN2, exp, ldexp, rint
+
+cdef extern from *:
+    """
+    #include <math.h>
+    /* a * b - p for p = fl(a * b), exactly; where there is no fused multiply-add, by Dekker's and Veltkamp's splitting */
+    static inline double fs_product_error(double a, double b, double p) {
+    #ifdef FP_FAST_FMA
+        return fma(a, b, -p);
+    #else
+        const double ta = 134217729.0 * a, tb = 134217729.0 * b;
+        const double ah = ta - (ta - a), bh = tb - (tb - b), al = a - ah, bl = b - bh;
+        return ((ah * bh - p) + ah * bl + al * bh) + al * bl;
+    #endif
+    }
+    """
+    double product_error "fs_product_error"(double a, double b, double p) nogil
 
 cdef enum:
     BLOCK = 8
@@ -37,18 +53,20 @@ cdef inline dd add(dd a, dd b) noexcept nogil:
 
 cdef inline dd multiply(dd a, dd b) noexcept nogil:
     cdef double p = a.hi * b.hi
-    return normalised(p, fma(a.hi, b.hi, -p) + (a.hi * b.lo + a.lo * b.hi))
+    return normalised(p, product_error(a.hi, b.hi, p) + (a.hi * b.lo + a.lo * b.hi))
 
 
 cdef inline dd scale(dd a, double b) noexcept nogil:
     cdef double p = a.hi * b
-    return normalised(p, fma(a.hi, b, -p) + a.lo * b)
+    return normalised(p, product_error(a.hi, b, p) + a.lo * b)
 
 
 cdef inline dd quotient(double a, double b) noexcept nogil:
     cdef dd q
+    cdef double p
     q.hi = a / b
-    q.lo = fma(-q.hi, b, a) / b
+    p = q.hi * b
+    q.lo = ((a - p) - product_error(q.hi, b, p)) / b
     return q
 
 
@@ -109,11 +127,13 @@ cdef void block(const double* r, int points, int n_out, int n_in, const double* 
     cdef dd sums[MAX_FUNCTIONS][BLOCK]
     cdef dd slopes[MAX_FUNCTIONS][BLOCK]
     cdef dd r2[BLOCK], ar2[BLOCK], x[BLOCK], g[BLOCK], d[BLOCK]
-    cdef dd ri, w, zero, shift
+    cdef dd ri, w, zero, ln2, shift
     cdef double binary_exponent[BLOCK]
     cdef double factor
     cdef int i, j, n, p
     zero.hi = zero.lo = 0.0
+    ln2.hi = M_LN2
+    ln2.lo = LN2_LO
     for i in range(BLOCK):
         ri.hi = r[i if i < points else 0]
         ri.lo = 0.0
@@ -141,8 +161,7 @@ cdef void block(const double* r, int points, int n_out, int n_in, const double* 
                 sums[j][i] = add(sums[j][i], multiply(w, g[i]))
                 slopes[j][i] = add(slopes[j][i], multiply(w, d[i]))
     for i in range(points):
-        shift = add(normalised(binary_exponent[i] * M_LN2, 0.0), scale(ar2[i], -1.0))
-        shift.lo += binary_exponent[i] * LN2_LO + fma(binary_exponent[i], M_LN2, -(binary_exponent[i] * M_LN2))
+        shift = add(scale(ln2, binary_exponent[i]), scale(ar2[i], -1.0))
         factor = exp(shift.hi) * (1.0 + shift.lo)
         for j in range(n_out):
             value[i * n_out + j] = factor * sums[j][i].hi

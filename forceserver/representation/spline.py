@@ -56,6 +56,8 @@ class SplineTable:
     inverse_step: float = field(init=False)
 
     def __post_init__(self):
+        if min(self.counts, default=0) < 0:
+            raise ValueError(f"counts must not be negative, got {self.counts}")
         if len(self.coefficients.shape) != 3 or self.coefficients.shape[1:] != (4, _padded(self.channels)):
             raise ValueError(
                 f"coefficients must have the shape (n_intervals, 4, {_padded(self.channels)}) for "

@@ -173,6 +173,7 @@ def test_arrays_carry_the_table(table, tmp_path):
         ("cutoff", 3.1, "do not end at the cutoff"),
         ("step", 0.1, "do not end at the cutoff"),
         ("counts", np.array([5, 5, 20]), "must have the shape"),
+        ("counts", np.array([5, 20, -10]), "must not be negative"),
         ("coefficients", np.zeros((7, 4, 15)), "do not end at the cutoff"),
         ("coefficients", np.zeros((7, 3, 15)), "must have the shape"),
     ],
