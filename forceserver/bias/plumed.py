@@ -1,0 +1,313 @@
+"""PLUMED, hosted: the user's plumed.dat acts on configurations through the PLUMED kernel.
+
+Every output of every collective variable is offered as EXTRACV NAME=variable_output. PLUMED computes the bias and says
+with which force it pulls at each of them; contracted with the gradients and strain derivatives of the variables, these
+become forces on atoms and a virial. PLUMED's own variables act on atoms directly.
+
+The clock ticks once per new configuration: for each, PLUMED calculates and then updates (adds hills, prints). What is
+asked for twice in a row gets the answer that it got before, across restarts, too: step and answer are kept in a file.
+The answer is stored before PLUMED updates, so a process that is killed between the two loses that one hill and never
+adds one twice.
+"""
+
+import logging
+import mmap
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase.data import atomic_masses, atomic_numbers
+from ase.units import kB
+from pydantic import Field, PositiveFloat, field_validator
+
+from ..config import InputFile, OutputPath, Section
+from ..cv import CollectiveVariable
+from ..errors import BiasError, ForceServerError, InputError
+from ..frame import Array, Frame, Result
+from ..potentials.base import Potential
+from .plumed_input import keyword, read_actions
+from .plumed_kernel import HOW_TO_GET_IT, find_kernel
+from .units import PER_EV
+
+log = logging.getLogger(__name__)
+
+OLDEST_API = 10
+"""PLUMED 2.9's."""
+
+
+class PlumedSection(Section):
+    """`[bias] engine = "plumed"`. PLUMED reads and writes its files in the folder in which forceserver runs."""
+
+    engine: Literal["plumed"]
+    plumed_dat: InputFile = Field(description="PLUMED's input; variables are EXTRACV NAME=variable_output")
+    time_step_fs: PositiveFloat = Field(description="of the simulation, for PLUMED's times")
+    temperature_K: PositiveFloat | None = Field(default=None, description="what actions without TEMP take")
+    charges_e: dict[str, float] = Field(default={}, description="charges of species, for PLUMED's own variables")
+    log_file: OutputPath = Path("plumed.log")
+    state_file: OutputPath = Field(
+        default=Path("PLUMED.state"), description="step and last answer; if it exists, PLUMED restarts"
+    )
+
+    @field_validator("charges_e")
+    @classmethod
+    def _species(cls, charges: dict[str, float]) -> dict[str, float]:
+        for symbol in charges:
+            if symbol not in atomic_numbers:
+                raise ValueError(f"there is no element {symbol!r}")
+        return charges
+
+
+class PlumedBias(Potential):
+    """The bias of a plumed.dat as a potential.
+
+    Raises `InputError` if there is no kernel, PLUMED refuses its input (its own message is passed on), or an EXTRACV
+    has a name that no variable offers.
+    """
+
+    def __init__(
+        self, section: PlumedSection, variables: Mapping[str, CollectiveVariable], template: Frame, kernel: str | None
+    ) -> None:
+        actions = read_actions(section.plumed_dat)
+        self._outputs = _extra_cvs(actions, variables, section.plumed_dat)
+        self._variables = {name: variables[name].copy() for name, _, _ in self._outputs.values()}
+        self._species = template.species
+        self._force_unit = _extra_cv_force_unit(actions, kernel)
+        self._state = _State(section.state_file, len(template))
+        self._masses = atomic_masses[template.species]
+        charges = {atomic_numbers[symbol]: charge for symbol, charge in section.charges_e.items()}
+        self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
+        self._last: tuple[Array, Array, Result] | None = None
+        self._plumed = _start(kernel, len(template), section, restart=self._state.step >= 0)
+        self._fill(self._plumed, section.plumed_dat)
+
+    def compute_one(self, frame: Frame) -> Result:
+        """The bias, its forces and virial; extras: every EXTRACV by name, and `bias_eV`.
+
+        Raises `BiasError` with PLUMED's message if it cannot compute the frame, `CVError` if a variable cannot.
+        """
+        if self._last and np.array_equal(self._last[0], frame.positions) and np.array_equal(self._last[1], frame.cell):
+            return self._last[2]
+        key = zlib.crc32(frame.cell.tobytes(), zlib.crc32(frame.positions.tobytes()))
+        if self._last is None and self._state.step >= 0 and self._state.key == key:
+            log.info("the configuration of step %d is asked for again after a restart", self._state.step)
+            result = self._state.result(self._values(frame))
+        else:
+            try:
+                result = self._calculate(frame, self._state.step + 1)
+                self._state.store(self._state.step + 1, key, result)
+                self._plumed.cmd("update")
+            except ForceServerError:
+                raise
+            except Exception as error:  # of many types, depending on what was thrown inside PLUMED
+                raise BiasError(f"PLUMED at step {self._state.step + 1}: {_text(error)}") from error
+        self._last = frame.positions.copy(), frame.cell.copy(), result
+        return result
+
+    def close(self) -> None:
+        self._plumed.finalize()
+        self._state.close()
+
+    def _calculate(self, frame: Frame, step: int) -> Result:
+        plumed = self._plumed
+        # PLUMED keeps pointers to these until `update` is over.
+        self._positions, self._cell = frame.positions.copy(), np.where(frame.pbc[:, None], frame.cell, 0.0)
+        forces, virial, bias = np.zeros((len(frame), 3)), np.zeros((3, 3)), np.zeros(1)
+        self._pointers = forces, virial
+        plumed.cmd("setStepLongLong", np.array([step], dtype=np.longlong))
+        plumed.cmd("setPositions", self._positions)
+        plumed.cmd("setMasses", self._masses)
+        plumed.cmd("setCharges", self._charges)
+        plumed.cmd("setBox", self._cell)
+        plumed.cmd("setForces", forces)
+        plumed.cmd("setVirial", virial)
+        plumed.cmd("prepareDependencies")
+        computed = {name: variable.compute(frame) for name, variable in self._variables.items()}
+        values = {name: np.array([computed[cv].values[row]]) for name, (cv, _, row) in self._outputs.items()}
+        pulls = {name: np.zeros(1) for name in values}
+        for name, value in values.items():
+            plumed.cmd(f"setExtraCV {name}", value)
+            plumed.cmd(f"setExtraCVForce {name}", pulls[name])
+        plumed.cmd("shareData")
+        plumed.cmd("performCalcNoUpdate")
+        plumed.cmd("getBias", bias)
+        virial *= -1  # PLUMED's is the derivative of the energy with respect to strain
+        for cv, result in computed.items():
+            pull = np.zeros(len(result.values))
+            for name, (owner, _, row) in self._outputs.items():
+                if owner == cv:
+                    pull[row] = self._force_unit * pulls[name][0]
+            forces[result.active] += np.tensordot(pull, result.gradients, axes=1)
+            virial += np.tensordot(pull, result.strain, axes=1)
+        if not (np.isfinite(bias[0]) and np.isfinite(forces).all() and np.isfinite(virial).all()):
+            raise BiasError(f"PLUMED at step {step}: the bias is {bias[0]} eV, or a force of it is not finite")
+        extras = {name: float(value[0]) for name, value in values.items()} | {"bias_eV": float(bias[0])}
+        return Result(float(bias[0]), forces.copy(), 0.5 * (virial + virial.T), extras)
+
+    def _values(self, frame: Frame) -> dict[str, float]:
+        computed = {name: variable.compute(frame) for name, variable in self._variables.items()}
+        return {name: float(computed[cv].values[row]) for name, (cv, _, row) in self._outputs.items()}
+
+    def _fill(self, plumed, path: Path) -> None:
+        """Passes the input and checks that it needs nothing that a bias does not have."""
+        needed = np.zeros(1, dtype=np.intc)
+        try:
+            plumed.cmd("readInputLine", f"INCLUDE FILE={path}")
+            plumed.cmd("readInputLine", "FLUSH STRIDE=1")
+            plumed.cmd("setStepLongLong", np.array([max(self._state.step, 0)], dtype=np.longlong))
+            plumed.cmd("prepareDependencies")
+            plumed.cmd("isEnergyNeeded", needed)
+        except Exception as error:
+            raise InputError(f"PLUMED refuses {path}: {_text(error)}") from error
+        if needed[0]:
+            raise InputError(f"{path} uses ENERGY, which a bias does not know: it acts beside the potential")
+
+
+def _extra_cvs(actions, variables: Mapping[str, CollectiveVariable], path: Path) -> dict[str, tuple[str, str, int]]:
+    """What plumed.dat takes as EXTRACV: name of variable, name and number of output, by EXTRACV name."""
+    offered = {
+        f"{name}_{output}": (name, output, row)
+        for name, variable in variables.items()
+        for row, output in enumerate(variable.outputs)
+    }
+    wanted = [keyword(action, "NAME") for action in actions if action[0] == "EXTRACV"]
+    for name in wanted:
+        if name not in offered:  # PLUMED 2.10 would silently take it to be zero
+            raise InputError(
+                f"{path}: no variable offers EXTRACV NAME={name}; there are {', '.join(offered) or 'none'}"
+            )
+    return {name: offered[name] for name in wanted}
+
+
+def _extra_cv_force_unit(actions, kernel: str | None) -> float:
+    """What one unit of PLUMED's force on an EXTRACV is in eV.
+
+    It is in the energy unit of the input (kJ/mol, or what UNITS says), whatever the energy unit of the host. That is
+    measured rather than assumed: a restraint of slope one, in the units of the input, at 1 and its force.
+    """
+    plumed = _new(kernel, natoms=1)
+    for action in actions:
+        if action[0] == "UNITS":
+            plumed.cmd("readInputLine", " ".join(action))
+    plumed.cmd("readInputLine", "probe: EXTRACV NAME=forceserver_probe")
+    plumed.cmd("readInputLine", "RESTRAINT ARG=probe AT=0 KAPPA=0 SLOPE=1")
+    arrays = [np.zeros((1, 3)), np.ones(1), np.zeros((3, 3)), np.zeros((1, 3)), np.zeros((3, 3))]
+    value, force, bias = np.ones(1), np.zeros(1), np.zeros(1)
+    plumed.cmd("setStep", 0)
+    for name, array in zip(("Positions", "Masses", "Box", "Forces", "Virial"), arrays, strict=True):
+        plumed.cmd(f"set{name}", array)
+    plumed.cmd("prepareDependencies")
+    plumed.cmd("setExtraCV forceserver_probe", value)
+    plumed.cmd("setExtraCVForce forceserver_probe", force)
+    plumed.cmd("shareData")
+    plumed.cmd("performCalcNoUpdate")
+    plumed.cmd("getBias", bias)
+    plumed.finalize()
+    return -float(bias[0]) / float(force[0])
+
+
+def load_kernel() -> str | None:
+    """The kernel that works, `InputError` with the reason and the remedy if there is none."""
+    kernel = find_kernel()
+    try:
+        import plumed
+    except ImportError as error:
+        raise InputError(f"the Python package plumed is missing; {HOW_TO_GET_IT}") from error
+    try:
+        plumed.Plumed(kernel=kernel).finalize()
+    except Exception as error:  # the wrapper raises RuntimeError, and others for a library that is none
+        raise InputError(
+            f"the PLUMED kernel {kernel or ''} cannot be loaded ({_text(error)}); {HOW_TO_GET_IT}"
+        ) from error
+    return kernel
+
+
+def _new(kernel: str | None, natoms: int, section: PlumedSection | None = None, restart: bool = False):
+    """A PLUMED with this package's units (eV, Angstrom, fs)."""
+    import plumed
+
+    instance = plumed.Plumed(kernel=kernel)
+    api = np.zeros(1, dtype=np.intc)
+    instance.cmd("getApiVersion", api)
+    if api[0] < OLDEST_API:
+        raise InputError(f"this PLUMED is too old (API {api[0]}); 2.9 or newer is needed: {HOW_TO_GET_IT}")
+    instance.cmd("setMDEngine", "forceserver")
+    instance.cmd("setMDEnergyUnits", PER_EV["kJ/mol"])
+    instance.cmd("setMDLengthUnits", 0.1)
+    instance.cmd("setMDTimeUnits", 1e-3)
+    instance.cmd("setMDChargeUnits", 1.0)
+    instance.cmd("setMDMassUnits", 1.0)
+    instance.cmd("setNatoms", natoms)
+    instance.cmd("setTimestep", section.time_step_fs if section else 1.0)
+    if section and section.temperature_K:
+        instance.cmd("setKbT", kB * section.temperature_K)
+    instance.cmd("setLogFile", str(section.log_file) if section else "/dev/null")
+    if restart:
+        instance.cmd("setRestart", 1)
+    instance.cmd("init")
+    return instance
+
+
+def _start(kernel: str | None, natoms: int, section: PlumedSection, restart: bool):
+    try:
+        return _new(kernel, natoms, section, restart)
+    except Exception as error:
+        raise InputError(f"PLUMED does not start: {_text(error)}") from error
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+class _State:
+    """Step, fingerprint and answer of the last configuration, in a file that a kill cannot break.
+
+    The file is mapped; an answer goes into the slot that is not current, and one aligned word then makes it current.
+    It survives the process, not the machine.
+    """
+
+    def __init__(self, path: Path, natoms: int) -> None:
+        slot = np.dtype(
+            [("step", "i8"), ("key", "u8"), ("energy", "f8"), ("virial", "f8", 9), ("forces", "f8", 3 * natoms)]
+        )
+        size = 16 + 2 * slot.itemsize
+        fresh = not path.exists()
+        with open(path, "w+b" if fresh else "r+b") as file:
+            if fresh:
+                file.truncate(size)
+            elif path.stat().st_size != size:
+                raise InputError(f"bias.state_file {path} belongs to a system of another size; remove or rename it")
+            self._map = mmap.mmap(file.fileno(), size)
+        self._head = np.frombuffer(self._map, dtype="i8", count=2)  # 0: nothing yet, 1 or 2: the current slot
+        self._slots = np.frombuffer(self._map, dtype=slot, count=2, offset=16)
+
+    @property
+    def step(self) -> int:
+        """Of the last configuration, -1 before the first."""
+        return int(self._current["step"]) if self._head[0] else -1
+
+    @property
+    def key(self) -> int:
+        return int(self._current["key"])
+
+    @property
+    def _current(self):
+        return self._slots[int(self._head[0]) - 1]
+
+    def store(self, step: int, key: int, result: Result) -> None:
+        free = 2 if self._head[0] == 1 else 1
+        slot = self._slots[free - 1]
+        slot["step"], slot["key"], slot["energy"] = step, key, result.energy
+        slot["virial"], slot["forces"] = result.virial.reshape(-1), result.forces.reshape(-1)
+        self._head[0] = free
+
+    def result(self, values: dict[str, float]) -> Result:
+        slot = self._current
+        energy = float(slot["energy"])
+        extras = values | {"bias_eV": energy}
+        return Result(energy, slot["forces"].reshape(-1, 3).copy(), slot["virial"].reshape(3, 3).copy(), extras)
+
+    def close(self) -> None:
+        del self._head, self._slots
+        self._map.close()

@@ -1,0 +1,198 @@
+"""PLUMED hosted by us: the user's plumed.dat as a potential."""
+
+import numpy as np
+import pytest
+
+from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
+from forceserver.bias.plumed_input import keyword, read_actions
+from forceserver.cv import CVConfig, build_variables
+from forceserver.errors import BiasError, InputError
+from forceserver.frame import Frame
+
+KJ = 1 / 96.48533212331  # kJ/mol in eV
+
+SECTION = {
+    "name": "p",
+    "centres": "Ti",
+    "neighbours": "O",
+    "basis": {
+        "kind": "gto",
+        "n_max": 2,
+        "l_max": 1,
+        "cutoff": {"cutoff_angstrom": 3.0, "width_angstrom": 0.5},
+        "density": {"kind": "gaussian", "sigma_angstrom": 0.4},
+    },
+    "weights": [0.7, 0.3],
+    "outputs": ["x", "y", "z", "norm"],
+}
+
+
+@pytest.fixture
+def make(batio3, tmp_path, monkeypatch):
+    """A function that makes the bias of a plumed.dat."""
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def make(text, **settings):
+        (tmp_path / "plumed.dat").write_text(text)
+        section = PlumedSection.model_validate(
+            {"engine": "plumed", "plumed_dat": tmp_path / "plumed.dat", "time_step_fs": 1.0, "temperature_K": 300}
+            | settings
+        )
+        frame = Frame.from_ase(batio3)
+        variables = build_variables([CVConfig.model_validate(SECTION)], frame)
+        made.append(PlumedBias(section, variables, frame, load_kernel()))
+        return made[-1]
+
+    yield make
+    for bias in made:
+        bias.close()
+
+
+def test_input_is_read_as_plumed_reads_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.dat").write_text("q: EXTRACV NAME=two # NAME=no\n")
+    (tmp_path / "plumed.dat").write_text(
+        "# EXTRACV NAME=comment\np: EXTRACV NAME=one\nINCLUDE FILE=other.dat\nEXTRACV ...\n  LABEL=r\n  NAME=three\n"
+        "... EXTRACV\nPRINT ARG=p,q FILE=COLVAR\nENDPLUMED\ns: EXTRACV NAME=after\n"
+    )
+    actions = read_actions(tmp_path / "plumed.dat")
+    assert [keyword(a, "NAME") for a in actions if a[0] == "EXTRACV"] == ["one", "two", "three"]
+    assert actions[-1] == ["PRINT", "ARG=p,q", "FILE=COLVAR"]
+    (tmp_path / "plumed.dat").write_text("METAD ...\nARG=p\n")
+    with pytest.raises(InputError, match=r"METAD ARG=p \.\.\. does not end"):
+        read_actions(tmp_path / "plumed.dat")
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize(
+    ("units", "energy_unit", "length_unit"),  # in eV and Angstrom
+    [
+        ("", KJ, 10.0),
+        ("UNITS ENERGY=eV LENGTH=A\n", 1.0, 1.0),
+        ("UNITS ENERGY=kcal/mol LENGTH=0.05 TIME=fs\n", 4.184 * KJ, 0.5),
+    ],
+)
+def test_energy_forces_and_virial_in_any_unit(make, batio3, units, energy_unit, length_unit):
+    bias = make(
+        f"{units}px: EXTRACV NAME=p_x\npn: EXTRACV NAME=p_norm\nd: DISTANCE ATOMS=2,3\n"
+        "RESTRAINT ARG=px,pn,d AT=0.01,0.02,0.1 KAPPA=500,300,70\nc: COMBINE ARG=px,pn POWERS=2,1 PERIODIC=NO\n"
+        "BIASVALUE ARG=c\n"
+    )
+    result = bias.compute_one(Frame.from_ase(batio3))
+    px, pn = result.extras["p_x"], result.extras["p_norm"]
+    d = batio3.get_distance(1, 2, mic=True) / length_unit
+    expected = 250 * (px - 0.01) ** 2 + 150 * (pn - 0.02) ** 2 + 35 * (d - 0.1) ** 2 + px**2 + pn
+    assert result.energy == pytest.approx(energy_unit * expected, rel=1e-6)
+
+    def energy(positions, cell):
+        frame = Frame.from_ase(batio3)
+        frame.positions, frame.cell = positions, cell
+        return bias.compute_one(frame).energy
+
+    cell, step = batio3.cell.array, 1e-4
+    for atom in (1, 2, 6, 20):
+        for axis in range(3):
+            move = np.zeros((40, 3))
+            move[atom, axis] = step
+            slope = (energy(batio3.positions + move, cell) - energy(batio3.positions - move, cell)) / (2 * step)
+            assert result.forces[atom, axis] == pytest.approx(-slope, abs=1e-6)
+    strain = np.zeros((3, 3))
+    for a in range(3):
+        for b in range(3):
+            values = []
+            for sign in (1, -1):
+                deformation = np.eye(3)
+                deformation[a, b] += sign * step
+                values.append(energy(batio3.positions @ deformation, cell @ deformation))
+            strain[a, b] = (values[0] - values[1]) / (2 * step)
+    np.testing.assert_allclose(result.virial, -0.5 * (strain + strain.T), atol=1e-5)
+    assert abs(result.virial).max() > 1e-3
+
+
+METAD = "px: EXTRACV NAME=p_x\npy: EXTRACV NAME=p_y\nMETAD ARG=px,py SIGMA=0.02,0.02 HEIGHT=1.2 PACE=2 FILE=HILLS {}\n"
+
+
+def hills(folder):
+    return np.loadtxt(folder / "HILLS", ndmin=2)
+
+
+def walk(batio3, n):
+    frames = []
+    for k in range(n):
+        frame = Frame.from_ase(batio3)
+        frame.positions += np.random.default_rng(k).normal(0, 0.02, (40, 3))
+        frames.append(frame)
+    return frames
+
+
+@pytest.mark.plumed
+def test_hills_come_with_new_configurations_only(make, batio3, tmp_path):
+    bias = make(METAD.format("BIASFACTOR=10"))
+    frames = walk(batio3, 7)
+    results = []
+    for frame in frames:
+        results.append(bias.compute_one(frame))
+        again = bias.compute_one(frame)
+        assert again.energy == results[-1].energy
+    assert hills(tmp_path)[:, 0].tolist() == [0.002, 0.004, 0.006]
+    assert results[-1].energy > 0
+    assert results[-1].extras["p_x"] == pytest.approx(hills(tmp_path)[-1, 1])
+
+
+@pytest.mark.plumed
+def test_restart_goes_on_with_the_same_bias_and_does_not_repeat_a_hill(make, batio3, tmp_path):
+    frames = walk(batio3, 9)
+    bias = make(METAD.format("BIASFACTOR=10"))
+    undisturbed = [bias.compute_one(frame).energy for frame in frames]
+    expected = hills(tmp_path)
+    for name in ("HILLS", "PLUMED.state"):
+        (tmp_path / name).unlink()
+    energies = []
+    bias = make(METAD.format("BIASFACTOR=10"))
+    for frame in frames[:5]:
+        energies.append(bias.compute_one(frame).energy)
+    before = bias.compute_one(frames[4])
+    bias = make(METAD.format("BIASFACTOR=10"))  # as after kill -9: the first one was not closed
+    again = bias.compute_one(frames[4])
+    assert again.energy == before.energy
+    np.testing.assert_array_equal(again.forces, before.forces)
+    energies += [bias.compute_one(frame).energy for frame in frames[5:]]
+    np.testing.assert_allclose(hills(tmp_path), expected, atol=1e-9)
+    np.testing.assert_allclose(energies, undisturbed, rtol=1e-9)
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("q: EXTRACV NAME=p_q\n", "no variable offers EXTRACV NAME=p_q; there are p_x, p_y, p_z, p_norm"),
+        ("METAD ARG=nothing SIGMA=1 HEIGHT=1 PACE=1\n", "PLUMED refuses .*nothing"),
+        ("d: DISTANSE ATOMS=1,2\n", "PLUMED refuses .*DISTANSE"),
+        ("d: DISTANCE ATOMS=1,4000\n", "PLUMED refuses"),
+        ("e: ENERGY\nRESTRAINT ARG=e AT=0 KAPPA=1\n", "uses ENERGY"),
+    ],
+)
+def test_bad_input_is_refused_with_plumeds_own_words(make, text, message):
+    with pytest.raises(InputError, match=message):
+        make(text)
+
+
+@pytest.mark.plumed
+def test_failure_during_the_run_names_the_step(make, batio3):
+    bias = make("px: EXTRACV NAME=p_x\nMETAD ARG=px SIGMA=0.01 HEIGHT=1 PACE=1 GRID_MIN=5 GRID_MAX=6 GRID_BIN=100\n")
+    with pytest.raises(BiasError, match="PLUMED at step 0"):
+        bias.compute_one(Frame.from_ase(batio3))
+
+
+def test_kernel_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("PLUMED_KERNEL", "/nonexistent/libplumedKernel.so")
+    with pytest.raises(InputError, match="conda install -c conda-forge plumed py-plumed"):
+        load_kernel()
+
+
+def test_kernel_that_is_none(monkeypatch, tmp_path):
+    (tmp_path / "libplumedKernel.so").write_text("no library")
+    monkeypatch.setenv("PLUMED_KERNEL", str(tmp_path / "libplumedKernel.so"))
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_kernel()
