@@ -42,7 +42,7 @@ class _Interaction(Section):
     """
 
     species: tuple[str, str]
-    cutoff_angstrom: float = Field(gt=0)
+    cutoff_angstrom: float = Field(gt=0.1)
     smoothing_angstrom: float = Field(gt=0)
 
     @field_validator("species")
@@ -196,10 +196,8 @@ class PairPotential(Potential):
             i, j = self._numbers.index(first), self._numbers.index(second)
             self._channel[i, j] = self._channel[j, i] = channel
         self._cutoffs = np.array([max(term.cutoff_angstrom for term in terms) for terms in of_pair.values()])
-        self._closest = np.array([max(term.closest for term in terms) for terms in of_pair.values()])
-        self._tables = Tables.fit(
-            [_total(terms) for terms in of_pair.values()], self._closest, self._cutoffs, tolerance
-        )
+        closest = np.array([max(term.closest for term in terms) for terms in of_pair.values()])
+        self._tables = Tables.fit([_total(terms) for terms in of_pair.values()], closest, self._cutoffs, tolerance)
         self._lists: list = []
 
     def kinds(self, species: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -224,7 +222,7 @@ class PairPotential(Potential):
         _kernel.evaluate(
             self._tables.coefficients,
             self._channel,
-            self._closest**2,
+            self._tables.low,
             self._cutoffs**2,
             self._tables.shift,
             self._tables.first,
@@ -281,6 +279,7 @@ class Tables:
 
     coefficients: (channels, n_intervals, 4).
     shift, first: (bits of u) >> shift is `first` for the first interval.
+    low: (channels,), the node from which on the functions are known.
     """
 
     def __init__(self, functions: Sequence[Function], closest: Array, cutoffs: Array, bits: int) -> None:
@@ -288,7 +287,8 @@ class Tables:
         self.first = _bits(CLOSEST**2) >> self.shift
         last = _bits(cutoffs.max() ** 2) >> self.shift
         nodes = (np.arange(self.first, last + 2, dtype=np.uint64) << np.uint64(self.shift)).view(np.float64)
-        self._nodes, self._functions, self._closest, self._cutoffs = nodes, functions, closest, cutoffs
+        self._nodes, self._functions, self._cutoffs = nodes, functions, cutoffs
+        self.low = nodes[np.searchsorted(nodes, closest**2 * (1 - 1e-12))]
         self.coefficients = np.stack(
             [_hermite(nodes, *in_u(function, nodes, low)) for function, low in zip(functions, closest, strict=True)]
         )
@@ -314,14 +314,12 @@ class Tables:
         """
         width = np.diff(self._nodes)
         worst = 0.0
-        for a, function, low, high in zip(
-            self.coefficients, self._functions, self._closest, self._cutoffs, strict=True
-        ):
+        for a, function, low, high in zip(self.coefficients, self._functions, self.low, self._cutoffs, strict=True):
             for order, fraction in ((0, 0.5), (1, (3 - 3**0.5) / 6)):
                 t = fraction * width
                 r = np.sqrt(self._nodes[:-1] + t)
-                inside = (self._nodes[:-1] >= low**2) & (r < high)
-                exact = function(np.maximum(r, low))[order]
+                inside = (self._nodes[:-1] >= low) & (r < high)
+                exact = function(np.maximum(r, np.sqrt(low)))[order]
                 if order == 0:
                     splined = a[:, 0] + t * (a[:, 1] + t * (a[:, 2] + t * a[:, 3]))
                 else:
