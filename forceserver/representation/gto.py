@@ -21,33 +21,21 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
 
 from .. import _ext
 from ..frame import Array
-from .radial import Gaussian, RadialBasis, checked_distances
+from .radial import RadialBasis, checked_distances
+
+_kernel = _ext.kernel("kummer")
 
 DIGITS = 50
 LARGEST_EXPONENT = 1300.0  # of exp(-A r^2): what the kernel can sum within the range of doubles
 
 
 class GtoBasis(RadialBasis):
-    """Gaussian-type orbitals, orthonormal on [0, inf); featomic's `Gto` with `max_radial = n_max - 1`.
-
-    A Gaussian density must not be narrower than a fiftieth of the cutoff.
-    """
+    """Gaussian-type orbitals, orthonormal on [0, inf); featomic's `Gto` with `max_radial = n_max - 1`."""
 
     kind: Literal["gto"] = "gto"
-
-    @model_validator(mode="after")
-    def _not_too_narrow(self):
-        cutoff = self.cutoff.cutoff_angstrom
-        if isinstance(self.density, Gaussian) and self.density.sigma_angstrom < cutoff / 50:
-            raise ValueError(
-                f"density.sigma_angstrom = {self.density.sigma_angstrom:g} must be at least "
-                f"a fiftieth of the cutoff, {cutoff / 50:g}"
-            )
-        return self
 
     def primitives(self, r: Array) -> Array:
         value, _ = _orbital_sums(self.n_max, self.cutoff.cutoff_angstrom, False).evaluate(r)
@@ -86,7 +74,7 @@ class KummerSums(NamedTuple):
         if np.any(r > largest):
             raise ValueError(f"r must not exceed {largest:.3g} A, where all functions have vanished; got {r.max():g}")
         # the kernel divides by r: 1e-100 stands for the limit r -> 0
-        return _ext.kernel("kummer").sums(np.maximum(r, 1e-100), *self)
+        return _kernel.sums(np.maximum(r, 1e-100), *self)
 
 
 @lru_cache(maxsize=32)

@@ -17,6 +17,8 @@ from scipy import optimize, special
 from ..frame import Array
 from .radial import RadialBasis, checked_distances, gauss_legendre, gaussian_kernel
 
+BLOCK = 256  # distances at a time: the kernel is held for all of them, points and l
+
 
 class LaplacianBasis(RadialBasis):
     """Spherical Bessel functions that vanish at the cutoff; `counts` falls with l."""
@@ -44,10 +46,15 @@ class LaplacianBasis(RadialBasis):
         points, weights = gauss_legendre(40 + 2 * (self.n_max + self.l_max) + int(8 * radius / sigma), radius)
         values, _ = self.functions(points)
         weighted = values * (weights * points**2)[:, None, None]
-        return tuple(
-            np.einsum("lkp,pln->kln", kernel, weighted, optimize=True)
-            for kernel in gaussian_kernel(r, points, sigma, self.l_max)
-        )
+        blocks = [
+            [
+                np.einsum("lkp,pln->kln", kernel, weighted, optimize=True)
+                for kernel in gaussian_kernel(block, points, sigma, self.l_max)
+            ]
+            for block in np.split(r, range(BLOCK, len(r), BLOCK))
+        ]
+        value, derivative = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return value, derivative
 
 
 @lru_cache(maxsize=32)

@@ -17,7 +17,7 @@ from abc import abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy import special
 
 from ..config import Section
@@ -26,6 +26,7 @@ from .cutoff import LongAlgebraic, ShiftedCosine
 
 N_MAX = 20
 L_MAX = 12
+NARROWEST = 1 / 50  # Gaussian, in cutoffs: what series and quadratures are made for
 
 
 class Gaussian(Section):
@@ -55,6 +56,16 @@ class RadialBasis(Section):
     cutoff: ShiftedCosine
     density: Density
     scaling: LongAlgebraic | None = None
+
+    @model_validator(mode="after")
+    def _resolvable(self):
+        least = self.cutoff.cutoff_angstrom * NARROWEST
+        if isinstance(self.density, Gaussian) and self.density.sigma_angstrom < least:
+            raise ValueError(
+                f"density.sigma_angstrom = {self.density.sigma_angstrom:g} must be at least "
+                f"a fiftieth of the cutoff, {least:g}"
+            )
+        return self
 
     @property
     def counts(self) -> tuple[int, ...]:

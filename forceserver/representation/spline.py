@@ -25,6 +25,8 @@ from .. import _ext
 from ..frame import Array
 from .radial import RadialBasis, checked_distances
 
+_kernel = _ext.kernel("spline")
+
 LANES = 8
 ALIGNMENT = 64
 MAX_INTERVALS = 1 << 17
@@ -103,7 +105,7 @@ class SplineTable:
         value, derivative = np.empty((2, len(r), self.coefficients.shape[2]))
         threads = _ext.cpu.max_threads() if len(r) * self.channels > WORTH_THREADS else 1
         table = (self.coefficients, self.cutoff, self.step, self.inverse_step)
-        _ext.kernel("spline").evaluate(np.ascontiguousarray(r), *table, value, derivative, threads)
+        _kernel.evaluate(np.ascontiguousarray(r), *table, value, derivative, threads)
         return value[:, : self.channels], derivative[:, : self.channels]
 
     def contract(self, matrices: Sequence[Array]) -> "SplineTable":

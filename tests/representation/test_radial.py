@@ -6,11 +6,13 @@ import mpmath as mp
 import numpy as np
 import pydantic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from forceserver.representation.bases import AnyRadialBasis
 from forceserver.representation.cutoff import LongAlgebraic, ShiftedCosine
 from forceserver.representation.dvr import DvrBasis
-from forceserver.representation.gto import GtoBasis
+from forceserver.representation.gto import GtoBasis, _primitives
 from forceserver.representation.laplacian import LaplacianBasis
 from forceserver.representation.radial import DiracDelta, Gaussian, gauss_legendre, gaussian_kernel
 
@@ -106,6 +108,41 @@ def check_gto_integrals(n_max, degrees, sigma, distances):
                 exact, slope = quadrature.integrals(r, sigma, l)
                 assert max(relative_errors(values[k, l], exact)) < 1e-12, (r, l)
                 assert max(relative_errors(derivatives[k, l], slope)) < 1e-12, (r, l)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    n_max=st.integers(1, 20),
+    l=st.integers(0, 12),
+    sigma=st.floats(0.02, 2.0),
+    radius=st.floats(0.5, 20.0),
+    fractions=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9),
+)
+def test_any_gto_integral_is_that_of_the_formula(n_max, l, sigma, radius, fractions):
+    """Whatever the parameters, also the narrowest and widest Gaussians: all digits of the series survive."""
+    r = np.maximum(np.array(fractions) * radius, 1e-6)
+    width = sigma * radius * (1 + 1e-12)
+    cutoff = ShiftedCosine(cutoff_angstrom=radius, width_angstrom=radius)
+    basis = GtoBasis(n_max=n_max, l_max=l, cutoff=cutoff, density=Gaussian(sigma_angstrom=width))
+    values = basis.integrals(r)[0][:, l]
+    with mp.workdps(60):
+        exponents, norms, mixing = _primitives(n_max, radius)  # their overlap is checked with the quadrature above
+        a = 1 / (2 * mp.mpf(width) ** 2)
+        beta = l + mp.mpf(1.5)
+        for k, x in enumerate(map(mp.mpf, r)):
+            primitives = [
+                norm
+                * mp.gamma(al)
+                / mp.gamma(beta)
+                * (a * x) ** l
+                * (a + b) ** -al
+                * mp.exp(-a * x**2)
+                * mp.hyp1f1(al, beta, (a * x) ** 2 / (a + b))
+                for al, b, norm in zip([mp.mpf(n + l + 3) / 2 for n in range(n_max)], exponents, norms, strict=True)
+            ]
+            wanted = mixing * mp.matrix(primitives) * mp.pi ** mp.mpf(1.5) * (2 * a / mp.pi) ** mp.mpf(0.75)
+            for ours, exact in zip(values[k], wanted, strict=True):
+                assert abs(mp.mpf(ours) - exact) <= 1e-12 * abs(exact) + mp.mpf(10) ** -300
 
 
 def test_gto_functions_are_those_of_mpmath():
