@@ -134,13 +134,13 @@ class HillDeposit:
 def reweighting_factor(bias: Array, kt: float, bias_factor: float | None) -> float:
     """c(t) of a bias on a grid; `bias` and `kt` in the same unit, which is also that of the result."""
     highest = float(bias.max())
-    x = (bias - highest).ravel()  # C order, for sums that do not depend on the memory layout
-    if bias_factor is None:
-        return highest + kt * math.log(np.exp(x / kt).mean())
-    x /= kt * (bias_factor - 1)
-    without = np.exp(x).sum()
-    x *= bias_factor
-    return highest + kt * math.log(np.exp(x, out=x).sum() / without)
+    over, under = (1 / kt, 0.0) if bias_factor is None else (np.array([bias_factor, 1.0]) / (bias_factor - 1) / kt)
+    flat, above, below = bias.reshape(-1), 0.0, 0.0
+    for start in range(0, flat.size, 8192):  # pieces that stay in the cache
+        x = flat[start : start + 8192] - highest
+        above += np.exp(over * x).sum()
+        below += np.exp(under * x).sum()
+    return highest + kt * math.log(above / below)
 
 
 class Metadynamics(Bias):
