@@ -14,7 +14,7 @@ from unittest import mock
 
 import numpy as np
 
-from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias.config import MetadynamicsConfig
 from forceserver.bias.metadynamics import Metadynamics
 
 from .harness import Table, interleave
@@ -29,7 +29,7 @@ def embedded(folder: Path, pace: int, grid: str = "fixed") -> Metadynamics:
     folder.mkdir()
     axis = {"sigma": SIGMA, "lower": -HALF_RANGE, "upper": HALF_RANGE, "bins": BINS}
     hills = {"height_eV": 0.01, "pace_steps": pace, "temperature_K": 300, "bias_factor": 10}
-    return MetadynamicsSection(
+    return MetadynamicsConfig(
         engine="metadynamics",
         time_step_fs=1.0,
         variables=[{"name": name, **axis} for name in NAMES],

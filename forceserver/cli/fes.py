@@ -41,7 +41,7 @@ def fes(
     blocks: Annotated[int, typer.Option(min=2, help="Blocks of COLVAR for the error bars.")] = 10,
     smooth: Annotated[
         float | None,
-        typer.Option(help="Width of a row of COLVAR, in intervals of the grid.  [default: 0 in 1-D, otherwise 1]"),
+        typer.Option(help="Width of a row of COLVAR, in intervals of the grid.  [default: 0, 0.5, 1 in 1-D, 2-D, 3-D]"),
     ] = None,
     depth: Annotated[float, typer.Option(help="A minimum must be this many kT deep.")] = 1.0,
     phase: Annotated[
@@ -133,7 +133,7 @@ def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
         times, factors = reweighting_factors(summed[1], summed[2], kt)
         # the hill of a step acts after its row of COLVAR
         log_weights = log_weights - factors[np.searchsorted(times, data.rows[:, 0]) - 1] / kt
-    smooth = float(len(names) > 1) if smooth is None else smooth
+    smooth = (0.0, 0.5, 1.0)[len(names) - 1] if smooth is None else smooth
     return reweight(data, names, axes, log_weights, kt, blocks, smooth)
 
 

@@ -177,3 +177,8 @@ def test_bad_input_is_named(run_1d, tmp_path):
         result = CliRunner().invoke(app, [*options, "-o", str(tmp_path)])
         assert isinstance(result.exception, InputError), options
         assert message in str(result.exception)
+
+
+def test_reweighting_takes_rbias_and_the_bias_of_what_has_none():
+    fields = ["time", "x", "m.bias", "m.rbias", "m.rct", "walls.bias", "x_squared"]
+    assert Colvar("COLVAR", fields, {}, np.empty((0, 7))).bias_columns() == ["m.rbias", "walls.bias"]

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from bias_case import HILLS, VARIABLES, open_bias, section, trajectory
 
+from forceserver.bias.config import BiasConfig
 from forceserver.bias.units import BOLTZMANN_EV_PER_K, PER_EV
+from forceserver.config import tomllib
 from forceserver.errors import BiasError, InputError
 
 
@@ -190,6 +192,25 @@ def test_a_configuration_that_makes_no_sense_is_refused(tmp_path, changes, messa
     settings = {**section(tmp_path).model_dump(exclude_none=True), **changes}
     with pytest.raises(ValueError, match=message):
         section(tmp_path).model_validate(settings)
+
+
+def test_files_are_relative_to_the_configuration(tmp_path):
+    text = """
+    engine = "metadynamics"
+    time_step_fs = 0.5
+    variables = [{ name = "p", sigma = 0.1, lower = "-pi", upper = 2 }]
+    hills = { height_eV = 0.01, pace_steps = 100, temperature_K = 300, bias_factor = 10 }
+    walkers = { id = 1, count = 2, directory = "shared" }
+    """
+    config = BiasConfig.model_validate(tomllib.loads(text), context={"folder": tmp_path})
+    bias = config.build()
+    bias.advance([0.3])
+    bias.close()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
+        "BIAS.clock.1",
+        "COLVAR.1",
+        "shared/HILLS.1",
+    }
 
 
 def test_hills_of_something_else_are_refused(tmp_path):
