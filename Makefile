@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help test test-slow bench demo lint wheel clean
+.PHONY: help test test-slow asan bench demo lint wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -21,6 +21,14 @@ test: $(VENV)/installed  ## run the fast tests (sets everything up first)
 
 test-slow: $(VENV)/installed  ## run all tests, the long ones too
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST)
+
+ASAN := build/asan
+asan: $(VENV)/installed  ## run the tests of the kernels with the address sanitiser (a build of its own, minutes)
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; test -f $(ASAN)/build.ninja || meson setup $(ASAN) -Db_sanitize=address \
+	  -Db_lundef=false -Dbuildtype=debugoptimized -Dprefix=/ -Dpython.purelibdir=/site -Dpython.platlibdir=/site
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; DESTDIR=$(CURDIR)/$(ASAN)/root meson install --quiet -C $(ASAN)
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	  $(BIN)/python tests/asan.py $(ASAN)/root/site tests/representation -m 'not slow' -k 'not every_build' $(PYTEST)
 
 bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only force_door --quick"
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks $(BENCH)
