@@ -14,8 +14,9 @@ from unittest import mock
 
 import numpy as np
 
-from forceserver.bias.config import MetadynamicsConfig
+from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.metadynamics import Metadynamics
+from forceserver.bias.plumed_kernel import find_kernel
 
 from .harness import Table, interleave
 
@@ -29,7 +30,7 @@ def embedded(folder: Path, pace: int, grid: str = "fixed") -> Metadynamics:
     folder.mkdir()
     axis = {"sigma": SIGMA, "lower": -HALF_RANGE, "upper": HALF_RANGE, "bins": BINS}
     hills = {"height_eV": 0.01, "pace_steps": pace, "temperature_K": 300, "bias_factor": 10}
-    return MetadynamicsConfig(
+    return MetadynamicsSection(
         engine="metadynamics",
         time_step_fs=1.0,
         variables=[{"name": name, **axis} for name in NAMES],
@@ -44,7 +45,7 @@ def plumed_session(folder: Path, pace: int, more: str = "") -> Callable[[np.ndar
     import plumed
 
     folder.mkdir()
-    session = plumed.Plumed()
+    session = plumed.Plumed(kernel=find_kernel())
     session.cmd("setRealPrecision", 8)
     session.cmd("setNoVirial")
     session.cmd("setTimestep", 0.001)

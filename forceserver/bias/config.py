@@ -18,7 +18,7 @@ Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if i
 """A number, or text such as "-pi"."""
 
 
-class VariableConfig(Section):
+class VariableSection(Section):
     """A collective variable by the name of its output. Everything here is in the units of the variable.
 
     domain: ends of the period. sigma: width of the hills. lower, upper: the range of the grid (the domain, if
@@ -33,7 +33,7 @@ class VariableConfig(Section):
     bins: PositiveInt | None = None
 
     @model_validator(mode="after")
-    def _ordered(self) -> "VariableConfig":
+    def _ordered(self) -> "VariableSection":
         if self.domain and self.domain[0] >= self.domain[1]:
             raise ValueError(
                 f"the domain of {self.name} must go upwards, not from {self.domain[0]} to {self.domain[1]}"
@@ -55,7 +55,7 @@ class VariableConfig(Section):
         )  # a whole number up to round-off stays
 
 
-class HillsConfig(Section):
+class HillsSection(Section):
     """Well-tempered metadynamics; plain metadynamics without `bias_factor`.
 
     grid: "fixed" (leaving it is an error), "grow" (it is extended), or "none" (hills are summed one by one).
@@ -69,7 +69,7 @@ class HillsConfig(Section):
     file: OutputPath = Field(default=Path("HILLS"), validate_default=True)
 
 
-class WallConfig(Section):
+class WallSection(Section):
     """V = kappa ((s - at + offset) / epsilon)^exponent beyond an upper wall; mirrored for a lower one."""
 
     variable: str
@@ -81,7 +81,7 @@ class WallConfig(Section):
     offset: float = 0.0
 
 
-class RestraintConfig(Section):
+class RestraintSection(Section):
     """V = kappa (s - at)^2 / 2 + slope (s - at); kappa in eV per CV unit squared, slope in eV per CV unit."""
 
     variable: str
@@ -90,7 +90,7 @@ class RestraintConfig(Section):
     slope_eV: float = 0.0
 
 
-class MovingRestraintConfig(Section):
+class MovingRestraintSection(Section):
     """V = kappa (s - at)^2 / 2, `at` and kappa (eV per CV unit squared) given at `steps`, linear in between."""
 
     variable: str
@@ -100,7 +100,7 @@ class MovingRestraintConfig(Section):
     side: Literal["both", "above", "below"] = "both"
 
     @model_validator(mode="after")
-    def _same_length(self) -> "MovingRestraintConfig":
+    def _same_length(self) -> "MovingRestraintSection":
         if not len(self.steps) == len(self.at) == len(self.kappa_eV):
             raise ValueError(
                 f"steps, at and kappa_eV need one value each per step, got {len(self.steps)}, {len(self.at)} and "
@@ -111,7 +111,7 @@ class MovingRestraintConfig(Section):
         return self
 
 
-class WalkersConfig(Section):
+class WalkersSection(Section):
     """Runs that share their hills: run `id` of `count` writes `directory`/HILLS.id and reads those of the others."""
 
     id: NonNegativeInt
@@ -120,7 +120,7 @@ class WalkersConfig(Section):
     read_stride_steps: PositiveInt = 1
 
     @model_validator(mode="after")
-    def _in_range(self) -> "WalkersConfig":
+    def _in_range(self) -> "WalkersSection":
         if self.id >= self.count:
             raise ValueError(
                 f"walkers are numbered from 0 to count - 1 = {self.count - 1}, there is no walker {self.id}"
@@ -128,7 +128,7 @@ class WalkersConfig(Section):
         return self
 
 
-class MetadynamicsConfig(Section):
+class MetadynamicsSection(Section):
     """`[bias] engine = "metadynamics"`.
 
     time_step_fs: of the simulation, for the time column (ps) of the files. file_energy_unit: of HILLS and COLVAR;
@@ -137,19 +137,19 @@ class MetadynamicsConfig(Section):
 
     engine: Literal["metadynamics"]
     time_step_fs: PositiveFloat
-    variables: tuple[VariableConfig, ...] = Field(min_length=1, max_length=3)
-    hills: HillsConfig | None = None
-    walls: tuple[WallConfig, ...] = ()
-    restraints: tuple[RestraintConfig, ...] = ()
-    moving_restraints: tuple[MovingRestraintConfig, ...] = ()
-    walkers: WalkersConfig | None = None
+    variables: tuple[VariableSection, ...] = Field(min_length=1, max_length=3)
+    hills: HillsSection | None = None
+    walls: tuple[WallSection, ...] = ()
+    restraints: tuple[RestraintSection, ...] = ()
+    moving_restraints: tuple[MovingRestraintSection, ...] = ()
+    walkers: WalkersSection | None = None
     file_energy_unit: EnergyUnit = "kJ/mol"
     clock_file: OutputPath = Field(default=Path("BIAS.clock"), validate_default=True)
     colvar_file: OutputPath | None = Field(default=Path("COLVAR"), validate_default=True)
     colvar_stride_steps: PositiveInt = 1
 
     @model_validator(mode="after")
-    def _complete(self) -> "MetadynamicsConfig":
+    def _complete(self) -> "MetadynamicsSection":
         names = [variable.name for variable in self.variables]
         if len(set(names)) < len(names):
             raise ValueError(f"variables need different names, got {', '.join(names)}")
@@ -217,7 +217,3 @@ class MetadynamicsConfig(Section):
             self.file_energy_unit,
             others,
         )
-
-
-BiasConfig = MetadynamicsConfig
-"""Section [bias]. Other engines join as members of a union that `engine` discriminates."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forceserver.bias.config import MetadynamicsConfig
+from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.metadynamics import Metadynamics
 
 HILLS = {"height_eV": 0.05, "pace_steps": 3, "temperature_K": 300, "bias_factor": 8}
@@ -14,7 +14,7 @@ VARIABLES = (
 )
 
 
-def section(folder: Path, **changes) -> MetadynamicsConfig:
+def section(folder: Path, **changes) -> MetadynamicsSection:
     hills = {**HILLS, "file": folder / "HILLS", **changes.pop("hills", {})}
     settings = {
         "engine": "metadynamics",
@@ -26,7 +26,7 @@ def section(folder: Path, **changes) -> MetadynamicsConfig:
         "colvar_stride_steps": 2,
         **changes,
     }
-    return MetadynamicsConfig(**settings)
+    return MetadynamicsSection(**settings)
 
 
 def open_bias(folder: Path, **changes) -> Metadynamics:

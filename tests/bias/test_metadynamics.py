@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from bias_case import HILLS, VARIABLES, open_bias, section, trajectory
 
-from forceserver.bias.config import BiasConfig
+from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.units import BOLTZMANN_EV_PER_K, PER_EV
 from forceserver.config import tomllib
 from forceserver.errors import BiasError, InputError
@@ -202,7 +202,7 @@ def test_files_are_relative_to_the_configuration(tmp_path):
     hills = { height_eV = 0.01, pace_steps = 100, temperature_K = 300, bias_factor = 10 }
     walkers = { id = 1, count = 2, directory = "shared" }
     """
-    config = BiasConfig.model_validate(tomllib.loads(text), context={"folder": tmp_path})
+    config = MetadynamicsSection.model_validate(tomllib.loads(text), context={"folder": tmp_path})
     bias = config.build()
     bias.advance([0.3])
     bias.close()

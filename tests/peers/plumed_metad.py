@@ -5,11 +5,12 @@
 The CVs reach PLUMED as EXTRACV, its unit of energy is eV (one in, one out: no conversion factor), its time step 1 fs.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from forceserver.bias.plumed_kernel import find_kernel
 
 DATA = Path(__file__).parent / "data"
 KT = 0.025
@@ -106,7 +107,7 @@ def run(case: Case, folder: Path) -> dict[str, np.ndarray]:
     import plumed
 
     trajectory = case.trajectory()
-    session = plumed.Plumed()
+    session = plumed.Plumed(kernel=find_kernel())
     try:
         session.cmd("setRealPrecision", 8)
         session.cmd("setMDEnergyUnits", 1.0)
@@ -155,8 +156,6 @@ def run(case: Case, folder: Path) -> dict[str, np.ndarray]:
 def main() -> None:
     import tempfile
 
-    if not os.environ.get("PLUMED_KERNEL"):
-        raise SystemExit("set PLUMED_KERNEL to libplumedKernel.so")
     DATA.mkdir(exist_ok=True)
     for name, case in CASES.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 from plumed_metad import CASES, DATA, KT, Case, run
 
-from forceserver.bias.config import MetadynamicsConfig
+from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.grid import HillSum
 from forceserver.bias.hills import read_hills
 from forceserver.bias.units import BOLTZMANN_EV_PER_K
 
-needs_kernel = [
-    pytest.mark.plumed,
-    pytest.mark.skipif(not os.environ.get("PLUMED_KERNEL"), reason="no PLUMED kernel (PLUMED_KERNEL)"),
-]
-source = pytest.mark.parametrize("source", ["stored", pytest.param("kernel", marks=needs_kernel)])
+source = pytest.mark.parametrize("source", ["stored", pytest.param("kernel", marks=pytest.mark.plumed)])
 
 METAD = {
     "metad_1d": {"sigma": [0.15], "height_eV": 0.02, "pace_steps": 2, "bias_factor": 6},
@@ -41,7 +37,7 @@ def plumed_output(name: str, source: str) -> dict[str, np.ndarray]:
         return run(CASES[name], Path(folder))
 
 
-def section(case: Case, folder: Path, **more) -> MetadynamicsConfig:
+def section(case: Case, folder: Path, **more) -> MetadynamicsSection:
     sigma = more.pop("sigma", [None] * len(case.names))
     variables = [
         {"name": name, "sigma": width, **({"domain": ["-pi", "pi"]} if name in case.periodic else {})}
@@ -55,7 +51,7 @@ def section(case: Case, folder: Path, **more) -> MetadynamicsConfig:
         more["hills"] = {"temperature_K": KT / BOLTZMANN_EV_PER_K, "grid": "none", "file": folder / "HILLS", **hills}
     files = {"clock_file": folder / "BIAS.clock", "colvar_file": folder / "COLVAR", "file_energy_unit": "eV"}
     settings = {"engine": "metadynamics", "time_step_fs": 1.0, "variables": variables, **files, **more}
-    return MetadynamicsConfig(**settings)
+    return MetadynamicsSection(**settings)
 
 
 def follow(bias, trajectory):
@@ -163,7 +159,6 @@ def test_one_sided_moving_restraints_agree_to_1e_9(source, tmp_path):
 
 
 @pytest.mark.plumed
-@pytest.mark.skipif(not os.environ.get("PLUMED_KERNEL"), reason="no PLUMED kernel (PLUMED_KERNEL)")
 def test_plumed_continues_our_hills(tmp_path):
     case = CASES["metad_2d"]
     bias = section(case, tmp_path, **METAD["metad_2d"]).build()

@@ -1,7 +1,5 @@
 """`forceserver fes` against `plumed sum_hills` on the same HILLS."""
 
-import os
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,27 +10,14 @@ from plumed_metad import DATA
 
 from forceserver.analysis.summing import merge, sum_hills, sum_hills_axes
 from forceserver.bias.hills import read_hills
+from forceserver.bias.plumed_kernel import find_program, program_environment
 
-needs_kernel = [
-    pytest.mark.plumed,
-    pytest.mark.skipif(not os.environ.get("PLUMED_KERNEL"), reason="no PLUMED kernel (PLUMED_KERNEL)"),
-]
 KT = 0.025
 
 
-def plumed_program() -> list[str]:
-    """The program `plumed` of the kernel's installation, or the one on the path."""
-    beside = Path(os.environ["PLUMED_KERNEL"]).parent.parent / "bin" / "plumed"
-    program = str(beside) if beside.exists() else shutil.which("plumed")
-    if program is None:
-        pytest.fail("there is a PLUMED kernel but no program plumed beside it")
-    return [program, "--no-mpi", "sum_hills"]
-
-
 def run_sum_hills(folder: Path, *options: str) -> str:
-    library = str(Path(os.environ["PLUMED_KERNEL"]).parent)
-    environment = {**os.environ, "LD_LIBRARY_PATH": f"{library}:{os.environ.get('LD_LIBRARY_PATH', '')}"}
-    subprocess.run([*plumed_program(), *options], cwd=folder, env=environment, check=True, capture_output=True)
+    command = [find_program(), "--no-mpi", "sum_hills", *options]
+    subprocess.run(command, cwd=folder, env=program_environment(), check=True, capture_output=True)
     return (folder / "fes.dat").read_text()
 
 
@@ -59,7 +44,7 @@ def compare(ours: str, theirs: str) -> None:
     np.testing.assert_allclose(numbers[0], numbers[1], rtol=0, atol=2e-9)
 
 
-@pytest.mark.parametrize("source", ["stored", pytest.param("kernel", marks=needs_kernel)])
+@pytest.mark.parametrize("source", ["stored", pytest.param("kernel", marks=pytest.mark.plumed)])
 @pytest.mark.parametrize("name", ["metad_1d", "metad_2d", "metad_untempered"])
 def test_the_sum_of_hills_is_that_of_sum_hills(name, source, tmp_path):
     (tmp_path / "HILLS").write_text(str(np.load(DATA / f"{name}.npz")["HILLS"]))
@@ -75,7 +60,6 @@ def test_the_sum_of_hills_is_that_of_sum_hills(name, source, tmp_path):
 
 
 @pytest.mark.plumed
-@pytest.mark.skipif(not os.environ.get("PLUMED_KERNEL"), reason="no PLUMED kernel (PLUMED_KERNEL)")
 def test_in_three_dimensions_on_a_given_grid(tmp_path):
     text = str(np.load(DATA / "metad_3d.npz")["HILLS"])
     (tmp_path / "HILLS").write_text(text)
