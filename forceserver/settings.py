@@ -9,6 +9,7 @@ from pathlib import Path
 import pydantic
 from pydantic import Field
 
+from .bias.choice import BiasConfig
 from .config import InputFile, Section, explain, read_toml
 from .cv import CVConfig
 from .doors.cv_server import CVDoorConfig
@@ -35,11 +36,15 @@ class Settings(Section):
     simulation: SimulationConfig | None = None
     cv: tuple[CVConfig, ...] = ()
     cv_door: CVDoorConfig | None = None
+    bias: BiasConfig | None = None
+    bias_socket: SocketConfig | None = None
 
     @pydantic.model_validator(mode="after")
-    def _variables_for_the_door(self) -> "Settings":
+    def _complete(self) -> "Settings":
         if self.cv_door and not self.cv:
             raise ValueError("[cv_door] has nothing to serve: give at least one [[cv]]")
+        if (self.bias is None) != (self.bias_socket is None):
+            raise ValueError("[bias] and [bias_socket], where i-PI wants it, belong together: one is missing")
         return self
 
 

@@ -135,7 +135,7 @@ class MetadynamicsSection(Section):
     kJ/mol is PLUMED's. clock_file: where the number of the current step outlives the program.
     """
 
-    engine: Literal["metadynamics"]
+    engine: Literal["metadynamics"] = "metadynamics"
     time_step_fs: PositiveFloat
     variables: tuple[VariableSection, ...] = Field(min_length=1, max_length=3)
     hills: HillsSection | None = None

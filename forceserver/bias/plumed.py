@@ -40,7 +40,7 @@ OLDEST_API = 10
 class PlumedSection(Section):
     """`[bias] engine = "plumed"`. PLUMED reads and writes its files in the folder in which forceserver runs."""
 
-    engine: Literal["plumed"]
+    engine: Literal["plumed"] = "plumed"
     plumed_dat: InputFile = Field(description="PLUMED's input; variables are EXTRACV NAME=variable_output")
     time_step_fs: PositiveFloat = Field(description="of the simulation, for PLUMED's times")
     temperature_K: PositiveFloat | None = Field(default=None, description="what actions without TEMP take")

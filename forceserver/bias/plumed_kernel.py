@@ -53,3 +53,16 @@ def program_environment() -> dict[str, str]:
         paths = [os.path.dirname(kernel), environment.get(variable)]
         environment[variable] = os.pathsep.join(filter(None, paths))
     return environment
+
+
+def link_flags() -> str:
+    """Linker flags that tie a library to the kernel.
+
+    Python hosts (i-PI, ASE) load the kernel so that its symbols are visible to it alone: a library that was not linked
+    against it cannot be loaded there (unless PLUMED_LOAD_NAMESPACE=GLOBAL is set when Python starts).
+    """
+    kernel = find_kernel()
+    folder = os.path.dirname(kernel) if kernel else ""
+    where = [f"-L{folder}", f"-Wl,-rpath,{folder}"] if folder else []
+    keep = [] if sys.platform == "darwin" else ["-Wl,--no-as-needed"]  # the flags stand before the objects
+    return " ".join([*where, *keep, "-lplumedKernel"])

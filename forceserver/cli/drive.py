@@ -1,8 +1,11 @@
 """`forceserver drive`: opens the doors of a configuration."""
 
 import contextlib
+import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -26,8 +29,8 @@ def drive(
     """Serve forces: connect to i-PI (or ASE) and evaluate what it sends until it says EXIT.
 
     Waits for a server that is not up yet, and reconnects when it restarts. SIGTERM and Ctrl-C end it cleanly.
-    With a section [cv_door] it also serves collective variables to PLUMED; without [socket] nothing else, and until a
-    signal comes.
+    With [cv_door] it also serves collective variables to PLUMED, with [bias] and [bias_socket] also a bias to i-PI;
+    each of the three may be alone. A CV door alone is open until a signal comes.
     Exit code: 0 the server said EXIT, a limit of time was reached or a signal came; 1 it had to give up; 2 the
     configuration is wrong, or not for this server.
     """
@@ -39,26 +42,58 @@ def drive(
     set_up_logging(verbose)
     settings = load(config)
     template = read_template(settings.structure)
-    if not mpi and not settings.cv_door:
+    if not mpi and not settings.cv_door and not settings.bias:
         require(settings.socket, "socket", config, "it says where the server listens")
     with contextlib.ExitStack() as doors:
-        if settings.cv_door:
+        variables = {}
+        if settings.cv:
             from ..cv import build_variables
-            from ..doors.cv_server import CVServer
 
-            doors.enter_context(CVServer(settings.cv_door, build_variables(settings.cv, template)))
+            variables = build_variables(settings.cv, template)
+        force_door = bias_door = None
+        if settings.bias:
+            from ..bias.choice import build_bias
+            from ..doors.ipi_client import serve
+
+            bias = build_bias(settings.bias, variables, template)
+            bias_door = partial(serve, bias, template, settings.bias_socket, settings.driver)
         if mpi:
             from ..doors.mpi_client import serve_mpi
 
             potential = build_potential(settings.potential, template)
-            serve_mpi(potential, template, settings.driver, name=mpi_name)
+            force_door = partial(serve_mpi, potential, template, settings.driver, name=mpi_name)
         elif settings.socket:
             from ..doors.ipi_client import serve
 
             potential = build_potential(settings.potential, template)
-            serve(potential, template, settings.socket, settings.driver)
-        else:
-            _wait_for_signal()
+            force_door = partial(serve, potential, template, settings.socket, settings.driver)
+        if settings.cv_door:
+            from ..doors.cv_server import CVServer
+
+            doors.enter_context(CVServer(settings.cv_door, variables))
+        if force_door and bias_door:
+            doors.enter_context(_beside(bias_door))
+        (force_door or bias_door or _wait_for_signal)()
+
+
+@contextlib.contextmanager
+def _beside(door: Callable[[], object]) -> Iterator[None]:
+    """Serves a second door in a thread; if that fails, the first one is ended by a signal and the error raised here."""
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            door()
+        except Exception as error:
+            failures.append(error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=run, name="bias-door", daemon=True)
+    thread.start()
+    yield
+    thread.join(timeout=5)  # i-PI says EXIT to both; after a signal the thread ends with the process
+    if failures:
+        raise failures[0]
 
 
 def _wait_for_signal() -> None:

@@ -43,7 +43,7 @@ def build_action(output: Path) -> Path:
 
     Raises `ForceServerError` with what the compiler said, `InputError` if there is no PLUMED.
     """
-    from ..bias.plumed_kernel import find_program, program_environment
+    from ..bias.plumed_kernel import find_program, link_flags, program_environment
 
     output = output.absolute()
     with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def build_action(output: Path) -> Path:
         run = subprocess.run(
             [find_program(), "--no-mpi", "mklib", "-o", "ForceServer.so", ACTION.name],
             cwd=folder,
-            env=program_environment(),
+            env=program_environment() | {"PLUMED_MKLIB_LDFLAGS": link_flags()},
             capture_output=True,
             text=True,
         )
