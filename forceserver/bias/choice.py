@@ -12,32 +12,32 @@ from ..errors import InputError
 from ..frame import Frame
 from ..potentials.base import Potential
 from .atomic import AtomicBias
-from .config import MetadynamicsSection
-from .plumed import PlumedBias, PlumedSection, load_kernel
+from .config import MetadynamicsConfig
+from .plumed import PlumedBias, PlumedConfig, load_kernel
 
 log = logging.getLogger(__name__)
 
 
-class AutoSection(Section):
+class AutoConfig(Section):
     """`[bias] engine = "auto"`: PLUMED if its kernel can be loaded, otherwise the embedded engine."""
 
     engine: Literal["auto"]
-    plumed: PlumedSection
-    metadynamics: MetadynamicsSection
+    plumed: PlumedConfig
+    metadynamics: MetadynamicsConfig
 
 
-BiasConfig = Annotated[PlumedSection | MetadynamicsSection | AutoSection, Field(discriminator="engine")]
+BiasConfig = Annotated[PlumedConfig | MetadynamicsConfig | AutoConfig, Field(discriminator="engine")]
 
 
 def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], template: Frame) -> Potential:
     """The bias that a section [bias] describes, as a potential; `InputError` if that cannot be."""
-    if isinstance(config, AutoSection):
+    if isinstance(config, AutoConfig):
         try:
             load_kernel()
             config = config.plumed
         except InputError as reason:
             log.warning("the embedded engine makes the bias: %s", reason)
             config = config.metadynamics
-    if isinstance(config, PlumedSection):
+    if isinstance(config, PlumedConfig):
         return PlumedBias(config, variables, template, load_kernel())
     return AtomicBias(config.build(), variables)
