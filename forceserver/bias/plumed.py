@@ -37,7 +37,7 @@ OLDEST_API = 10
 """PLUMED 2.9's."""
 
 
-class PlumedConfig(Section):
+class PlumedSection(Section):
     """`[bias] engine = "plumed"`. PLUMED reads and writes its files in the folder in which forceserver runs."""
 
     engine: Literal["plumed"] = "plumed"
@@ -67,7 +67,7 @@ class PlumedBias(Potential):
     """
 
     def __init__(
-        self, section: PlumedConfig, variables: Mapping[str, CollectiveVariable], template: Frame, kernel: str | None
+        self, section: PlumedSection, variables: Mapping[str, CollectiveVariable], template: Frame, kernel: str | None
     ) -> None:
         actions = read_actions(section.plumed_dat)
         self._outputs = _extra_cvs(actions, variables, section.plumed_dat)
@@ -223,7 +223,7 @@ def load_kernel() -> str | None:
     return kernel
 
 
-def _new(kernel: str | None, natoms: int, section: PlumedConfig | None = None, restart: bool = False):
+def _new(kernel: str | None, natoms: int, section: PlumedSection | None = None, restart: bool = False):
     """A PLUMED with this package's units (eV, Angstrom, fs)."""
     import plumed
 
@@ -249,7 +249,7 @@ def _new(kernel: str | None, natoms: int, section: PlumedConfig | None = None, r
     return instance
 
 
-def _start(kernel: str | None, natoms: int, section: PlumedConfig, restart: bool):
+def _start(kernel: str | None, natoms: int, section: PlumedSection, restart: bool):
     try:
         return _new(kernel, natoms, section, restart)
     except Exception as error:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forceserver.bias.plumed import PlumedBias, PlumedConfig, load_kernel
+from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
 from forceserver.bias.plumed_input import keyword, read_actions
 from forceserver.cv import CVConfig, build_variables
 from forceserver.errors import BiasError, InputError
@@ -35,7 +35,7 @@ def make(batio3, tmp_path, monkeypatch):
 
     def make(text, **settings):
         (tmp_path / "plumed.dat").write_text(text)
-        section = PlumedConfig.model_validate(
+        section = PlumedSection.model_validate(
             {"engine": "plumed", "plumed_dat": tmp_path / "plumed.dat", "time_step_fs": 1.0, "temperature_K": 300}
             | settings
         )

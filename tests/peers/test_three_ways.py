@@ -5,8 +5,8 @@ import pytest
 from plumed_runs import driver, table
 
 from forceserver.bias.choice import build_bias
-from forceserver.bias.config import MetadynamicsConfig
-from forceserver.bias.plumed import PlumedConfig
+from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias.plumed import PlumedSection
 from forceserver.cv import CVConfig, build_variables
 from forceserver.doors.cv_server import CVDoorConfig, CVServer
 from forceserver.frame import Frame
@@ -47,8 +47,8 @@ def test_the_same_hills(batio3, action, tmp_path, monkeypatch):
     names = ["p_x", "p_y", "p_z"]
     lines = [f"{name}: EXTRACV NAME={name}\n" for name in names]
     (tmp_path / "hosted.dat").write_text("".join(lines) + METAD.format(",".join(names), "hosted"))
-    hosted = PlumedConfig(plumed_dat=tmp_path / "hosted.dat", time_step_fs=1, temperature_K=300)
-    embedded = MetadynamicsConfig.model_validate(
+    hosted = PlumedSection(plumed_dat=tmp_path / "hosted.dat", time_step_fs=1, temperature_K=300)
+    embedded = MetadynamicsSection.model_validate(
         {
             "time_step_fs": 1,
             "colvar_file": None,
