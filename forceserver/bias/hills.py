@@ -5,6 +5,7 @@ from, so that replaying the file gives the same bits. Heights stand in the file 
 by gamma / (gamma - 1), which makes the negative sum of the file the free energy; both are undone on reading.
 """
 
+import fcntl
 import logging
 import os
 from collections.abc import Sequence
@@ -104,7 +105,7 @@ class HillsWriter:
     """Appends hills to a file, each of them durable when `append` returns.
 
     An existing file is continued: what it holds is in `existing`, and an incomplete last line is cut off and reported.
-    `InputError` if it was made for other variables, widths or another bias factor.
+    `InputError` if it was made for other variables, widths or another bias factor, or if another process writes to it.
     """
 
     def __init__(
@@ -120,11 +121,16 @@ class HillsWriter:
         self.sigmas = np.array(sigmas)
         self.bias_factor = -1.0 if bias_factor is None else bias_factor
         self.with_clock = with_clock  # PLUMED adds the wall clock to the hills of multiple walkers
-        self.existing = self._continue()
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        if os.fstat(self._file).st_size == 0:
-            self._write(self._header())
-            _sync_folder(self.path)
+        try:
+            self._lock()
+            self.existing = self._continue()
+            if os.fstat(self._file).st_size == 0:
+                self._write(self._header())
+                _sync_folder(self.path)
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, time_ps: float, centre: Array, height: float) -> Hills:
         """Writes a hill; returns what the file says now, a single hill."""
@@ -165,9 +171,16 @@ class HillsWriter:
         fields = ["time", *names, *(f"sigma_{name}" for name in names), "height", "biasf"]
         return header(fields + ["clock"] * self.with_clock, constants)
 
+    def _lock(self) -> None:
+        """One writer a file: a second server, or a second walker of the same number, would ruin it."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process writes to {self.path}; end it, or name another file") from error
+        except OSError as error:  # some file systems have no locks
+            log.warning("%s cannot be locked (%s): make sure that nothing else writes to it", self.path, error.strerror)
+
     def _continue(self) -> Hills:
-        if not self.path.exists():
-            return _no_hills(self.variables)
         reader = HillsReader(self.path)
         hills = reader.read()
         if tail := reader.table.incomplete():

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ..bias.units import BOLTZMANN_EV_PER_K, PER_EV
 from ..errors import InputError
 from . import arguments
-
-EnergyUnits = ("kJ/mol", "kcal/mol", "eV", "Ha")
 
 
 def fes(
@@ -19,8 +18,8 @@ def fes(
         list[Path] | None,
         typer.Option("--colvar", metavar="FILE", help="COLVAR file, for reweighting; may be repeated."),
     ] = None,
-    temperature: Annotated[float, typer.Option("--temperature", "-T", min=0.0, help="In K.", show_default=False)] = ...,
-    energy_unit: Annotated[str, typer.Option(help=f"Of the files: {', '.join(EnergyUnits)}.")] = "kJ/mol",
+    temperature: Annotated[float, typer.Option("--temperature", "-T", min=1.0, help="In K.", show_default=False)] = ...,
+    energy_unit: Annotated[str, typer.Option(help=f"Of the files: {', '.join(PER_EV)}.")] = "kJ/mol",
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
         "fes"
     ),
@@ -41,7 +40,7 @@ def fes(
     blocks: Annotated[int, typer.Option(min=2, help="Blocks of COLVAR for the error bars.")] = 10,
     smooth: Annotated[
         float | None,
-        typer.Option(help="Width of a row of COLVAR, in intervals of the grid.  [default: 0, 0.5, 1 in 1-D, 2-D, 3-D]"),
+        typer.Option(help="Width of a row of COLVAR, in intervals of the grid; by default 0, 0.5, 1 in 1-D, 2-D, 3-D."),
     ] = None,
     depth: Annotated[float, typer.Option(help="A minimum must be this many kT deep.")] = 1.0,
     phase: Annotated[
@@ -59,7 +58,6 @@ def fes(
     import json
 
     from ..analysis.study import as_text, study
-    from ..bias.units import BOLTZMANN_EV_PER_K, PER_EV
     from .logs import set_up_logging
 
     set_up_logging(verbose)

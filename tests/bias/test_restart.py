@@ -58,6 +58,7 @@ def test_death_between_the_hill_and_the_clock_doubles_nothing(tmp_path, monkeypa
             patch.setattr(clock.os, "pwrite", die)
             with pytest.raises(KeyboardInterrupt):
                 bias.advance(s)
+        bias.close()
         bias = open_bias(again, **EXTRA)
         assert bias.advance(s)
         energy, gradient = bias.compute(s)
@@ -121,8 +122,28 @@ def test_without_a_clock_the_time_of_the_last_hill_counts(tmp_path):
     (tmp_path / "a" / "COLVAR").unlink()
     bias = open_bias(tmp_path / "a", **EXTRA)
     assert bias.step == 27
+    bias.close()
     (tmp_path / "a" / "BIAS.clock").write_text("torn{")
     assert open_bias(tmp_path / "a", **EXTRA).step == 27
+
+
+def test_a_hill_is_on_disk_before_it_acts(tmp_path, monkeypatch):
+    bias, events = open_bias(tmp_path), []
+    total, write, fsync, add = bias._hills.total, os.write, os.fsync, bias._hills.total.add
+    monkeypatch.setattr(os, "write", lambda file, data: (events.append("write"), write(file, data))[1])
+    monkeypatch.setattr(os, "fsync", lambda file: (events.append("sync"), fsync(file))[1])
+    monkeypatch.setattr(total, "add", lambda *hills: (events.append("add"), add(*hills))[1])
+    for s in trajectory(8):
+        bias.advance(s)
+    assert events == ["write", "sync", "add"] * 2
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    bias = open_bias(tmp_path)
+    with pytest.raises(InputError, match="another process writes to"):
+        open_bias(tmp_path)
+    bias.close()
+    open_bias(tmp_path).close()
 
 
 def test_lost_hills_are_an_error(tmp_path):
