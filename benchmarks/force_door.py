@@ -7,13 +7,12 @@ in brackets the smallest. A batch is eight structures in one message. The echoes
 unchecked and unconverted: system calls, context switches and copies that no client can avoid.
 """
 
-import os
 import statistics
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from .clients.zoo import PREFIX, Address, Command, available
+from .clients.stopwatch import Block, blocks
+from .clients.zoo import Address, Command, available
 from .harness import Table
 from .harness.compiled import programs
 
@@ -27,42 +26,18 @@ def evaluations(atoms: int, batch: int) -> int:
     return max(30, min(1000, 400_000 // (atoms * batch)))
 
 
-def measure(
-    stopwatch: Path, commands: dict[str, Command], transport: str, atoms: int, batch: int, rounds: int
-) -> dict[str, str | None]:
-    """The cell of each client: "median (minimum)", "failed", or None where it does not speak this."""
-    name = f"fsbench_{os.getpid()}_{transport}_{atoms}_{batch}_"
-    probe = Address(transport, "0", atoms, batch)
-    speakers = {client: command for client, command in commands.items() if command(probe)}
-    server = subprocess.Popen(
-        [
-            stopwatch,
-            transport,
-            PREFIX + name,
-            *map(str, (len(speakers), atoms, batch, rounds, evaluations(atoms, batch))),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    places = [server.stdout.readline().strip().removeprefix(PREFIX) for _ in speakers]
-    drivers = [
-        subprocess.Popen(command(Address(transport, place, atoms, batch)), stdout=subprocess.DEVNULL)
-        for command, place in zip(speakers.values(), places, strict=True)
-    ]
-    lines = [line.split() for line in server.stdout]
-    for driver in drivers:
-        try:
-            driver.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            driver.kill()
-    cells: dict[str, str | None] = dict.fromkeys(commands)
-    for number, client in enumerate(speakers):
-        blocks = [line[2:] for line in lines if line[0] == str(number)]
-        if not blocks or ["failed"] in blocks:
+def measure(stopwatch: Path, commands: dict[str, Command], work: Address, rounds: int) -> dict[str, str]:
+    """The cell of each client that speaks this: "median (minimum)", or "failed"."""
+    turns: dict[str, list[Block]] = {}
+    for block in blocks(stopwatch, commands, work, rounds, evaluations(work.atoms, work.batch)):
+        turns.setdefault(block.client, []).append(block)
+    cells = {}
+    for client, own in turns.items():
+        if any(block.median is None for block in own):
             cells[client] = "failed"
         else:
-            median = statistics.median(float(block[0]) for block in blocks)
-            cells[client] = f"{median:.1f} ({min(float(block[1]) for block in blocks):.1f})"
+            median = statistics.median(block.median for block in own)
+            cells[client] = f"{median:.1f} ({min(block.best for block in own):.1f})"
     return cells
 
 
@@ -74,9 +49,10 @@ def tables(quick: bool) -> Iterator[Table]:
             for batch in (1, 8):
                 sizes = ATOMS[::2] if quick else ATOMS
                 columns = [
-                    measure(stopwatch, commands, transport, atoms, batch, 3 if quick else ROUNDS) for atoms in sizes
+                    measure(stopwatch, commands, Address(transport, "", atoms, batch), 3 if quick else ROUNDS)
+                    for atoms in sizes
                 ]
-                rows = [[client, *(column[client] for column in columns)] for client in commands]
+                rows = [[client, *(column.get(client) for column in columns)] for client in commands]
                 structures = "single structures" if batch == 1 else f"batches of {batch}"
                 yield Table(
                     title=f"{transport}, {structures}, microseconds per message",
