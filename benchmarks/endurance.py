@@ -1,7 +1,7 @@
 """Endurance: memory and file descriptors over 100 000 evaluations.
 
-Each client serves 10^5 evaluations of 8 atoms. Its resident memory and its open file descriptors are read from /proc after
-the first two thousand, when everything is allocated, and at the end.
+Each client serves 10^5 evaluations of 8 atoms. Its resident memory and its open file descriptors are read from
+/proc after the first two thousand, when everything is allocated, and at the end.
 """
 
 import os

@@ -4,7 +4,9 @@ A server in C (`clients/stopwatch.c`) sends what i-PI sends with its messages co
 POSDATA to the answer to STATUS; the clients have a potential that costs nothing. All clients are connected at once and
 take turns, block by block. Numbers are microseconds per evaluation: the median over rounds of each block's median, and
 in brackets the smallest. A batch is eight structures in one message. The echoes send the positions back as forces,
-unchecked and unconverted: system calls, context switches and copies that no client can avoid.
+unchecked and unconverted: system calls, context switches and copies that no client can avoid. In batches over unix and
+TCP, i-PI's Fortran driver has only a mode that answers with zeros from one buffer (`batch-dummy`): it converts nothing,
+checks nothing, and is an echo, too.
 """
 
 import statistics

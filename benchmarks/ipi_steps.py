@@ -13,7 +13,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +42,7 @@ class Case:
     def __str__(self) -> str:
         if self.beads == 1:
             return f"{self.atoms} atoms"
-        return f"{self.beads} beads, {f'batches of {self.batch}' if self.batch > 1 else 'one by one'}"
+        return f"batches of {self.batch}" if self.batch > 1 else "one by one"
 
 
 INPUT = """<simulation verbosity='quiet' safe_stride='1000000000'>
@@ -91,6 +93,8 @@ class Simulation:
     def __init__(self, folder: Path, case: Case, command: Command | None) -> None:
         address = f"fssteps_{os.getpid()}_{folder.name}" if command else None
         write_input(folder, case, address)
+        self.block = 10
+        self.client = None
         self.host = subprocess.Popen(
             [sys.executable, CLIENTS / "ipi_host.py", "input.xml"],
             cwd=folder,
@@ -101,28 +105,27 @@ class Simulation:
         )
         while self.host.stdout.readline().strip() not in ("ready", ""):
             pass
-        self.client = None
         if command:
             where = Address("unix", address, case.atoms, case.batch)
             self.client = subprocess.Popen(command(where), cwd=folder, stdout=subprocess.DEVNULL)
-        self.block = 10
-        self.seconds_per_step()  # the client is there now
-        self.block = max(10, round(BLOCK_SECONDS / self.seconds_per_step()))
-        self.host.send_signal(signal.SIGSTOP)
-
-    def seconds_per_step(self) -> float:
-        self.host.stdin.write(f"{self.block}\n")
-        answer = self.host.stdout.readline()
-        if not answer:
-            raise SystemExit("benchmarks: i-PI ended with an error, see above")
-        return float(answer) / self.block
 
     def turn(self) -> float:
-        """Seconds per step in one block of steps."""
+        """Seconds per step in one block of steps. A client that died leaves i-PI waiting: that is the end."""
         self.host.send_signal(signal.SIGCONT)
-        seconds = self.seconds_per_step()
+        watchdog = threading.Timer(60.0, self.host.kill)
+        watchdog.start()
+        self.host.stdin.write(f"{self.block}\n")
+        answer = self.host.stdout.readline()
+        watchdog.cancel()
+        if not answer:
+            raise SystemExit("benchmarks: an i-PI simulation ended or stood still, see above")
         self.host.send_signal(signal.SIGSTOP)
-        return seconds
+        return float(answer) / self.block
+
+    def warm_up(self) -> None:
+        """Waits until the client is there and chooses the length of the blocks."""
+        self.turn()
+        self.block = max(10, round(BLOCK_SECONDS / self.turn()))
 
     def close(self) -> None:
         self.host.send_signal(signal.SIGCONT)
@@ -137,21 +140,18 @@ class Simulation:
 def measure(case: Case, commands: dict[str, Command | None], rounds: int) -> dict[str, str]:
     """The cell of every client that speaks this case: "median (minimum)" in microseconds per step."""
     probe = Address("unix", "", case.atoms, case.batch)
-    with tempfile.TemporaryDirectory(prefix="fssteps-") as folder:
-        simulations = {}
-        try:
-            for number, (name, command) in enumerate(commands.items()):
-                if command is None or command(probe):
-                    place = Path(folder) / str(number)
-                    place.mkdir()
-                    simulations[name] = Simulation(place, case, command)
-            times: dict[str, list[float]] = {name: [] for name in simulations}
-            for _ in range(rounds):
-                for name, simulation in simulations.items():
-                    times[name].append(1e6 * simulation.turn())
-        finally:
-            for simulation in simulations.values():
-                simulation.close()
+    simulations = {}
+    with tempfile.TemporaryDirectory(prefix="fssteps-") as folder, ExitStack() as stack:
+        for number, (name, command) in enumerate(commands.items()):
+            if command is None or command(probe):
+                place = Path(folder) / str(number)
+                place.mkdir()
+                simulations[name] = stack.enter_context(closing(Simulation(place, case, command)))
+                simulations[name].warm_up()
+        times: dict[str, list[float]] = {name: [] for name in simulations}
+        for _ in range(rounds):
+            for name, simulation in simulations.items():
+                times[name].append(1e6 * simulation.turn())
     return {name: f"{statistics.median(each):.0f} ({min(each):.0f})" for name, each in times.items()}
 
 
