@@ -30,9 +30,9 @@ from ..config import OutputPath, Section
 from ..errors import PotentialError
 from ..frame import Frame
 from ..potentials.base import Potential
-from . import wire
 from .guard import Guard
 from .transports import Channel, Disconnected, NoServer, SocketConfig, connect
+from .wire import EXIT, GETFORCE, INIT, POSDATA, SEGMENTS, STATUS, ClientConnection, Limits
 
 log = logging.getLogger(__name__)
 
@@ -66,19 +66,17 @@ class DriverConfig(Section):
         float | None, Field(gt=0, description="leave after this time, between two evaluations (for queue systems)")
     ] = None
     max_atoms: Annotated[int, Field(ge=1, description="largest number of atoms accepted from a server")] = (
-        wire.Limits.max_atoms
+        Limits.max_atoms
     )
-    max_batch: Annotated[int, Field(ge=1, description="largest batch size accepted from a server")] = (
-        wire.Limits.max_batch
-    )
+    max_batch: Annotated[int, Field(ge=1, description="largest batch size accepted from a server")] = Limits.max_batch
     max_string_bytes: Annotated[
         int, Field(ge=64, description="longest INIT string accepted, and longest extras string sent")
-    ] = wire.Limits.max_string_bytes
+    ] = Limits.max_string_bytes
 
     @property
-    def limits(self) -> wire.Limits:
+    def limits(self) -> Limits:
         """The limits for the codec."""
-        return wire.Limits(self.max_atoms, self.max_batch, self.max_string_bytes)
+        return Limits(self.max_atoms, self.max_batch, self.max_string_bytes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +157,7 @@ class _Door:
     def run(self) -> str:
         """Connects, converses, comes back, until there is a reason to leave."""
         while True:
-            connection = wire.ClientConnection(self.template, self.driver.limits, self.socket.mode == "shm")
+            connection = ClientConnection(self.template, self.driver.limits, self.socket.mode == "shm")
             try:
                 left = self.end_of_life - time.monotonic()
                 sock = connect(self.socket, min(self.driver.connect_deadline_seconds, left))
@@ -192,11 +190,13 @@ class _Door:
         evaluations, quiet_since = self.evaluations, time.monotonic()
         while True:
             message = next_message()
-            if message == wire.STATUS:
+            if message == POSDATA:
+                continue  # computed when the message behind it is in
+            if message == STATUS:
                 if connection.computing:
                     self._compute(connection)
                 send(connection.answer())
-            elif message == wire.GETFORCE:
+            elif message == GETFORCE:
                 if connection.computing:
                     self._compute(connection)
                 send(*connection.forces())
@@ -212,15 +212,15 @@ class _Door:
                     return "idle"
                 elif now > self.end_of_life:
                     return "lifetime"
-            elif message == wire.INIT:
+            elif message == INIT:
                 log.debug("INIT: replica %d, batch %d, %r", connection.replica, connection.batch, connection.parameters)
-            elif message == wire.SEGMENTS:
+            elif message == SEGMENTS:
                 channel.attach_segments()
-            elif message == wire.EXIT:
+            elif message == EXIT:
                 log.info("the server said EXIT")
                 return "exit"
 
-    def _compute(self, connection: wire.ClientConnection) -> None:
+    def _compute(self, connection: ClientConnection) -> None:
         """Results for the frames of the connection; `PotentialError` after having told and saved what failed."""
         frames = connection.frames
         for frame in frames:

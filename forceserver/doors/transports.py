@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from ..config import Section
 from ..errors import ForceServerError, InputError, ProtocolError
 from ..frame import Array
-from .wire import Buffers, ClientConnection, ServerConnection, segment_shapes
+from .wire import ClientConnection, ServerConnection, segment_shapes
 
 SUN_PATH_BYTES = 107
 TICK_SECONDS = 0.5
@@ -146,6 +146,7 @@ class Channel:
     def __init__(self, sock: socket.socket, connection: ClientConnection | ServerConnection) -> None:
         self.connection = connection
         self._sock = sock
+        self._receive_into, self._send_all = sock.recv_into, sock.sendall
         self._segments: Segments | None = None
         # A blocking socket with a receive time-out in the kernel costs one system call, Python's own time-out two.
         sock.setblocking(True)
@@ -167,29 +168,32 @@ class Channel:
         connection = self.connection
         while (message := connection.next_message()) is None:
             try:
-                count = self._sock.recv_into(connection.space())
+                count = self._receive_into(connection.space())
             except BlockingIOError:
                 return None
             except OSError as error:
                 raise Disconnected(f"the connection broke: {error.strerror}") from error
-            if count == 0:
-                unread = connection.unread()
-                where = f" in the middle of a message that starts with {unread!r}" if unread else ""
-                raise Disconnected(f"the peer closed the connection{where}")
+            if not count:
+                raise Disconnected(self._end_of_stream())
             connection.received(count)
         return message
+
+    def _end_of_stream(self) -> str:
+        unread = self.connection.unread()
+        where = f" in the middle of a message that starts with {unread!r}" if unread else ""
+        return f"the peer closed the connection{where}"
 
     def send(self, *buffers: bytes | memoryview) -> None:
         """Sends the buffers as one message, with one system call unless the kernel takes it in portions."""
         try:
             if len(buffers) == 1:
-                self._sock.sendall(buffers[0])
+                self._send_all(buffers[0])
             else:
-                self._send_several(list(buffers))
+                self._send_several(buffers)
         except OSError as error:
             raise Disconnected(f"the connection broke: {error.strerror}") from error
 
-    def _send_several(self, buffers: Buffers) -> None:
+    def _send_several(self, buffers: Sequence[bytes | memoryview]) -> None:
         sent = self._sock.sendmsg(buffers)
         for buffer in buffers:
             if sent < len(buffer):

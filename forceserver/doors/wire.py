@@ -45,6 +45,7 @@ from typing import Any
 import numpy as np
 from ase.units import Bohr, Hartree
 
+from .. import _ext
 from ..errors import PotentialError, ProtocolError
 from ..frame import Array, Frame, Result
 
@@ -72,6 +73,10 @@ MAX_SEGMENT_NAME = 255
 
 Buffers = list[bytes | memoryview]
 
+_kernel = _ext.kernel("atomic_units")
+_scale, _encode = _kernel.scale, _kernel.encode
+
+_HEADER = struct.Struct("=12s")
 _INT = struct.Struct("=i")
 _TWO_INTS = struct.Struct("=ii")
 
@@ -124,6 +129,7 @@ class _Connection:
     """What both ends share: the inbox, and finding messages in it."""
 
     _known: frozenset[bytes]
+    computing = False  # whether numbers in the inbox are still in use
 
     def __init__(self, atoms: int, limits: Limits, shared_memory: bool) -> None:
         if not 0 < atoms <= limits.max_atoms:
@@ -139,8 +145,11 @@ class _Connection:
 
     def space(self) -> memoryview:
         """Where the next bytes of the stream belong; never empty."""
+        if not self._end:
+            return self._bytes
         if self._end == len(self._bytes):
-            self._to_front()
+            if not self.computing:
+                self._to_front()
             if self._end == len(self._bytes):
                 self._reserve(2 * self._end)
         return self._bytes[self._end :]
@@ -195,9 +204,7 @@ class _Connection:
     def _int(self, at: int) -> int | None:
         return _INT.unpack_from(self._bytes, at)[0] if at + 4 <= self._end else None
 
-    def _check_count(self, atoms: int) -> None:
-        if atoms == self.atoms:
-            return
+    def _refuse_count(self, atoms: int) -> None:
         limit = self._limits.max_atoms
         if not 0 < atoms <= limit:
             raise ProtocolError(f"the peer announced {atoms} atoms: must be at least 1 and at most max_atoms = {limit}")
@@ -218,7 +225,8 @@ class ClientConnection(_Connection):
 
     Attributes after INIT: `replica`, `parameters` (the text), `batch`.
 
-    After POSDATA: `frames`, whose arrays are overwritten by the next POSDATA. There are `batch` of them, less those at
+    After POSDATA `computing` is true until `set_results`; `frames` are views of what came in, and hold until the next
+    POSDATA or INIT. There are `batch` of them, less those at
     the end that only repeat the one before them, which is how i-PI fills up a batch. The first frame carries the
     replica if INIT came right before it, all others -1: i-PI does not tell.
 
@@ -244,14 +252,8 @@ class ClientConnection(_Connection):
         self.batch = batch
         self._posdata_bytes = 16 if self._shared_memory else positions_bytes(self.atoms, batch)
         self._count_at = 156 if batch == 1 and not self._shared_memory else 12
-        self._positions = np.zeros((batch, self.atoms, 3))
-        self._flat_positions = self._positions.reshape(-1)
         self._cells = np.zeros((batch, 3, 3))
         self._cells_seen = b""
-        self._all_frames = self.frames = [
-            Frame(positions, cell, self._template.species, self._template.pbc)
-            for positions, cell in zip(self._positions, self._cells, strict=True)
-        ]
         numbers = HEADER_BYTES if self._shared_memory else forces_bytes(self.atoms, batch)
         self._numbers_bytes = numbers
         outbox = np.zeros(numbers + 4 * batch, np.uint8)  # the lengths of the extras at the end stay zero
@@ -260,15 +262,15 @@ class ClientConnection(_Connection):
         if not self._shared_memory:
             _INT.pack_into(outbox, HEADER_BYTES + 8 * batch, self.atoms)
             self._set_outgoing(*_forces_views(outbox, self.atoms, batch))
-        self._reply: Buffers = [self._outbox]
-        if len(self._inbox) < self._posdata_bytes + 2 * HEADER_BYTES:
-            self._reserve(max(4096, self._posdata_bytes + 2 * HEADER_BYTES))
+        self._reply = self._reply_without_extras = [self._outbox]
+        size = self._posdata_bytes + 1024
+        if len(self._inbox) < size:
+            self._reserve(size)
         else:
             self._make_views()
 
     def _set_outgoing(self, energies: Array, forces: Array, virials: Array) -> None:
-        self._energies, self._forces, self._virials = energies, list(forces), list(virials)
-        self._flat_forces, self._flat_virials = forces.reshape(-1), virials.reshape(-1)
+        self._energies, self._forces, self._virials = energies, forces, virials
 
     def _make_views(self) -> None:
         if not self._shared_memory:
@@ -276,6 +278,15 @@ class ClientConnection(_Connection):
             self._incoming_cells = cells[:, 0].transpose(0, 2, 1)
             at = 12 if self.batch == 1 else 16
             self._cells_bytes = self._bytes[at : at + 144 * self.batch]
+            self._set_frames(self._incoming_positions)
+
+    def _set_frames(self, positions: Array) -> None:
+        """Frames on `positions`; for a stream these are the numbers in the inbox, converted where they are."""
+        species, pbc = self._template.species, self._template.pbc
+        self._positions = positions
+        self.frames = self._all_frames = [
+            Frame(*arrays, species, pbc) for arrays in zip(positions, self._cells, strict=True)
+        ]
 
     def attach(self, segments: Sequence[Array]) -> None:
         """Gives the six shared-memory arrays, in the order of `segment_names` and of the shapes `segment_shapes()`."""
@@ -283,12 +294,13 @@ class ClientConnection(_Connection):
         self._incoming_positions, cells, _, energies, forces, virials = segments
         self._incoming_cells = cells.transpose(0, 2, 1)
         self._cells_bytes = memoryview(cells).cast("B")
+        self._set_frames(np.empty_like(self._incoming_positions))
         self._set_outgoing(energies, forces, virials)
 
     def detach(self) -> None:
         """Forgets the shared-memory arrays; the connection cannot be used any more."""
         self._segments = self._incoming_positions = self._incoming_cells = self._cells_bytes = None
-        self._energies = self._forces = self._virials = self._flat_forces = self._flat_virials = None
+        self._energies = self._forces = self._virials = None
 
     def next_message(self) -> bytes | None:
         """The next message of the server, fully taken in; `None` if more bytes are needed.
@@ -298,20 +310,29 @@ class ClientConnection(_Connection):
 
         Raises `ProtocolError` if the server sends what the protocol or the limits do not allow.
         """
-        if self._end - self._start < HEADER_BYTES:
-            return None if self._start == self._end else self._header()
-        header = self._header()
+        start, end = self._start, self._end
+        if end - start < HEADER_BYTES:
+            return None if start == end else self._header()
+        header = _HEADER.unpack_from(self._bytes, start)[0]
         if header == POSDATA:
             return self._take_positions()
         if header == INIT:
             return self._take_init()
-        if header == GETFORCE and not self.computing and self._answer != HAVEDATA:
-            raise ProtocolError("the server sent GETFORCE before any POSDATA")
-        self._used(self._start + HEADER_BYTES)
+        if header == GETFORCE:
+            if not self.computing and self._answer != HAVEDATA:
+                raise ProtocolError("the server sent GETFORCE before any POSDATA")
+        elif header != STATUS and header != EXIT:
+            return self._header()
+        start += HEADER_BYTES
+        if start == end and not self.computing:
+            self._start = self._end = 0
+        else:
+            self._start = start
         return header
 
     def _take_init(self) -> bytes | None:
         start = self._start
+        self.computing = False
         if self._end < start + 20:
             return None
         replica, length = _TWO_INTS.unpack_from(self._bytes, start + HEADER_BYTES)
@@ -333,7 +354,6 @@ class ClientConnection(_Connection):
             self._set_batch(batch)
         self._answer = READY
         self._fresh_replica = True
-        self.computing = False
         return INIT
 
     def _init_text(self, length: int) -> bytes | None:
@@ -389,23 +409,26 @@ class ClientConnection(_Connection):
         return 1
 
     def _take_positions(self) -> bytes | None:
-        start = self._start
-        atoms = self._int(start + self._count_at)
-        if atoms is None:
+        self.computing = False  # a new structure replaces the one before from its first byte on
+        start, end = self._start, self._end
+        at = start + self._count_at
+        if end < at + 4:
             return None
-        self._check_count(atoms)
+        atoms = _INT.unpack_from(self._bytes, at)[0]
+        if atoms != self.atoms:
+            self._refuse_count(atoms)
         if self._shared_memory:
             if self._segments is None:
                 return self._take_segment_names()
         elif start:
             self._to_front()
-            start = 0
-        if self._end - start < self._posdata_bytes:
+            start, end = 0, self._end
+        start += self._posdata_bytes
+        if end < start:
             return None
-        self._used(start + self._posdata_bytes)
-        np.multiply(self._incoming_positions, Bohr, out=self._positions)
-        if not math.isfinite(self._flat_positions.dot(self._flat_positions)):
-            self._check_positions()
+        self._start = start  # what comes next must not overwrite the positions
+        if not _scale(self._incoming_positions, self._positions, Bohr):
+            self._refuse_positions()
         if self._cells_bytes.tobytes() != self._cells_seen:  # same cell as before: nothing to convert or check
             self._take_cells()
         if self.batch > 1:
@@ -453,13 +476,10 @@ class ClientConnection(_Connection):
         self._bytes[self._start : at] = header
         return SEGMENTS
 
-    def _check_positions(self) -> None:
-        bad = np.argwhere(~np.isfinite(self._positions))
-        if len(bad):
-            structure, atom, axis = bad[0]
-            raise ProtocolError(
-                f"the server sent {self._positions[structure, atom, axis]} as coordinate {'xyz'[axis]} of atom {atom}"
-            )
+    def _refuse_positions(self) -> None:
+        structure, atom, axis = np.argwhere(~np.isfinite(self._positions))[0]
+        value = self._positions[structure, atom, axis]
+        raise ProtocolError(f"the server sent {value} as coordinate {'xyz'[axis]} of atom {atom}")
 
     def _take_cells(self) -> None:
         np.multiply(self._incoming_cells, Bohr, out=self._cells)
@@ -484,52 +504,42 @@ class ClientConnection(_Connection):
         """
         if len(results) != len(self.frames):
             raise PotentialError(f"the potential returned {len(results)} results for {len(self.frames)} structures")
-        extras: list[bytes] | None = None
-        for index, result in enumerate(results):
-            self._encode(index, result)
+        try:
+            finite = _encode(results, self._energies, self._forces, self._virials, Hartree, Hartree / Bohr)
+        except ValueError:
+            finite = False
+        if not finite:
+            self._refuse_results(results)
+        self._reply = self._reply_without_extras
+        for result in results:
             if result.extras:
-                extras = extras or [b""] * self.batch
-                extras[index] = encode_extras(result.extras, self._limits.max_string_bytes)
-        for index in range(len(results), self.batch):
-            self._encode(index, result)
-            if extras is not None:
-                extras[index] = extras[len(results) - 1]
-        if not math.isfinite(self._flat_forces.dot(self._flat_forces)):
-            self._refuse_infinite(results, "forces")
-        if not math.isfinite(self._flat_virials.dot(self._flat_virials)):
-            self._refuse_infinite(results, "virial")
-        if extras is None:
-            self._reply = [self._outbox]
-        else:
-            tail = b"".join(_INT.pack(len(text)) + text for text in extras)
-            self._reply = [self._outbox[: self._numbers_bytes], tail]
+                self._reply = [self._outbox[: self._numbers_bytes], self._encode_extras(results)]
+                break
         self._answer = HAVEDATA
         self.computing = False
+        if self._start == self._end:
+            self._start = self._end = 0
 
-    def _encode(self, index: int, result: Result) -> None:
-        if result.forces.shape != (self.atoms, 3) or result.virial.shape != (3, 3):
-            raise PotentialError(
-                f"the potential returned forces of shape {result.forces.shape} and a virial of shape "
-                f"{result.virial.shape} for {self.atoms} atoms"
-            )
-        if not math.isfinite(result.energy):
-            raise PotentialError(f"the potential returned the energy {result.energy}")
-        self._energies[index] = result.energy * _HARTREE_PER_EV
-        np.multiply(result.forces, _ATOMIC_FORCE, out=self._forces[index])
-        virial = self._virials[index]
-        np.add(result.virial, result.virial.T, out=virial)  # i-PI reads the upper triangle only
-        np.multiply(virial, _HALF_HARTREE_PER_EV, out=virial)
+    def _encode_extras(self, results: Sequence[Result]) -> bytes:
+        texts = [encode_extras(result.extras, self._limits.max_string_bytes) for result in results]
+        texts += texts[-1:] * (self.batch - len(texts))
+        return b"".join(_INT.pack(len(text)) + text for text in texts)
 
-    def _refuse_infinite(self, results: Sequence[Result], what: str) -> None:
-        for index, result in enumerate(results):
-            numbers = getattr(result, what)
-            bad = np.argwhere(~np.isfinite(numbers))
-            if len(bad):
-                first = tuple(bad[0].tolist())
+    def _refuse_results(self, results: Sequence[Result]) -> None:
+        for result in results:
+            shapes = np.shape(result.forces), np.shape(result.virial)
+            if shapes != ((self.atoms, 3), (3, 3)):
                 raise PotentialError(
-                    f"the potential returned {what} with {len(bad)} numbers that are not finite; the first is "
-                    f"{numbers[first]} at {first} of structure {index}"
+                    f"the potential returned forces of shape {shapes[0]} and a virial of shape {shapes[1]} for "
+                    f"{self.atoms} atoms"
                 )
+            for what in ("energy", "forces", "virial"):
+                numbers = np.asarray(getattr(result, what), float)
+                bad = np.argwhere(~np.isfinite(numbers))
+                if len(bad):
+                    at = tuple(bad[0].tolist())
+                    raise PotentialError(f"the potential returned {what}{list(at) if at else ''} = {numbers[at]}")
+        raise PotentialError("the potential returned numbers that are too large for atomic units")
 
     def forces(self) -> Buffers:
         """The reply to GETFORCE, to be sent with one call. The buffers are overwritten by the next `set_results`."""
@@ -537,11 +547,6 @@ class ClientConnection(_Connection):
             raise RuntimeError("forces() before set_results()")
         self._answer = NEEDINIT if self.wants_init else READY
         return self._reply
-
-
-_HARTREE_PER_EV = 1.0 / Hartree
-_HALF_HARTREE_PER_EV = 0.5 / Hartree
-_ATOMIC_FORCE = Bohr / Hartree
 
 
 ATOMIC_UNITS_OF_EXTRAS = {
@@ -704,7 +709,8 @@ class ServerConnection(_Connection):
             atoms = self._int(HEADER_BYTES + 8 * self.batch)
             if atoms is None:
                 return None
-            self._check_count(atoms)
+            if atoms != self.atoms:
+                self._refuse_count(atoms)
         at, extras = self._numbers_bytes, []
         for _ in range(self.batch):
             length = self._int(at)
