@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -138,21 +139,22 @@ class Ipi:
         }.get(self.dynamics, "")
 
     def _start(self, name: str, *command: str) -> subprocess.Popen:
+        environment = {**os.environ, **THREADS, "PYTHONUNBUFFERED": "1"}
         with open(self.folder / f"{name}.log", "a") as log:
             return subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, env={**os.environ, **THREADS, "PYTHONUNBUFFERED": "1"}
+                command, cwd=self.folder, stdout=log, stderr=log, env=environment, start_new_session=True
             )
 
     def start_ipi(self) -> subprocess.Popen:
         """i-PI, without drivers."""
         return self._start("ipi", str(BIN / "i-pi"), "input.xml")
 
-    def start_driver(self, name: str = "driver") -> subprocess.Popen:
+    def start_driver(self, name: str = "driver", *options: str) -> subprocess.Popen:
         """Our driver."""
         where = ["--mode", self.mode, "--address", self.address, "--prefix", self.prefix]
         if self.port is not None:
             where += ["--port", str(self.port)]
-        return self._start(name, sys.executable, str(HERE / "emt_driver.py"), str(self.template), *where)
+        return self._start(name, sys.executable, str(HERE / "emt_driver.py"), str(self.template), *where, *options)
 
     def start_ipi_driver(self) -> subprocess.Popen:
         """i-PI's own Python driver with the same calculator."""
@@ -231,6 +233,6 @@ def ended(*processes: subprocess.Popen) -> Iterator[list[subprocess.Popen]]:
         yield running
     finally:
         for process in running:
-            if process.poll() is None:
-                process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with the children that it may have
             process.wait()

@@ -1,0 +1,558 @@
+"""The force door against a server in this process: what it does when things go wrong, and how it leaves."""
+
+import contextlib
+import logging
+import multiprocessing.shared_memory
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+
+from forceserver.doors import wire
+from forceserver.doors.ipi_client import DriverConfig, Outcome, serve
+from forceserver.doors.transports import Channel, Disconnected, NoServer, SocketConfig, connect, listen
+from forceserver.errors import InputError, PotentialError, ProtocolError
+from forceserver.frame import Frame, Result
+from forceserver.potentials.base import Potential
+
+ATOMS = 4
+
+
+def structure(seed: int = 0) -> Frame:
+    random = np.random.default_rng(seed)
+    cell = np.array([[9.0, 0.0, 0.0], [1.5, 8.0, 0.0], [-1.0, 0.7, 7.0]])
+    return Frame(random.normal(size=(ATOMS, 3)) * 5, cell, np.full(ATOMS, 13, np.int32))
+
+
+class Springs(Potential):
+    """Every atom on a spring at the origin; `spoil` may change a result or raise."""
+
+    def __init__(self, spoil=lambda frame, result: None) -> None:
+        self.spoil = spoil
+
+    def compute_one(self, frame: Frame) -> Result:
+        virial = -frame.positions.T @ frame.positions
+        result = Result(0.5 * float(np.sum(frame.positions**2)), -frame.positions, virial)
+        self.spoil(frame, result)
+        return result
+
+
+class Door(threading.Thread):
+    """`serve` in a thread, with what it returned or raised."""
+
+    def __init__(self, where: SocketConfig, potential: Potential | None = None, **driver: object) -> None:
+        super().__init__(daemon=True)
+        self.where, self.potential = where, potential or Springs()
+        self.driver = DriverConfig(**{"connect_deadline_seconds": 20, **driver})
+        self.outcome: Outcome | None = None
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.outcome = serve(self.potential, structure(), self.where, self.driver)
+        except Exception as error:
+            self.error = error
+
+    def ended(self) -> "Door":
+        self.join(20)
+        assert not self.is_alive()
+        return self
+
+
+@pytest.fixture(params=["unix", "inet"])
+def where(request, tmp_path):
+    if request.param == "unix":
+        return SocketConfig(prefix=f"/tmp/fs{os.getpid()}_", address=tmp_path.name)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return SocketConfig(mode="inet", address="127.0.0.1", port=sock.getsockname()[1])
+
+
+@pytest.fixture
+def unix(tmp_path):
+    return SocketConfig(prefix=f"/tmp/fs{os.getpid()}_", address=tmp_path.name)
+
+
+@contextlib.contextmanager
+def accepted(listener, batch: int = 1, shared_memory: bool = False):
+    """The server's channel to the next client, handshake done."""
+    listener.settimeout(20)
+    sock, _ = listener.accept()
+    with Channel(sock, wire.ServerConnection(ATOMS, batch, shared_memory=shared_memory)) as server:
+        assert ask_status(server) == wire.NEEDINIT
+        server.send(server.connection.init(5))
+        assert ask_status(server) == wire.READY
+        yield server
+
+
+def answer(server: Channel) -> bytes:
+    """The next message of the client."""
+    while (message := server.next_message()) is None:
+        pass
+    return message
+
+
+def ask_status(server: Channel) -> bytes:
+    server.send(wire.STATUS)
+    return answer(server)
+
+
+def be_ready(server: Channel) -> None:
+    """Asks for the status until it is READY, as i-PI does; a slow evaluation makes the client want INIT again."""
+    if ask_status(server) == wire.NEEDINIT:
+        server.send(server.connection.init(5))
+        assert ask_status(server) == wire.READY
+
+
+def evaluate(server: Channel, *frames: Frame) -> list[Result]:
+    server.send(*server.connection.positions(frames))
+    assert answer(server) == wire.FORCEREADY
+    return server.connection.results
+
+
+def check(result: Result, frame: Frame) -> None:
+    np.testing.assert_allclose(result.forces, -frame.positions, rtol=1e-14)
+    np.testing.assert_allclose(result.virial, -frame.positions.T @ frame.positions, rtol=1e-13)
+
+
+def test_serves_in_the_consolidated_and_in_the_legacy_order(where):
+    with listen(where) as listener:
+        door = Door(where)
+        with accepted(listener) as server:
+            check(evaluate(server, structure(1))[0], structure(1))
+            be_ready(server)
+            server.send(*server.connection.positions([structure(2)], getforce=False))
+            assert ask_status(server) == wire.HAVEDATA
+            server.send(wire.GETFORCE)
+            assert answer(server) == wire.FORCEREADY
+            check(server.connection.results[0], structure(2))
+            server.send(wire.EXIT)
+        outcome = door.ended().outcome
+    assert outcome == Outcome("exit", evaluations=2, failures=0, connections=1)
+
+
+def test_nothing_is_unread_while_the_potential_works(unix):
+    """GETFORCE comes late and in two pieces; the potential starts only when it is in."""
+    begun = threading.Event()
+    with listen(unix) as listener:
+        door = Door(unix, Springs(lambda frame, result: begun.set()))
+        with accepted(listener) as server:
+            (message,) = server.connection.positions([structure()])
+            server.send(message[:-5])
+            assert not begun.wait(0.2)
+            server.send(message[-5:])
+            assert answer(server) == wire.FORCEREADY
+            server.send(wire.EXIT)
+        assert door.ended().error is None
+
+
+def test_header_split_over_segments(where):
+    with listen(where) as listener:
+        door = Door(where)
+        with accepted(listener) as server:
+            (message,) = server.connection.positions([structure(3)])
+            for byte in bytes(message):
+                server.send(bytes([byte]))
+            assert answer(server) == wire.FORCEREADY
+            check(server.connection.results[0], structure(3))
+            server.send(wire.EXIT)
+        assert door.ended().outcome.reason == "exit"
+
+
+def test_server_that_waits_before_it_asks(unix):
+    begun = threading.Event()
+    with listen(unix) as listener:
+        door = Door(unix, Springs(lambda frame, result: begun.set()))
+        with accepted(listener) as server:
+            server.send(*server.connection.positions([structure()], getforce=False))
+            assert begun.wait(10)
+            assert ask_status(server) == wire.HAVEDATA
+            server.send(wire.EXIT)
+        assert door.ended().outcome.reason == "exit"
+
+
+def test_waits_for_the_server_and_comes_back_after_a_restart(where):
+    door = Door(where)
+    time.sleep(0.3)
+    with listen(where) as listener, accepted(listener) as server:
+        check(evaluate(server, structure())[0], structure())
+    time.sleep(0.2)
+    with listen(where) as listener, accepted(listener) as server:
+        check(evaluate(server, structure(1))[0], structure(1))
+        server.send(wire.EXIT)
+    assert door.ended().outcome == Outcome("exit", evaluations=2, failures=0, connections=2)
+
+
+def test_gives_up_waiting_at_the_deadline(where):
+    with pytest.raises(NoServer, match=re.escape(str(where))):
+        serve(Springs(), structure(), where, DriverConfig(connect_deadline_seconds=0.2))
+
+
+def test_server_killed_in_the_middle_of_a_structure(where):
+    with listen(where) as listener:
+        door = Door(where)
+        with accepted(listener) as server:
+            (message,) = server.connection.positions([structure()])
+            server.send(message[:100])
+        with accepted(listener) as server:
+            check(evaluate(server, structure())[0], structure())
+            server.send(wire.EXIT)
+        assert door.ended().outcome.evaluations == 1
+
+
+def raise_boom(frame: Frame, result: Result) -> None:
+    raise RuntimeError("boom")
+
+
+def make_nan(frame: Frame, result: Result) -> None:
+    result.forces[2, 1] = np.nan
+
+
+@pytest.mark.parametrize(("spoil", "what"), [(raise_boom, "RuntimeError: boom"), (make_nan, r"forces\[2, 1\] = nan")])
+def test_failure_is_told_saved_and_given_back(unix, tmp_path, caplog, spoil, what):
+    """The connection ends cleanly, the client comes back, and gives up after the bound."""
+    with listen(unix) as listener:
+        door = Door(unix, Springs(spoil), max_consecutive_failures=2, failed_frames=tmp_path / "failed")
+        for _ in range(2):
+            with accepted(listener) as server:
+                server.send(*server.connection.positions([structure(7)]))
+                with pytest.raises(Disconnected, match="closed"):  # and not "reset"
+                    answer(server)
+        door.ended()
+    assert isinstance(door.error, PotentialError)
+    assert re.search(rf"step 1, replica 5: .*{what}", str(door.error))
+    assert re.search(rf"step 0, replica 5: .*{what}", caplog.text)
+    files = sorted((tmp_path / "failed").iterdir())
+    assert len(files) == 2
+    atoms = read(files[0])
+    np.testing.assert_allclose(atoms.positions, structure(7).positions, rtol=1e-6)
+    assert atoms.info["replica"] == 5
+    assert re.search(what, atoms.info["error"])
+
+
+def test_failures_with_good_evaluations_between_them_do_not_add_up(unix, tmp_path):
+    def spoil(frame: Frame, result: Result) -> None:
+        if frame.step % 2:
+            raise RuntimeError("odd step")
+
+    with listen(unix) as listener:
+        door = Door(unix, Springs(spoil), max_consecutive_failures=2, failed_frames=tmp_path)
+        for _ in range(4):
+            with accepted(listener) as server:
+                evaluate(server, structure())
+                server.send(*server.connection.positions([structure()]))
+                with pytest.raises(Disconnected):
+                    answer(server)
+        with accepted(listener) as server:
+            server.send(wire.EXIT)
+        assert door.ended().outcome.failures == 4
+
+
+def test_on_error_exit(unix, tmp_path):
+    with listen(unix) as listener:
+        door = Door(unix, Springs(raise_boom), on_error="exit", failed_frames=tmp_path)
+        with accepted(listener) as server:
+            server.send(*server.connection.positions([structure()]))
+            assert isinstance(door.ended().error, PotentialError)
+            with pytest.raises(Disconnected, match="closed"):
+                answer(server)
+
+
+def test_failure_in_a_folder_that_cannot_be_written_is_still_told(unix, tmp_path):
+    (tmp_path / "file").write_text("")
+    with listen(unix) as listener:
+        door = Door(unix, Springs(raise_boom), on_error="exit", failed_frames=tmp_path / "file")
+        with accepted(listener) as server:
+            server.send(*server.connection.positions([structure()]))
+            assert "could not be saved" in str(door.ended().error)
+
+
+def test_batch_reaches_the_potential_at_once(unix):
+    seen = []
+
+    class Batched(Springs):
+        def compute(self, frames):
+            seen.append(len(frames))
+            return super().compute(frames)
+
+    frames = [structure(i) for i in range(4)]
+    with listen(unix) as listener:
+        door = Door(unix, Batched())
+        with accepted(listener, batch=4) as server:
+            for result, frame in zip(evaluate(server, *frames), frames, strict=True):
+                check(result, frame)
+            server.send(wire.EXIT)
+        assert door.ended().outcome.evaluations == 4
+    assert seen == [4]
+
+
+def test_failure_in_a_batch_saves_the_batch(unix, tmp_path):
+    def spoil(frame: Frame, result: Result) -> None:
+        if frame.step == 2:
+            result.energy = np.inf
+
+    with listen(unix) as listener:
+        door = Door(unix, Springs(spoil), on_error="exit", failed_frames=tmp_path)
+        with accepted(listener, batch=3) as server:
+            server.send(*server.connection.positions([structure(i) for i in range(3)]))
+            assert "batch of 3: the potential returned energy = inf" in str(door.ended().error)
+    (file,) = tmp_path.iterdir()
+    assert [atoms.info["step"] for atoms in read(file, ":")] == [0, 1, 2]
+
+
+def test_replica_is_asked_for_when_structures_take_long(unix):
+    with listen(unix) as listener:
+        door = Door(unix, Springs(lambda frame, result: time.sleep(0.01)))
+        with accepted(listener) as server:
+            evaluate(server, structure())
+            assert ask_status(server) == wire.NEEDINIT
+            server.send(server.connection.init(6))
+            assert ask_status(server) == wire.READY
+            server.send(wire.EXIT)
+        door.ended()
+
+
+@pytest.mark.parametrize(
+    ("message", "what"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: here\r\n\r\n", re.escape("b'GET / HTTP/1.1\\r\\n'")),
+        (wire.POSDATA + bytes(144) + struct.pack("=i", -3), "-3 atoms"),
+        (wire.POSDATA + bytes(144) + struct.pack("=i", 2**31 - 1), "2147483647 atoms.*max_atoms = 10000000"),
+        (wire.POSDATA + bytes(144) + struct.pack("=i", 6), "6 atoms, but the template structure here has 4"),
+        (wire.POSDATA + bytes(144) + struct.pack("=i", ATOMS) + bytes(24 * ATOMS), "singular cell"),
+        (wire.POSDATA + bytes(144) + struct.pack("=i", ATOMS) + b"\xff" * 24 * ATOMS, "nan as coordinate x of atom 0"),
+        (wire.INIT + struct.pack("=ii", 0, 2**24), "16777216 bytes.*max_string_bytes = 1048576"),
+        (wire.INIT + struct.pack("=ii", 0, 3) + b"\xff\xff\xff" + wire.STATUS, "not UTF-8"),
+    ],
+)
+def test_peer_that_breaks_the_protocol_is_refused(unix, message, what):
+    with listen(unix) as listener:
+        door = Door(unix)
+        with accepted(listener) as server:
+            server.send(message)
+            with pytest.raises(Disconnected, match="closed"):
+                answer(server)
+        error = door.ended().error
+    assert isinstance(error, ProtocolError)
+    assert error.exit_code == 2
+    assert re.search(what, str(error))
+
+
+def test_idle_and_lifetime(unix):
+    with listen(unix) as listener:
+        door = Door(unix, idle_timeout_seconds=0.6)
+        with accepted(listener) as server:
+            evaluate(server, structure())
+            assert door.ended().outcome.reason == "idle"
+        door = Door(unix, lifetime_seconds=0.6)
+        with accepted(listener) as server:
+            time.sleep(0.7)
+            with contextlib.suppress(Disconnected):
+                evaluate(server, structure())
+            assert door.ended().outcome.reason == "lifetime"
+    assert Door(unix, lifetime_seconds=0.2).ended().outcome.reason == "lifetime"
+
+
+SLEEPER = """
+import sys, time
+sys.path.insert(0, {folder!r})
+from test_client import *
+def slow(frame, result):
+    print("computing", flush=True)
+    time.sleep(60)
+print(serve(Springs(slow), structure(), SocketConfig(prefix={prefix!r}, address={address!r}), DriverConfig()))
+"""
+
+
+@contextlib.contextmanager
+def running(code: str):
+    """A Python process that is gone at the end."""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("busy", [True, False])
+def test_signal_ends_cleanly_and_at_once(unix, number, busy):
+    code = SLEEPER.format(folder=str(Path(__file__).parent), prefix=unix.prefix, address=unix.address)
+    with listen(unix) as listener, running(code) as door, accepted(listener) as server:
+        if busy:
+            server.send(*server.connection.positions([structure()]))
+            assert door.stdout.readline() == "computing\n"
+        begin = time.monotonic()
+        door.send_signal(number)
+        with pytest.raises(Disconnected, match="closed"):
+            answer(server)
+        assert door.wait(20) == 0
+        assert time.monotonic() - begin < 10
+        assert "reason='signal'" in door.stdout.read()
+
+
+@contextlib.contextmanager
+def segments(name: str, batch: int = 1):
+    """The server's six segments, with their arrays."""
+    shapes = wire.segment_shapes(ATOMS, batch)
+    with contextlib.ExitStack() as stack:
+        made = []
+        for kind, shape in zip(wire.SEGMENT_KINDS, shapes, strict=True):
+            memory = multiprocessing.shared_memory.SharedMemory(f"{name}_{kind}", True, 8 * int(np.prod(shape)))
+            stack.callback(memory.unlink)
+            made.append(memory)
+        yield (
+            [memory.name for memory in made],
+            [np.ndarray(shape, np.float64, memory.buf) for memory, shape in zip(made, shapes, strict=True)],
+        )
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_shared_memory(unix, batch):
+    shm = SocketConfig(mode="shm", prefix=unix.prefix, address=unix.address)
+    with listen(shm) as listener, segments(f"fs{os.getpid()}_a", batch) as (names, arrays):
+        door = Door(shm)
+        with accepted(listener, batch, shared_memory=True) as server:
+            server.connection.attach(arrays, names)
+            for step in range(3):
+                frames = [structure(step + i) for i in range(batch)]
+                for result, frame in zip(evaluate(server, *frames), frames, strict=True):
+                    check(result, frame)
+                be_ready(server)
+            server.send(wire.EXIT)
+        assert door.ended().outcome.evaluations == 3 * batch
+        assert all(Path("/dev/shm", name).exists() for name in names)  # the server's to remove, not the client's
+
+
+def test_second_client_on_the_same_shared_memory_is_refused(unix):
+    shm = SocketConfig(mode="shm", prefix=unix.prefix, address=unix.address)
+    with listen(shm) as listener, segments(f"fs{os.getpid()}_b") as (names, arrays):
+        first = Door(shm)
+        with accepted(listener, shared_memory=True) as server:
+            server.connection.attach(arrays, names)
+            check(evaluate(server, structure())[0], structure())
+            second = Door(shm)
+            with accepted(listener, shared_memory=True) as other:
+                other.connection.attach(arrays, names)
+                other.send(*other.connection.positions([structure()]))
+                error = second.ended().error
+            assert isinstance(error, ProtocolError)
+            assert "another client already uses the shared memory" in str(error)
+            check(evaluate(server, structure(1))[0], structure(1))
+            server.send(wire.EXIT)
+        first.ended()
+
+
+@pytest.mark.parametrize("name", ["not_there", "../etc/passwd", ""])
+def test_shared_memory_that_is_not_there_is_refused(unix, name):
+    shm = SocketConfig(mode="shm", prefix=unix.prefix, address=unix.address)
+    with listen(shm) as listener:
+        door = Door(shm)
+        with accepted(listener, shared_memory=True) as server:
+            text = struct.pack("=i", len(name)) + name.encode()
+            server.send(wire.POSDATA + struct.pack("=i", ATOMS) + text * 6 + wire.GETFORCE)
+            assert isinstance(door.ended().error, ProtocolError)
+
+
+def test_shared_memory_that_is_too_small_is_refused(unix):
+    shm = SocketConfig(mode="shm", prefix=unix.prefix, address=unix.address)
+    memory = multiprocessing.shared_memory.SharedMemory(create=True, size=8)
+    try:
+        os.truncate(f"/dev/shm/{memory.name}", 8)
+        with listen(shm) as listener:
+            door = Door(shm)
+            with accepted(listener, shared_memory=True) as server:
+                text = struct.pack("=i", len(memory.name)) + memory.name.encode()
+                server.send(wire.POSDATA + struct.pack("=i", ATOMS) + text * 6 + wire.GETFORCE)
+                assert "has 8 bytes, 96 are needed" in str(door.ended().error)
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+@pytest.mark.parametrize("mode", ["unix", "inet", "shm"])
+@pytest.mark.parametrize("evaluations", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_memory_stays_flat_and_no_descriptor_is_left(unix, mode, evaluations):
+    """Less than 1 MiB after warming up, and the same open files before and after serving."""
+    port = None
+    if mode == "inet":
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+    address = "127.0.0.1" if mode == "inet" else unix.address
+    config = SocketConfig(mode=mode, address=address, port=port, prefix=unix.prefix)
+    code = LONG_RUN.format(folder=str(Path(__file__).parent), config=config.model_dump())
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen(config))
+        shm = mode == "shm"
+        names, arrays = stack.enter_context(segments(f"fs{os.getpid()}_c")) if shm else ((), ())
+        door = stack.enter_context(running(code))
+        with accepted(listener, shared_memory=shm) as server:
+            if shm:
+                server.connection.attach(arrays, names)
+            before = 0
+            for step in range(evaluations):
+                evaluate(server, structure())
+                be_ready(server)
+                if step == 1000:
+                    before = resident_bytes(door.pid)
+            assert resident_bytes(door.pid) - before < 1 << 20
+            server.send(wire.EXIT)
+        assert door.wait(20) == 0
+        assert door.stdout.read() == "descriptors 0\n"
+
+
+LONG_RUN = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_client import *
+before = len(os.listdir("/proc/self/fd"))
+serve(Springs(), structure(), SocketConfig(**{config!r}), DriverConfig())
+print("descriptors", len(os.listdir("/proc/self/fd")) - before)
+"""
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ({"address": "x" * 110}, "a path of 119 bytes, a unix socket can have 107"),
+        ({"mode": "inet"}, "needs a port"),
+        ({"mode": "inet", "port": 65536}, "less than or equal to 65535"),
+        ({"mode": "unix", "port": 31415}, "has no port"),
+        ({"mode": "udp"}, "'unix', 'inet' or 'shm'"),
+        ({"adress": "x"}, "adress"),
+    ],
+)
+def test_socket_configuration_is_checked(keys, what):
+    with pytest.raises(ValueError, match=what):
+        SocketConfig(**keys)
+
+
+def test_addresses_that_cannot_be_are_told_at_once(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.invalid"):
+        connect(SocketConfig(mode="inet", address="nowhere.invalid", port=4), 20)
+
+
+def test_log_of_a_connection(unix, caplog):
+    with caplog.at_level(logging.INFO), listen(unix) as listener:
+        door = Door(unix)
+        with accepted(listener) as server:
+            server.send(wire.EXIT)
+        door.ended()
+    assert f"connected to {unix.path}" in caplog.text
+    assert "the server said EXIT" in caplog.text
