@@ -1,10 +1,23 @@
-"""Fixtures that several tests need, and the count of the tests that a missing PLUMED kernel skips."""
+"""Fixtures that several tests need, and the count of the tests that a missing PLUMED kernel skips.
 
+HYPOTHESIS_PROFILE says how many examples hypothesis tries: "dev" (100), "ci" (a thousand), "nightly" (a hundred
+thousand).
+"""
+
+import os
+
+import hypothesis
 import pytest
 from ase import Atoms
 
 from forceserver.bias.plumed_kernel import find_kernel
 from forceserver.cli.plumed import build_action
+
+for name, examples in ("dev", 100), ("ci", 1_000), ("nightly", 100_000):
+    hypothesis.settings.register_profile(
+        name, max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 NO_KERNEL = "no PLUMED kernel"
 

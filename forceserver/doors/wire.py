@@ -486,9 +486,10 @@ class ClientConnection(_Connection):
         if not np.isfinite(self._cells).all():
             raise ProtocolError(f"the server sent a cell that is not finite: {self._cells.tolist()} Angstrom")
         periodic = self._cells[:, self._template.pbc]
-        lengths = np.linalg.norm(periodic, axis=-1)
-        gram = np.linalg.det(periodic @ periodic.transpose(0, 2, 1))  # squared volume spanned by the periodic vectors
-        if not (gram > 1e-20 * np.prod(lengths, axis=-1) ** 2).all():
+        with np.errstate(all="ignore"):
+            directions = periodic / np.linalg.norm(periodic, axis=-1, keepdims=True)
+            squared_volume = np.linalg.det(directions @ directions.transpose(0, 2, 1))
+        if not (squared_volume > 1e-20).all():
             raise ProtocolError(f"the server sent a singular cell for a periodic potential: {self._cells.tolist()}")
         self._cells_seen = self._cells_bytes.tobytes()
 

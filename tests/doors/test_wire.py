@@ -28,9 +28,11 @@ def outcome(seed: int = 0, atoms: int = ATOMS, **extras: object) -> Result:
     return Result(float(random.normal()), random.normal(size=(atoms, 3)), virial + virial.T, extras)
 
 
-def feed(connection: wire._Connection, data: bytes, cut: int | None = None) -> list[bytes]:
-    """Gives bytes to a connection in pieces of at most `cut` bytes; the messages that come out."""
-    messages = []
+def feed(
+    connection: wire._Connection, data: bytes, cut: int | None = None, messages: list[bytes] | None = None
+) -> list[bytes]:
+    """Gives bytes to a connection in pieces of at most `cut` bytes; the messages that come out, behind `messages`."""
+    messages = [] if messages is None else messages
     while True:
         while (message := connection.next_message()) is not None:
             messages.append(message)
