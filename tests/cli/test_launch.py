@@ -245,9 +245,10 @@ def test_restart_without_a_file_is_refused(aluminium):
     assert "RESTART" in run.stderr
 
 
-def test_cores_are_divided_among_drivers():
-    cores = len(os.sched_getaffinity(0))
-    assert driver_environment({}, drivers=1, threads=None) == {"OMP_NUM_THREADS": str(cores)}
-    assert driver_environment({}, drivers=10 * cores, threads=None) == {"OMP_NUM_THREADS": "1"}
+def test_cores_are_divided_among_drivers(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(9))
+    assert driver_environment({}, drivers=1, threads=None) == {"OMP_NUM_THREADS": "8"}
+    assert driver_environment({}, drivers=3, threads=None) == {"OMP_NUM_THREADS": "2"}
+    assert driver_environment({}, drivers=100, threads=None) == {"OMP_NUM_THREADS": "1"}
     assert driver_environment({"OMP_NUM_THREADS": "3"}, drivers=1, threads=None) == {"OMP_NUM_THREADS": "3"}
     assert driver_environment({"OMP_NUM_THREADS": "3"}, drivers=1, threads=2) == {"OMP_NUM_THREADS": "2"}
