@@ -1,0 +1,254 @@
+"""The same configuration without a socket: inside i-PI, inside i-PI's own driver, and over MPI.
+
+Everywhere the trajectory must be that of `forceserver drive`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.units import Bohr, Hartree
+
+import forceserver.doors.ipi_pes
+from forceserver.cli.launch import ipi_script
+from forceserver.doors.direct import DirectDoor
+from forceserver.doors.ipi_client import DriverConfig
+from forceserver.errors import PotentialError
+from forceserver.frame import Frame, Result
+from forceserver.potentials.ase import AsePotential
+from forceserver.potentials.base import Potential
+
+PES = Path(forceserver.doors.ipi_pes.__file__)
+PARAMETERS = "<parameters>{config: forceserver.toml}</parameters>"
+DIRECT = f"<ffdirect name='al'><pes>custom</pes><pes_path>{PES}</pes_path>{PARAMETERS}</ffdirect>"
+DIRECT_BATCHES = (
+    f"<ffdirect name='al' threaded='True'><pes>custom</pes><pes_path>{PES}</pes_path>{PARAMETERS}"
+    "<batch_size>4</batch_size></ffdirect>"
+)
+MPI = "<ffmpi name='al'><batch_size>{}</batch_size><latency>0</latency></ffmpi>"
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def results(case) -> tuple[np.ndarray, np.ndarray]:
+    """Properties of all steps, and positions of all frames."""
+    properties = np.loadtxt(case.folder / "sim.out", ndmin=2)
+    frames = ase.io.read(sorted(case.folder.glob("sim.pos_*.xyz"))[0], index=":")
+    return properties, np.array([frame.positions for frame in frames])
+
+
+@pytest.fixture
+def reference(aluminium):
+    """A function that runs the simulation over the socket and returns its results; the folder is clean afterwards."""
+
+    def run(beads: int, steps: int = 8):
+        aluminium.write_simulation(steps=steps, beads=beads)
+        launched = aluminium.run("launch", aluminium.config)
+        assert launched.returncode == 0, launched.stderr
+        found = results(aluminium)
+        for path in aluminium.folder.glob("sim.*"):
+            path.unlink()
+        return found
+
+    return run
+
+
+def assert_same(case, expected) -> None:
+    properties, positions = results(case)
+    np.testing.assert_allclose(properties, expected[0], rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(positions, expected[1], rtol=1e-7, atol=1e-7)
+
+
+def test_path_of_the_pes_file_is_printed(aluminium):
+    run = aluminium.run("ipi-pes")
+    assert run.returncode == 0
+    assert Path(run.stdout.strip()).samefile(PES)
+
+
+@pytest.mark.parametrize(("beads", "forcefield"), [(1, DIRECT), (4, DIRECT_BATCHES)])
+def test_ffdirect(aluminium, reference, beads, forcefield):
+    expected = reference(beads)
+    aluminium.write_simulation(steps=8, beads=beads, forcefield=forcefield)
+    run = aluminium.run("launch", aluminium.config, "-n", 0)
+    assert run.returncode == 0, run.stderr
+    assert_same(aluminium, expected)
+
+
+def test_ipi_s_own_driver_with_the_pes_file(aluminium, reference):
+    expected = reference(beads=2)
+    aluminium.write_simulation(steps=8, beads=2)
+    ipi = subprocess.Popen(
+        [sys.executable, ipi_script(), "input.xml"], cwd=aluminium.folder, stdout=subprocess.DEVNULL, env=ONE_THREAD
+    )
+    try:
+        address = aluminium.folder / "s_al"
+        while not address.exists():
+            assert ipi.poll() is None
+        driver = [sys.executable, ipi_script().with_name("i-pi-driver-py"), "-u", "-a", "al", "-S", aluminium.prefix]
+        options = ["-m", "custom", "-P", str(PES), "-o", f"config={aluminium.config}"]
+        done = subprocess.run([*driver, *options], capture_output=True, text=True, timeout=120, env=ONE_THREAD)
+        assert done.returncode == 0, done.stderr
+        assert ipi.wait(60) == 0
+    finally:
+        ipi.kill()
+        ipi.wait()
+    assert_same(aluminium, expected)
+
+
+def mpirun() -> list[str]:
+    """The launcher of the MPI that mpi4py was given."""
+    mpi4py = pytest.importorskip("mpi4py", reason="needs the extra mpi")
+    code = "from mpi4py import MPI; print(MPI.Get_library_version())"
+    library = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if library.returncode != 0:
+        pytest.skip(f"mpi4py {mpi4py.__version__} finds no MPI library")
+    beside = Path(sys.executable).parent
+    if "Open MPI" in library.stdout:
+        names = ["mpirun.openmpi", "mpirun"]
+        options = ["--oversubscribe", "--allow-run-as-root"]
+        found = [path for name in names for path in [shutil.which(name, path="/usr/bin:/usr/local/bin")] if path]
+    else:
+        options = []
+        found = [path for path in [shutil.which("mpirun", path=str(beside)), shutil.which("mpirun.mpich")] if path]
+    if not found:
+        pytest.skip(f"no mpirun for {library.stdout.splitlines()[0]}")
+    return [found[0], *options]
+
+
+def run_mpi(case, drivers: int, *options: str) -> str:
+    """What the drivers said.
+
+    How the job ended is not asked: i-PI leaves while its polling thread may still be inside MPI, which in a few runs
+    of a hundred, with i-PI's own driver too, makes MPICH kill or keep the job after all is done.
+    """
+    driver = [sys.executable, "-m", "forceserver", "drive", "--mpi", *options, str(case.config)]
+    server = [sys.executable, str(ipi_script()), "input.xml"]
+    with open(case.folder / "mpi.log", "w+") as log:
+        job = subprocess.Popen(
+            [*mpirun(), "-n", "1", *server, ":", "-n", str(drivers), *driver],
+            cwd=case.folder,
+            stdout=log,
+            stderr=log,
+            env=ONE_THREAD,
+        )
+        try:
+            job.wait(60)
+        except subprocess.TimeoutExpired:
+            job.terminate()
+            job.wait(20)
+        log.seek(0)
+        return log.read()
+
+
+@pytest.mark.parametrize(("beads", "drivers", "batch"), [(1, 1, 1), (4, 2, 2), (5, 2, 3)])
+def test_ffmpi(aluminium, reference, beads, drivers, batch):
+    expected = reference(beads)
+    aluminium.write_simulation(steps=8, beads=beads, forcefield=MPI.format(batch))
+    said = run_mpi(aluminium, drivers)
+    assert said.count("i-PI said EXIT") == drivers, said
+    assert_same(aluminium, expected)
+
+
+def test_ffmpi_by_name(aluminium, reference):
+    expected = reference(beads=1)
+    aluminium.write_simulation(steps=8, forcefield=MPI.format(1))
+    said = run_mpi(aluminium, 1, "--mpi-name", "al")
+    assert said.count("i-PI said EXIT") == 1, said
+    assert_same(aluminium, expected)
+
+
+def test_an_mpi_driver_that_fails_ends_the_job(aluminium):
+    """i-PI would wait for the lost structure for ever."""
+    ase.io.write(aluminium.folder / "few.extxyz", ase.io.read(aluminium.folder / "al.extxyz")[:8])
+    aluminium.write_config('file = "al.extxyz"', 'file = "few.extxyz"')
+    aluminium.write_simulation(steps=8, forcefield=MPI.format(1))
+    began = time.monotonic()
+    said = run_mpi(aluminium, 1)
+    assert "i-PI sends 32 atoms, the template has 8; ending the MPI job" in said
+    assert time.monotonic() - began < 50, "the job was ended by this test"
+
+
+def test_mpi_without_ipi_is_refused(aluminium):
+    pytest.importorskip("mpi4py")
+    mpirun()
+    run = aluminium.run("drive", "--mpi", aluminium.config)
+    assert run.returncode == 2
+    assert "rank 0 must be i-PI" in run.stderr
+
+
+class Moody(Potential):
+    """Gives what it is told to give."""
+
+    def __init__(self, result: Result | Exception) -> None:
+        self.result = result
+
+    def compute_one(self, frame: Frame) -> Result:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def frame(atoms: int = 2) -> Frame:
+    rng = np.random.default_rng(3)
+    cell = np.array([[6.0, 0, 0], [1.0, 5.0, 0], [-0.5, 0.7, 7.0]])
+    return Frame(rng.uniform(0, 5, (atoms, 3)), cell, np.full(atoms, 13, dtype=np.int32))
+
+
+def test_units_signs_and_transposes():
+    """A triclinic cell through the door and by hand."""
+    from ase.calculators.emt import EMT
+
+    where = frame(4)
+    potential = AsePotential(EMT())
+    direct = potential.compute_one(where)
+    door = DirectDoor(potential, where, DriverConfig())
+    columns = where.cell.T / Bohr
+    ((energy, forces, virial, extras),) = door.evaluate([columns], [where.positions / Bohr])
+    assert energy == pytest.approx(direct.energy / Hartree, rel=1e-12)
+    np.testing.assert_allclose(forces, direct.forces * Bohr / Hartree, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(virial, direct.virial / Hartree, rtol=1e-9, atol=1e-12)
+    assert extras == b""
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (Result(np.nan, np.zeros((2, 3)), np.zeros((3, 3))), "energy that is not a finite number"),
+        (Result(0.0, np.full((2, 3), np.inf), np.zeros((3, 3))), "forces that is not a finite number"),
+        (Result(0.0, np.zeros((2, 3)), np.full((3, 3), np.nan)), "virial that is not a finite number"),
+        (Result(0.0, np.zeros((3, 3)), np.zeros((3, 3))), "forces of shape"),
+        (Result(0.0, np.zeros((2, 3)), np.zeros((3, 3)), {"raw": 1}), "'raw'"),
+        (ValueError("the model is tired"), "ValueError: the model is tired"),
+    ],
+)
+def test_what_must_not_leave_is_saved_and_told(tmp_path, result, message):
+    where = frame()
+    door = DirectDoor(Moody(result), where, DriverConfig(failed_frames=tmp_path / "failed"))
+    with pytest.raises(PotentialError, match=message):
+        door.evaluate([where.cell.T / Bohr], [where.positions / Bohr])
+    (saved,) = (tmp_path / "failed").glob("*.xyz")
+    np.testing.assert_allclose(ase.io.read(saved).positions, where.positions, atol=1e-7)
+
+
+@pytest.mark.parametrize("threaded", ["False", "True"])
+def test_a_failure_inside_ipi_ends_it(aluminium, threaded):
+    """Also in the polling thread, whose death alone would leave i-PI waiting for ever."""
+    few = ase.io.read(aluminium.folder / "al.extxyz")[:8]
+    few.write(aluminium.folder / "few.extxyz")
+    aluminium.write_config('file = "al.extxyz"', 'file = "few.extxyz"')
+    aluminium.write_simulation(forcefield=DIRECT.replace("name=", f"threaded='{threaded}' name="))
+    done = subprocess.run(
+        [sys.executable, ipi_script(), "input.xml"],
+        cwd=aluminium.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=ONE_THREAD,
+    )
+    assert "i-PI has 32 atoms, the template has 8" in done.stdout + done.stderr
