@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..bias.deposit import reweighting_factor
 from ..bias.grid import REACH, Axis, HillGrid
 from ..bias.hills import Hills
-from ..bias.metadynamics import reweighting_factor
 from ..errors import InputError
 from ..frame import Array
 from .estimate import Estimate

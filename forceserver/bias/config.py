@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ..config import OutputPath, Section
+from .deposit import HillDeposit
 from .grid import Axis, HillGrid, HillSum
-from .metadynamics import HillDeposit, Metadynamics
+from .metadynamics import Metadynamics
 from .restraints import MovingRestraint, Restraint, Wall
 from .units import EnergyUnit
 from .variables import Variable, parse_number

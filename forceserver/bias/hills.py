@@ -5,6 +5,7 @@ from, so that replaying the file gives the same bits. Heights stand in the file 
 by gamma / (gamma - 1), which makes the negative sum of the file the free energy; both are undone on reading.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import BiasError, InputError
 from ..frame import Array
 from .fields import FieldsReader, header
 from .variables import Variable, format_number, parse_number
@@ -133,7 +134,7 @@ class HillsWriter:
             raise
 
     def append(self, time_ps: float, centre: Array, height: float) -> Hills:
-        """Writes a hill; returns what the file says now, a single hill."""
+        """Writes a hill; returns what the file says now, a single hill. `BiasError` if it cannot be written."""
         numbers = [time_ps, *centre, *self.sigmas, height, self.bias_factor]
         line = "".join(f" {_shortest(number):>23}" for number in numbers)
         if self.with_clock:
@@ -156,10 +157,14 @@ class HillsWriter:
         os.close(self._file)
 
     def _write(self, text: str) -> None:
-        data = text.encode()
-        if os.write(self._file, data) != len(data):
-            raise OSError(f"the disk of {self.path} is full")
-        os.fsync(self._file)
+        size, data = os.fstat(self._file).st_size, text.encode()
+        try:
+            if os.write(self._file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, size)  # half a line must not come before the next one
+            raise BiasError(f"cannot write to {self.path}: {error.strerror}; no hill was added") from error
 
     def _header(self) -> str:
         names = [variable.name for variable in self.variables]

@@ -1,6 +1,7 @@
 """Killed at any moment, the bias goes on as if it had not been."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from bias_case import open_bias, trajectory
 
-from forceserver.errors import InputError
+from forceserver.errors import BiasError, InputError
 
 EXTRA = {"moving_restraints": [{"variable": "p", "steps": [0, 100], "at": [-1, 1], "kappa_eV": [0.5, 1]}]}
 
@@ -136,6 +137,44 @@ def test_a_hill_is_on_disk_before_it_acts(tmp_path, monkeypatch):
     for s in trajectory(8):
         bias.advance(s)
     assert events == ["write", "sync", "add"] * 2
+
+
+def test_an_error_between_hill_and_clock_doubles_no_hill(tmp_path):
+    bias = open_bias(tmp_path, walkers={"id": 0, "count": 2, "directory": tmp_path}, colvar_file=None)
+    for s in trajectory(4):
+        bias.advance(s)
+    (tmp_path / "HILLS.1").write_text("#! FIELDS something else\n1 2\n")
+    for _ in range(3):
+        with pytest.raises(InputError, match=r"HILLS\.1 is no HILLS file"):
+            bias.advance([0.5, 0.5])
+    (tmp_path / "HILLS.1").unlink()
+    assert bias.advance([0.5, 0.5])
+    assert len(np.loadtxt(tmp_path / "HILLS.0", ndmin=2)) == 1
+    energy = bias.compute(trajectory(4)[3])[0]
+    assert energy == pytest.approx(0.05, rel=1e-4)
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path):
+    expected = undisturbed(tmp_path / "a", trajectory(30))
+    again = tmp_path / "b"
+    again.mkdir()
+    bias = open_bias(again, **EXTRA, colvar_file=None)
+    for s in trajectory(10):
+        bias.advance(s)
+    before = (again / "HILLS").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 40, hard))  # the next line does not fit
+    try:
+        for _ in range(2):
+            with pytest.raises(BiasError, match=r"cannot write to .*HILLS"):
+                bias.advance(trajectory(30)[10])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (again / "HILLS").read_bytes() == before
+    for n in range(10, 30):
+        bias.advance(trajectory(30)[n])
+        energy, gradient = bias.compute(trajectory(30)[n])
+        assert (energy, tuple(gradient)) == expected[n]
 
 
 def test_a_second_writer_is_refused(tmp_path):

@@ -1,0 +1,124 @@
+"""Well-tempered metadynamics: which hills come, and what they add up to.
+
+    V(s, t) = sum_i h_i G((s - s_i) / sigma),    h_i = h_0 exp(-V(s_i, t_i) / (k_B T (gamma - 1)))
+
+(Barducci, Bussi, Parrinello, Phys. Rev. Lett. 100, 020603 (2008)); G is PLUMED's stretched Gaussian
+(cython_ext/hills.pyx). Without a bias factor gamma, h_i = h_0. The reweighting factor, for averages that no longer
+depend on t, is
+
+    c(t) = k_B T log( int exp(gamma V / (gamma-1) k_B T) ds / int exp(V / (gamma-1) k_B T) ds )
+
+(Tiwary, Parrinello, J. Phys. Chem. B 119, 736 (2015)), the integrals over the grid.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..frame import Array
+from .grid import HillGrid, HillSum
+from .hills import Hills, HillsReader, HillsWriter, check_same
+from .units import BOLTZMANN_EV_PER_K, PER_EV, EnergyUnit
+from .variables import Variable
+
+
+class HillDeposit:
+    """Well-tempered metadynamics: the hills of this walker and of the others, their sum, and what the next one will be.
+
+    height: of the first hill, eV. pace: steps between hills. bias_factor: gamma, or None. file: HILLS of this walker.
+    others: HILLS of the other walkers. energy_unit: of the heights in these files.
+    """
+
+    def __init__(
+        self,
+        total: HillGrid | HillSum,
+        variables: Sequence[Variable],
+        sigmas: Sequence[float],
+        height: float,
+        pace: int,
+        temperature: float,
+        bias_factor: float | None,
+        file: Path,
+        energy_unit: EnergyUnit = "kJ/mol",
+        others: Sequence[Path] = (),
+    ) -> None:
+        self.total = total
+        self.pace = pace
+        self._variables = tuple(variables)
+        self._height = height
+        self._bias_factor = bias_factor
+        self._kt = BOLTZMANN_EV_PER_K * temperature
+        self._tempering = self._kt * (bias_factor - 1) if bias_factor else math.inf
+        self._to_file = PER_EV[energy_unit] * (bias_factor / (bias_factor - 1) if bias_factor else 1.0)
+        self._writer = HillsWriter(file, variables, sigmas, bias_factor, with_clock=bool(others))
+        self._others = [HillsReader(path) for path in others]
+        self._reweighting_factor: float | None = None
+        self._held: Hills | None = None
+        self.existing = self._writer.existing
+        self.count = len(self.existing)
+
+    def replay(self, hold_last: bool) -> None:
+        """Adds the hills that the file of this walker had when it was opened, and those of the others.
+
+        hold_last: the last one was written when the configuration that it belongs to was still current; it waits for
+        `deposit`, where it takes the place of a new one.
+        """
+        self._add(self.existing[: self.count - hold_last])
+        self._held = self.existing[self.count - 1 :] if hold_last else None
+        self.read_others()
+
+    def evaluate(self, s: Array) -> tuple[float, Array]:
+        """V and its gradient."""
+        return self.total.evaluate(s)
+
+    @property
+    def holds_one(self) -> bool:
+        """Whether a hill of the file waits for `deposit`."""
+        return self._held is not None
+
+    def deposit(self, s: Array, time_ps: float) -> None:
+        """Adds the next hill, at s; it is on disk when this returns."""
+        if self._held is not None:
+            self._add(self._held)
+            self._held = None
+            return
+        height = self._height * math.exp(-self.total.evaluate(s)[0] / self._tempering)
+        self._add(self._writer.append(time_ps, s, height * self._to_file))
+        self.count += 1
+
+    def read_others(self) -> None:
+        """Adds the hills that other walkers have written since the last time."""
+        for reader in self._others:
+            if reader.table.path.exists():
+                hills = reader.read()
+                if len(hills):
+                    check_same(reader.table.path, hills, self._variables, self._writer.bias_factor)
+                    self._add(hills)
+
+    @property
+    def reweighting_factor(self) -> float | None:
+        """c(t), eV; None without a grid."""
+        if self._reweighting_factor is None and isinstance(self.total, HillGrid):
+            self._reweighting_factor = reweighting_factor(self.total.values, self._kt, self._bias_factor)
+        return self._reweighting_factor
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _add(self, hills: Hills) -> None:
+        self.total.add(hills.centres, hills.sigmas, hills.heights / self._to_file)
+        self._reweighting_factor = None
+
+
+def reweighting_factor(bias: Array, kt: float, bias_factor: float | None) -> float:
+    """c(t) of a bias on a grid; `bias` and `kt` in the same unit, which is also that of the result."""
+    highest = float(bias.max())
+    over, under = (1 / kt, 0.0) if bias_factor is None else (np.array([bias_factor, 1.0]) / (bias_factor - 1) / kt)
+    flat, above, below = bias.reshape(-1), 0.0, 0.0
+    for start in range(0, flat.size, 8192):  # pieces that stay in the cache
+        x = flat[start : start + 8192] - highest
+        above += np.exp(over * x).sum()
+        below += np.exp(under * x).sum()
+    return highest + kt * math.log(above / below)
