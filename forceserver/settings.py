@@ -17,6 +17,7 @@ from .doors.ipi_client import DriverConfig
 from .doors.transports import SocketConfig
 from .errors import InputError
 from .potentials import PotentialConfig
+from .representation.config import ExpansionConfig
 from .template import StructureConfig
 
 
@@ -38,6 +39,7 @@ class Settings(Section):
     cv_door: CVDoorConfig | None = None
     bias: BiasConfig | None = None
     bias_socket: SocketConfig | None = None
+    expansion: ExpansionConfig | None = None
 
     @pydantic.model_validator(mode="after")
     def _complete(self) -> "Settings":

@@ -9,6 +9,7 @@ import typer
 from ..errors import ForceServerError
 from .check import check
 from .demo import demo
+from .describe import describe
 from .drive import drive
 from .evaluate import evaluate
 from .fes import fes
@@ -42,7 +43,7 @@ def _options(
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
 
 
-for _command in (drive, launch, check, evaluate, demo, fes, ipi_pes):
+for _command in (drive, launch, check, evaluate, describe, demo, fes, ipi_pes):
     app.command()(_command)
 app.add_typer(plumed, name="plumed")
 

@@ -109,14 +109,15 @@ def _evaluate_all(
         if output is not None:
             part = stack.enter_context(atomic_write(output))
             file = stack.enter_context(open(part, "w"))
-        for atoms, result in _progress(_predict(potential, _read(structures), batch)):
+        for atoms, result in _progress(_predict(potential, read_structures(structures), batch)):
             _compare(table, atoms, result, keys)
             if file is not None:
                 write_extxyz(file, [_labelled(atoms, result, keys)], write_info=True, write_results=False)
     return table
 
 
-def _read(path: Path) -> Iterator["Atoms"]:
+def read_structures(path: Path) -> Iterator["Atoms"]:
+    """The structures of a file, one after the other; `InputError` that names the one that cannot be read."""
     import ase.io
 
     index = -1

@@ -3,16 +3,14 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from ase.data import atomic_numbers
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from ..config import InputFile, Section
+from ..representation.config import Atoms, selection
 from ..representation.gto import GtoBasis
-from ..representation.neighbours import Selection
 from .outputs import OUTPUTS
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
-Atoms = str | tuple[str, ...] | tuple[int, ...]
 
 
 class PrincipalComponent(Section):
@@ -75,16 +73,3 @@ class CVConfig(Section):
         if taken:
             raise ValueError(f"axes: {taken[0]!r} is the name of another output")
         return self
-
-
-def selection(atoms: Atoms) -> Selection:
-    """The selection of species or indices; `ValueError` for a species that does not exist."""
-    atoms = (atoms,) if isinstance(atoms, str) else atoms
-    if not atoms:
-        raise ValueError("no species and no index")
-    if isinstance(atoms[0], str):
-        unknown = [symbol for symbol in atoms if symbol not in atomic_numbers or symbol == "X"]
-        if unknown:
-            raise ValueError(f"there is no element {unknown[0]!r}")
-        return Selection(species=tuple(atomic_numbers[symbol] for symbol in atoms))
-    return Selection(indices=tuple(atoms))

@@ -1,0 +1,176 @@
+"""`forceserver describe`: coefficients, power spectrum and collective variables of structures, offline."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import CVError, InputError
+from . import arguments
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..cv.config import CVConfig
+    from ..representation.config import ExpansionConfig
+
+Arrays = dict[str, Any]
+
+
+def describe(
+    config: arguments.Config,
+    structures: Annotated[
+        Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where the arrays go (npz).", show_default=False)
+    ],
+    verbose: arguments.Verbose = False,
+) -> None:
+    """Write the representation of structures: what section `expansion` asks for, and every `cv`.
+
+    Read the file with numpy.load(FILE, allow_pickle=False). Centres of all structures follow each other:
+
+    centre_structure, centre_atom, centre_species (C): where they are; species (A): the neighbour species.
+
+    coefficients_l0, coefficients_l1, ... (C, A, 2 l + 1, n): m = -l .. l.
+
+    power_spectrum (C, F); power_spectrum_features (F, 5): a, n, a', n', l, where a counts in `species`.
+
+    With gradients = true, gradient_rows (R, 3): centre (0 .. C - 1), a, atom; gradients_l0, ... (R, 3, 2 l + 1, n):
+    derivatives with respect to the position of that atom; strain_l0, ... (C, A, 3, 3, 2 l + 1, n): with respect to a
+    strain, r -> r (1 + strain).
+
+    For a `cv` called q with d outputs, and S structures, q (S, d); q_outputs (d): their names; q_strain (S, d, 3, 3);
+    q_gradients (K, d, 3); q_gradient_rows (K, 2): structure, atom.
+    """
+    import numpy as np
+
+    from ..files import atomic_write
+    from ..settings import load
+    from .evaluate import read_structures
+    from .logs import set_up_logging
+
+    set_up_logging(verbose)
+    settings = load(config)
+    if settings.expansion is None and not settings.cv:
+        raise InputError(f"{config}: nothing to describe: give a section [expansion], or at least one [[cv]]")
+    if not structures.is_file():
+        raise InputError(f"structures: there is no file {structures}")
+    if output.suffix != ".npz":
+        raise InputError(f"--output {output}: the name must end in .npz")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"cannot write {output}: there is no folder {output.absolute().parent}")
+    read = list(read_structures(structures))
+    arrays: Arrays = {}
+    if settings.expansion is not None:
+        arrays |= expansion_arrays(settings.expansion, read)
+    for variable in settings.cv:
+        arrays |= variable_arrays(variable, read)
+    with atomic_write(output) as part:
+        np.savez(part, **arrays)
+    for name, array in arrays.items():
+        typer.echo(f"{name}: {array.dtype} {array.shape}")
+
+
+def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -> Arrays:
+    """Everything of section [expansion], under the names that `describe` documents."""
+    import numpy as np
+
+    from ..representation.config import selection
+    from ..representation.expansion import ExpansionBasis
+    from ..representation.invariants import PowerSpectrumBasis
+    from ..representation.spline import SplineTable
+
+    chosen = selection(config.neighbours)
+    species: set[int] = set(chosen.species or ())
+    for number, atoms in enumerate(structures):
+        if chosen.species is None:
+            species |= set(atoms.numbers[_resolve(chosen, atoms, "neighbours", number)].tolist())
+    table = SplineTable.build(config.basis, config.tolerance)
+    basis = ExpansionBasis(dict.fromkeys(sorted(species), table), centre_contribution=config.centre_contribution)
+    spectrum = PowerSpectrumBasis(basis, normalise=config.normalise) if config.power_spectrum else None
+    parts: list[Arrays] = []
+    rows = 0
+    for number, atoms in enumerate(structures):
+        try:
+            parts.append(_describe_one(config, basis, spectrum, atoms, number, rows))
+        except ValueError as error:
+            raise InputError(f"structure {number}: {error}") from error
+        rows += len(parts[-1]["centre_atom"])
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    arrays["species"] = np.array(basis.species, dtype=np.int32)
+    if spectrum is not None:
+        arrays["power_spectrum_features"] = spectrum.features
+    return arrays
+
+
+def _resolve(chosen, atoms: "Atoms", name: str, number: int):
+    try:
+        return chosen.resolve(atoms.numbers, name)
+    except ValueError as error:
+        raise InputError(f"structure {number}: {error}") from error
+
+
+def _describe_one(config: "ExpansionConfig", basis, spectrum, atoms: "Atoms", number: int, first_row: int) -> Arrays:
+    import numpy as np
+
+    from ..representation.config import selection
+    from ..representation.expansion import SphericalExpansion
+    from ..representation.invariants import PowerSpectrum
+    from ..representation.neighbours import NeighbourList, Selection
+
+    around = selection(config.neighbours)
+    if around.species is not None:  # a structure need not have all of them
+        around = Selection(species=tuple(s for s in around.species if s in atoms.numbers))
+    neighbours = NeighbourList(
+        atoms.numbers, basis.cutoff, pbc=atoms.pbc, centres=selection(config.centres), neighbours=around
+    )
+    neighbours.update(np.ascontiguousarray(atoms.positions), np.ascontiguousarray(atoms.cell.array))
+    if spectrum is None:
+        expansion = SphericalExpansion(basis, neighbours)
+    else:
+        invariants = PowerSpectrum(spectrum, neighbours)
+        expansion = invariants.expansion
+    arrays = {
+        "centre_structure": np.full(len(neighbours.centres), number, dtype=np.int32),
+        "centre_atom": neighbours.centres,
+        "centre_species": neighbours.species[neighbours.centres],
+    }
+    arrays |= {f"coefficients_l{l}": part for l, part in basis.split(expansion.values()).items()}
+    if spectrum is not None:
+        arrays["power_spectrum"] = invariants.values()
+    if config.gradients:
+        gradients = expansion.gradients()
+        arrays["gradient_rows"] = gradients.rows + np.array([first_row, 0, 0], dtype=np.int32)
+        arrays |= {f"gradients_l{l}": part for l, part in basis.split(gradients.positions).items()}
+        arrays |= {f"strain_l{l}": part for l, part in basis.split(gradients.strain).items()}
+    return arrays
+
+
+def variable_arrays(config: "CVConfig", structures: Iterable["Atoms"]) -> Arrays:
+    """Everything of one collective variable, under the names that `describe` documents."""
+    import numpy as np
+
+    from ..cv.variable import CollectiveVariable
+    from ..frame import Frame
+
+    variable, species = None, None
+    results = []
+    for number, atoms in enumerate(structures):
+        frame = Frame.from_ase(atoms, step=number)
+        try:
+            if variable is None or not np.array_equal(species, frame.species):
+                variable, species = CollectiveVariable(config, frame), frame.species
+            results.append(variable.compute(frame))
+        except (CVError, InputError) as error:
+            raise InputError(f"structure {number}: {error}") from error
+    rows = [np.stack([np.full_like(r.active, number), r.active], axis=1) for number, r in enumerate(results)]
+    return {
+        config.name: np.stack([result.values for result in results]),
+        f"{config.name}_outputs": np.array(variable.outputs),
+        f"{config.name}_strain": np.stack([result.strain for result in results]),
+        f"{config.name}_gradients": np.concatenate([np.moveaxis(result.gradients, 0, 1) for result in results]),
+        f"{config.name}_gradient_rows": np.concatenate(rows),
+    }

@@ -1,0 +1,45 @@
+"""The section [expansion]: which coefficients and invariants `forceserver describe` computes."""
+
+from ase.data import atomic_numbers
+from pydantic import Field, field_validator
+
+from ..config import Section
+from .bases import AnyRadialBasis
+from .neighbours import Selection
+
+Atoms = str | tuple[str, ...] | tuple[int, ...]
+"""One species, several, or indices (from 0)."""
+
+
+class ExpansionConfig(Section):
+    """Section [expansion]: the spherical expansion around centres, and its power spectrum."""
+
+    basis: AnyRadialBasis
+    centres: Atoms | None = Field(default=None, description="species (one or several), or indices; all by default")
+    neighbours: Atoms | None = Field(default=None, description="species (one or several), or indices; all by default")
+    centre_contribution: bool = Field(default=True, description="whether a centre counts in l = 0 of its own species")
+    power_spectrum: bool = True
+    normalise: bool = Field(default=False, description="divide the power spectrum of a centre by its length")
+    gradients: bool = Field(default=False, description="also explicit sparse gradients of the coefficients, and strain")
+    tolerance: float = Field(default=1e-8, ge=1e-12, le=0.1, description="largest error of the splines")
+
+    @field_validator("centres", "neighbours")
+    @classmethod
+    def _known(cls, atoms: Atoms | None) -> Atoms | None:
+        selection(atoms)
+        return atoms
+
+
+def selection(atoms: Atoms | None) -> Selection:
+    """The selection of species or indices, of all if None; `ValueError` for a species that does not exist."""
+    if atoms is None:
+        return Selection()
+    atoms = (atoms,) if isinstance(atoms, str) else atoms
+    if not atoms:
+        raise ValueError("no species and no index")
+    if isinstance(atoms[0], str):
+        unknown = [symbol for symbol in atoms if symbol not in atomic_numbers or symbol == "X"]
+        if unknown:
+            raise ValueError(f"there is no element {unknown[0]!r}")
+        return Selection(species=tuple(atomic_numbers[symbol] for symbol in atoms))
+    return Selection(indices=tuple(atoms))
