@@ -61,13 +61,14 @@ def check(
 
     Says what does not fit and what could be faster. Exit code: 0 all fits, 2 something does not.
     """
-    from ..settings import load
+    from ..settings import load, require
     from .logs import set_up_logging
 
     set_up_logging(verbose)
     settings = load(config)
     findings = findings_of(config, settings, drivers)
     if potential:
+        require(settings.potential, "potential", config, "--potential checks it")
         findings.extend(_conformance(settings, tolerance))
     show(findings)
     if any(finding.verdict is WRONG for finding in findings):
@@ -95,7 +96,8 @@ def findings_of(config: Path, settings: "Settings", drivers: int, simulation: Pa
     findings.append(Finding(OK, "simulation", _describe_simulation(ipi)))
     server = None
     if ipi.sockets:
-        findings.extend(_socket(config, settings.socket, ipi))
+        clients = {"socket": settings.socket, "bias_socket": settings.bias_socket}
+        findings.extend(_sockets(config, {name: socket for name, socket in clients.items() if socket}, ipi))
         server = _served(settings.socket, ipi)
     elif drivers and not any(tag == "ffmpi" for tag, _ in ipi.other_forcefields):
         findings.append(Finding(WRONG, "socket", f"{path} has no <ffsocket>: nothing to drive (launch with -n 0)"))
@@ -142,28 +144,33 @@ def _served(socket: "SocketConfig | None", ipi: "IpiInput") -> "SocketServer | N
     return next((server for server in ipi.sockets if socket is not None and _fits(socket, server, ipi)), None)
 
 
-def _socket(config: Path, socket: "SocketConfig | None", ipi: "IpiInput") -> Iterator[Finding]:
+def _sockets(config: Path, clients: dict[str, "SocketConfig"], ipi: "IpiInput") -> Iterator[Finding]:
     listening = "; ".join(f"<ffsocket name='{server.name}'> {_listens(server, ipi)}" for server in ipi.sockets)
-    if socket is None:
+    if not clients:
         yield Finding(WRONG, "socket", f"{config} has no section [socket], but i-PI listens: {listening}")
         return
-    server = _served(socket, ipi)
-    if server is None:
-        yield Finding(WRONG, "socket", f"[socket] is mode = '{socket.mode}' at {socket}, but i-PI listens: {listening}")
-        return
-    yield Finding(OK, "socket", f"<ffsocket name='{server.name}'> {_listens(server, ipi)}")
-    others = [other.name for other in ipi.sockets if other is not server]
-    if others:
+    served = []
+    for section, socket in clients.items():
+        server = _served(socket, ipi)
+        if server is None:
+            yield Finding(
+                WRONG, "socket", f"[{section}] is mode = '{socket.mode}' at {socket}, but i-PI listens: {listening}"
+            )
+            continue
+        served.append(server)
+        yield Finding(OK, "socket", f"[{section}] is <ffsocket name='{server.name}'> {_listens(server, ipi)}")
+        if server.mode != "inet":
+            yield from _unix_name(ipi.unix_path(server), ipi.folder)
+    others = [server.name for server in ipi.sockets if server not in served]
+    if others and served:
         yield Finding(ADVICE, "socket", f"other drivers must serve {', '.join(others)}; this configuration does not")
-    if server.mode != "inet":
-        yield from _unix_name(ipi.unix_path(server))
 
 
-def _unix_name(path: str) -> Iterator[Finding]:
+def _unix_name(path: str, folder: Path) -> Iterator[Finding]:
     if len(os.fsencode(path)) > 107:
         yield Finding(WRONG, "socket", f"the name {path} has {len(path)} characters; the system takes 107")
     try:
-        mode = os.stat(path).st_mode
+        mode = os.stat(folder / path).st_mode
     except FileNotFoundError:
         return
     what = "a socket" if stat.S_ISSOCK(mode) else "a file that is not a socket"

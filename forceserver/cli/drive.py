@@ -5,12 +5,25 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from enum import Enum
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import InputError
 from . import arguments
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+
+class Door(str, Enum):
+    """What can be open to whom."""
+
+    FORCE = "force"
+    BIAS = "bias"
+    CV = "cv"
 
 
 def drive(
@@ -24,6 +37,12 @@ def drive(
     mpi_name: Annotated[
         str, typer.Option(metavar="NAME", help="With --mpi: the <ffmpi name=...> to serve, if there are several.")
     ] = "",
+    door: Annotated[
+        list[Door] | None,
+        typer.Option(
+            "--door", help="Open this door only, of those that are configured (may be repeated). [default: all]"
+        ),
+    ] = None,
     verbose: arguments.Verbose = False,
 ) -> None:
     """Serve forces: connect to i-PI (or ASE) and evaluate what it sends until it says EXIT.
@@ -42,16 +61,23 @@ def drive(
     set_up_logging(verbose)
     settings = load(config)
     template = read_template(settings.structure)
-    if not mpi and not settings.cv_door and not settings.bias:
-        require(settings.socket, "socket", config, "it says where the server listens")
+    if mpi:
+        wanted = {Door.FORCE}
+    else:
+        wanted = set(door or Door) & _configured(settings)
+        if not wanted:
+            require(settings.socket, "socket", config, "it says where the server listens")
+            raise InputError(f"{config} does not configure the door {', '.join(sorted(door or ()))}")
+    if Door.FORCE in wanted:
+        require(settings.potential, "potential", config, "it says what computes the forces")
     with contextlib.ExitStack() as doors:
         variables = {}
-        if settings.cv:
+        if settings.cv and wanted & {Door.BIAS, Door.CV}:
             from ..cv import build_variables
 
             variables = build_variables(settings.cv, template)
         force_door = bias_door = None
-        if settings.bias:
+        if Door.BIAS in wanted:
             from ..bias.choice import build_bias
             from ..doors.ipi_client import serve
 
@@ -62,18 +88,23 @@ def drive(
 
             potential = build_potential(settings.potential, template)
             force_door = partial(serve_mpi, potential, template, settings.driver, name=mpi_name)
-        elif settings.socket:
+        elif Door.FORCE in wanted:
             from ..doors.ipi_client import serve
 
             potential = build_potential(settings.potential, template)
             force_door = partial(serve, potential, template, settings.socket, settings.driver)
-        if settings.cv_door:
+        if Door.CV in wanted:
             from ..doors.cv_server import CVServer
 
             doors.enter_context(CVServer(settings.cv_door, variables))
         if force_door and bias_door:
             doors.enter_context(_beside(bias_door))
         (force_door or bias_door or _wait_for_signal)()
+
+
+def _configured(settings: "Settings") -> set[Door]:
+    sections = {Door.FORCE: settings.socket, Door.BIAS: settings.bias, Door.CV: settings.cv_door}
+    return {door for door, section in sections.items() if section is not None}
 
 
 @contextlib.contextmanager

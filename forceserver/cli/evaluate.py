@@ -63,7 +63,7 @@ def evaluate(
     labels, prints root-mean-square and mean absolute errors, by group if it has groups.
     """
     from ..potentials import build_potential
-    from ..settings import load
+    from ..settings import load, require
     from ..template import read_template
     from .logs import set_up_logging
 
@@ -77,6 +77,7 @@ def evaluate(
         if not path.absolute().parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {path.absolute().parent}")
     keys = Keys(energy_key, forces_key, virial_key, stress_key, group_key, prefix)
+    require(settings.potential, "potential", config, "it says what to evaluate")
     potential = build_potential(settings.potential, read_template(settings.structure))
     try:
         table = _evaluate_all(potential, structures, output, keys, batch)

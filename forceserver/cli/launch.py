@@ -255,6 +255,8 @@ class Run:
 
     def _start_driver(self, slot: Slot, now: float) -> None:
         command = [sys.executable, "-m", "forceserver", "drive", str(self.config)]
+        if slot.number > 1:  # there is one bias and one set of variables, whatever the number of drivers
+            command += ["--door", "force"]
         environment = driver_environment(os.environ, self.drivers, self.threads)
         slot.process = processes.start(command, self.simulation.folder, self._driver_log(slot), environment)
         slot.started = now

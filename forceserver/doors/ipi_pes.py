@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from forceserver.doors.direct import DirectDoor
 from forceserver.errors import PotentialError
 from forceserver.potentials import build_potential
-from forceserver.settings import load
+from forceserver.settings import load, require
 from forceserver.template import read_template
 
 __DRIVER_NAME__ = "forceserver"
@@ -32,6 +32,7 @@ class ForceServerPES:
 
     def __init__(self, config: str = "forceserver.toml", **_: Any) -> None:
         settings = load(Path(config))
+        require(settings.potential, "potential", Path(config), "it says what computes the forces")
         template = read_template(settings.structure)
         self._door = DirectDoor(build_potential(settings.potential, template), template, settings.driver)
 
