@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from direct_expansion import expand
 from featomic import SphericalExpansion as FeatomicExpansion
-from reference import expand
 from structures import STRUCTURES, barium_titanate, rotation, silicon
 
 from forceserver import _ext
