@@ -26,11 +26,14 @@ def main() -> int:
     parser.add_argument("--port", type=int)
     parser.add_argument("--prefix", default="/tmp/ipi_")
     parser.add_argument("--respawn", action="store_true", help="fork a driver, and another one whenever it is killed")
+    parser.add_argument("--once", action="store_true", help="end when the server closes the connection")
     options = parser.parse_args()
     logging.basicConfig(level=logging.DEBUG, format="%(process)d %(levelname)s %(message)s")
     template = Frame.from_ase(read(options.template))
     where = SocketConfig(mode=options.mode, address=options.address, port=options.port, prefix=options.prefix)
-    config = DriverConfig(connect_deadline_seconds=60, failed_frames=options.template.parent / "failed")
+    config = DriverConfig(
+        connect_deadline_seconds=60, failed_frames=options.template.parent / "failed", reconnect=not options.once
+    )
     if options.respawn:
         respawn()
     try:

@@ -41,6 +41,15 @@ def free_port() -> int:
         return sock.getsockname()[1]
 
 
+def start(folder: Path, name: str, *script: str) -> subprocess.Popen:
+    """A Python program in its own session, working in `folder`; what it prints goes to `name`.log there."""
+    environment = {**os.environ, **THREADS, "PYTHONUNBUFFERED": "1"}
+    with open(folder / f"{name}.log", "a") as log:
+        return subprocess.Popen(
+            [sys.executable, *script], cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+
+
 @dataclass
 class Ipi:
     """One i-PI simulation of aluminium in a folder, and the drivers that belong to it.
@@ -138,30 +147,23 @@ class Ipi:
             "nst": "<stress units='gigapascal'>[1,0.3,0.2,0.3,1,0.1,0.2,0.1,1]</stress>",
         }.get(self.dynamics, "")
 
-    def _start(self, name: str, *command: str) -> subprocess.Popen:
-        environment = {**os.environ, **THREADS, "PYTHONUNBUFFERED": "1"}
-        with open(self.folder / f"{name}.log", "a") as log:
-            return subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
-
     def start_ipi(self) -> subprocess.Popen:
         """i-PI, without drivers."""
-        return self._start("ipi", str(BIN / "i-pi"), "input.xml")
+        return start(self.folder, "ipi", str(BIN / "i-pi"), "input.xml")
 
     def start_driver(self, name: str = "driver", *options: str) -> subprocess.Popen:
         """Our driver."""
         where = ["--mode", self.mode, "--address", self.address, "--prefix", self.prefix]
         if self.port is not None:
             where += ["--port", str(self.port)]
-        return self._start(name, sys.executable, str(HERE / "emt_driver.py"), str(self.template), *where, *options)
+        return start(self.folder, name, str(HERE / "emt_driver.py"), str(self.template), *where, *options)
 
     def start_ipi_driver(self) -> subprocess.Popen:
         """i-PI's own Python driver with the same calculator."""
         where = ["-a", self.address, "-S", self.prefix]
         where += {"inet": ["-p", str(self.port)], "unix": ["-u"], "shm": ["--shm"]}[self.mode]
         pes = ["-m", "custom", "-P", str(HERE / "emt_pes.py"), "-o", f"template={self.template}"]
-        return self._start("peer", str(BIN / "i-pi-driver-py"), *where, *pes)
+        return start(self.folder, "peer", str(BIN / "i-pi-driver-py"), *where, *pes)
 
     def wait_for_server(self, ipi: subprocess.Popen, seconds: float = 60) -> None:
         """Returns when i-PI listens; i-PI's driver does not wait by itself."""
