@@ -51,4 +51,5 @@ def main() -> None:
             PAGE.write_text(update(PAGE.read_text(), name, section))
 
 
-main()
+if __name__ == "__main__":
+    main()
