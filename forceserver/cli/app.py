@@ -51,7 +51,7 @@ app.add_typer(plumed, name="plumed")
 def main() -> None:
     """Entry point of the `forceserver` program."""
     # OpenMP's threads spin at the end of a loop. Beside i-PI, which takes cores for itself, they wait for one another's
-    # turn: 64 atoms of silicon went from 6 to 370 steps a second by this on a busy machine. It must be said before
+    # turn: 64 atoms of silicon went from 6 to 310 steps a second by this on a busy machine. It must be said before
     # OpenMP is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
