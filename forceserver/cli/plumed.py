@@ -49,14 +49,14 @@ def build_action(output: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(ACTION, folder)
         run = subprocess.run(
-            [find_program(), "--no-mpi", "mklib", "-o", "ForceServer.so", ACTION.name],
+            [find_program(), "--no-mpi", "mklib", ACTION.name],
             cwd=folder,
             env=program_environment() | {"PLUMED_MKLIB_LDFLAGS": link_flags()},
             capture_output=True,
             text=True,
         )
-        built = Path(folder) / "ForceServer.so"
-        if run.returncode != 0 or not built.is_file():
+        built = next(Path(folder).glob("ForceServer.[sd]*"), None)  # .so, or .dylib on macOS
+        if run.returncode != 0 or built is None:
             raise ForceServerError(f"plumed mklib cannot compile {ACTION}:\n{run.stdout}{run.stderr}")
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(built, output.with_name(output.name + ".tmp"))

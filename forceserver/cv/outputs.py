@@ -5,7 +5,6 @@ density. Every output is a function of the four numbers of one group; its gradie
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,15 +56,6 @@ OUTPUTS: dict[str, Function] = {
     "cubic4": _cubic4,
     "cubic6": _cubic6,
 }
-
-
-@dataclass(frozen=True)
-class Output:
-    """A named output: which function of which group."""
-
-    name: str
-    group: int
-    function: Function
 
 
 def combine(functions: Sequence[Function], b: Array) -> tuple[Array, Array]:

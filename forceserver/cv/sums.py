@@ -51,18 +51,29 @@ class GroupSum:
         self._own = len(np.intersect1d(centres, neighbours))
 
     def compute(self, positions: Array, cell: Array) -> tuple[Array, Array, Array]:
-        """b (4,), its derivatives (n_sites, 4, 3) with respect to the atoms `sites`, and to a strain (4, 3, 3).
+        """b, its derivatives (components, n_sites, 3) with respect to the atoms `sites`, and to a strain (.., 3, 3).
 
-        Without a density table the last of the four are zero. `ValueError`: what `NeighbourList.update` raises, and
-        two atoms on one place.
+        The components are x, y, z, and the density if there is a table for it. `ValueError`: what
+        `NeighbourList.update` raises, and two atoms on one place.
         """
         self.list.update(positions, cell)
         vector = self._vector.compute()
-        b, gradient, strain = np.zeros(4), np.zeros((len(self.sites), 4, 3)), np.zeros((4, 3, 3))
-        b[:3], gradient[:, :3], strain[:3] = vector.value, vector.gradient, vector.strain
-        if self._density is not None:
-            b[3], gradient[:, 3], strain[3] = self._density_sum(self._density)
-        return b, gradient, strain
+        gradient = np.ascontiguousarray(vector.gradient.transpose(1, 0, 2))
+        if self._density is None:
+            return vector.value.copy(), gradient, vector.strain.copy()
+        scalar, scalar_gradient, scalar_strain = self._density_sum(self._density)
+        return (
+            np.append(vector.value, scalar),
+            np.concatenate([gradient, scalar_gradient[None]]),
+            np.concatenate([vector.strain, scalar_strain[None]]),
+        )
+
+    def active_sites(self) -> NDArray[np.intp]:
+        """The places in `sites` of centres and of neighbours that are listed: all others have no gradient."""
+        active = np.zeros(len(self.sites), dtype=bool)
+        active[self.list.centre_site] = True
+        active[self.list.pair_site] = True
+        return np.flatnonzero(active)
 
     def _density_sum(self, table: SplineTable) -> tuple[float, Array, Array]:
         vectors = self.list.vectors()

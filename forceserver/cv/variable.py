@@ -11,9 +11,11 @@ from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.neighbours import Selection
 from .config import CVConfig, selection
-from .outputs import OUTPUTS, Output, combine, projection
+from .outputs import OUTPUTS, Function, combine, projection
 from .sums import GroupSum
 from .weights import contraction, spline_table
+
+IDENTITY = np.eye(3)
 
 
 @dataclass(slots=True)
@@ -21,7 +23,8 @@ class CVResult:
     """The outputs of one variable for one configuration.
 
     values: (d,).
-    active: (n,) int32, ascending, the atoms on which the values depend; what they count in, `CollectiveVariable` says.
+    active: (n,) int32, ascending, the atoms on which the values may depend: centres, and neighbours within cutoff and
+        skin. What they count in, `CollectiveVariable` says.
     gradients: (d, n, 3), derivatives with respect to their positions, 1/Angstrom times the unit of the value.
     strain: (d, 3, 3), derivatives with respect to a strain that multiplies positions and cell, r -> r (1 + strain).
     """
@@ -30,6 +33,16 @@ class CVResult:
     active: NDArray[np.int32]
     gradients: Array
     strain: Array
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Centres that are reduced together, their weight, and the named functions of their reduced density."""
+
+    members: NDArray[np.intp]
+    weight: float
+    prefix: str
+    functions: dict[str, Function]
 
 
 class CollectiveVariable:
@@ -52,9 +65,12 @@ class CollectiveVariable:
         self._skin = config.skin_angstrom
         centres = self._resolve(selection(config.centres), "centres")
         neighbours = self._resolve(selection(config.neighbours), "neighbours")
-        self._groups, self._outputs = self._plan(config, centres)
-        self.outputs = tuple(output.name for output in self._outputs)
-        used = np.unique(np.concatenate([members for members, _ in self._groups]))
+        self._groups = self._plan(config, centres)
+        self.outputs = tuple(group.prefix + name for group in self._groups for name in group.functions)
+        double = next((name for name in self.outputs if self.outputs.count(name) > 1), None)
+        if double:
+            raise InputError(f"collective variable {self.name}: two outputs are called {double!r}")
+        used = np.unique(np.concatenate([group.members for group in self._groups]))
         self.atoms = np.union1d(used, neighbours).astype(np.int32)
         self._neighbours = np.searchsorted(self.atoms, neighbours)
 
@@ -64,7 +80,6 @@ class CollectiveVariable:
         self._vector = table.contract([nothing, vector[None]])
         self._density = table.contract([density[None], nothing]) if "density" in config.outputs else None
         self._sums: list[GroupSum] = []
-        self._pbc = template.pbc
         self._check_neighbours(template)
 
     def copy(self) -> "CollectiveVariable":
@@ -80,7 +95,7 @@ class CollectiveVariable:
         """
         if len(frame) != self.total_atoms:
             raise CVError(f"collective variable {self.name}: {len(frame)} atoms, expected {self.total_atoms}")
-        result = self.compute_atoms(frame.positions[self.atoms], frame.cell, frame.pbc)
+        result = self.compute_atoms(frame.positions.take(self.atoms, axis=0), frame.cell, frame.pbc)
         result.active = self.atoms[result.active]
         return result
 
@@ -93,19 +108,27 @@ class CollectiveVariable:
             parts = [part.compute(positions, cell) for part in self._sums_for(pbc)]
         except ValueError as error:
             raise CVError(f"collective variable {self.name}: {error}") from error
-        d = len(self._outputs)
-        values, gradients, strain = np.empty(d), np.zeros((d, len(self.atoms), 3)), np.empty((d, 3, 3))
-        for number, (b, gradient, b_strain) in enumerate(parts):
-            rows = [row for row, output in enumerate(self._outputs) if output.group == number]
-            values[rows], jacobian = combine([self._outputs[row].function for row in rows], b)
-            gradients[np.ix_(rows, self._sums[number].sites)] = np.tensordot(jacobian, gradient, axes=(1, 1))
+        active, places = self._active_atoms()
+        d = len(self.outputs)
+        values, strain = np.empty(d), np.empty((d, 3, 3))
+        gradients = np.zeros((d, len(active), 3)) if len(parts) > 1 else None
+        first = 0
+        for group, (sites, columns), (b, gradient, b_strain) in zip(self._groups, places, parts, strict=True):
+            rows = slice(first, first := first + len(group.functions))
+            values[rows], jacobian = combine(list(group.functions.values()), b)
+            jacobian = jacobian[:, : len(b)]
             strain[rows] = np.tensordot(jacobian, b_strain, axes=1)
+            if len(sites) < gradient.shape[1]:
+                gradient = gradient[:, sites]
+            if not np.array_equal(jacobian, IDENTITY):
+                gradient = np.tensordot(jacobian, gradient, axes=1)
+            if gradients is None:
+                gradients = gradient
+            else:
+                gradients[rows, columns] = gradient
         if not np.isfinite(values).all():
             found = dict(zip(self.outputs, values.tolist(), strict=True))
             raise CVError(f"collective variable {self.name} is not finite: {found}")
-        active = np.flatnonzero(gradients.any(axis=(0, 2))).astype(np.int32)
-        if len(active) < len(self.atoms):
-            gradients = np.ascontiguousarray(gradients[:, active])
         return CVResult(values, active, gradients, strain)
 
     def _sums_for(self, pbc: NDArray[np.bool_]) -> list[GroupSum]:
@@ -113,20 +136,35 @@ class CollectiveVariable:
         if not self._sums or not np.array_equal(self._pbc, pbc):
             species = self._template_species[self.atoms]
             self._pbc = np.array(pbc, dtype=bool)
+            self._builds = None
             self._sums = [
                 GroupSum(
                     species,
-                    np.searchsorted(self.atoms, members),
+                    np.searchsorted(self.atoms, group.members),
                     self._neighbours,
-                    weight,
+                    group.weight,
                     self._vector,
                     self._density,
                     self._skin,
                     self._pbc,
                 )
-                for members, weight in self._groups
+                for group in self._groups
             ]
         return self._sums
+
+    def _active_atoms(self) -> tuple[NDArray[np.int32], list[tuple[NDArray, NDArray]]]:
+        """The atoms that matter, for each group the sites among them, and their places in the atoms that matter.
+
+        They change only when a neighbour list is built.
+        """
+        builds = [part.list.n_builds for part in self._sums]
+        if builds != self._builds:
+            sites = [part.active_sites() for part in self._sums]
+            atoms = [part.sites[chosen] for part, chosen in zip(self._sums, sites, strict=True)]
+            active = np.unique(np.concatenate(atoms)).astype(np.int32)
+            self._active = active, [(s, np.searchsorted(active, a)) for s, a in zip(sites, atoms, strict=True)]
+            self._builds = builds
+        return self._active
 
     def _resolve(self, chosen: Selection, key: str) -> NDArray[np.int32]:
         try:
@@ -134,29 +172,22 @@ class CollectiveVariable:
         except ValueError as error:
             raise InputError(f"collective variable {self.name}: {error}") from error
 
-    def _plan(self, config: CVConfig, centres: NDArray[np.int32]) -> tuple[list[tuple[NDArray, float]], list[Output]]:
-        """The groups, each its centres and their weight, and the outputs of all groups."""
+    def _plan(self, config: CVConfig, centres: NDArray[np.int32]) -> list[_Group]:
+        """The groups that the configuration speaks of."""
         named: dict[str, tuple[int, ...]] = {}
         if config.outputs or config.axes:
             named = {f"{name}_": members for name, members in config.groups.items()} or {"": tuple(centres.tolist())}
-        functions = {name: OUTPUTS[name] for name in config.outputs}
-        functions |= {name: projection(axis) for name, axis in config.axes.items()}
         single = {f"atom{index}_": (index,) for index in config.per_centre}
         self._check_members(named, centres)
         self._check_members(single, centres)
-
-        groups, outputs = [], []
-        for prefix, members in named.items():
-            outputs += [Output(prefix + name, len(groups), function) for name, function in functions.items()]
-            groups.append((np.sort(members), 1.0 / len(members) if config.reduction == "mean" else 1.0))
-        for prefix, members in single.items():
-            outputs += [Output(prefix + name, len(groups), OUTPUTS[name]) for name in "xyz"]
-            groups.append((np.array(members), 1.0))
-        names = [output.name for output in outputs]
-        double = next((name for name in names if names.count(name) > 1), None)
-        if double:
-            raise InputError(f"collective variable {self.name}: two outputs are called {double!r}")
-        return groups, outputs
+        functions = {name: OUTPUTS[name] for name in config.outputs}
+        functions |= {name: projection(axis) for name, axis in config.axes.items()}
+        vector = {name: OUTPUTS[name] for name in "xyz"}
+        mean = config.reduction == "mean"
+        return [
+            *(_Group(np.sort(m), 1.0 / len(m) if mean else 1.0, prefix, functions) for prefix, m in named.items()),
+            *(_Group(np.array(m), 1.0, prefix, vector) for prefix, m in single.items()),
+        ]
 
     def _check_members(self, groups: dict[str, tuple[int, ...]], centres: NDArray) -> None:
         known = set(centres.tolist())
@@ -171,18 +202,18 @@ class CollectiveVariable:
                 raise InputError(f"{where}: a centre is in it twice")
 
     def _check_neighbours(self, template: Frame) -> None:
-        for (members, _), part in zip(self._groups, self._sums_for(template.pbc), strict=True):
+        for group, part in zip(self._groups, self._sums_for(template.pbc), strict=True):
             try:
                 part.list.update(template.positions[self.atoms], template.cell)
             except ValueError as error:
                 raise InputError(f"collective variable {self.name}: {error}") from error
             distance = np.linalg.norm(part.list.vectors(), axis=1)
-            centre = np.repeat(np.arange(len(members)), np.diff(part.list.first))
-            count = np.bincount(centre[distance < part.list.cutoff], minlength=len(members))
+            centre = np.repeat(np.arange(len(group.members)), np.diff(part.list.first))
+            count = np.bincount(centre[distance < part.list.cutoff], minlength=len(group.members))
             if not count.all():
                 raise InputError(
-                    f"collective variable {self.name}: centre {members[np.argmin(count)]} has no neighbour within "
-                    f"{part.list.cutoff:g} Angstrom in the structure file; choose a larger cutoff or other neighbours"
+                    f"collective variable {self.name}: centre {group.members[np.argmin(count)]} has no neighbour "
+                    f"within {part.list.cutoff:g} Angstrom in the structure file; choose a larger cutoff or other neighbours"
                 )
 
 

@@ -32,6 +32,13 @@ def driver(folder: Path, plumed_dat: str, frames, *options: str) -> subprocess.C
     )
 
 
+def version() -> tuple[int, ...]:
+    """The version of PLUMED, such as (2, 10)."""
+    command = [find_program(), "--no-mpi", "info", "--version"]
+    said = subprocess.run(command, env=program_environment(), capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in said.split("."))
+
+
 def table(path: Path) -> dict[str, np.ndarray]:
     """The columns of a PLUMED file by name."""
     with open(path) as file:
