@@ -14,6 +14,7 @@ import logging
 import mmap
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ from pydantic import Field, PositiveFloat, field_validator
 from ..config import InputFile, OutputPath, Section
 from ..cv import CollectiveVariable
 from ..errors import BiasError, ForceServerError, InputError
-from ..frame import Array, Frame, Result
+from ..frame import Frame, Result
 from ..potentials.base import Potential
 from .plumed_input import keyword, read_actions
 from .plumed_kernel import HOW_TO_GET_IT, find_kernel
@@ -78,7 +79,7 @@ class PlumedBias(Potential):
         self._masses = atomic_masses[template.species]
         charges = {atomic_numbers[symbol]: charge for symbol, charge in section.charges_e.items()}
         self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
-        self._last: tuple[Array, Array, Result] | None = None
+        self._last: tuple[int, Frame, Result] | None = None
         self._plumed = _start(kernel, len(template), section, restart=self._state.step >= 0)
         self._fill(self._plumed, section.plumed_dat)
 
@@ -87,9 +88,10 @@ class PlumedBias(Potential):
 
         Raises `BiasError` with PLUMED's message if it cannot compute the frame, `CVError` if a variable cannot.
         """
-        if self._last and np.array_equal(self._last[0], frame.positions) and np.array_equal(self._last[1], frame.cell):
+        key = zlib.crc32(frame.cell, zlib.crc32(frame.positions))
+        if self._last and self._last[0] == key and _same(self._last[1], frame):
             return self._last[2]
-        key = zlib.crc32(frame.cell.tobytes(), zlib.crc32(frame.positions.tobytes()))
+        frame = replace(frame, positions=frame.positions.copy(), cell=frame.cell.copy())
         if self._last is None and self._state.step >= 0 and self._state.key == key:
             log.info("the configuration of step %d is asked for again after a restart", self._state.step)
             result = self._state.result(self._values(frame))
@@ -102,7 +104,7 @@ class PlumedBias(Potential):
                 raise
             except Exception as error:  # of many types, depending on what was thrown inside PLUMED
                 raise BiasError(f"PLUMED at step {self._state.step + 1}: {_text(error)}") from error
-        self._last = frame.positions.copy(), frame.cell.copy(), result
+        self._last = key, frame, result
         return result
 
     def close(self) -> None:
@@ -111,15 +113,14 @@ class PlumedBias(Potential):
 
     def _calculate(self, frame: Frame, step: int) -> Result:
         plumed = self._plumed
-        # PLUMED keeps pointers to these until `update` is over.
-        self._positions, self._cell = frame.positions.copy(), np.where(frame.pbc[:, None], frame.cell, 0.0)
+        box = np.where(frame.pbc[:, None], frame.cell, 0.0)
         forces, virial, bias = np.zeros((len(frame), 3)), np.zeros((3, 3)), np.zeros(1)
-        self._pointers = forces, virial
+        self._pointers = frame, box, forces, virial  # PLUMED keeps pointers to them until `update` is over
         plumed.cmd("setStepLongLong", np.array([step], dtype=np.longlong))
-        plumed.cmd("setPositions", self._positions)
+        plumed.cmd("setPositions", frame.positions)
         plumed.cmd("setMasses", self._masses)
         plumed.cmd("setCharges", self._charges)
-        plumed.cmd("setBox", self._cell)
+        plumed.cmd("setBox", box)
         plumed.cmd("setForces", forces)
         plumed.cmd("setVirial", virial)
         plumed.cmd("prepareDependencies")
@@ -132,18 +133,18 @@ class PlumedBias(Potential):
         plumed.cmd("shareData")
         plumed.cmd("performCalcNoUpdate")
         plumed.cmd("getBias", bias)
-        virial *= -1  # PLUMED's is the derivative of the energy with respect to strain
+        total = -virial  # PLUMED's is the derivative of the energy with respect to strain
         for cv, result in computed.items():
             pull = np.zeros(len(result.values))
             for name, (owner, _, row) in self._outputs.items():
                 if owner == cv:
                     pull[row] = self._force_unit * pulls[name][0]
-            forces[result.active] += np.tensordot(pull, result.gradients, axes=1)
-            virial += np.tensordot(pull, result.strain, axes=1)
-        if not (np.isfinite(bias[0]) and np.isfinite(forces).all() and np.isfinite(virial).all()):
+            forces[result.active] += (pull @ result.gradients.reshape(len(pull), -1)).reshape(-1, 3)
+            total += np.tensordot(pull, result.strain, axes=1)
+        if not np.isfinite(bias[0] + forces.sum() + total.sum()):
             raise BiasError(f"PLUMED at step {step}: the bias is {bias[0]} eV, or a force of it is not finite")
         extras = {name: float(value[0]) for name, value in values.items()} | {"bias_eV": float(bias[0])}
-        return Result(float(bias[0]), forces.copy(), 0.5 * (virial + virial.T), extras)
+        return Result(float(bias[0]), forces, 0.5 * (total + total.T), extras)
 
     def _values(self, frame: Frame) -> dict[str, float]:
         computed = {name: variable.compute(frame) for name, variable in self._variables.items()}
@@ -162,6 +163,10 @@ class PlumedBias(Potential):
             raise InputError(f"PLUMED refuses {path}: {_text(error)}") from error
         if needed[0]:
             raise InputError(f"{path} uses ENERGY, which a bias does not know: it acts beside the potential")
+
+
+def _same(a: Frame, b: Frame) -> bool:
+    return np.array_equal(a.positions, b.positions) and np.array_equal(a.cell, b.cell)
 
 
 def _extra_cvs(actions, variables: Mapping[str, CollectiveVariable], path: Path) -> dict[str, tuple[str, str, int]]:

@@ -212,8 +212,8 @@ class CollectiveVariable:
             count = np.bincount(centre[distance < part.list.cutoff], minlength=len(group.members))
             if not count.all():
                 raise InputError(
-                    f"collective variable {self.name}: centre {group.members[np.argmin(count)]} has no neighbour "
-                    f"within {part.list.cutoff:g} Angstrom in the structure file; choose a larger cutoff or other neighbours"
+                    f"collective variable {self.name}: centre {group.members[np.argmin(count)]} has no "
+                    f"neighbour within {part.list.cutoff:g} Angstrom in the structure file; choose a larger cutoff or other neighbours"
                 )
 
 
