@@ -52,7 +52,7 @@ asan: $(VENV)/installed  ## run the tests of the kernels with the address saniti
 	  -Db_lundef=false -Dbuildtype=debugoptimized -Dprefix=/ -Dpython.purelibdir=/site -Dpython.platlibdir=/site
 	export PATH="$(CURDIR)/$(BIN):$$PATH"; DESTDIR=$(CURDIR)/$(ASAN)/root meson install --quiet -C $(ASAN)
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-	  $(BIN)/python tests/asan.py $(ASAN)/root/site tests/representation -m 'not slow' -k 'not every_build' $(PYTEST)
+	  $(BIN)/python tests/asan.py $(ASAN)/root/site tests/representation tests/bias/test_hills_kernel.py -m 'not slow' -k 'not every_build' $(PYTEST)
 
 bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only force_door --quick"
 	$(BIN)/python -m benchmarks $(BENCH)

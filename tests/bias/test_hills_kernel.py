@@ -1,13 +1,15 @@
 """The kernels that sum hills: directly, and on a grid of Hermite data."""
 
+import importlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forceserver._ext import kernel
+from forceserver import _ext
 
-hills = kernel("hills")
+hills = _ext.kernel("hills")
 A = 1 / (1 - np.exp(-hills.cutoff))
 B = 1 - A
 
@@ -131,3 +133,20 @@ def test_node_values_do_not_depend_on_where_the_grid_ends():
         hills.add(grid.table, *grid.layout, centres, sigmas, heights)
     inner = large.table.reshape(40, 36, 4)[7 : 7 + 21, 3 : 3 + 21]
     assert np.array_equal(inner, small.table.reshape(21, 21, 4))
+
+
+def test_every_build_gives_the_same_numbers():
+    levels = _ext.LEVELS[: _ext.LEVELS.index(_ext.isa) + 1] if _ext.isa in _ext.LEVELS else (_ext.isa,)
+    rng, found = np.random.default_rng(8), []
+    centres, sigmas, heights, _ = random_hills(rng, 30, 3)
+    s, period = rng.uniform(-1, 1, 3), np.array([0.0, 2.0, 0.0])
+    for level in levels:
+        build, grid, gradient = (
+            importlib.import_module(f"forceserver._ext.{level}.hills"),
+            Grid(3, 10, period),
+            np.empty(3),
+        )
+        build.add(grid.table, *grid.layout, centres, sigmas, heights)
+        value = build.interpolate(grid.table, *grid.layout, s, gradient)
+        found.append([value, *gradient, build.sum_direct(centres, sigmas, heights, period, s, gradient), *gradient])
+    np.testing.assert_allclose(found, [found[0]] * len(found), rtol=1e-12, atol=1e-13)
