@@ -83,11 +83,11 @@ _TWO_INTS = struct.Struct("=ii")
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest sizes that a peer may announce."""
+    """The largest sizes that a peer may announce; extras that are sent obey `max_string_bytes`, too."""
 
     max_atoms: int = 10_000_000
     max_batch: int = 1024
-    max_string_bytes: int = 1 << 20
+    max_string_bytes: int = 1 << 26
 
 
 def positions_bytes(atoms: int, batch: int) -> int:
@@ -225,10 +225,10 @@ class ClientConnection(_Connection):
 
     Attributes after INIT: `replica`, `parameters` (the text), `batch`.
 
-    After POSDATA `computing` is true until `set_results`; `frames` are views of what came in, and hold until the next
-    POSDATA or INIT. There are `batch` of them, less those at
-    the end that only repeat the one before them, which is how i-PI fills up a batch. The first frame carries the
-    replica if INIT came right before it, all others -1: i-PI does not tell.
+    After POSDATA `computing` is true until `set_results`. `frames` are views of what came in, and hold until the next
+    POSDATA or INIT. There are `batch` of them, less those at the end that only repeat the one before them, which is how
+    i-PI fills up a batch. The first frame carries the replica if INIT came right before it, all others -1: i-PI does
+    not tell.
 
     `wants_init` makes the answer to STATUS after a result NEEDINIT instead of READY, so that the server tells the
     replica again. It costs two round trips.
@@ -435,6 +435,7 @@ class ClientConnection(_Connection):
             self.frames = self._all_frames[: self._count_distinct()]
         self._all_frames[0].replica = self.replica if self._fresh_replica else -1
         self._fresh_replica = False
+        self._answer = READY  # and no longer HAVEDATA, should the server not have fetched the result before
         self.computing = True
         return POSDATA
 

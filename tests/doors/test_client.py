@@ -332,7 +332,7 @@ def test_replica_is_asked_for_when_structures_take_long(unix):
         (wire.POSDATA + bytes(144) + struct.pack("=i", 6), "6 atoms, but the template structure here has 4"),
         (wire.POSDATA + bytes(144) + struct.pack("=i", ATOMS) + bytes(24 * ATOMS), "singular cell"),
         (wire.POSDATA + bytes(144) + struct.pack("=i", ATOMS) + b"\xff" * 24 * ATOMS, "nan as coordinate x of atom 0"),
-        (wire.INIT + struct.pack("=ii", 0, 2**24), "16777216 bytes.*max_string_bytes = 1048576"),
+        (wire.INIT + struct.pack("=ii", 0, 2**30), "1073741824 bytes.*max_string_bytes = 67108864"),
         (wire.INIT + struct.pack("=ii", 0, 3) + b"\xff\xff\xff" + wire.STATUS, "not UTF-8"),
     ],
 )

@@ -131,12 +131,16 @@ def test_extras_that_may_pass(extras):
         ("null", "not an object"),
         ('{"raw": 1}', "raw"),
         ("\ud800", "UTF-8"),
-        ({"x": "y" * 2_000_000}, "max_string_bytes"),
     ],
 )
 def test_extras_that_would_hang_the_server_are_refused(extras, what):
     with pytest.raises(PotentialError, match=what):
         wire.encode_extras(extras)
+
+
+def test_extras_that_are_too_long_are_refused():
+    with pytest.raises(PotentialError, match="extras of 109 bytes: at most max_string_bytes = 108"):
+        wire.encode_extras({"x": "y" * 100}, 108)
 
 
 def computing_client() -> wire.ClientConnection:
@@ -212,6 +216,10 @@ def test_any_order_of_the_server_is_understood():
     np.testing.assert_allclose(client.frames[0].positions, structure(2).positions, rtol=1e-15)
     client.set_results([outcome()])
     assert client.answer() == wire.HAVEDATA
+    feed(client, second)  # the server does not fetch it
+    with pytest.raises(RuntimeError, match="set_results"):
+        client.forces()
+    client.set_results([outcome()])
     assert feed(client, wire.GETFORCE) == [wire.GETFORCE]
     client.wants_init = True
     client.forces()
