@@ -25,6 +25,11 @@ from ..frame import Array
 from .wire import ClientConnection, ServerConnection, segment_shapes
 
 SUN_PATH_BYTES = 107
+UNIX_SEND_BUFFER = 1 << 20
+"""A long reply goes out without waiting for the server to make room: 250 us instead of 275 at 32 768 atoms.
+
+The kernel takes less if its limit is lower. TCP tunes its buffers itself.
+"""
 TICK_SECONDS = 0.5
 """How often a receiving channel that gets nothing comes back to its owner."""
 
@@ -93,6 +98,7 @@ def _connect_once(config: SocketConfig) -> socket.socket:
         target: tuple[str, int] | str = (config.address, config.port or 0)
     else:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_SEND_BUFFER)
         target = config.path
     try:
         sock.settimeout(10.0)
