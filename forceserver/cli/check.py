@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -276,4 +277,4 @@ def show(findings: Iterable[Finding]) -> None:
     for finding in findings:
         word, colour = finding.verdict.value
         table.add_row(Text(word, style=colour), Text(finding.what), Text(finding.text))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)  # lines for programs are not broken
