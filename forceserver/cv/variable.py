@@ -213,7 +213,8 @@ class CollectiveVariable:
             if not count.all():
                 raise InputError(
                     f"collective variable {self.name}: centre {group.members[np.argmin(count)]} has no "
-                    f"neighbour within {part.list.cutoff:g} Angstrom in the structure file; choose a larger cutoff or other neighbours"
+                    f"neighbour within {part.list.cutoff:g} Angstrom in the structure file; choose a larger cutoff or "
+                    "other neighbours"
                 )
 
 
