@@ -1,5 +1,8 @@
 """Small inputs for the commands: aluminium with ASE's EMT, in a folder of its own, with sockets of its own."""
 
+import contextlib
+import io
+import logging
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -7,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from ase.build import bulk
+
+from forceserver.cli import main
 
 CONFIG = """
 [structure]
@@ -89,6 +94,21 @@ class Case:
             text=True,
             timeout=timeout,
         )
+
+    def run_here(self, *arguments: object) -> subprocess.CompletedProcess:
+        """The same in this process, which has imported everything already."""
+        logger = logging.getLogger("forceserver")
+        before = logger.handlers[:], logger.level, logger.propagate
+        code, out, err = 0, io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.chdir("/")
+            patch.setattr(sys, "argv", ["forceserver", *map(str, arguments)])
+            try:
+                main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+        logger.handlers[:], logger.level, logger.propagate = before
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

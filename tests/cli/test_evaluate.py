@@ -48,7 +48,7 @@ def test_predictions_are_those_of_the_calculator(aluminium, batch):
     structures = labelled_structures()
     ase.io.write(aluminium.folder / "in.xyz", structures, format="extxyz")
     out = aluminium.folder / "out.xyz"
-    run = aluminium.run("evaluate", aluminium.config, aluminium.folder / "in.xyz", "-o", out, "--batch", batch)
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.xyz", "-o", out, "--batch", batch)
     assert run.returncode == 0, run.stderr
     assert "4 structures in" in run.stderr
     written = ase.io.read(out, index=":")
@@ -67,7 +67,7 @@ def test_predictions_are_those_of_the_calculator(aluminium, batch):
 def test_errors_by_group_and_in_total(aluminium):
     structures = labelled_structures(energy_error=0.012, force_error=-0.034, stress_error=0.0056)
     ase.io.write(aluminium.folder / "in.xyz", structures, format="extxyz")
-    run = aluminium.run("evaluate", aluminium.config, aluminium.folder / "in.xyz")
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.xyz")
     assert run.returncode == 0, run.stderr
     found = errors(run.stdout)
     assert found["(all)", "energy"] == (4, pytest.approx(12, rel=1e-3), pytest.approx(12, rel=1e-3))
@@ -92,7 +92,7 @@ def test_labels_under_other_names_and_virials(aluminium):
         atoms.calc = None
     ase.io.write(aluminium.folder / "in.xyz", structures, format="extxyz")
     names = ["--energy-key=dft_energy", "--forces-key=dft_forces", "--virial-key=dft_virial", "--group-key=kind"]
-    run = aluminium.run("evaluate", aluminium.config, aluminium.folder / "in.xyz", *names)
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.xyz", *names)
     assert run.returncode == 0, run.stderr
     found = errors(run.stdout)
     assert found["7", "force"][1] < 1e-3
@@ -102,7 +102,7 @@ def test_labels_under_other_names_and_virials(aluminium):
 def test_plot(aluminium):
     ase.io.write(aluminium.folder / "in.xyz", labelled_structures(0.01, 0.1), format="extxyz")
     plot = aluminium.folder / "parity.png"
-    run = aluminium.run("evaluate", aluminium.config, aluminium.folder / "in.xyz", "--plot", plot)
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.xyz", "--plot", plot)
     assert run.returncode == 0, run.stderr
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in aluminium.folder.glob(".*")] == []
@@ -110,7 +110,9 @@ def test_plot(aluminium):
 
 def test_plot_without_labels_is_refused(aluminium):
     bulk("Al").write(aluminium.folder / "in.xyz", format="extxyz")
-    run = aluminium.run("evaluate", aluminium.config, aluminium.folder / "in.xyz", "--plot", aluminium.folder / "p.png")
+    run = aluminium.run_here(
+        "evaluate", aluminium.config, aluminium.folder / "in.xyz", "--plot", aluminium.folder / "p.png"
+    )
     assert run.returncode == 2
     assert "no reference labels 'energy'" in run.stderr
 
@@ -130,7 +132,7 @@ def test_bad_input(aluminium, arguments, message):
     (aluminium.folder / "broken.xyz").write_text(good + "2\n\nAl 0 0 0\n")
     (aluminium.folder / "empty.xyz").write_text("")
     places = [argument if argument == "-o" else aluminium.folder / argument for argument in arguments]
-    run = aluminium.run("evaluate", aluminium.config, *places)
+    run = aluminium.run_here("evaluate", aluminium.config, *places)
     assert run.returncode == 2
     assert message in run.stderr
     assert "Traceback" not in run.stderr
@@ -139,7 +141,7 @@ def test_bad_input(aluminium, arguments, message):
 def test_a_structure_that_cannot_be_computed_is_named_and_leaves_no_output(aluminium):
     ase.io.write(aluminium.folder / "in.xyz", [bulk("Al"), bulk("Na")], format="extxyz")
     out = aluminium.folder / "out.xyz"
-    run = aluminium.run("evaluate", aluminium.config, aluminium.folder / "in.xyz", "-o", out)
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.xyz", "-o", out)
     assert run.returncode == 1
     assert "structure 1: " in run.stderr
     assert sorted(path.name for path in aluminium.folder.glob("*out*")) == []
