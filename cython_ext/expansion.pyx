@@ -16,7 +16,7 @@ stored, and every site collects its own. So results have the same bits for any n
 
 from cython.parallel cimport prange
 from libc.math cimport M_PI, sqrt
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int16_t, int32_t, int64_t
 from libc.string cimport memset
 cimport openmp
 
@@ -165,7 +165,7 @@ cdef class Expansion:
         t.n = 0
 
     def values(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
-               const int32_t[::1] pair_site, const int32_t[::1] pair_image, const int32_t[::1] centre_site,
+               const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
                const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
                const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own, double[:, ::1] work, double[::1] closest2,
                double[:, :, ::1] c):
@@ -181,7 +181,7 @@ cdef class Expansion:
                                              &work[openmp.omp_get_thread_num(), 0], c)
 
     cdef double values_of(self, const double* packed, const double* images, const int64_t* first,
-                          const int32_t* pair_site, const int32_t* pair_image, const int32_t* centre_site,
+                          const int32_t* pair_site, const int16_t* pair_image, const int32_t* centre_site,
                           const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
                           const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own, Py_ssize_t start, Py_ssize_t stop,
                           double* work, double[:, :, ::1] c) noexcept nogil:
@@ -203,7 +203,7 @@ cdef class Expansion:
         return closest2
 
     cdef int64_t collect(self, Tile* t, const double* packed, const double* images, const int32_t* pair_site,
-                         const int32_t* pair_image, int32_t centre, const int32_t* site_kind, int64_t p, int64_t stop,
+                         const int16_t* pair_image, int32_t centre, const int32_t* site_kind, int64_t p, int64_t stop,
                          double* closest2) noexcept nogil:
         """Fills the tile with pairs p, p + 1, ... that are inside the cutoff; where it had to stop."""
         cdef const double* a = packed + 4 * <int64_t>centre
@@ -229,9 +229,9 @@ cdef class Expansion:
         return p
 
     def pull_back(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
-                  const int32_t[::1] pair_site, const int32_t[::1] pair_image, const int32_t[::1] centre_site,
+                  const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
                   const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
-                  const int64_t[::1] transposed_first, const int32_t[::1] transposed_pair,
+                  const int32_t[::1] transposed_first, const int32_t[::1] transposed_pair,
                   const int32_t[::1] site_atom, const int32_t[::1] site_centre, double[:, ::1] work,
                   double[:, ::1] partial, double[:, ::1] pair_gradient, const double[:, :, ::1] g,
                   double[:, ::1] forces, double[:, ::1] virial):
@@ -257,7 +257,7 @@ cdef class Expansion:
                         virial[a, b] -= partial[k, 3 * a + b]
 
     cdef void pull_back_of(self, const double* packed, const double* images, const int64_t* first,
-                           const int32_t* pair_site, const int32_t* pair_image, const int32_t* centre_site,
+                           const int32_t* pair_site, const int16_t* pair_image, const int32_t* centre_site,
                            const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
                            Py_ssize_t start, Py_ssize_t stop, double* work, const double[:, :, ::1] g,
                            double* pair_gradient, double* partial) noexcept nogil:
@@ -290,7 +290,7 @@ cdef class Expansion:
                         partial[6 + b] += r * t.z[k] * f[b]
 
     def gradients(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
-                  const int32_t[::1] pair_site, const int32_t[::1] pair_image, const int32_t[::1] centre_site,
+                  const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
                   const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
                   const int32_t[::1] pair_row, const int64_t[:, ::1] own_row, double[:, ::1] work,
                   double[::1] closest2, double[:, :, ::1] out, double[:, :, :, :, ::1] strain):
@@ -308,7 +308,7 @@ cdef class Expansion:
                                                 &work[openmp.omp_get_thread_num(), 0], &out[0, 0, 0], strain)
 
     cdef double gradients_of(self, const double* packed, const double* images, const int64_t* first,
-                             const int32_t* pair_site, const int32_t* pair_image, const int32_t* centre_site,
+                             const int32_t* pair_site, const int16_t* pair_image, const int32_t* centre_site,
                              const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
                              const int32_t* pair_row, const int64_t[:, ::1] own_row, Py_ssize_t start,
                              Py_ssize_t stop, double* work, double* out, double[:, :, :, :, ::1] strain) noexcept nogil:
@@ -369,7 +369,7 @@ cdef inline void subtract(int64_t n, const double* x, double* y) noexcept nogil:
         y[k] -= x[k]
 
 
-cdef inline void collect_force(int32_t centre, const int64_t* first, const int64_t* transposed_first,
+cdef inline void collect_force(int32_t centre, const int64_t* first, const int32_t* transposed_first,
                                const int32_t* transposed_pair, const double* pair_gradient,
                                double* force) noexcept nogil:
     """Minus dE/dr of one site: as a centre it moves against its pairs, as a neighbour with them."""

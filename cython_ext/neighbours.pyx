@@ -8,9 +8,12 @@ directions that are not periodic; s = r h^-1 are fractional coordinates.
 
 from cython.parallel cimport parallel, prange
 from libc.math cimport floor, rint
-from libc.stdint cimport int8_t, int32_t, int64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 from libc.stdlib cimport malloc, free
 cimport openmp
+
+cdef enum:
+    FARTHEST = 32767  # cells: what an offset can hold
 
 
 cdef inline int threads_for(int64_t work, int64_t grain) noexcept nogil:
@@ -20,7 +23,7 @@ cdef inline int threads_for(int64_t work, int64_t grain) noexcept nogil:
     return <int>wanted if wanted < available else available
 
 
-def track(const double[:, ::1] positions, const int32_t[::1] site_atom, int32_t[:, ::1] offset,
+def track(const double[:, ::1] positions, const int32_t[::1] site_atom, int16_t[:, ::1] offset,
           const double[:, ::1] reference, double[:, ::1] packed, const double[:, ::1] cell,
           const double[:, ::1] inverse, const double[:, ::1] deformation, const int8_t[::1] periodic, double limit):
     """Writes wrapped positions to `packed` (n_sites, 4); True if a site moved farther than `limit` from where the
@@ -36,7 +39,7 @@ def track(const double[:, ::1] positions, const int32_t[::1] site_atom, int32_t[
     return bool(outdated)
 
 
-cdef inline int track_one(const double* r, int32_t* o, const double* ref, double* w, const double* h,
+cdef inline int track_one(const double* r, int16_t* o, const double* ref, double* w, const double* h,
                           const double* g, const double* f, const int8_t* periodic, double limit2) noexcept nogil:
     cdef double u[3]
     cdef double v[3]
@@ -52,8 +55,8 @@ cdef inline int track_one(const double* r, int32_t* o, const double* ref, double
         for d in range(3):
             if periodic[d]:
                 jump = rint(u[0] * g[d] + u[1] * g[3 + d] + u[2] * g[6 + d])
-                if jump != 0.0 and -1e9 < jump < 1e9:
-                    o[d] += <int32_t>jump
+                if -FARTHEST <= o[d] + jump <= FARTHEST:
+                    o[d] += <int16_t>jump
         for a in range(3):
             v[a] = r[a] - (o[0] * h[a] + o[1] * h[3 + a] + o[2] * h[6 + a])
             u[a] = v[a] - (ref[0] * f[a] + ref[1] * f[3 + a] + ref[2] * f[6 + a])
@@ -65,26 +68,33 @@ cdef inline int track_one(const double* r, int32_t* o, const double* ref, double
     return 0 if u2 <= limit2 else 1
 
 
-def wrap(const double[:, ::1] positions, const int32_t[::1] site_atom, int32_t[:, ::1] offset,
+def wrap(const double[:, ::1] positions, const int32_t[::1] site_atom, int16_t[:, ::1] offset,
          double[:, ::1] reference, double[:, ::1] packed, double[:, ::1] fractional, const double[:, ::1] cell,
          const double[:, ::1] inverse, const int8_t[::1] periodic):
-    """Chooses the offsets that bring every site into the cell, and records where it is."""
+    """Chooses the offsets that bring every site into the cell, and records where it is.
+
+    Returns the first site that is more than 32767 cells away, or -1."""
     cdef Py_ssize_t n = site_atom.shape[0], k
     cdef int a, d
-    cdef double s
+    cdef double s, o
     cdef const double* r
     with nogil:
         for k in range(n):
             r = &positions[site_atom[k], 0]
             for d in range(3):
                 s = r[0] * inverse[0, d] + r[1] * inverse[1, d] + r[2] * inverse[2, d]
-                offset[k, d] = <int32_t>floor(s) if periodic[d] else 0
-                fractional[k, d] = s - offset[k, d]
+                o = floor(s) if periodic[d] else 0.0
+                if not -FARTHEST <= o <= FARTHEST:
+                    with gil:
+                        return k
+                offset[k, d] = <int16_t>o
+                fractional[k, d] = s - o
             for a in range(3):
                 reference[k, a] = r[a] - (offset[k, 0] * cell[0, a] + offset[k, 1] * cell[1, a]
                                           + offset[k, 2] * cell[2, a])
                 packed[k, a] = reference[k, a]
             packed[k, 3] = 0.0
+    return -1
 
 
 def sort_into_bins(const double[:, ::1] packed, const double[:, ::1] fractional, const int32_t[::1] members,
@@ -147,7 +157,7 @@ cdef struct Grid:
 
 
 cdef int32_t search(const Grid* g, int32_t me, const double* s, const double* r, int32_t* out_site,
-                    int32_t* out_image) noexcept nogil:
+                    int16_t* out_image) noexcept nogil:
     """Number of neighbours of one site (itself excluded); written to out_* if they are not NULL.
 
     An image (n0, n1, n2) is stored as its place in the box |n_d| <= images_d."""
@@ -207,7 +217,7 @@ cdef int32_t search(const Grid* g, int32_t me, const double* s, const double* r,
                         r2 = dx * dx + dy * dy + dz * dz
                         if r2 < g.cutoff2 and not (g.site[k] == me and n0 == 0 and n1 == 0 and n2 == 0):
                             out_site[found] = g.site[k]
-                            out_image[found] = (((n0 + g.images[0]) * (2 * g.images[1] + 1) + n1 + g.images[1])
+                            out_image[found] = <int16_t>(((n0 + g.images[0]) * (2 * g.images[1] + 1) + n1 + g.images[1])
                                                 * (2 * g.images[2] + 1) + n2 + g.images[2])
                             found += 1
     return found
@@ -240,7 +250,7 @@ def fill_pairs(const double[:, ::1] packed, const double[:, ::1] fractional, con
                const int32_t[::1] reach, const int32_t[::1] images,
                const int32_t[::1] bin_first, const int32_t[::1] bin_site, const double[:, ::1] bin_xyz,
                const int64_t[::1] first, const int32_t[::1] kind, int n_kinds,
-               int32_t[::1] pair_site, int32_t[::1] pair_image, int32_t[:, ::1] scratch):
+               int32_t[::1] pair_site, int16_t[::1] pair_image, int32_t[:, ::1] scratch):
     """The rows themselves, grouped by the kind (species) of the neighbour; scratch: (threads, 3 * longest row)."""
     cdef Py_ssize_t n = centres.shape[0], i
     cdef Grid grid = grid_of(packed, cell, periodic, cutoff, origin, bins_per_unit, n_bins, reach, images, bin_first,
@@ -256,10 +266,10 @@ def fill_pairs(const double[:, ::1] packed, const double[:, ::1] fractional, con
 
 
 cdef void fill_row(const Grid* grid, int32_t me, const double* s, const double* r, int32_t n, const int32_t* kind,
-                   int n_kinds, int32_t[::1] pair_site, int32_t[::1] pair_image, int64_t first,
+                   int n_kinds, int32_t[::1] pair_site, int16_t[::1] pair_image, int64_t first,
                    int32_t* scratch) noexcept nogil:
     cdef int32_t* site = scratch
-    cdef int32_t* image = scratch + n
+    cdef int16_t* image = <int16_t*>(scratch + n)
     cdef int32_t k, a
     cdef int64_t at = first
     if n == 0:
@@ -297,10 +307,10 @@ cdef Grid grid_of(const double[:, ::1] packed, const double[:, ::1] cell, const 
     return g
 
 
-def transpose(const int32_t[::1] pair_site, int64_t[::1] first, int32_t[::1] pair):
+def transpose(const int32_t[::1] pair_site, int32_t[::1] first, int32_t[::1] pair):
     """For every site the pairs in which it is the neighbour, in ascending order; first: (n_sites+1,)."""
     cdef Py_ssize_t n_sites = first.shape[0] - 1, n = pair_site.shape[0], k
-    cdef int64_t at = 0, count
+    cdef int32_t at = 0, count
     with nogil:
         first[:] = 0
         for k in range(n):

@@ -14,7 +14,7 @@ typedef struct {
     const double *packed;       /* (n_sites, 4) */
     const double *images;       /* (n_images, 4) */
     const double *table;        /* (n_tables, n_intervals + 1, 4); the last interval is zero */
-    const int32_t *site_table;  /* (n_sites,), first row of the table of this neighbour */
+    const int32_t *site_kind;   /* (n_sites,), which table */
     const double *weight;       /* (n_centres,) */
     const int32_t *centre_site; /* (n_centres,) */
     double cutoff, step, inverse_step;
@@ -29,19 +29,19 @@ FS_INLINE void vector_sums_clear(VectorSums *a) {
 
 /* Pairs p .. p + n - 1 (n <= 8). Adds to `sums`; writes G = w (h 1 + k x x^T) of each pair as (xx yy zz xy xz yz)
  * to out, six doubles a pair. */
-FS_INLINE void vector_pairs(const VectorModel *m, const int32_t *pair_site, const int32_t *pair_image,
-                            const int32_t *pair_centre, int n, VectorSums *sums, double *out) {
+FS_INLINE void vector_pairs(const VectorModel *m, const int32_t *pair_site, const int16_t *pair_image,
+                            const int32_t *centres, int n, VectorSums *sums, double *out) {
     v4 rows[8];
     v8 d[4], a[4];
     double w[8];
     int32_t base[8];
     for (int k = 0; k < 8; k++) {
         int at = k < n ? k : 0;
-        int32_t site = pair_site[at], centre = pair_centre[at];
+        int32_t site = pair_site[at], centre = centres[at];
         rows[k] = v4_load(m->packed + 4 * (int64_t)site) + v4_load(m->images + 4 * (int64_t)pair_image[at])
                 - v4_load(m->packed + 4 * (int64_t)m->centre_site[centre]);
         w[k] = m->weight[centre];
-        base[k] = m->site_table[site];
+        base[k] = m->site_kind[site] * (m->n_intervals + 1);
     }
     v8_from_rows(rows, d);
     v8 x = d[0], y = d[1], z = d[2];

@@ -12,7 +12,7 @@ number of threads.
 """
 
 from cython.parallel cimport prange
-from libc.stdint cimport int8_t, int32_t, int64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 cimport openmp
 
 cdef extern from "vector_mean.h" nogil:
@@ -25,13 +25,13 @@ cdef extern from "vector_mean.h" nogil:
         const double* packed
         const double* images
         const double* table
-        const int32_t* site_table
+        const int32_t* site_kind
         const double* weight
         const int32_t* centre_site
         double cutoff, step, inverse_step
         int32_t n_intervals
     void vector_sums_clear(VectorSums*)
-    void vector_pairs(const VectorModel*, const int32_t*, const int32_t*, const int32_t*, int, VectorSums*, double*)
+    void vector_pairs(const VectorModel*, const int32_t*, const int16_t*, const int32_t*, int, VectorSums*, double*)
     double v8_sum(v8)
     double v8_smallest(v8)
 
@@ -52,10 +52,10 @@ cdef inline int threads_for(int64_t work, int64_t grain) noexcept nogil:
 
 
 def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
-                const int32_t[::1] pair_site, const int32_t[::1] pair_image, const int32_t[::1] pair_centre,
-                const int32_t[::1] centre_site, const int8_t[::1] is_centre, const int32_t[::1] site_table, const double[::1] weight,
+                const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
+                const int8_t[::1] is_centre, const int32_t[::1] site_kind, const double[::1] weight,
                 const double[:, :, ::1] table, double cutoff, double step, double inverse_step,
-                const int64_t[::1] transposed_first, const int32_t[::1] transposed_pair,
+                const int32_t[::1] transposed_first, const int32_t[::1] transposed_pair,
                 double[:, ::1] pair_gradient, double[:, ::1] partial,
                 double[::1] value, double[:, :, ::1] gradient, double[:, :, ::1] strain):
     """Fills value (3,), gradient (n_sites, 3, 3) [site, m, b] and strain (3, 3, 3) [m, a, b]; returns the smallest
@@ -69,7 +69,7 @@ def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const 
     model.packed = &packed[0, 0]
     model.images = &images[0, 0]
     model.table = &table[0, 0, 0]
-    model.site_table = &site_table[0]
+    model.site_kind = &site_kind[0]
     model.weight = &weight[0]
     model.centre_site = &centre_site[0]
     model.cutoff = cutoff
@@ -79,7 +79,7 @@ def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const 
     with nogil:
         for c in prange(n_chunks, num_threads=threads_for(n_pairs, 4096), schedule="static"):
             one_chunk(&model, &first[0], &pair_site[0], &pair_image[0],
-                      &pair_centre[0], c * CHUNK, min(n_centres, (c + 1) * CHUNK),
+                      c * CHUNK, min(n_centres, (c + 1) * CHUNK),
                       &pair_gradient[0, 0], &gradient[0, 0, 0], &partial[c, 0])
         for k in prange(n_sites, num_threads=threads_for(n_sites, 8192), schedule="static"):
             collect(is_centre[k], &transposed_first[k], &transposed_pair[0], &pair_gradient[0, 0],
@@ -106,17 +106,23 @@ cdef inline int third_index(int a, int b, int c) noexcept nogil:
 
 
 cdef void one_chunk(const VectorModel* model, const int64_t* first, const int32_t* pair_site,
-                    const int32_t* pair_image, const int32_t* pair_centre, Py_ssize_t start, Py_ssize_t stop,
-                    double* pair_gradient, double* gradient, double* partial) noexcept nogil:
+                    const int16_t* pair_image, Py_ssize_t start, Py_ssize_t stop, double* pair_gradient,
+                    double* gradient, double* partial) noexcept nogil:
     cdef VectorSums sums
-    cdef int64_t p = first[start], last = first[stop]
-    cdef Py_ssize_t c
+    cdef int64_t p = first[start], last = first[stop], end = first[start + 1], q
+    cdef Py_ssize_t c = start
     cdef int k
     cdef double own[6]
+    cdef int32_t centre[8]
     vector_sums_clear(&sums)
     while p < last:
-        vector_pairs(model, pair_site + p, pair_image + p, pair_centre + p, <int>min(8, last - p), &sums,
-                     pair_gradient + 6 * p)
+        for k in range(8):
+            q = min(p + k, last - 1)
+            while q >= end:
+                c += 1
+                end = first[c + 1]
+            centre[k] = <int32_t>c
+        vector_pairs(model, pair_site + p, pair_image + p, centre, <int>min(8, last - p), &sums, pair_gradient + 6 * p)
         p += 8
     for c in range(start, stop):
         for k in range(6):
@@ -145,7 +151,7 @@ cdef inline void unfold(const double* g, double* full) noexcept nogil:
     full[8] = g[2]
 
 
-cdef inline void collect(int8_t is_centre, const int64_t* first, const int32_t* pair, const double* pair_gradient,
+cdef inline void collect(int8_t is_centre, const int32_t* first, const int32_t* pair, const double* pair_gradient,
                          double* full) noexcept nogil:
     cdef double g[6]
     cdef int64_t t

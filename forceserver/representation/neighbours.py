@@ -78,7 +78,7 @@ class NeighbourList:
 
     first: (n_centres + 1,) int64. Pairs first[i] .. first[i+1] - 1 belong to centres[i], grouped by species.
     pair_site: (n_pairs,) int32, the neighbour as a *site* (site_atom[site] is the atom).
-    pair_image: (n_pairs,) int32, row of image_vectors / images: the lattice vector that is added to the neighbour.
+    pair_image: (n_pairs,) int16, row of image_vectors / images: the lattice vector that is added to the neighbour.
     packed: (n_sites, 4) float64, positions of the sites, wrapped into the cell when the list was built; last column 0.
     r_ij = packed[pair_site, :3] + image_vectors[pair_image, :3] - packed[centre_site, :3].
     n_builds: how often the list was built.
@@ -109,11 +109,11 @@ class NeighbourList:
         self._periodic = self.pbc.astype(np.int8)
 
         self.centres = (centres or Selection()).resolve(self.species, "centres")
-        self.neighbours = (neighbours or Selection()).resolve(self.species, "neighbours")
-        self.site_atom = np.union1d(self.centres, self.neighbours).astype(np.int32)
+        chosen = (neighbours or Selection()).resolve(self.species, "neighbours")
+        self.site_atom = np.union1d(self.centres, chosen).astype(np.int32)
         self.centre_site = np.searchsorted(self.site_atom, self.centres).astype(np.int32)
-        self.neighbour_site = np.searchsorted(self.site_atom, self.neighbours).astype(np.int32)
-        self.neighbour_species = tuple(np.unique(self.species[self.neighbours]).tolist())
+        self.neighbour_site = np.searchsorted(self.site_atom, chosen).astype(np.int32)
+        self.neighbour_species = tuple(np.unique(self.species[chosen]).tolist())
         # Kind: place of the species in neighbour_species. Sites that are centres only never appear in a pair.
         kind = np.searchsorted(self.neighbour_species, self.species[self.site_atom])
         self.site_kind = np.minimum(kind, len(self.neighbour_species) - 1).astype(np.int32)
@@ -123,17 +123,16 @@ class NeighbourList:
         self.packed = np.zeros((n_sites, 4))
         self.first = np.zeros(len(self.centres) + 1, dtype=np.int64)
         self.pair_site = np.zeros(0, dtype=np.int32)
-        self.pair_image = np.zeros(0, dtype=np.int32)
+        self.pair_image = np.zeros(0, dtype=np.int16)
         self.images = np.zeros((1, 3), dtype=np.int32)
         self.image_vectors = np.zeros((1, 4))
         self._reference = np.zeros((n_sites, 3))
-        self._offset = np.zeros((n_sites, 3), dtype=np.int32)
-        self._cell = np.zeros((3, 3))  # as given; _h is the completed one
+        self._offset = np.zeros((n_sites, 3), dtype=np.int16)
+        self._cell = b""  # as given, to notice another one; _h is the completed one
         self._h = self._g = self._h0 = self._g0 = np.eye(3)
         self._deformation = np.eye(3)
         self._limit = -1.0
-        self._transposed: tuple[NDArray[np.int64], NDArray[np.int32]] | None = None
-        self._pair_centre: NDArray[np.int32] | None = None
+        self._transposed: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:
         """Number of listed pairs."""
@@ -150,7 +149,7 @@ class NeighbourList:
             check_array("cell", cell, (3, 3))
         elif self.pbc.any():
             raise ValueError("cell: needed, since the list is periodic")
-        same_cell = self.n_builds > 0 and (cell is None or np.array_equal(cell, self._cell))
+        same_cell = self.n_builds > 0 and (cell is None or cell.tobytes() == self._cell)
         if not same_cell:
             self._take_cell(cell)
         if self._limit >= 0 and not _kernel.track(
@@ -173,21 +172,23 @@ class NeighbourList:
             strain = np.linalg.norm(self._deformation - np.eye(3))
             self._limit = 0.5 * ((1.0 - strain) * (self.cutoff + self.skin) - self.cutoff)
         self._h, self._g = h, g
-        self._cell = h if cell is None else cell.copy()
+        self._cell = b"" if cell is None else cell.tobytes()
         self.image_vectors = _lattice_vectors(self.images, h)
 
     def _build(self, positions: NDArray[np.float64]) -> None:
         radius = self.cutoff + self.skin
         fractional = np.empty((len(self.site_atom), 3))
-        _kernel.wrap(
+        lost = _kernel.wrap(
             positions, self.site_atom, self._offset, self._reference, self.packed, fractional,
             self._h, self._g, self._periodic,
         )  # fmt: skip
+        if lost >= 0:
+            raise ValueError(f"positions: atom {self.site_atom[lost]} is more than 32767 cells away; wrap the atoms")
         grid = _Grid.over(fractional[self.neighbour_site], self._g, self.pbc, radius)
         n_bins = int(np.prod(grid.n_bins, dtype=np.int64))
         bin_first = np.empty(n_bins + 1, dtype=np.int32)
-        bin_site = np.empty(len(self.neighbours), dtype=np.int32)
-        bin_xyz = np.empty((3, len(self.neighbours)))
+        bin_site = np.empty(len(self.neighbour_site), dtype=np.int32)
+        bin_xyz = np.empty((3, len(self.neighbour_site)))
         _kernel.sort_into_bins(
             self.packed, fractional, self.neighbour_site, grid.origin, grid.bins_per_unit, grid.n_bins,
             bin_first, bin_site, bin_xyz,
@@ -202,7 +203,7 @@ class NeighbourList:
             raise ValueError(f"cutoff: {n_pairs} pairs are more than a list can hold (2^31); choose a smaller one")
         if len(self.pair_site) != n_pairs:
             self.pair_site = np.empty(n_pairs, dtype=np.int32)
-            self.pair_image = np.empty(n_pairs, dtype=np.int32)
+            self.pair_image = np.empty(n_pairs, dtype=np.int16)
         longest = int(np.diff(self.first).max())
         scratch = np.empty((_ext.cpu.max_threads(), 2 * longest + 16), dtype=np.int32)
         _kernel.fill_pairs(
@@ -213,24 +214,27 @@ class NeighbourList:
         self._h0, self._g0 = self._h, self._g
         self._deformation = np.eye(3)
         self._limit = 0.5 * self.skin
-        self._transposed = self._pair_centre = None
+        self._transposed = None
         self.n_builds += 1
 
-    def transposed(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """The pairs in which a site is the neighbour: first (n_sites + 1,) int64 and pair numbers (n_pairs,) int32."""
+    def transposed(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The pairs in which a site is the neighbour: first (n_sites + 1,) and pair numbers (n_pairs,) int32."""
         if self._transposed is None:
-            first = np.empty(len(self.site_atom) + 1, dtype=np.int64)
+            first = np.empty(len(self.site_atom) + 1, dtype=np.int32)
             pair = np.empty(len(self.pair_site), dtype=np.int32)
             _kernel.transpose(self.pair_site, first, pair)
             self._transposed = first, pair
         return self._transposed
 
     @property
+    def neighbours(self) -> NDArray[np.int32]:
+        """The selected neighbours, (n_neighbours,) int32."""
+        return self.site_atom[self.neighbour_site]
+
+    @property
     def pair_centre(self) -> NDArray[np.int32]:
         """The row that each pair belongs to, (n_pairs,) int32: `centres[pair_centre]` are the atoms."""
-        if self._pair_centre is None:
-            self._pair_centre = np.repeat(np.arange(len(self.centres), dtype=np.int32), np.diff(self.first))
-        return self._pair_centre
+        return np.repeat(np.arange(len(self.centres), dtype=np.int32), np.diff(self.first))
 
     def raise_if_too_close(self) -> None:
         """ValueError that names the pair that is closer than `CLOSEST`, if there is one."""
@@ -274,8 +278,8 @@ class _Grid:
         with np.errstate(over="ignore"):
             reach = np.where(pbc, np.ceil(radius / width), np.minimum(np.ceil(radius / width), n - 1))
         images = np.where(pbc, np.ceil(reach / n), 0)
-        if reach.max() > 10_000:
-            raise ValueError(f"cutoff: {radius} Angstrom is more than 10000 times a height of the cell")
+        if np.prod(2 * images + 1) > 32767:  # what pair_image can hold
+            raise ValueError(f"cutoff: {radius} Angstrom reaches {images.tolist()} cells far; choose a larger cell")
         return cls(
             origin, n / np.where(extent > 0, extent, 1.0), n.astype(np.int32), reach.astype(np.int32),
             images.astype(np.int32),

@@ -81,7 +81,6 @@ class VectorMean:
         for mine, table in zip(self._table, used, strict=True):
             mine[:-1] = Y1 * table.coefficients[:, :, 0]
         self._grid = used[0].cutoff, used[0].step, used[0].inverse_step
-        self._site_table = neighbours.site_kind * np.int32(rows)
         self._is_centre = np.zeros(len(neighbours.site_atom), dtype=np.int8)
         self._is_centre[neighbours.centre_site] = 1
         self._partial = np.empty((_kernel.chunks(n_centres), 14))
@@ -99,7 +98,7 @@ class VectorMean:
             self._pair_gradient = np.empty((len(neighbours), 6))
         closest2 = _kernel.vector_mean(
             neighbours.packed, neighbours.image_vectors, neighbours.first, neighbours.pair_site, neighbours.pair_image,
-            neighbours.pair_centre, neighbours.centre_site, self._is_centre, self._site_table, self._weights,
+            neighbours.centre_site, self._is_centre, neighbours.site_kind, self._weights,
             self._table, *self._grid, *neighbours.transposed(), self._pair_gradient, self._partial,
             result.value, result.gradient, result.strain,
         )  # fmt: skip
