@@ -1,0 +1,45 @@
+"""`forceserver drive`: what is refused before a door opens. What it serves is tested with the peers."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "arguments", "message"),
+    [
+        ('[socket]\nmode = "unix"\naddress = "al"', "[driver]", [], "unknown key"),
+        ("[potential]", "[driver]\n[unused]", [], "unused: unknown key"),
+        ("", "", ["--door", "cv"], "does not configure the door cv"),
+        ("", "", ["--door", "window"], "'force', 'bias', 'cv'"),
+        ("EMT", "EMT3", [], "has no 'EMT3'"),
+        ('file = "al.extxyz"', 'file = "input.xml"', [], "ASE cannot read it"),
+    ],
+)
+def test_bad_input(aluminium, old, new, arguments, message):
+    aluminium.write_config(old, new)
+    run = aluminium.run_here("drive", *arguments, aluminium.config)
+    assert run.returncode == 2
+    assert message in " ".join(run.stderr.replace("│", " ").split())
+
+
+def test_a_socket_is_needed(aluminium):
+    text = aluminium.config.read_text()
+    aluminium.config.write_text(text[: text.index("[socket]")])
+    run = aluminium.run_here("drive", aluminium.config)
+    assert run.returncode == 2
+    assert "section [socket] is missing: it says where the server listens" in run.stderr
+
+
+def test_a_potential_is_needed(aluminium):
+    text = aluminium.config.read_text()
+    aluminium.config.write_text(text.replace(text[text.index("[potential]") : text.index("[socket]")], ""))
+    for command in (["drive"], ["evaluate", aluminium.folder / "al.extxyz"]):
+        run = aluminium.run_here(command[0], aluminium.config, *command[1:])
+        assert run.returncode == 2
+        assert "section [potential] is missing" in run.stderr
+
+
+def test_no_server_within_the_deadline(aluminium):
+    aluminium.write_config("[simulation]", "[driver]\nconnect_deadline_seconds = 0.2\n[simulation]")
+    run = aluminium.run("drive", aluminium.config)
+    assert run.returncode == 2
+    assert "no server at" in run.stderr
