@@ -87,7 +87,8 @@ def find_landscape(surface: Surface, depth: float) -> Landscape:
             for minimum in members.pop(b):
                 set_of[minimum] = a
                 members[a].append(minimum)
-    ordered = sorted((n for n in set_of if np.isfinite(errors[n])), key=lambda n: flat[n])
+    lowest = int(np.argmin(flat))  # is one whatever its error
+    ordered = sorted((n for n in set_of if n == lowest or np.isfinite(errors[n])), key=lambda n: flat[n])
     number = {node: k for k, node in enumerate(ordered)}
     basins = np.array([number.get(kept(n), -1) for n in owner]).reshape(f.shape)
     saddles = [

@@ -9,7 +9,6 @@ from ..frame import Array
 from .estimate import Estimate, distance_to_end, errors_of_free_energy
 from .landscape import Landscape, find_landscape
 from .region import named_regions
-from .surface import Surface
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -87,15 +86,10 @@ def study(estimate: Estimate, unit: str, depth: float, phases: Sequence[str] = (
     """Finds minima deeper than `depth`, and puts error bars on the free energy."""
     surface = replace(estimate.surface, errors=errors_of_free_energy(estimate))
     estimate = replace(estimate, surface=surface)
-    landscape = find_landscape(surface if estimate.independent else _visited(surface), depth)
+    landscape = find_landscape(surface, depth)
     found = Study(estimate, landscape, {}, unit)
     basins = {letter: landscape.basins == k for k, letter in enumerate(found.letters)}
     return replace(found, regions=named_regions(phases, surface) or basins)
-
-
-def _visited(surface: Surface) -> Surface:
-    """Without the nodes that no hill has reached."""
-    return replace(surface, values=np.where(surface.values < surface.values.max(), surface.values, np.inf))
 
 
 def as_text(report: dict) -> str:

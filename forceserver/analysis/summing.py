@@ -77,4 +77,5 @@ def reweighting_factors(hills: Hills, axes: Sequence[Axis], kt: float, states: i
 
 def _surface(grid: HillGrid, hills: Hills) -> Surface:
     nodes = tuple(grid.nodes(k) for k in range(len(hills.variables)))
-    return Surface(hills.variables, nodes, -grid.values, gradient=-grid.gradients)
+    free = np.where(grid.values != 0, -grid.values, np.inf)
+    return Surface(hills.variables, nodes, free, gradient=-grid.gradients, unvisited=-0.0)

@@ -19,6 +19,7 @@ class Surface:
 
     values: F, inf where never visited.
     errors: standard error of F, or None. gradient: dF/ds (*shape, d), or None. field: what its column is called.
+    unvisited: what files and projections take for F where it is inf.
     """
 
     variables: tuple[Variable, ...]
@@ -27,6 +28,7 @@ class Surface:
     errors: Array | None = None
     gradient: Array | None = None
     field: str = "file.free"
+    unvisited: float = np.inf
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ class Surface:
         """F of fewer variables, in the given order: -kT log sum exp(-F/kT) over the others (without bin volume)."""
         axes = [index_of(self.names, name) for name in names]
         others = tuple(k for k in range(len(self.names)) if k not in axes)
-        values = -kt * logsumexp(-self.values / kt, axis=others)
+        values = -kt * logsumexp(-self.filled / kt, axis=others)
         order = np.argsort(np.argsort(axes))  # the remaining axes are in ascending order
         return Surface(
             tuple(self.variables[k] for k in axes),
@@ -53,20 +55,26 @@ class Surface:
             field="projection",
         )
 
+    @property
+    def filled(self) -> Array:
+        """F with `unvisited` in place of inf."""
+        return np.where(np.isfinite(self.values), self.values, self.unvisited)
+
     def shifted_to_zero(self) -> "Surface":
-        return replace(self, values=self.values - self.values.min())
+        lowest = self.values.min()
+        return replace(self, values=self.values - lowest, unvisited=self.unvisited - lowest)
 
     def write(self, path: Path) -> None:
         """Writes the table: first variable fastest, a blank line where the last but one starts again."""
         constants = {}
         for variable, nodes in zip(self.variables, self.nodes, strict=True):
-            ends = variable.domain or (nodes[0], nodes[-1])
-            constants[f"min_{variable.name}"] = format_number(float(ends[0]))
-            constants[f"max_{variable.name}"] = format_number(float(ends[1]))
+            ends = variable.domain or [float(f"{end:.12g}") for end in (nodes[0], nodes[-1])]
+            constants[f"min_{variable.name}"] = format_number(ends[0])
+            constants[f"max_{variable.name}"] = format_number(ends[1])
             constants[f"nbins_{variable.name}"] = str(len(nodes))
             constants[f"periodic_{variable.name}"] = "true" if variable.domain else "false"
         fields = [*self.names, self.field]
-        columns = [*np.meshgrid(*self.nodes, indexing="ij"), self.values]
+        columns = [*np.meshgrid(*self.nodes, indexing="ij"), self.filled]
         if self.gradient is not None:
             fields += [f"der_{name}" for name in self.names]
             columns += list(np.moveaxis(self.gradient, -1, 0))

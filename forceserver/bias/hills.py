@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import BiasError, InputError
 from ..frame import Array
 from .fields import FieldsReader, header
-from .variables import Variable, format_number, parse_number
+from .variables import Variable, format_number, parse_number, shortest
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class HillsWriter:
     def append(self, time_ps: float, centre: Array, height: float) -> Hills:
         """Writes a hill; returns what the file says now, a single hill. `BiasError` if it cannot be written."""
         numbers = [time_ps, *centre, *self.sigmas, height, self.bias_factor]
-        line = "".join(f" {_shortest(number):>23}" for number in numbers)
+        line = "".join(f" {shortest(number):>23}" for number in numbers)
         if self.with_clock:
             import time
 
@@ -216,11 +216,6 @@ def check_same(path: Path, hills: Hills, variables: Sequence[Variable], bias_fac
     if np.any(hills.bias_factors != bias_factor):
         other = hills.bias_factors[hills.bias_factors != bias_factor][0]
         raise InputError(f"{path} has the bias factor {other:g}, the configuration says {bias_factor:g}; {remedy}")
-
-
-def _shortest(number: float) -> str:
-    """The shortest text that reads back to the same bits."""
-    return repr(float(number)).removesuffix(".0")
 
 
 def _sync_folder(path: Path) -> None:

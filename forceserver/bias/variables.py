@@ -42,4 +42,9 @@ def format_number(value: float) -> str:
     for text in ("pi", "-pi", "2*pi"):
         if value == parse_number(text):
             return text
-    return f"{value:.16g}"
+    return shortest(value)
+
+
+def shortest(number: float) -> str:
+    """The shortest text that reads back to the same bits."""
+    return repr(float(number)).removesuffix(".0")

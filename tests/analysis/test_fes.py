@@ -179,6 +179,15 @@ def test_bad_input_is_named(run_1d, tmp_path):
         assert message in str(result.exception)
 
 
+def test_a_handful_of_rows_has_one_minimum_and_no_error_bars(tmp_path):
+    rows = "".join(f"{n} {x} 0\n" for n, x in enumerate((0.1, 0.9, 0.2, 0.8, 0.11)))
+    (tmp_path / "COLVAR").write_text("#! FIELDS time x w.bias\n" + rows)
+    options = ["--colvar", str(tmp_path / "COLVAR"), "--variables", "x", "-T", "300", "--blocks", "2"]
+    result = CliRunner().invoke(app, ["fes", *options, "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads((tmp_path / "report.json").read_text())["reweighting"]["minima"]) == 1
+
+
 def test_reweighting_takes_rbias_and_the_bias_of_what_has_none():
     fields = ["time", "x", "m.bias", "m.rbias", "m.rct", "walls.bias", "x_squared"]
     assert Colvar("COLVAR", fields, {}, np.empty((0, 7))).bias_columns() == ["m.rbias", "walls.bias"]

@@ -215,6 +215,16 @@ def test_files_are_relative_to_the_configuration(tmp_path):
     }
 
 
+def test_any_domain_survives_a_restart(tmp_path):
+    variables = ({"name": "p", "sigma": 0.05, "domain": [-0.1, 0.1 + 0.2]},)
+    for _ in range(2):
+        bias = open_bias(tmp_path, variables=variables)
+        for n in range(5):
+            bias.advance([0.01], key=bytes([n]))
+        bias.close()
+    assert np.loadtxt(tmp_path / "HILLS", ndmin=2).shape == (2, 5)
+
+
 def test_hills_of_something_else_are_refused(tmp_path):
     bias = open_bias(tmp_path)
     for s in trajectory(10):
