@@ -206,8 +206,8 @@ def test_contraction_of_the_wrong_shape(table):
         table.contract([np.eye(5), np.eye(4), np.eye(5)])
 
 
-def test_example_of_the_documentation(capsys):
+def test_examples_of_the_documentation(capsys):
     page = Path(__file__).parents[2] / "docs" / "representation.md"
-    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    exec(example, {})
+    for example in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(example, {})
     assert "Errors(" in capsys.readouterr().out
