@@ -211,10 +211,10 @@ class CollectiveVariable:
             centre = np.repeat(np.arange(len(group.members)), np.diff(part.list.first))
             count = np.bincount(centre[distance < part.list.cutoff], minlength=len(group.members))
             if not count.all():
+                lonely = group.members[np.argmin(count)]
                 raise InputError(
-                    f"collective variable {self.name}: centre {group.members[np.argmin(count)]} has no "
-                    f"neighbour within {part.list.cutoff:g} Angstrom in the structure file; choose a larger cutoff or "
-                    "other neighbours"
+                    f"collective variable {self.name}: centre {lonely} has no neighbour within {part.list.cutoff:g} "
+                    "Angstrom in the structure file; choose a larger cutoff or other neighbours"
                 )
 
 

@@ -1,11 +1,44 @@
 """Runs of `plumed driver` for the tests."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from forceserver.bias.plumed_kernel import find_program, program_environment
+
+CONFIG = """
+[structure]
+file = "batio3.extxyz"
+
+[cv_door]
+address = "{address}"
+
+[[cv]]
+name = "polarization"
+centres = "Ti"
+neighbours = "O"
+weights = [0.7, 0.3]
+
+[cv.basis]
+kind = "gto"
+n_max = 2
+l_max = 1
+cutoff = {{ cutoff_angstrom = 3.0, width_angstrom = 0.5 }}
+density = {{ kind = "gaussian", sigma_angstrom = 0.4 }}
+"""
+
+
+def start(config):
+    """A server process, once its door is open."""
+    command = [sys.executable, "-m", "forceserver", "drive", str(config)]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    for line in server.stderr:
+        if "the CV door is open" in line:
+            return server
+    raise RuntimeError(f"the server ended with {server.wait()}")
 
 
 def write_xyz(path: Path, frames) -> None:

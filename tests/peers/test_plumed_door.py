@@ -1,15 +1,13 @@
 """`forceserver drive` with a CV door, as a user runs it, and PLUMED on the other side."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from ase.io import write
-from plumed_runs import driver, table, write_xyz
+from plumed_runs import CONFIG, driver, start, table, write_xyz
 
 from forceserver.bias.plumed_kernel import find_program, program_environment
 from forceserver.cv import build_variables
@@ -18,27 +16,6 @@ from forceserver.settings import load
 
 pytestmark = pytest.mark.plumed
 
-CONFIG = """
-[structure]
-file = "batio3.extxyz"
-
-[cv_door]
-address = "{address}"
-
-[[cv]]
-name = "polarization"
-centres = "Ti"
-neighbours = "O"
-weights = [0.7, 0.3]
-
-[cv.basis]
-kind = "gto"
-n_max = 2
-l_max = 1
-cutoff = {{ cutoff_angstrom = 3.0, width_angstrom = 0.5 }}
-density = {{ kind = "gaussian", sigma_angstrom = 0.4 }}
-"""
-
 
 @pytest.fixture
 def config(batio3, tmp_path):
@@ -46,16 +23,6 @@ def config(batio3, tmp_path):
     path = tmp_path / "forceserver.toml"
     path.write_text(CONFIG.format(address=tmp_path / "cv.sock"))
     return path
-
-
-def start(config):
-    """A server process, once its door is open."""
-    command = [sys.executable, "-m", "forceserver", "drive", str(config)]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    for line in server.stderr:
-        if "the CV door is open" in line:
-            return server
-    raise RuntimeError(f"the server ended with {server.wait()}")
 
 
 def test_values_of_the_process_are_those_of_the_library(config, action, batio3, tmp_path):
