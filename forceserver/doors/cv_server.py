@@ -17,6 +17,7 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -228,8 +229,7 @@ class _Session:
         first = self._connection.recv(protocol.HEADER.size)
         if not first:
             return False
-        if len(first) < protocol.HEADER.size or lengths.start:
-            self._connection.settimeout(PATIENCE)
+        if len(first) < protocol.HEADER.size:
             first += self._receive(protocol.HEADER.size - len(first))
         protocol.unpack_header(first, Kind.POSITIONS, lengths)
         return True
@@ -240,7 +240,9 @@ class _Session:
         return bytes(data)
 
     def _receive_into(self, view: memoryview) -> None:
+        deadline = time.monotonic() + PATIENCE
         while view:
+            self._connection.settimeout(max(deadline - time.monotonic(), 1e-3))
             count = self._connection.recv_into(view)
             if count == 0:
                 raise EOFError("in the middle of a message")
