@@ -161,9 +161,7 @@ class _Session:
                 self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._connection.settimeout(PATIENCE)
-            hello = self._receive_hello()
-            if hello is not None:
-                self._evaluate_all(hello)
+            self._evaluate_all(self._receive_hello())
         except ForceServerError as error:
             log.warning("a client of the CV door was dropped: %s", error)
             self._say_error(str(error))
@@ -178,7 +176,7 @@ class _Session:
             self._connection.settimeout(PATIENCE)
             self._connection.sendall(protocol.pack_error(text))
 
-    def _receive_hello(self) -> protocol.Hello | None:
+    def _receive_hello(self) -> protocol.Hello:
         header = self._receive(protocol.HEADER.size)
         length = protocol.unpack_header(header, Kind.HELLO, range(protocol.HELLO.size, protocol.MAX_HELLO + 1))
         return protocol.unpack_hello(self._receive(length))
