@@ -2,11 +2,11 @@
 
 A server in C (`clients/stopwatch.c`) sends what i-PI sends with its messages consolidated and takes the time from
 POSDATA to the answer to STATUS; the clients have a potential that costs nothing. All clients are connected at once and
-take turns, block by block. Numbers are microseconds per evaluation: the median over rounds of each block's median, and
-in brackets the smallest. A batch is eight structures in one message. The echoes send the positions back as forces,
-unchecked and unconverted: system calls, context switches and copies that no client can avoid. In batches over unix and
-TCP, i-PI's Fortran driver has only a mode that answers with zeros from one buffer (`batch-dummy`): it converts nothing,
-checks nothing, and is an echo, too.
+take turns, block by block. Numbers are microseconds per evaluation: the median over rounds of each block's median, in
+brackets the smallest, and the ratio of the median to that of the echo in C. A batch is eight structures in one message.
+The echoes send the positions back as forces, unchecked and unconverted: system calls, context switches and copies that
+no client can avoid. In batches over unix and TCP, i-PI's Fortran driver has only a mode that answers with zeros from
+one buffer (`batch-dummy`): it converts nothing, checks nothing, and is an echo, too.
 """
 
 import statistics
@@ -14,33 +14,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .clients.stopwatch import Block, blocks
-from .clients.zoo import Address, Command, available
+from .clients.zoo import Address, Command, available, cells
 from .harness import Table
 from .harness.compiled import programs
 
 SOURCES = Path(__file__).parent / "clients"
 ATOMS = (8, 64, 512, 4096, 32768)
-ROUNDS = 11
+ROUNDS = 15
 
 
-def evaluations(atoms: int, batch: int) -> int:
-    """Length of a block: about 10 to 50 ms."""
-    return max(30, min(1000, 400_000 // (atoms * batch)))
+def evaluations(work: Address) -> int:
+    """Length of a block: tens of milliseconds at least, or a busy moment of the machine would be a whole block."""
+    return max(100, min(1000, 2_000_000 // (work.atoms * work.batch)))
 
 
 def measure(stopwatch: Path, commands: dict[str, Command], work: Address, rounds: int) -> dict[str, str]:
-    """The cell of each client that speaks this: "median (minimum)", or "failed"."""
+    """The cell of each client that speaks this."""
     turns: dict[str, list[Block]] = {}
-    for block in blocks(stopwatch, commands, work, rounds, evaluations(work.atoms, work.batch)):
+    for block in blocks(stopwatch, commands, work, rounds, evaluations(work)):
         turns.setdefault(block.client, []).append(block)
-    cells = {}
+    measured = {}
     for client, own in turns.items():
-        if any(block.median is None for block in own):
-            cells[client] = "failed"
-        else:
-            median = statistics.median(block.median for block in own)
-            cells[client] = f"{median:.1f} ({min(block.best for block in own):.1f})"
-    return cells
+        failed = any(block.median is None for block in own)
+        medians, bests = [block.median for block in own], [block.best for block in own]
+        measured[client] = None if failed else (statistics.median(medians), min(bests))
+    return cells(measured, digits=1)
 
 
 def tables(quick: bool) -> Iterator[Table]:

@@ -4,7 +4,8 @@ i-PI does its own work in every step (thermostat, propagation, 32 beads with the
 `<ffdirect>` with a potential of zeros shows without any socket. The other rows add a client over a unix socket, one
 client a simulation. Simulations take turns, a block of steps each; those whose turn it is not are stopped (SIGSTOP),
 because i-PI polls its sockets even when it has nothing to do. Numbers are microseconds per step: the median over
-rounds and in brackets the smallest. `latency` is the pause of i-PI's polling thread (default 1e-4 s).
+rounds, in brackets the smallest, and the ratio of the median to that of the echo in C. `latency` is the pause of i-PI's
+polling thread (default 1e-4 s).
 """
 
 import os
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .clients.zoo import Address, Command, available
+from .clients.zoo import Address, Command, available, cells
 from .harness import Table
 from .harness.compiled import programs
 
@@ -138,7 +139,7 @@ class Simulation:
 
 
 def measure(case: Case, commands: dict[str, Command | None], rounds: int) -> dict[str, str]:
-    """The cell of every client that speaks this case: "median (minimum)" in microseconds per step."""
+    """The cell of every client that speaks this case, in microseconds per step."""
     probe = Address("unix", "", case.atoms, case.batch)
     simulations = {}
     with tempfile.TemporaryDirectory(prefix="fssteps-") as folder, ExitStack() as stack:
@@ -152,7 +153,7 @@ def measure(case: Case, commands: dict[str, Command | None], rounds: int) -> dic
         for _ in range(rounds):
             for name, simulation in simulations.items():
                 times[name].append(1e6 * simulation.turn())
-    return {name: f"{statistics.median(each):.0f} ({min(each):.0f})" for name, each in times.items()}
+    return cells({name: (statistics.median(each), min(each)) for name, each in times.items()}, digits=0)
 
 
 def tables(quick: bool) -> Iterator[Table]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+LIMIT = "C echo"
+"""The client that nobody can undercut; times of the others are also given relative to it."""
 PREFIX = "/tmp/ipi_"
 """Where i-PI and all its clients look for unix sockets."""
 
@@ -88,5 +90,16 @@ def available(echo: Path) -> tuple[dict[str, Command], list[str]]:
         found["i-PI Python driver"] = ipi_python_driver(python)
     else:
         missing.append("i-pi-driver-py")
-    found |= {"ASE SocketClient": ase_client, "Python echo": python_echo, "C echo": c_echo(echo)}
+    found |= {"ASE SocketClient": ase_client, "Python echo": python_echo, LIMIT: c_echo(echo)}
     return found, missing
+
+
+def cells(measured: dict[str, tuple[float, float] | None], digits: int) -> dict[str, str]:
+    """Median and best time of each client as "median (best) ×ratio of the medians to LIMIT"; None is "failed"."""
+    limit = measured.get(LIMIT)
+
+    def cell(median: float, best: float) -> str:
+        ratio = f" ×{median / limit[0]:.2f}" if limit else ""
+        return f"{median:.{digits}f} ({best:.{digits}f}){ratio}"
+
+    return {client: cell(*times) if times else "failed" for client, times in measured.items()}
