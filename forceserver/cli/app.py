@@ -13,6 +13,8 @@ from .describe import describe
 from .drive import drive
 from .evaluate import evaluate
 from .fes import fes
+from .fit import fit
+from .info import info
 from .ipi_pes import ipi_pes
 from .launch import launch
 from .plumed import app as plumed
@@ -43,7 +45,7 @@ def _options(
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
 
 
-for _command in (drive, launch, check, evaluate, describe, demo, fes, ipi_pes):
+for _command in (drive, launch, check, evaluate, describe, demo, fes, fit, info, ipi_pes):
     app.command()(_command)
 app.add_typer(plumed, name="plumed")
 

@@ -14,13 +14,15 @@ from ..frame import Frame
 from .ase import AseConfig
 from .base import Potential
 from .committee import CommitteeConfig
+from .gap import GapConfig
 from .lammps import LammpsConfig
 from .metatomic import MetatomicConfig
 from .pair import PairConfig
 from .sum import SumConfig, TermConfig
 
 PotentialConfig = Annotated[
-    AseConfig | CommitteeConfig | LammpsConfig | MetatomicConfig | PairConfig | SumConfig, Field(discriminator="kind")
+    AseConfig | CommitteeConfig | GapConfig | LammpsConfig | MetatomicConfig | PairConfig | SumConfig,
+    Field(discriminator="kind"),
 ]
 
 for _section in (CommitteeConfig, TermConfig, SumConfig):  # they contain potentials

@@ -80,11 +80,15 @@ class _Interaction(Section):
     def evaluate(self, r: Array) -> tuple[Array, Array]:
         """Energies (eV) and derivatives (eV/Angstrom) at the distances `r` >= closest, Angstrom."""
         r = np.asarray(r, dtype=np.float64)
-        x = np.clip(1 - (self.cutoff_angstrom - r) / self.smoothing_angstrom, 0.0, 1.0)
-        switch = 1 - x**3 * (10 - x * (15 - 6 * x))
-        slope = -30 * (x * (1 - x)) ** 2 / self.smoothing_angstrom
+        switch, slope = smooth_step(r, self.cutoff_angstrom, self.smoothing_angstrom)
         energy, derivative = self.bare(np.minimum(r, self.cutoff_angstrom))
         return energy * switch, derivative * switch + energy * slope
+
+
+def smooth_step(r: Array, cutoff: float, smoothing: float) -> tuple[Array, Array]:
+    """The function that interactions are multiplied with, and its derivative (1/Angstrom), at the distances `r`."""
+    x = np.clip(1 - (cutoff - r) / smoothing, 0.0, 1.0)
+    return 1 - x**3 * (10 - x * (15 - 6 * x)), -30 * (x * (1 - x)) ** 2 / smoothing
 
 
 class LennardJones(_Interaction):

@@ -1,0 +1,72 @@
+"""Any potential of this program as an ASE calculator."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from .frame import Frame
+from .potentials.base import Potential
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class ForceServerCalculator(Calculator):
+    """Energy, forces, stress (of systems with a volume), and the extras of the potential as further results.
+
+        atoms.calc = ForceServerCalculator.from_model("si.npz")
+
+    potential: any `Potential`; a sparse kernel model also has atomic energies (property "energies").
+    """
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress", "energies")
+
+    def __init__(self, potential: Potential, **options: Any) -> None:
+        super().__init__(**options)
+        self.potential = potential
+
+    @classmethod
+    def from_model(cls, path: str | Path, **options: Any) -> "ForceServerCalculator":
+        """The model in a file that `forceserver fit` has made; options as for `GapPotential`.
+
+        `InputError` if the file is damaged.
+        """
+        from .potentials.gap import GapPotential
+        from .potentials.gap_model import GapModel
+
+        return cls(GapPotential(GapModel.load(Path(path)), **options))
+
+    @classmethod
+    def from_config(cls, path: str | Path) -> "ForceServerCalculator":
+        """The potential of a configuration file of this program; `InputError` for whatever is wrong with it."""
+        from .potentials import build_potential
+        from .settings import load
+        from .template import read_template
+
+        settings = load(Path(path))
+        return cls(build_potential(settings.potential, read_template(settings.structure)))
+
+    def calculate(
+        self,
+        atoms: "Atoms | None" = None,
+        properties: tuple[str, ...] = ("energy",),
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        frame = Frame.from_ase(self.atoms)
+        result = self.potential.compute_one(frame)
+        self.results = {**result.extras, "energy": result.energy, "free_energy": result.energy, "forces": result.forces}
+        if self.atoms.cell.rank == 3:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())
+        if "energies" in properties:
+            self.results["energies"] = self._atomic_energies(frame)
+
+    def _atomic_energies(self, frame: Frame) -> np.ndarray:
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        if not hasattr(self.potential, "atomic_energies"):
+            raise PropertyNotImplementedError(f"{type(self.potential).__name__} has no atomic energies")
+        return self.potential.atomic_energies(frame)

@@ -1,0 +1,73 @@
+"""`forceserver fit`: trains a model."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import arguments
+
+if TYPE_CHECKING:
+    from ..analysis.parity import ParityTable
+
+
+def fit(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="The configuration of the fit, a TOML file.", show_default=False)
+    ],
+    verbose: arguments.Verbose = False,
+) -> None:
+    """Train a sparse kernel model (GAP) on energies, forces and virials.
+
+    Writes the model, prints the errors by group, and, if the configuration names a folder for the report, writes parity
+    plots and the learning curve there. A fit that was interrupted goes on where it was when started again.
+    """
+    from ..fit import report
+    from ..fit.config import load
+    from ..fit.gap import fit as run
+    from .logs import set_up_logging
+
+    set_up_logging(verbose)
+    settings = load(config)
+    result = run(settings, progress)
+    sets = {"train": result.train} | ({"test": result.test} if result.test else {})
+    tables = {name: report.compare(result.model, data, progress, f"errors ({name})") for name, data in sets.items()}
+    for name, table in tables.items():
+        show(name, table)
+    if settings.report is not None:
+        report.write(settings.report, result, tables, progress)
+        print(f"report: {settings.report}", file=sys.stderr)
+    print(f"model: {settings.output}", file=sys.stderr)
+
+
+def progress(things: Iterable, title: str, total: int) -> Iterator:
+    """A bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        for thing in things:
+            yield thing
+            bar.advance(task)
+
+
+def show(name: str, table: "ParityTable") -> None:
+    """Prints errors by group."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=f"{name}: root-mean-square errors", title_justify="left")
+    shown.add_column("group")
+    shown.add_column("quantity")
+    for column in ("values", "RMSE", "MAE"):
+        shown.add_column(column, justify="right")
+    shown.add_column("unit")
+    for group, quantity, parity in table.rows():
+        rmse, mae = parity.rmse() * quantity.scale, parity.mae() * quantity.scale
+        shown.add_row(group, quantity.name, str(len(parity)), f"{rmse:.4g}", f"{mae:.4g}", quantity.error_unit)
+    Console().print(shown)

@@ -1,0 +1,43 @@
+"""`forceserver info`: what is in a model file."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def info(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `fit` has made.", show_default=False)],
+) -> None:
+    """Print what is in a model file: species, descriptors, sparse points, and how it was trained."""
+    from ..potentials.gap_model import GapModel
+
+    print("\n".join(describe(GapModel.load(model))))
+
+
+def describe(model) -> list[str]:
+    """A model in lines of text."""
+    from ase.data import chemical_symbols
+
+    lines = ["sparse kernel model (energies in eV, lengths in Angstrom)", "species"]
+    lines += [f"  {chemical_symbols[s]:3} isolated atom {model.energies[s]:.6f}" for s in model.species]
+    for term in model.soap:
+        basis, hypers = term.hypers.basis, term.hypers
+        points = ", ".join(f"{chemical_symbols[s]} {len(q)}" for s, q in term.points.items())
+        lines += [
+            f"power spectrum: basis {basis.kind}, n_max {basis.n_max}, l_max {basis.l_max}, "
+            f"cutoff {basis.cutoff.cutoff_angstrom:g} (width {basis.cutoff.width_angstrom:g})",
+            f"  density {json.dumps(basis.density.model_dump())}, scaling "
+            + ("none" if basis.scaling is None else json.dumps(basis.scaling.model_dump())),
+            f"  {len(term.features)} features{', normalised' if hypers.normalise else ''}; zeta {hypers.zeta}; "
+            f"sparse points: {points}",
+        ]
+    for pair in model.pairs:
+        lines.append(f"pair {'-'.join(pair.species)}: {pair.form}, cutoff {pair.cutoff_angstrom:g}")
+    lines.append(f"uncertainty: {'eight members' if model.has_members else 'none'}")
+    lines.append("training")
+    for key, value in model.summary.items():
+        if key not in ("descriptors", "cross_validation"):
+            lines.append(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
+    return lines

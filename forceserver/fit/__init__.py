@@ -1,0 +1,1 @@
+"""Training of models: data, sparse points, design matrices, regression, reports."""

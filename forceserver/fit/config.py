@@ -1,0 +1,142 @@
+"""What `forceserver fit` reads: data, descriptors, expected errors."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field, field_validator
+
+from ..config import InputFile, OutputPath, Section, explain, read_toml
+from ..errors import InputError
+from ..potentials.gap_model import SoapHypers
+from ..potentials.pair import LennardJones, Zbl
+
+
+class DataConfig(Section):
+    """Section [data]: structures with labels, and the names of the labels. Any label may be missing in a structure.
+
+    train, test: files that ASE reads. virials go before stresses.
+    group_key: label by which errors are told and sigmas are given.
+    """
+
+    train: InputFile
+    test: InputFile | None = None
+    energy_key: str = "energy"
+    forces_key: str = "forces"
+    virial_key: str = "virial"
+    stress_key: str = "stress"
+    group_key: str = "config_type"
+
+
+class Sigma(Section):
+    """Expected errors of the labels, which say how closely each is to be met.
+
+    energy_ev and virial_ev: times sqrt(N) for the energy and virial of N atoms. force_ev_per_angstrom: of a component.
+    """
+
+    energy_ev: float = Field(default=0.003, gt=0)
+    force_ev_per_angstrom: float = Field(default=0.1, gt=0)
+    virial_ev: float = Field(default=0.1, gt=0)
+
+
+class SoapDescriptor(SoapHypers):
+    """`kind = "soap"`: kernels of power spectra. n_sparse: points of each species. n_features: of all; default all.
+
+    delta_ev: expected standard deviation of an atomic energy.
+    """
+
+    kind: Literal["soap"]
+    delta_ev: float = Field(default=1.0, gt=0)
+    n_sparse: int = Field(ge=1)
+    sparse_selection: Literal["fps", "cur", "random"] = "fps"
+    n_features: int | None = Field(default=None, ge=1)
+    feature_selection: Literal["fps", "cur"] = "fps"
+
+
+class PairDescriptor(Section):
+    """`kind = "pair"`: Gaussian kernels of the distance for every pair of species.
+
+    After the fit they are one splined pair potential.
+
+    n_sparse: points, equidistant from start_angstrom to the cutoff. delta_ev: expected energy of a pair.
+    """
+
+    kind: Literal["pair"]
+    cutoff_angstrom: float = Field(gt=0.1)
+    smoothing_angstrom: float = Field(gt=0)
+    start_angstrom: float = Field(default=1.0, ge=0.1)
+    length_angstrom: float = Field(default=0.5, gt=0)
+    delta_ev: float = Field(default=1.0, gt=0)
+    n_sparse: int = Field(default=20, ge=2)
+
+
+Descriptor = Annotated[SoapDescriptor | PairDescriptor, Field(discriminator="kind")]
+
+
+class CrossValidationConfig(Section):
+    """Section [cross_validation]: sigmas of energies and forces are multiplied by these factors, and the best are kept.
+
+    Every combination is fitted eight times without an eighth of the structures, whose error decides.
+    """
+
+    energy_factors: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
+    force_factors: tuple[float, ...] = (0.5, 1.0, 2.0)
+
+    @field_validator("energy_factors", "force_factors")
+    @classmethod
+    def _positive(cls, factors: tuple[float, ...]) -> tuple[float, ...]:
+        if not factors or min(factors) <= 0:
+            raise ValueError("at least one factor is needed, all above zero")
+        return factors
+
+
+class FitConfig(Section):
+    """A fit.
+
+    output: the model (.npz). report: folder for the table of errors, parity plots and the learning curve.
+    energies_ev: of isolated atoms, by symbol; those not given are fitted.
+    baseline: pair potentials that the model is added to. sigma: by group; "default" for all that are not named.
+    seed: of random choices. max_candidates: environments among which sparse points are chosen, at random if more.
+    """
+
+    output: OutputPath
+    report: OutputPath | None = None
+    data: DataConfig
+    descriptors: list[Descriptor] = Field(min_length=1)
+    baseline: list[Annotated[LennardJones | Zbl, Field(discriminator="form")]] = Field(default_factory=list)
+    energies_ev: dict[str, float] = Field(default_factory=dict)
+    sigma: dict[str, Sigma] = Field(default_factory=dict)
+    cross_validation: CrossValidationConfig | None = None
+    seed: int = 0
+    max_candidates: int = Field(default=50_000, ge=1)
+
+    @field_validator("output")
+    @classmethod
+    def _is_npz(cls, path: Path) -> Path:
+        if path.suffix != ".npz":
+            raise ValueError("the name of a model ends in .npz")
+        if not path.absolute().parent.is_dir():
+            raise ValueError(f"there is no folder {path.absolute().parent}")
+        return path
+
+    @field_validator("energies_ev")
+    @classmethod
+    def _are_elements(cls, energies: dict[str, float]) -> dict[str, float]:
+        from ase.data import atomic_numbers
+
+        if wrong := [symbol for symbol in energies if symbol not in atomic_numbers]:
+            raise ValueError(f"{', '.join(wrong)}: no such chemical element")
+        return energies
+
+    def sigma_of(self, group: str) -> Sigma:
+        """The expected errors of a group of structures."""
+        return self.sigma.get(group, self.sigma.get("default", Sigma()))
+
+
+def load(path: Path) -> FitConfig:
+    """Reads and validates the configuration of a fit; `InputError` names every problem in it."""
+    path = Path(path)
+    try:
+        return FitConfig.model_validate(read_toml(path), context={"folder": path.absolute().parent})
+    except pydantic.ValidationError as error:
+        raise InputError(explain(error, str(path), FitConfig)) from error

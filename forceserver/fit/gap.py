@@ -1,0 +1,336 @@
+"""Fits a sparse kernel model: sparse points, then one pass over the structures, then linear algebra."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import InputError, PotentialError
+from ..files import atomic_write
+from ..frame import Array
+from ..potentials.gap_model import MEMBERS, GapModel, SoapHypers, SoapTerm
+from ..potentials.pair import PairPotential
+from . import data as labelled_data
+from .config import FitConfig, SoapDescriptor
+from .data import Labelled
+from .regression import Factor, fit_all, validate
+from .rows import UPPER, PairRows, Rows, SoapRows
+from .selection import choose_features, choose_points, environments
+
+log = logging.getLogger(__name__)
+
+QUANTITIES = ("energy", "forces", "virial")
+
+Progress = Callable[[Iterable, str, int], Iterable]
+"""Passes on what it iterates over, and shows a title and how many of a total are done."""
+
+
+def silent(things: Iterable, title: str, total: int) -> Iterable:
+    """No progress."""
+    return things
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What came out.
+
+    by_share: number of structures -> the model that was fitted to these many, for a learning curve.
+    """
+
+    model: GapModel
+    by_share: dict[int, GapModel]
+    train: list[Labelled]
+    test: list[Labelled]
+
+
+def fit(config: FitConfig, progress: Progress = silent) -> Fit:
+    """Fits the model of a configuration, writes it to `output` and returns it.
+
+    The rows of a group of structures are kept in `<output>.parts/` until the model is written, so that a fit that was
+    interrupted goes on where it was. `InputError` for data or a configuration that no model can be made from.
+    """
+    train = labelled_data.read(config.data.train, config.data)
+    test = labelled_data.read(config.data.test, config.data) if config.data.test else []
+    species = labelled_data.species_of(train)
+    if test:
+        labelled_data.check_species(test, species, config.data.test)
+    if not any(one.energy is not None or one.forces is not None for one in train):
+        raise InputError(f"{config.data.train}: no structure has energies or forces")
+    unknown = set(config.sigma) - {one.group for one in train} - {"default"}
+    if unknown:
+        raise InputError(f"sigma: no training structure is in the group {', '.join(sorted(unknown))}")
+    baseline = _baseline(config, train)
+    energies = labelled_data.atomic_energies(train, [b[0] for b in baseline], config.energies_ev, species)
+    columns = [
+        _soap_rows(d, species, train, config, progress) if isinstance(d, SoapDescriptor) else PairRows(species, d)
+        for d in config.descriptors
+    ]
+    rest = [_remainder(one, base, energies) for one, base in zip(train, baseline, strict=True)]
+    groups = _groups(train, config.seed)
+    parts = config.output.with_name(f"{config.output.stem}.parts")
+    factors = _accumulate(columns, rest, groups, config, parts, progress)
+    regulariser = _block_diagonal([column.regulariser() for column in columns])
+    chosen, table = _choose_sigmas(config, factors, regulariser, progress)
+    solution = fit_all(factors, chosen, regulariser)
+    summary = _summary(config, train, factors, chosen, table)
+    make = _Maker(config, species, energies, columns, summary)
+    model = make.model(solution.weights, solution.members() if len(groups) == MEMBERS else None)
+    model.save(config.output)
+    shutil.rmtree(parts, ignore_errors=True)
+    sizes = np.cumsum([len(group) for group in groups])
+    by_share = {int(sizes[k - 1]): make.model(w, None) for k, w in solution.by_share.items()}
+    return Fit(model, by_share, train, test)
+
+
+def _baseline(config: FitConfig, data: Sequence[Labelled]) -> list[tuple[float, Array, Array]]:
+    """Energy, forces and virial of the baseline for every structure."""
+    if not config.baseline:
+        return [(0.0, np.zeros((len(one.frame), 3)), np.zeros((3, 3))) for one in data]
+    potential = PairPotential(config.baseline)
+    results = []
+    for number, one in enumerate(data):
+        try:
+            result = potential.compute_one(one.frame)
+        except PotentialError as error:
+            raise InputError(f"training structure {number}, baseline: {error}") from error
+        results.append((result.energy, result.forces, result.virial))
+    return results
+
+
+def _soap_rows(
+    descriptor: SoapDescriptor,
+    species: tuple[int, ...],
+    train: Sequence[Labelled],
+    config: FitConfig,
+    progress: Progress,
+) -> SoapRows:
+    from ase.data import chemical_symbols
+
+    frames = [one.frame for one in train]
+    basis = descriptor.power_spectrum(species)
+    watched = list(progress(frames, "features", len(frames)))
+    x, of = environments(basis, watched, config.seed, config.max_candidates)
+    if descriptor.n_features is not None:
+        chosen = choose_features(x, descriptor.n_features, descriptor.feature_selection)
+        basis = descriptor.power_spectrum(species, basis.features[chosen])
+        x = x[:, chosen]
+        if descriptor.normalise:
+            x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
+    points = {s: choose_points(x[of == s], descriptor, chemical_symbols[s], config.seed) for s in species}
+    return SoapRows(descriptor, basis, points, descriptor.delta_ev)
+
+
+def _remainder(one: Labelled, baseline: tuple[float, Array, Array], energies: dict[int, float]) -> Labelled:
+    """The labels without isolated atoms and baseline."""
+    energy, forces, virial = baseline
+    atoms = sum(energies[number] for number in one.frame.species.tolist())
+    return Labelled(
+        one.frame,
+        one.group,
+        None if one.energy is None else one.energy - energy - atoms,
+        None if one.forces is None else one.forces - forces,
+        None if one.virial is None else one.virial - virial,
+    )
+
+
+def _groups(train: Sequence[Labelled], seed: int) -> list[list[int]]:
+    """Eight groups of structures in which every kind has its share, in random order; fewer for fewer structures."""
+    order = np.random.default_rng(seed).permutation(len(train)).tolist()
+    order.sort(key=lambda number: train[number].group)
+    count = min(MEMBERS, len(train))
+    return [order[k::count] for k in range(count)]
+
+
+def _accumulate(
+    columns: Sequence[SoapRows | PairRows],
+    data: Sequence[Labelled],
+    groups: Sequence[Sequence[int]],
+    config: FitConfig,
+    parts: Path,
+    progress: Progress,
+) -> dict[str, list[Factor]]:
+    fingerprint = _fingerprint(columns, data, config)
+    n = sum(column.size for column in columns)
+    factors: dict[str, list[Factor]] = {quantity: [] for quantity in QUANTITIES}
+    watched = iter(progress([number for group in groups for number in group], "rows", len(data)))
+    for k, group in enumerate(groups):
+        path = parts / f"{k}.npz"
+        found = _read_part(path, fingerprint, n)
+        mine = found or {quantity: Factor(n) for quantity in QUANTITIES}
+        for _ in group:
+            number = next(watched)
+            if not found:
+                _add(mine, columns, data[number], number, config)
+        if not found:
+            for factor in mine.values():
+                factor.finish()
+            _write_part(path, fingerprint, mine)
+        for quantity, factor in mine.items():
+            factors[quantity].append(factor)
+    next(watched, None)
+    return {quantity: parts for quantity, parts in factors.items() if any(part.count for part in parts)}
+
+
+def _add(
+    factors: dict[str, Factor], columns: Sequence[SoapRows | PairRows], one: Labelled, number: int, config: FitConfig
+) -> None:
+    try:
+        rows = Rows.joined(
+            [column.rows(one.frame, one.forces is not None, one.virial is not None) for column in columns]
+        )
+    except ValueError as error:
+        raise InputError(f"training structure {number}: {error}") from error
+    sigma, root = config.sigma_of(one.group), np.sqrt(len(one.frame))
+    if one.energy is not None:
+        weight = 1 / (sigma.energy_ev * root)
+        factors["energy"].add(weight * rows.energy[None], np.array([weight * one.energy]))
+    if one.forces is not None:
+        weight = 1 / sigma.force_ev_per_angstrom
+        factors["forces"].add(weight * rows.forces, weight * one.forces.ravel())
+    if one.virial is not None:
+        weight = 1 / (sigma.virial_ev * root)
+        factors["virial"].add(weight * rows.virial, weight * one.virial.ravel()[UPPER])
+
+
+def _fingerprint(columns: Sequence[SoapRows | PairRows], data: Sequence[Labelled], config: FitConfig) -> str:
+    """Of everything that the rows depend on."""
+    digest = hashlib.sha256(config.model_dump_json(exclude={"output", "report", "cross_validation"}).encode())
+    for column in columns:
+        if isinstance(column, SoapRows):
+            for points in column.points.values():
+                digest.update(points.tobytes())
+    for one in data:
+        for array in (one.frame.positions, one.frame.cell, one.energy, one.forces, one.virial):
+            digest.update(b"-" if array is None else np.asarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _write_part(path: Path, fingerprint: str, factors: dict[str, Factor]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    arrays = {quantity: factor.r for quantity, factor in factors.items() if factor.count}
+    counts = [factors[quantity].count for quantity in QUANTITIES]
+    with atomic_write(path) as part:
+        np.savez(part, fingerprint=fingerprint, counts=counts, **arrays)
+
+
+def _read_part(path: Path, fingerprint: str, n: int) -> dict[str, Factor] | None:
+    """The factors of a group, or None if they are not there or of another fit."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["fingerprint"]) != fingerprint:
+                return None
+            factors = {}
+            for quantity, count in zip(QUANTITIES, file["counts"].tolist(), strict=True):
+                factors[quantity] = Factor(n)
+                factors[quantity].count = count
+                if count:
+                    factors[quantity].r = np.asfortranarray(file[quantity])
+    except (OSError, ValueError, KeyError):
+        return None
+    log.info("%s: taken from the fit that was interrupted", path)
+    return factors
+
+
+def _block_diagonal(blocks: Sequence[Array]) -> Array:
+    from scipy.linalg import block_diag
+
+    return block_diag(*blocks)
+
+
+def _choose_sigmas(
+    config: FitConfig, factors: dict[str, list[Factor]], regulariser: Array, progress: Progress
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Factors of the sigmas, by cross-validation if asked for: the smallest product of the quantities' errors."""
+    if config.cross_validation is None:
+        return {}, []
+    if len(factors["energy" if "energy" in factors else "forces"]) < 2:
+        raise InputError("cross_validation: needs two structures at least")
+    scan = config.cross_validation
+    grid = [
+        {"energy": energy, "forces": forces}
+        for energy in (scan.energy_factors if "energy" in factors else (1.0,))
+        for forces in (scan.force_factors if "forces" in factors else (1.0,))
+    ]
+    table = [
+        {"factors": sigma, "errors": validate(factors, sigma, regulariser)}
+        for sigma in progress(grid, "cross-validation", len(grid))
+    ]
+    best = min(table, key=lambda entry: sum(np.log(error) for error in entry["errors"].values()))
+    return best["factors"], table
+
+
+def _summary(
+    config: FitConfig,
+    train: Sequence[Labelled],
+    factors: dict[str, list[Factor]],
+    chosen: dict[str, float],
+    table: list[dict[str, Any]],
+) -> dict[str, Any]:
+    groups: dict[str, int] = {}
+    for one in train:
+        groups[one.group] = groups.get(one.group, 0) + 1
+    return {
+        "made_by": f"forceserver {__version__}",
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "structures": groups,
+        "rows": {quantity: sum(part.count for part in parts) for quantity, parts in factors.items()},
+        "sigma": {group: config.sigma_of(group).model_dump() for group in groups},
+        "sigma_factors": chosen,
+        "cross_validation": table,
+        "descriptors": json.loads(config.model_dump_json(include={"descriptors"}))["descriptors"],
+        "seed": config.seed,
+    }
+
+
+class _Maker:
+    """Makes models of weights."""
+
+    def __init__(
+        self,
+        config: FitConfig,
+        species: tuple[int, ...],
+        energies: dict[int, float],
+        columns: Sequence[SoapRows | PairRows],
+        summary: dict[str, Any],
+    ) -> None:
+        self._baseline = tuple(config.baseline)
+        self._species, self._energies, self._columns, self._summary = species, energies, columns, summary
+
+    def model(self, weights: Array, members: Array | None) -> GapModel:
+        """weights (n,), members (8, n) or None."""
+        soap, pairs = [], list(self._baseline)
+        pair_members = [list(self._baseline) for _ in range(MEMBERS)]
+        for column, part in self._parts():
+            if isinstance(column, PairRows):
+                pairs += column.interactions(weights[part])
+                for own, w in zip(pair_members, members if members is not None else (), strict=False):
+                    own += column.interactions(w[part])
+                continue
+            of_members = None
+            if members is not None:
+                of_members = {s: w.T.copy() for s, w in column.split(members[:, part]).items()}
+            hypers = SoapHypers(**{name: getattr(column.hypers, name) for name in SoapHypers.model_fields})
+            split = column.split(weights[part])
+            soap.append(SoapTerm(hypers, column.basis.features, column.points, split, of_members))
+        return GapModel(
+            species=self._species,
+            energies=self._energies,
+            soap=tuple(soap),
+            pairs=tuple(pairs),
+            pair_members=None if members is None else tuple(map(tuple, pair_members)),
+            summary=self._summary,
+        )
+
+    def _parts(self) -> Iterator[tuple[SoapRows | PairRows, slice]]:
+        first = 0
+        for column in self._columns:
+            yield column, slice(first, first + column.size)
+            first += column.size

@@ -1,0 +1,150 @@
+"""Regularised least squares of more rows than fit into memory, with leave-one-group-out fits at no further cost.
+
+Minimised is |W (K w - y)|^2 + |S w|^2. Rows (K | y), already weighted, are reduced as they come to the triangular
+factor of their QR decomposition, (R | Q^T y), which is all that the solution needs (normal equations would square the
+condition number). There is one factor for every group of structures and every quantity (energies, forces, virials):
+sigmas can be changed, and groups left out, afterwards.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import lapack, solve_triangular
+
+from ..errors import InputError
+from ..frame import Array
+
+BATCH = 1024  # rows
+PANEL = 32  # columns of the blocked decomposition
+
+
+class Factor:
+    """The triangular factor of all rows that were added; (n + 1, n + 1), targets in the last column.
+
+    count: number of rows.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.r = np.zeros((n + 1, n + 1), order="F")
+        self.count = 0
+        self._waiting: list[Array] = []
+
+    def add(self, rows: Array, targets: Array) -> None:
+        """Adds weighted rows (m, n) and targets (m,)."""
+        self._waiting.append(np.column_stack([rows, targets]))
+        self.count += len(rows)
+        if sum(map(len, self._waiting)) >= BATCH:
+            self.finish()
+
+    def finish(self) -> None:
+        """Takes in rows that wait."""
+        if self._waiting:
+            self.r = _update(self.r, np.concatenate(self._waiting))
+            self._waiting = []
+
+    def squared_error(self, w: Array) -> float:
+        """|K w - y|^2 over all rows."""
+        residual = self.r[:, :-1] @ w - self.r[:, -1]
+        return float(residual @ residual)
+
+
+def _update(r: Array, rows: Array) -> Array:
+    """The factor of `r` above further rows; `r` is overwritten."""
+    return lapack.dtpqrt(0, min(PANEL, len(r)), r, np.asfortranarray(rows), overwrite_a=1, overwrite_b=1)[0]
+
+
+def merge(factors: Iterable[Array]) -> Array:
+    """The factor of all rows of several factors."""
+    total = None
+    for r in factors:
+        if total is None:
+            total = np.array(r, order="F")
+        else:
+            n = len(r)
+            total = lapack.dtpqrt(n, min(PANEL, n), total, np.array(r, order="F"), overwrite_a=1, overwrite_b=1)[0]
+    return total
+
+
+def solve(r: Array, regulariser: Array) -> Array:
+    """The weights (n,) of a factor with this S (n, n); `InputError` if the system is singular."""
+    n = len(r) - 1
+    rows = np.zeros((n, n + 1))
+    rows[:, :n] = regulariser
+    total = _update(np.array(r, order="F"), rows)
+    diagonal = np.abs(np.diag(total)[:n])
+    if not np.isfinite(total).all() or diagonal.min() <= 1e-16 * diagonal.max():
+        raise InputError(
+            "the fit is singular: raise sigma (energy_ev, force_ev_per_angstrom), lower delta_ev, or choose fewer "
+            "sparse points (n_sparse)"
+        )
+    return solve_triangular(total[:n, :n], total[:n, n], check_finite=False)
+
+
+def root_of_kernel(kernel: Array) -> Array:
+    """S with S^T S = kernel (n, n), eigenvalues below the rounding errors of the largest set to those."""
+    values, vectors = np.linalg.eigh(kernel)
+    least = len(kernel) * np.finfo(float).eps * values[-1]
+    return np.sqrt(np.maximum(values, least))[:, None] * vectors.T
+
+
+@dataclass(frozen=True)
+class Solution:
+    """weights (n,); by_share: number of groups -> weights from these many groups; left_out: (groups, n) or None."""
+
+    weights: Array
+    by_share: dict[int, Array]
+    left_out: Array | None
+
+    def members(self) -> Array | None:
+        """(groups, n): left_out spread about the weights, so that a standard deviation of linear functions of them is
+        the jackknife error, sqrt((G - 1) / G sum (f_g - mean)^2)."""
+        if self.left_out is None:
+            return None
+        count = len(self.left_out)
+        deviation = self.left_out - self.left_out.mean(axis=0)
+        return self.weights + (count - 1) / np.sqrt(count) * deviation
+
+
+Factors = Mapping[str, Sequence[Factor]]
+"""For each quantity the factors of all groups."""
+
+
+def fit_all(factors: Factors, sigma: Mapping[str, float], regulariser: Array) -> Solution:
+    """All fits: with everything, with the first 1, 2, 4 ... groups, and with all groups but one.
+
+    sigma: factors by which the sigmas of the quantities are multiplied.
+    """
+    groups = _by_group(factors, sigma)
+    before, after = [groups[0]], [groups[-1]]
+    for r in groups[1:]:
+        before.append(merge([before[-1], r]))
+    for r in groups[-2::-1]:
+        after.append(merge([after[-1], r]))
+    after.reverse()
+    count = len(groups)
+    shares = [k for k in (1, 2, 4, 8, 16) if k < count]
+    by_share = {k: solve(before[k - 1], regulariser) for k in shares}
+    weights = by_share[count] = solve(before[-1], regulariser)
+    left_out = None
+    if count > 1:
+        rest = [after[1], *(merge([before[k - 1], after[k + 1]]) for k in range(1, count - 1)), before[-2]]
+        left_out = np.array([solve(r, regulariser) for r in rest])
+    return Solution(weights, by_share, left_out)
+
+
+def validate(factors: Factors, sigma: Mapping[str, float], regulariser: Array) -> dict[str, float]:
+    """Root of the mean squared weighted error of each quantity in the group that was left out, at factors of one."""
+    solution = fit_all(factors, sigma, regulariser)
+    errors = {}
+    for quantity, parts in factors.items():
+        count = sum(part.count for part in parts)
+        if count:
+            squares = sum(part.squared_error(w) for part, w in zip(parts, solution.left_out, strict=True))
+            errors[quantity] = float(np.sqrt(squares / count))
+    return errors
+
+
+def _by_group(factors: Factors, sigma: Mapping[str, float]) -> list[Array]:
+    scaled = [[part.r / sigma.get(quantity, 1.0) for part in parts] for quantity, parts in factors.items()]
+    return [merge(parts) for parts in zip(*scaled, strict=True)]

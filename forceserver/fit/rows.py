@@ -1,0 +1,236 @@
+"""Rows of the design matrix: energies, forces and virials of a structure as linear functions of the weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from scipy import sparse
+
+from ..frame import Array, Frame
+from ..potentials.gap_model import GaussianPair, SoapHypers, gaussians
+from ..potentials.pair import smooth_step
+from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
+from ..representation.neighbours import NeighbourList
+from .config import PairDescriptor
+from .regression import root_of_kernel
+
+CHUNK_BYTES = 1 << 26
+UPPER = np.array([0, 1, 2, 4, 5, 8])  # xx xy xz yy yz zz
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """energy (n,); forces (3 N, n) and virial (6, n: xx xy xz yy yz zz) or None."""
+
+    energy: Array
+    forces: Array | None
+    virial: Array | None
+
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """Columns of several descriptors side by side."""
+
+        def join(name: str) -> Array | None:
+            arrays = [getattr(part, name) for part in parts]
+            return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
+
+        return cls(join("energy"), join("forces"), join("virial"))
+
+
+class SoapRows:
+    """Columns of the sparse points of one power spectrum, those of the first species first.
+
+    points: species -> (M, F), normalised if the features are.
+    """
+
+    def __init__(
+        self, hypers: SoapHypers, basis: PowerSpectrumBasis, points: Mapping[int, Array], delta: float
+    ) -> None:
+        self.hypers = hypers
+        self.basis = basis
+        self.points = dict(points)
+        self._raw = PowerSpectrumBasis(basis.expansion, basis.features, normalise=False)
+        self._delta = delta
+        b1, n1, b2, n2, l = basis.features.T
+        same = (b1 == b2) & (n1 == n2)
+        self._weight = np.where(same, 1.0, np.sqrt(2)) * (-1.0) ** l / np.sqrt(2 * l + 1)
+        starts = np.cumsum([0, *(len(q) for q in self.points.values())])
+        self._columns = dict(zip(self.points, map(slice, starts[:-1], starts[1:]), strict=True))
+        self.size = int(starts[-1])
+
+    def split(self, weights: Array) -> dict[int, Array]:
+        """Weights (..., size) by species."""
+        return {species: weights[..., columns] for species, columns in self._columns.items()}
+
+    def regulariser(self) -> Array:
+        """S (size, size), block-diagonal by species: w^T K w / delta^2."""
+        s = np.zeros((self.size, self.size))
+        for species, q in self.points.items():
+            part = self._columns[species]
+            s[part, part] = root_of_kernel((q @ q.T) ** self.hypers.zeta) / self._delta
+        return s
+
+    def rows(self, frame: Frame, forces: bool, virial: bool) -> Rows:
+        """The rows of one structure; `ValueError` for atoms on one place."""
+        neighbours = NeighbourList(frame.species, self.basis.expansion.cutoff, pbc=frame.pbc)
+        neighbours.update(frame.positions, frame.cell)
+        spectrum = PowerSpectrum(self._raw, neighbours)
+        features = spectrum.values().copy()
+        norms = np.linalg.norm(features, axis=1) if self.hypers.normalise else np.ones(len(features))
+        norms[norms == 0] = 1.0
+        features /= norms[:, None]
+        kernels, slopes = self._kernels(frame.species, features)
+        energy = np.zeros(self.size)
+        for species, u in kernels.items():
+            energy[self._columns[species]] = (u**self.hypers.zeta).sum(axis=0)
+        if not (forces or virial):
+            return Rows(energy, None, None)
+        gradients = spectrum.expansion.gradients(strain=virial)
+        coefficients = spectrum.expansion.values()
+        place = _Place(frame, features, norms, kernels, slopes)
+        force_rows = virial_rows = None
+        if forces:
+            force_rows = np.zeros((3 * len(frame), self.size))
+            self._pull(place, coefficients, gradients.rows, gradients.positions, force_rows)
+        if virial:
+            virial_rows = np.zeros((6, self.size))
+            n_centres, n_blocks = gradients.strain.shape[:2]
+            strain = gradients.strain.reshape(n_centres * n_blocks, 9, -1)[:, UPPER]
+            centre, block = (index.ravel() for index in np.indices((n_centres, n_blocks)))
+            self._pull(place, coefficients, np.stack([centre, block, 0 * centre], axis=1), strain, virial_rows)
+        return Rows(energy, force_rows, virial_rows)
+
+    def _kernels(self, species: Array, features: Array) -> tuple[dict[int, Array], dict[int, Array]]:
+        """p . q of the centres of each species, (n, M), and zeta (p . q)^(zeta - 1)."""
+        zeta = self.hypers.zeta
+        kernels = {s: features[species == s] @ q.T for s, q in self.points.items() if (species == s).any()}
+        return kernels, {s: zeta * u ** (zeta - 1) for s, u in kernels.items()}
+
+    def _pull(self, place: "_Place", coefficients: Array, rows: Array, derivative: Array, out: Array) -> None:
+        """out[target, direction] -= d sum_i k(p_i, q) for derivatives (n_rows, directions, size) of coefficients."""
+        directions = derivative.shape[1]
+        per_row = 8 * directions * (self.size + 4 * len(self.basis))
+        for first in range(0, len(rows), max(1, CHUNK_BYTES // per_row)):
+            part = slice(first, first + max(1, CHUNK_BYTES // per_row))
+            centre, block, target = rows[part].T
+            g = self._feature_gradients(coefficients, centre, block, derivative[part])
+            for species, columns in self._columns.items():
+                mine = np.flatnonzero(place.frame.species[centre] == species)
+                if len(mine) == 0:
+                    continue
+                at, number = centre[mine], place.number[centre[mine]]
+                d = (g[mine].reshape(len(mine) * directions, -1) @ self.points[species].T).reshape(
+                    len(mine), directions, -1
+                )
+                if self.hypers.normalise:  # through p / |p|, after the product: cheaper on the shorter side
+                    along = np.einsum("rxf,rf->rx", g[mine], place.features[at])
+                    d -= along[:, :, None] * place.kernels[species][number][:, None]
+                d *= (place.slopes[species] / place.norms[place.frame.species == species, None])[number][:, None]
+                scatter = sparse.csr_matrix(
+                    (np.ones(len(mine)), (target[mine], np.arange(len(mine)))),
+                    shape=(len(out) // directions, len(mine)),
+                )
+                out[:, columns] -= (scatter @ d.reshape(len(mine), -1)).reshape(len(out), -1)
+
+    def _feature_gradients(self, coefficients: Array, centre: Array, block: Array, derivative: Array) -> Array:
+        """d p / d x (n, directions, F), not normalised, of derivatives of the coefficients of one block."""
+        b1, n1, b2, n2, l = self.basis.features.T
+        expansion = self.basis.expansion
+        c, dc = expansion.split(coefficients), expansion.split(derivative)
+        g = np.zeros((*derivative.shape[:2], len(self.basis)))
+        for degree in expansion.counts:
+            of_degree = np.flatnonzero(l == degree)
+            right = np.swapaxes(c[degree][centre], 1, 2)  # (n, m, blocks, n')
+            right = right.reshape(len(centre), 2 * degree + 1, -1)
+            left = np.swapaxes(dc[degree], 2, 3)  # (n, directions, n, m)
+            n_radial = left.shape[2]
+            products = left.reshape(len(centre), -1, 2 * degree + 1) @ right
+            products = products.reshape(len(centre), derivative.shape[1], n_radial, expansion.n_blocks, n_radial)
+            for b in np.unique(block):
+                mine = np.flatnonzero(block == b)
+                for own_b, own_n, other_b, other_n in ((b1, n1, b2, n2), (b2, n2, b1, n1)):
+                    chosen = of_degree[own_b[of_degree] == b]
+                    if len(chosen):
+                        picked = products[mine][:, :, own_n[chosen], other_b[chosen], other_n[chosen]]
+                        g[np.ix_(mine, np.arange(g.shape[1]), chosen)] += self._weight[chosen] * picked
+        return g
+
+
+class _Place:
+    """What the derivative needs of the centres of a structure."""
+
+    def __init__(self, frame: Frame, features: Array, norms: Array, kernels: dict, slopes: dict) -> None:
+        self.frame, self.features, self.norms, self.kernels, self.slopes = frame, features, norms, kernels, slopes
+        self.number = np.zeros(len(frame), dtype=np.int64)  # among the centres of the same species
+        for species in np.unique(frame.species):
+            mine = frame.species == species
+            self.number[mine] = np.arange(mine.sum())
+
+
+class PairRows:
+    """Columns of Gaussian kernels of distances, for every pair of species."""
+
+    def __init__(self, species: Sequence[int], descriptor: PairDescriptor) -> None:
+        self._descriptor = descriptor
+        self._points = np.linspace(descriptor.start_angstrom, descriptor.cutoff_angstrom, descriptor.n_sparse)
+        self.kinds = list(combinations_with_replacement(sorted(species), 2))
+        self.size = len(self.kinds) * len(self._points)
+
+    def interactions(self, weights: Array) -> tuple[GaussianPair, ...]:
+        """The pair potentials that weights (size,) stand for."""
+        from ase.data import chemical_symbols
+
+        d = self._descriptor
+        return tuple(
+            GaussianPair(
+                species=(chemical_symbols[first], chemical_symbols[second]),
+                cutoff_angstrom=d.cutoff_angstrom,
+                smoothing_angstrom=d.smoothing_angstrom,
+                length_angstrom=d.length_angstrom,
+                distances_angstrom=tuple(self._points.tolist()),
+                weights_ev=tuple(part.tolist()),
+            )
+            for (first, second), part in zip(self.kinds, weights.reshape(len(self.kinds), -1), strict=True)
+        )
+
+    def regulariser(self) -> Array:
+        """S (size, size): w^T K w / delta^2 for each pair of species."""
+        kernel = gaussians(self._points, self._points, self._descriptor.length_angstrom)[0]
+        return np.kron(np.eye(len(self.kinds)), root_of_kernel(kernel) / self._descriptor.delta_ev)
+
+    def rows(self, frame: Frame, forces: bool, virial: bool) -> Rows:
+        """The rows of one structure."""
+        from vesin import NeighborList
+
+        pairs = NeighborList(cutoff=self._descriptor.cutoff_angstrom, full_list=False)
+        i, j, r, vectors = pairs.compute(frame.positions, frame.cell, frame.pbc, quantities="ijdD")
+        i, j = i.astype(np.int64), j.astype(np.int64)
+        n_points = len(self._points)
+        value, slope = self._functions(r)
+        low, high = np.minimum(frame.species[i], frame.species[j]), np.maximum(frame.species[i], frame.species[j])
+        energy = np.zeros(self.size)
+        force_rows = np.zeros((3 * len(frame), self.size)) if forces else None
+        virial_rows = np.zeros((6, self.size)) if virial else None
+        for k, (first, second) in enumerate(self.kinds):
+            columns = slice(k * n_points, (k + 1) * n_points)
+            mine = np.flatnonzero((low == first) & (high == second))
+            energy[columns] = value[mine].sum(axis=0)
+            towards = vectors[mine, :, None] / r[mine, None, None] * slope[mine, None, :]  # dE/dr_j
+            if forces:
+                number = np.arange(len(mine))
+                ends = np.concatenate([i[mine], j[mine]]), np.concatenate([number, number])
+                signs = np.repeat([1.0, -1.0], len(mine))
+                scatter = sparse.csr_matrix((signs, ends), shape=(len(frame), len(mine)))
+                force_rows[:, columns] = (scatter @ towards.reshape(len(mine), -1)).reshape(-1, n_points)
+            if virial:
+                full = -np.einsum("pa,pbt->abt", vectors[mine], towards)
+                virial_rows[:, columns] = full.reshape(9, -1)[UPPER]
+        return Rows(energy, force_rows, virial_rows)
+
+    def _functions(self, r: Array) -> tuple[Array, Array]:
+        """Switched kernels and their derivatives (k, t), as `GaussianPair.evaluate` has them."""
+        d = self._descriptor
+        switch, switch_slope = smooth_step(r, d.cutoff_angstrom, d.smoothing_angstrom)
+        value, slope = gaussians(r, self._points, self._descriptor.length_angstrom)
+        return value * switch[:, None], slope * switch[:, None] + value * switch_slope[:, None]

@@ -1,0 +1,228 @@
+"""Sparse kernel models on SOAP features (Gaussian approximation potentials), evaluated in reverse mode.
+
+Positions -> expansion -> power spectrum -> kernel with all sparse points -> dE/dp -> dE/dc -> forces and virial: the
+derivative costs about as much as the energy, whatever the number of features and sparse points. `gap_model` has the
+formula and the file; cython_ext/sparse_kernel.pyx the kernel.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from .. import _ext
+from ..config import InputFile, Section
+from ..errors import InputError, PotentialError
+from ..frame import Array, Frame, Result
+from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
+from ..representation.neighbours import NeighbourList, Selection
+from .base import Potential
+from .gap_model import MEMBERS, GapModel, SoapTerm
+from .pair import PairPotential, _Interaction
+
+_kernel = _ext.kernel("sparse_kernel")
+
+SKIN = 0.5  # Angstrom
+
+
+class GapConfig(Section):
+    """`kind = "gap"`: a model that `forceserver fit` has made.
+
+    precision: of the products with the sparse points; features, sums and derivatives are always double.
+    uncertainty: send the energies of the eight members of the model and their standard deviation.
+    """
+
+    kind: Literal["gap"]
+    model: InputFile
+    precision: Literal["double", "single"] = "double"
+    uncertainty: bool = False
+    skin_angstrom: float = Field(default=SKIN, ge=0)
+
+    def build(self, template: Frame) -> "GapPotential":
+        """The potential; `InputError` if the file is damaged or has no members to tell an uncertainty from."""
+        return GapPotential(
+            GapModel.load(self.model),
+            precision=self.precision,
+            uncertainty=self.uncertainty,
+            skin=self.skin_angstrom,
+        )
+
+
+class GapPotential(Potential):
+    """A model at work; the arguments are those of `GapConfig`.
+
+    Neighbour lists and work space are kept for each place in the batch. `InputError` if an uncertainty is asked of a
+    model without members. Computing raises `PotentialError` for a species that the model does not know and for atoms
+    on one place.
+    """
+
+    def __init__(
+        self,
+        model: GapModel,
+        *,
+        precision: Literal["double", "single"] = "double",
+        uncertainty: bool = False,
+        skin: float = SKIN,
+    ) -> None:
+        if uncertainty and not model.has_members:
+            raise InputError("uncertainty: the model has no members; fit it with members = true")
+        self.model = model
+        self._uncertainty = uncertainty
+        self._skin = skin
+        self._bases = [term.hypers.power_spectrum(model.species, term.features) for term in model.soap]
+        single = precision == "single"
+        self._kernels = [_kernels_of(term, single, uncertainty) for term in model.soap]
+        self._pairs = PairPotential(model.pairs) if model.pairs else None
+        self._pair_members = [PairPotential(pairs) for pairs in model.pair_members or () if pairs and uncertainty]
+        self._places: list[_Place] = []
+
+    def compute_one(self, frame: Frame) -> Result:
+        return self.compute([frame])[0]
+
+    def compute(self, frames: Sequence[Frame]) -> list[Result]:
+        results = [self._soap(number, frame) for number, frame in enumerate(frames)]
+        if self._pairs is not None:
+            for result, pair in zip(results, self._pairs.compute(frames), strict=True):
+                result.energy += pair.energy
+                result.forces += pair.forces
+                result.virial += pair.virial
+        if self._uncertainty:
+            self._add_uncertainty(frames, results)
+        return results
+
+    def atomic_energies(self, frame: Frame) -> Array:
+        """(N,), eV; the energy of a pair is shared equally. Their sum is the energy."""
+        self._soap(0, frame)
+        place = self._places[0]
+        energies = place.base.copy()
+        for term in place.terms:
+            energies[term.order] += term.energies
+        for interaction in self.model.pairs:
+            energies += pair_shares(interaction, frame)
+        return energies
+
+    def _soap(self, number: int, frame: Frame) -> Result:
+        place = self._place(number, frame)
+        energy, forces, virial = place.base.sum(), np.zeros((len(frame), 3)), np.zeros((3, 3))
+        for term in place.terms:
+            try:
+                part = term.compute(frame)
+            except ValueError as error:
+                raise PotentialError(str(error)) from error
+            energy += part.energy
+            forces += part.forces
+            virial += part.virial
+        return Result(float(energy), forces, virial)
+
+    def _place(self, number: int, frame: Frame) -> "_Place":
+        """What is kept for the frame at this place of the batch, made anew if its species or periodicity change."""
+        while len(self._places) <= number:
+            self._places.append(_Place())
+        place = self._places[number]
+        if not place.fits(frame):
+            self._check_species(frame)
+            place.species, place.pbc = frame.species.copy(), frame.pbc.copy()
+            place.base = np.array([self.model.energies[species] for species in frame.species.tolist()])
+            place.terms = [
+                _Term(basis, kernels, frame, self._skin)
+                for basis, kernels in zip(self._bases, self._kernels, strict=True)
+            ]
+        return place
+
+    def _check_species(self, frame: Frame) -> None:
+        strange = ~np.isin(frame.species, self.model.species)
+        if strange.any():
+            from ase.data import chemical_symbols
+
+            known = ", ".join(chemical_symbols[number] for number in self.model.species)
+            atom = int(strange.argmax())
+            raise PotentialError(
+                f"atom {atom} (counted from 0) is {chemical_symbols[frame.species[atom]]}; the model knows {known} only"
+            )
+
+    def _add_uncertainty(self, frames: Sequence[Frame], results: Sequence[Result]) -> None:
+        pairs = [member.compute(frames) for member in self._pair_members] or None
+        for number, result in enumerate(results):
+            place = self._places[number]
+            members = np.full(MEMBERS, place.base.sum())
+            for term in place.terms:
+                members += term.members.sum(axis=0)
+            if pairs is not None:
+                members += [member[number].energy for member in pairs]
+            result.extras["committee_pot"] = members
+            result.extras["committee_uncertainty"] = float(members.std(ddof=1))
+
+
+class _Place:
+    """What belongs to one place of a batch."""
+
+    species: Array | None = None
+    pbc: Array | None = None
+    base: Array
+    terms: "list[_Term]"
+
+    def fits(self, frame: Frame) -> bool:
+        return (
+            self.species is not None
+            and np.array_equal(self.species, frame.species)
+            and np.array_equal(self.pbc, frame.pbc)
+        )
+
+
+class _Term:
+    """One power spectrum over the atoms of one frame, with its work space; centres are sorted by species."""
+
+    def __init__(self, basis: PowerSpectrumBasis, kernels: dict, frame: Frame, skin: float) -> None:
+        self.order = np.argsort(frame.species, kind="stable")
+        species = frame.species[self.order]
+        self.neighbours = NeighbourList(
+            frame.species,
+            basis.expansion.cutoff,
+            pbc=frame.pbc,
+            skin=skin,
+            centres=Selection(indices=tuple(self.order.tolist())),
+        )
+        self.spectrum = PowerSpectrum(basis, self.neighbours)
+        self.energies = np.zeros(len(species))
+        self.members = np.zeros((len(species), MEMBERS))
+        self._gradient = np.zeros((len(species), len(basis)))
+        starts = np.searchsorted(species, sorted(kernels), side="left")
+        ends = np.searchsorted(species, sorted(kernels), side="right")
+        self._parts = [
+            (kernels[number], slice(start, end))
+            for number, start, end in zip(sorted(kernels), starts, ends, strict=True)
+            if end > start
+        ]
+
+    def compute(self, frame: Frame) -> Result:
+        """Energy without e_0; forces and virial belong to this object."""
+        self.neighbours.update(np.ascontiguousarray(frame.positions), np.ascontiguousarray(frame.cell))
+        features = self.spectrum.values()
+        for kernel, part in self._parts:
+            kernel.evaluate(features[part], self.energies[part], self._gradient[part], self.members[part])
+        forces, virial = self.spectrum.vjp(self._gradient)
+        return Result(float(self.energies.sum()), forces, virial)
+
+
+def pair_shares(interaction: _Interaction, frame: Frame) -> Array:
+    """(N,) eV: half of the energy of every pair that an atom is in."""
+    from vesin import NeighborList
+
+    pairs = NeighborList(cutoff=interaction.cutoff_angstrom, full_list=True)
+    i, j, r = pairs.compute(frame.positions, frame.cell, frame.pbc, quantities="ijd")
+    first, second = interaction.numbers
+    chosen = (np.minimum(frame.species[i], frame.species[j]) == first) & (
+        np.maximum(frame.species[i], frame.species[j]) == second
+    )
+    shares = 0.5 * interaction.evaluate(r[chosen])[0]
+    return np.bincount(i[chosen].astype(np.int64), weights=shares, minlength=len(frame))
+
+
+def _kernels_of(term: SoapTerm, single: bool, members: bool) -> dict:
+    return {
+        species: _kernel.SparseKernel(
+            points, term.weights[species], term.members[species] if members else None, term.hypers.zeta, single
+        )
+        for species, points in term.points.items()
+    }

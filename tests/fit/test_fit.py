@@ -1,0 +1,220 @@
+"""Whole fits of a small silicon model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.io import read, write
+from typer.testing import CliRunner
+
+from forceserver.cli.app import app
+from forceserver.errors import InputError
+from forceserver.fit import gap, report
+from forceserver.fit.config import FitConfig, load
+from forceserver.frame import Frame
+from forceserver.potentials.conformance import check_potential
+from forceserver.potentials.gap import GapPotential
+from forceserver.potentials.gap_model import GapModel
+
+DATA = Path(__file__).parents[1] / "data" / "silicon.extxyz"
+
+
+def rmse(model, data, quantity):
+    table = report.compare(model, data)
+    return table.groups["(all)"][quantity].rmse()
+
+
+def test_silicon(config):
+    """The model meets its training structures, its forces are derivatives, and its file is what was fitted."""
+    fit = gap.fit(config)
+    assert rmse(fit.model, fit.train, report.ENERGY) < 5e-3
+    assert rmse(fit.model, fit.train, report.FORCE) < 0.25
+    curve = [rmse(fit.by_share[size], fit.train, report.FORCE) for size in sorted(fit.by_share)]
+    assert curve[-1] == min(curve)
+    model = GapModel.load(config.output)
+    potential = GapPotential(model, uncertainty=True)
+    check_potential(potential, Frame.from_ase(bulk("Si", cubic=True)), tolerance=1e-4).raise_on_failure()
+    known, far = bulk("Si", cubic=True), bulk("Si", "bcc", a=2.6, cubic=True).repeat(2)
+    spread = [potential.compute_one(Frame.from_ase(a)).extras["committee_uncertainty"] / len(a) for a in (known, far)]
+    assert spread[1] > 5 * spread[0]
+    assert not config.output.with_name("si.parts").exists()
+
+
+def test_members_spread_about_the_model(config):
+    """The energies of the members spread about the energy of the model."""
+    fit = gap.fit(config)
+    frame = fit.train[0].frame
+    result = GapPotential(fit.model, uncertainty=True).compute_one(frame)
+    assert result.extras["committee_pot"].mean() == pytest.approx(result.energy, abs=1e-6)
+
+
+@pytest.mark.parametrize("how", ["fps", "cur", "random"])
+def test_selections(content, how):
+    content["descriptors"] = content["descriptors"][:1]
+    content["descriptors"][0] |= {"sparse_selection": how, "n_features": 20}
+    content["descriptors"][0]["feature_selection"] = "cur" if how == "cur" else "fps"
+    fit = gap.fit(FitConfig.model_validate(content))
+    (term,) = fit.model.soap
+    assert term.features.shape == (20, 5)
+    assert term.points[14].shape == (30, 20)
+    assert rmse(fit.model, fit.train, report.FORCE) < 0.4
+
+
+def test_labels_may_be_missing_and_virials_help(content, tmp_path):
+    """Energies from some, forces from others, stresses from a third kind: all of them are met."""
+    structures = read(DATA, ":")
+    reference = GapPotential(gap.fit(FitConfig.model_validate(content)).model)
+    labelled = []
+    for number, atoms in enumerate(structures):
+        result = reference.compute_one(Frame.from_ase(atoms))
+        atoms.calc = None
+        if number % 3 == 0:
+            atoms.info["E"] = result.energy
+        if number % 3 == 1:
+            atoms.arrays["F"] = result.forces
+        if number % 3 == 2:
+            atoms.info["S"] = -result.virial / atoms.get_volume()
+        labelled.append(atoms)
+    write(tmp_path / "some.extxyz", labelled)
+    content["data"] = {"train": str(tmp_path / "some.extxyz"), "energy_key": "E", "forces_key": "F", "stress_key": "S"}
+    small = {"energy_ev": 1e-4, "force_ev_per_angstrom": 1e-3, "virial_ev": 1e-3}
+    content["sigma"] = {"default": small}
+    fit = gap.fit(FitConfig.model_validate(content))
+    for quantity, most in ((report.ENERGY, 1e-3), (report.FORCE, 2e-2), (report.STRESS, 2e-4)):
+        assert rmse(fit.model, fit.train, quantity) < most
+
+
+def test_interrupted_fit_goes_on(config, monkeypatch):
+    whole = gap.fit(config)
+    computed, add = [], gap._add
+
+    def interrupted(factors, columns, one, number, config):
+        if len(computed) == 11:
+            raise KeyboardInterrupt
+        computed.append(number)
+        add(factors, columns, one, number, config)
+
+    monkeypatch.setattr(gap, "_add", interrupted)
+    config.output.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        gap.fit(config)
+    assert not config.output.exists()
+    first = list(computed)
+
+    def counted(factors, columns, one, number, config):
+        computed.append(number)
+        add(factors, columns, one, number, config)
+
+    monkeypatch.setattr(gap, "_add", counted)
+    again = gap.fit(config)
+    assert len(computed) < len(first) + len(whole.train)
+    np.testing.assert_array_equal(again.model.soap[0].weights[14], whole.model.soap[0].weights[14])
+
+
+def test_cross_validation_keeps_the_best(content):
+    content["cross_validation"] = {"energy_factors": [0.1, 1.0, 10.0], "force_factors": [1.0, 10.0]}
+    summary = gap.fit(FitConfig.model_validate(content)).model.summary
+    scores = {
+        tuple(entry["factors"].values()): np.prod(list(entry["errors"].values()))
+        for entry in summary["cross_validation"]
+    }
+    assert len(scores) == 6
+    assert tuple(summary["sigma_factors"].values()) == min(scores, key=scores.get)
+
+
+def broken(change):
+    structures = read(DATA, ":")
+    change(structures)
+    return structures
+
+
+def no_labels(structures):
+    structures[3].calc = None
+
+
+def nan_energy(structures):
+    structures[2].calc.results["energy"] = np.nan
+
+
+def coincident(structures):
+    structures[4].positions[1] = structures[4].positions[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (no_labels, "structure 3 has no label 'energy'"),
+        (nan_energy, "structure 2: the label 'energy' is not finite"),
+        (coincident, "structure 4.*: atoms . and . .*apart"),
+    ],
+)
+def test_bad_structures_are_told(content, tmp_path, change, message):
+    path = tmp_path / "bad.extxyz"
+    write(path, broken(change))
+    content["data"]["train"] = str(path)
+    with pytest.raises(InputError, match=message):
+        gap.fit(FitConfig.model_validate(content))
+    assert not (tmp_path / "si.npz").exists()
+
+
+def test_bad_choices_are_told(content, tmp_path):
+    content["descriptors"][0]["n_sparse"] = 100_000
+    with pytest.raises(InputError, match=r"n_sparse = 100000: there are [0-9]+ different environments of Si"):
+        gap.fit(FitConfig.model_validate(content))
+    content["descriptors"][0] |= {"n_sparse": 30, "n_features": 1000}
+    with pytest.raises(InputError, match="n_features = 1000: the descriptor has 60 features"):
+        gap.fit(FitConfig.model_validate(content))
+    content["descriptors"][0]["n_features"] = None
+    content["sigma"]["Surfaces"] = {}
+    with pytest.raises(InputError, match="no training structure is in the group Surfaces"):
+        gap.fit(FitConfig.model_validate(content))
+    del content["sigma"]["Surfaces"]
+    atoms = bulk("Ge", cubic=True)
+    atoms.info["energy"] = 1.0
+    write(tmp_path / "test.extxyz", [read(DATA, 0), atoms])
+    content["data"]["test"] = str(tmp_path / "test.extxyz")
+    with pytest.raises(InputError, match="structure 1 has Ge, which is not in the training structures"):
+        gap.fit(FitConfig.model_validate(content))
+
+
+TOML = """
+output = "model.npz"
+report = "report"
+[data]
+train = "{data}"
+test = "{data}"
+[sigma.default]
+energy_ev = 0.003
+[[descriptors]]
+kind = "soap"
+zeta = 2
+n_sparse = 20
+[descriptors.basis]
+kind = "gto"
+n_max = 4
+l_max = 2
+cutoff = {{ cutoff_angstrom = 4.0, width_angstrom = 1.0 }}
+density = {{ kind = "gaussian", sigma_angstrom = 0.5 }}
+"""
+
+
+def test_command_line(tmp_path):
+    (tmp_path / "fit.toml").write_text(TOML.format(data=DATA))
+    done = CliRunner().invoke(app, ["fit", str(tmp_path / "fit.toml")])
+    assert done.exit_code == 0, done.output
+    assert "root-mean-square errors" in done.output
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    assert written == {"errors.json", "parity_train.png", "parity_test.png", "learning_curve.png"}
+    errors = json.loads((tmp_path / "report" / "errors.json").read_text())
+    assert errors["train"] == errors["test"]
+    told = CliRunner().invoke(app, ["info", str(tmp_path / "model.npz")])
+    assert "sparse points: Si 20" in told.output
+    assert load(tmp_path / "fit.toml").output == tmp_path / "model.npz"
+
+
+def test_configuration_is_checked(tmp_path):
+    (tmp_path / "fit.toml").write_text(TOML.format(data=DATA).replace("n_sparse", "n_sparce"))
+    with pytest.raises(InputError, match="did you mean 'n_sparse'"):
+        load(tmp_path / "fit.toml")

@@ -1,0 +1,249 @@
+"""Sparse kernel models: kernel, potential, file, calculator."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from forceserver import _ext
+from forceserver.ase import ForceServerCalculator
+from forceserver.errors import InputError, PotentialError
+from forceserver.frame import Frame
+from forceserver.potentials.conformance import check_potential
+from forceserver.potentials.gap import GapPotential
+from forceserver.potentials.gap_model import FORMAT, GapModel, GaussianPair, SoapHypers, SoapTerm, _checksum
+from forceserver.potentials.pair import Zbl
+
+_kernel = _ext.kernel("sparse_kernel")
+
+
+def some_model(species=(8, 22, 56), zeta=2, seed=0, members=True):
+    """Random weights: two power spectra, pair potentials, all species."""
+    rng = np.random.default_rng(seed)
+    terms = []
+    for cutoff, n_max in ((3.1, 3), (4.2, 4)):
+        hypers = SoapHypers.model_validate(
+            {
+                "basis": {
+                    "kind": "gto",
+                    "n_max": n_max,
+                    "l_max": 2,
+                    "cutoff": {"cutoff_angstrom": cutoff, "width_angstrom": 1.0},
+                    "density": {"kind": "gaussian", "sigma_angstrom": 0.5},
+                },
+                "zeta": zeta,
+                "spline_tolerance": 1e-8,
+            }
+        )
+        basis = hypers.power_spectrum(species)
+        points, weights, spread = {}, {}, {}
+        for k, s in enumerate(species):
+            q = rng.normal(size=(70 + k, len(basis)))
+            points[s] = q / np.linalg.norm(q, axis=1, keepdims=True)
+            weights[s] = rng.normal(size=len(q))
+            spread[s] = weights[s][:, None] + 0.1 * rng.normal(size=(len(q), 8))
+        terms.append(SoapTerm(hypers, basis.features, points, weights, spread if members else None))
+    pair = {"species": ("Ti", "O"), "cutoff_angstrom": 3.0, "smoothing_angstrom": 1.0, "length_angstrom": 0.5}
+    gaussian = GaussianPair(**pair, distances_angstrom=(1.5, 2.0), weights_ev=(0.7, -0.4))
+    zbl = Zbl(species=("Ba", "O"), cutoff_angstrom=2.5, smoothing_angstrom=1.0)
+    pairs = (gaussian, zbl) if species == (8, 22, 56) else ()
+    return GapModel(
+        species, {s: -1.0 - s for s in species}, tuple(terms), pairs, (pairs,) * 8 if members else None, {"note": "x"}
+    )
+
+
+@pytest.mark.parametrize(("n", "m", "f", "zeta"), [(1, 1, 1, 1), (25, 64, 17, 2), (50, 130, 33, 4), (7, 200, 252, 7)])
+@pytest.mark.parametrize("single", [False, True])
+def test_kernel_is_that_of_numpy(n, m, f, zeta, single):
+    rng = np.random.default_rng(n)
+    p, q = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rng.normal(size=(n, f)), rng.normal(size=(m, f))))
+    weights, members = rng.normal(size=m), rng.normal(size=(m, 8))
+    energies, gradient, of_members = np.empty(n), np.empty((n, f)), np.empty((n, 8))
+    _kernel.SparseKernel(q, weights, members, zeta, single).evaluate(p, energies, gradient, of_members)
+    u = p @ q.T
+    tolerance = {"rtol": 0, "atol": (1e-6 if single else 1e-14) * zeta * np.abs(weights).sum()}
+    np.testing.assert_allclose(energies, u**zeta @ weights, **tolerance)
+    np.testing.assert_allclose(of_members, u**zeta @ members, **tolerance)
+    np.testing.assert_allclose(gradient, (zeta * weights * u ** (zeta - 1)) @ q, **tolerance)
+
+
+@pytest.fixture
+def carbide():
+    """Zinc blende, rattled and sheared so little that no pair comes near a jump of the cutoffs' second derivative."""
+    atoms = bulk("SiC", "zincblende", a=5.43, cubic=True)
+    atoms.rattle(0.05, seed=4)
+    atoms.set_cell(atoms.cell.array @ [[1.01, 0.02, 0], [0, 0.99, 0], [0.01, 0, 1]], scale_atoms=True)
+    return atoms
+
+
+@pytest.mark.parametrize("zeta", [1, 2, 4])
+def test_conformance(batio3, zeta):
+    potential = GapPotential(some_model(zeta=zeta))
+    check_potential(potential, Frame.from_ase(batio3), tolerance=5e-4).raise_on_failure()
+
+
+@pytest.mark.parametrize("zeta", [1, 2, 4])
+def test_forces_and_virial_to_eight_digits(carbide, zeta):
+    """Five-point differences of the energy, along the largest force, and for every strain."""
+    potential, frame = GapPotential(some_model((6, 14), zeta)), Frame.from_ase(carbide)
+    result, positions, cell, h = potential.compute_one(frame), frame.positions.copy(), frame.cell.copy(), 1e-3
+    stencil = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))
+    atom = np.abs(result.forces).max(axis=1).argmax()
+    direction = np.zeros_like(positions)
+    direction[atom] = result.forces[atom] / np.linalg.norm(result.forces[atom])
+    slope = 0.0
+    for k, weight in stencil:
+        frame.positions = positions + k * h * direction
+        slope += weight * potential.compute_one(frame).energy / h
+    assert -slope == pytest.approx(np.linalg.norm(result.forces[atom]), rel=1e-8)
+    slopes = np.zeros((3, 3))
+    for i, j in np.ndindex(3, 3):
+        for k, weight in stencil:
+            strain = np.eye(3)
+            strain[i, j] += k * 0.3 * h
+            frame.positions, frame.cell = positions @ strain, cell @ strain
+            slopes[i, j] += weight * potential.compute_one(frame).energy / (0.3 * h)
+    np.testing.assert_allclose(-slopes, result.virial, atol=1e-8 * np.abs(result.virial).max())
+
+
+def test_threads_do_not_change_a_bit(batio3):
+    frame = Frame.from_ase(batio3.repeat(2))
+    threads, results = _ext.cpu.max_threads(), []
+    try:
+        for count in (1, 2, 3):
+            _ext.cpu.set_threads(count)
+            results.append(GapPotential(some_model()).compute_one(frame))
+    finally:
+        _ext.cpu.set_threads(threads)
+    for other in results[1:]:
+        assert other.energy == results[0].energy
+        np.testing.assert_array_equal(other.forces, results[0].forces)
+        np.testing.assert_array_equal(other.virial, results[0].virial)
+
+
+def test_atomic_energies_sum_to_the_energy(batio3):
+    potential, frame = GapPotential(some_model()), Frame.from_ase(batio3)
+    assert potential.atomic_energies(frame).sum() == pytest.approx(potential.compute_one(frame).energy, abs=1e-7)
+
+
+def test_members_are_models_of_their_own(batio3):
+    model, frame = some_model(), Frame.from_ase(batio3)
+    extras = GapPotential(model, uncertainty=True).compute_one(frame).extras
+    for k in range(8):
+        terms = tuple(
+            SoapTerm(t.hypers, t.features, t.points, {s: np.ascontiguousarray(w[:, k]) for s, w in t.members.items()})
+            for t in model.soap
+        )
+        alone = GapPotential(GapModel(model.species, model.energies, terms, model.pairs)).compute_one(frame)
+        assert extras["committee_pot"][k] == pytest.approx(alone.energy, rel=1e-12)
+    assert extras["committee_uncertainty"] == pytest.approx(extras["committee_pot"].std(ddof=1))
+
+
+def test_beads_and_other_systems_in_turn(batio3):
+    """The lists of each place in a batch are its own, and follow a change of species."""
+    model = some_model()
+    potential, frames = GapPotential(model), []
+    for seed in range(3):
+        atoms = batio3.copy()
+        atoms.rattle(0.1, seed=seed)
+        frames.append(Frame.from_ase(atoms))
+    other = Frame.from_ase(batio3[::-1])
+    for batch in (frames, [other], frames[::-1]):
+        for frame, result in zip(batch, potential.compute(batch), strict=True):
+            alone = GapPotential(model).compute_one(frame)
+            assert result.energy == pytest.approx(alone.energy, rel=1e-13)
+            np.testing.assert_allclose(result.forces, alone.forces, atol=1e-11 * np.abs(alone.forces).max())
+
+
+def test_single_precision_is_close(batio3):
+    frame = Frame.from_ase(batio3)
+    double, single = (GapPotential(some_model(), precision=p).compute_one(frame) for p in ("double", "single"))
+    assert single.energy == pytest.approx(double.energy, rel=1e-6)
+    np.testing.assert_allclose(single.forces, double.forces, atol=1e-5 * np.abs(double.forces).max())
+
+
+def test_bad_frames_are_told(batio3):
+    potential = GapPotential(some_model())
+    with pytest.raises(PotentialError, match=r"atom 0 .* is Si; the model knows O, Ti, Ba"):
+        potential.compute_one(Frame.from_ase(bulk("Si")))
+    batio3.positions[1] = batio3.positions[0]
+    with pytest.raises(PotentialError, match=r"atoms \d and \d .* 0(\.000)? Angstrom apart"):
+        potential.compute_one(Frame.from_ase(batio3))
+    with pytest.raises(InputError, match="no members"):
+        GapPotential(some_model(members=False), uncertainty=True)
+
+
+def test_file_gives_the_same_model(tmp_path, batio3):
+    model, path, frame = some_model(), tmp_path / "model.npz", Frame.from_ase(batio3)
+    model.save(path)
+    again = GapModel.load(path)
+    assert (again.species, again.energies, again.pairs, again.summary) == (
+        model.species, model.energies, model.pairs, model.summary,
+    )  # fmt: skip
+    before, after = (GapPotential(m, uncertainty=True).compute_one(frame) for m in (model, again))
+    assert after.energy == before.energy
+    np.testing.assert_array_equal(after.forces, before.forces)
+    np.testing.assert_array_equal(after.extras["committee_pot"], before.extras["committee_pot"])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def rewrite(path, change):
+    """Changes arrays of a file; the checksum is left as it is unless `change` sets it."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez(path, **arrays)
+
+
+def new_version(arrays):
+    header = json.loads(arrays["header"].tobytes())
+    header["version"] = 99
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+
+
+def missing_array(arrays):
+    arrays.pop("soap1/features")
+    arrays.pop("checksum")
+    arrays["checksum"] = _checksum(arrays)
+
+
+def nudge(arrays):
+    arrays["soap0/weights/8"][3] *= 1 + 1e-15
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (nudge, "checksum is wrong"),
+        (new_version, "schema version 99, this program reads version 1"),
+        (missing_array, "does not fit the schema"),
+        (lambda arrays: arrays.pop("header"), f"is not a {FORMAT}"),
+    ],
+)
+def test_wrong_files_are_told(tmp_path, change, message):
+    path = tmp_path / "model.npz"
+    some_model().save(path)
+    rewrite(path, change)
+    with pytest.raises(InputError, match=message):
+        GapModel.load(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 1000, -30])
+def test_truncated_files_are_told(tmp_path, keep):
+    path = tmp_path / "model.npz"
+    some_model().save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match="damaged"):
+        GapModel.load(path)
+
+
+def test_calculator(tmp_path, batio3):
+    path = tmp_path / "model.npz"
+    some_model().save(path)
+    batio3.calc = ForceServerCalculator.from_model(path)
+    result = GapPotential(GapModel.load(path)).compute_one(Frame.from_ase(batio3))
+    assert batio3.get_potential_energy() == result.energy
+    np.testing.assert_array_equal(batio3.get_forces(), result.forces)
+    np.testing.assert_allclose(batio3.get_stress(voigt=False), -result.virial / batio3.get_volume(), atol=1e-12)
+    assert batio3.get_potential_energies().sum() == pytest.approx(result.energy, abs=1e-7)
