@@ -27,7 +27,7 @@ from .harness import Table
 from .harness.compiled import programs
 
 CLIENTS = Path(__file__).parent / "clients"
-DIRECT = "<ffdirect>, no client"
+DIRECT = "`<ffdirect>`, no client"
 BLOCK_SECONDS = 0.2
 
 
