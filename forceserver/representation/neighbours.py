@@ -263,7 +263,7 @@ class _Grid:
     images: NDArray[np.int32]
 
     BINS_PER_RADIUS = 1.0
-    """Finer bins mean fewer distances and more bins to look into; 1 was the fastest for 2 to 100 neighbours."""
+    """Finer bins mean fewer distances but more bins to look into; 1 was faster than 2 and 3 for 6 to 70 neighbours."""
 
     @classmethod
     def over(cls, fractional: NDArray, inverse: NDArray, pbc: NDArray[np.bool_], radius: float) -> "_Grid":
