@@ -88,6 +88,19 @@ PLUMED_DAT = {
     + METAD.format("p.x,p.y"),
 }
 
+RESTRAINT = "RESTRAINT ARG={} AT=0.01,0 KAPPA=2000,2000\n"
+RESTRAINTS = """
+[[bias.restraints]]
+variable = "p_x"
+at = 0.01
+kappa_eV = 2000.0
+
+[[bias.restraints]]
+variable = "p_y"
+at = 0.0
+kappa_eV = 2000.0
+"""
+
 FORCEFIELD = {
     "door": "<ffsocket name='bias' mode='unix' pbc='False'><address>bias</address><latency>1e-4</latency></ffsocket>",
     "action": "<ffplumed name='bias'><file mode='xyz'> ipi.xyz </file><plumed_dat> plumed.dat </plumed_dat></ffplumed>",
@@ -134,8 +147,11 @@ def ipi_input(prefix: str, way: str, beads: int, dynamics: str) -> str:
 """
 
 
-def simulate(folder: Path, atoms, way: str, beads: int = 8, action: Path | None = None, dynamics: str = "nvt"):
-    """Runs i-PI and one forceserver process; i-PI's properties and centroid positions (STEPS + 1, N, 3) in Angstrom."""
+def simulate(folder: Path, atoms, way: str, beads: int = 8, action: Path | None = None, static: bool = False):
+    """Runs i-PI and one forceserver process; i-PI's properties and centroid positions (STEPS + 1, N, 3) in Angstrom.
+
+    static: at constant energy, with restraints in place of hills.
+    """
     folder.mkdir()
     prefix = f"{folder}/s_" if len(str(folder)) < 90 else f"/tmp/fs_{os.getpid()}_{way}_"
     write(folder / "batio3.extxyz", atoms)
@@ -144,12 +160,17 @@ def simulate(folder: Path, atoms, way: str, beads: int = 8, action: Path | None 
     for symbol, position in zip(atoms.symbols, atoms.positions / Bohr, strict=True):
         lines.append(" ".join([symbol, *(f"{x:.17g}" for x in position)]))
     (folder / "ipi.xyz").write_text("\n".join(lines) + "\n")
-    (folder / "input.xml").write_text(ipi_input(prefix, way, beads, dynamics))
+    (folder / "input.xml").write_text(ipi_input(prefix, way, beads, "nve" if static else "nvt"))
     door = {"embedded": EMBEDDED, "hosted": HOSTED, "action": '\n[cv_door]\naddress = "PREFIXcv"\n'}[way]
     config = (CONFIG + door).replace("PREFIX", prefix)
+    if static and way == "embedded":
+        config = "\n".join(line for line in config.splitlines() if not line.startswith("hills")) + RESTRAINTS
     (folder / "forceserver.toml").write_text(config)
     if way in PLUMED_DAT:
         text = PLUMED_DAT[way].replace("PREFIX", prefix).replace("ACTION", str(action))
+        if static:
+            arguments = "p.x,p.y" if way == "action" else "x,y"
+            text = text.replace(METAD.format(arguments), RESTRAINT.format(arguments))
         (folder / "plumed.dat").write_text(text)
     environment = {**os.environ, **THREADS, "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"}
     kernel = find_kernel()
@@ -219,3 +240,12 @@ def test_hosted_and_embedded_go_the_same_way(crystal, tmp_path):
     assert n >= STEPS // PACE - 1
     np.testing.assert_allclose(hosted[:n, :6], embedded[:n, :6], rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(runs["hosted"][0][:, 2], runs["embedded"][0][:, 2], atol=1e-7)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_energy_is_conserved_with_a_static_bias(way, crystal, tmp_path, request):
+    action = request.getfixturevalue("action") if way == "action" else None
+    properties, _ = simulate(tmp_path / way, crystal, way, beads=1, action=action, static=True)
+    conserved, bias = properties[:, 1] * Hartree, properties[:, 2] * Hartree
+    assert np.ptp(bias) > 0.05
+    assert np.ptp(conserved) < 0.02 * np.ptp(bias)
