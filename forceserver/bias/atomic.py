@@ -54,7 +54,7 @@ class AtomicBias(Potential):
             for (owner, row), derivative in zip(self._places, slope, strict=True):
                 if owner == name:
                     pull[row] = -derivative
-            forces[result.active] += (pull @ result.gradients.reshape(len(pull), -1)).reshape(-1, 3)
+            result.add_forces(pull, forces)
             virial += np.tensordot(pull, result.strain, axes=1)
         extras = dict(zip(self.bias.names, values.tolist(), strict=True)) | {"bias_eV": float(energy)}
         extras |= {f"{name}_eV": float(value) for name, value in self.bias.terms(values).items()}

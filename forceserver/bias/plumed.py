@@ -12,7 +12,6 @@ adds one twice.
 
 import logging
 import mmap
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +78,7 @@ class PlumedBias(Potential):
         self._masses = atomic_masses[template.species]
         charges = {atomic_numbers[symbol]: charge for symbol, charge in section.charges_e.items()}
         self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
-        self._last: tuple[int, Frame, Result] | None = None
+        self._last: Result | None = None
         self._plumed = _start(kernel, len(template), section, restart=self._state.step >= 0)
         self._fill(self._plumed, section.plumed_dat)
 
@@ -88,23 +87,22 @@ class PlumedBias(Potential):
 
         Raises `BiasError` with PLUMED's message if it cannot compute the frame, `CVError` if a variable cannot.
         """
-        key = zlib.crc32(frame.cell, zlib.crc32(frame.positions))
-        if self._last and self._last[0] == key and _same(self._last[1], frame):
-            return self._last[2]
+        if self._last and self._state.holds(frame):
+            return self._last
         frame = replace(frame, positions=frame.positions.copy(), cell=frame.cell.copy())
-        if self._last is None and self._state.step >= 0 and self._state.key == key:
+        if self._last is None and self._state.holds(frame):
             log.info("the configuration of step %d is asked for again after a restart", self._state.step)
             result = self._state.result(self._values(frame))
         else:
             try:
                 result = self._calculate(frame, self._state.step + 1)
-                self._state.store(self._state.step + 1, key, result)
+                self._state.store(self._state.step + 1, frame, result)
                 self._plumed.cmd("update")
             except ForceServerError:
                 raise
             except Exception as error:  # of many types, depending on what was thrown inside PLUMED
                 raise BiasError(f"PLUMED at step {self._state.step + 1}: {_text(error)}") from error
-        self._last = key, frame, result
+        self._last = result
         return result
 
     def close(self) -> None:
@@ -139,7 +137,7 @@ class PlumedBias(Potential):
             for name, (owner, _, row) in self._outputs.items():
                 if owner == cv:
                     pull[row] = self._force_unit * pulls[name][0]
-            forces[result.active] += (pull @ result.gradients.reshape(len(pull), -1)).reshape(-1, 3)
+            result.add_forces(pull, forces)
             total += np.tensordot(pull, result.strain, axes=1)
         if not np.isfinite(bias[0] + forces.sum() + total.sum()):
             raise BiasError(f"PLUMED at step {step}: the bias is {bias[0]} eV, or a force of it is not finite")
@@ -163,10 +161,6 @@ class PlumedBias(Potential):
             raise InputError(f"PLUMED refuses {path}: {_text(error)}") from error
         if needed[0]:
             raise InputError(f"{path} uses ENERGY, which a bias does not know: it acts beside the potential")
-
-
-def _same(a: Frame, b: Frame) -> bool:
-    return np.array_equal(a.positions, b.positions) and np.array_equal(a.cell, b.cell)
 
 
 def _extra_cvs(actions, variables: Mapping[str, CollectiveVariable], path: Path) -> dict[str, tuple[str, str, int]]:
@@ -266,7 +260,7 @@ def _text(error: Exception) -> str:
 
 
 class _State:
-    """Step, fingerprint and answer of the last configuration, in a file that a kill cannot break.
+    """Step, configuration and answer, in a file that a kill cannot break.
 
     The file is mapped; an answer goes into the slot that is not current, and one aligned word then makes it current.
     It survives the process, not the machine.
@@ -274,7 +268,14 @@ class _State:
 
     def __init__(self, path: Path, natoms: int) -> None:
         slot = np.dtype(
-            [("step", "i8"), ("key", "u8"), ("energy", "f8"), ("virial", "f8", 9), ("forces", "f8", 3 * natoms)]
+            [
+                ("step", "i8"),
+                ("energy", "f8"),
+                ("cell", "f8", (3, 3)),
+                ("virial", "f8", (3, 3)),
+                ("positions", "f8", (natoms, 3)),
+                ("forces", "f8", (natoms, 3)),
+            ]
         )
         size = 16 + 2 * slot.itemsize
         fresh = not path.exists()
@@ -292,26 +293,30 @@ class _State:
         """Of the last configuration, -1 before the first."""
         return int(self._current["step"]) if self._head[0] else -1
 
-    @property
-    def key(self) -> int:
-        return int(self._current["key"])
+    def holds(self, frame: Frame) -> bool:
+        """Whether this is the last configuration."""
+        if self._head[0] == 0 or self._current["positions"][0, 0] != frame.positions[0, 0]:
+            return False
+        same_positions = np.array_equal(self._current["positions"], frame.positions)
+        return same_positions and np.array_equal(self._current["cell"], frame.cell)
 
     @property
     def _current(self):
         return self._slots[int(self._head[0]) - 1]
 
-    def store(self, step: int, key: int, result: Result) -> None:
+    def store(self, step: int, frame: Frame, result: Result) -> None:
         free = 2 if self._head[0] == 1 else 1
         slot = self._slots[free - 1]
-        slot["step"], slot["key"], slot["energy"] = step, key, result.energy
-        slot["virial"], slot["forces"] = result.virial.reshape(-1), result.forces.reshape(-1)
+        slot["step"], slot["energy"] = step, result.energy
+        slot["positions"], slot["cell"] = frame.positions, frame.cell
+        slot["forces"], slot["virial"] = result.forces, result.virial
         self._head[0] = free
 
     def result(self, values: dict[str, float]) -> Result:
         slot = self._current
         energy = float(slot["energy"])
         extras = values | {"bias_eV": energy}
-        return Result(energy, slot["forces"].reshape(-1, 3).copy(), slot["virial"].reshape(3, 3).copy(), extras)
+        return Result(energy, slot["forces"].copy(), slot["virial"].copy(), extras)
 
     def close(self) -> None:
         del self._head, self._slots

@@ -34,6 +34,12 @@ class CVResult:
     gradients: Array
     strain: Array
 
+    def add_forces(self, pull: Array, forces: Array) -> None:
+        """Adds what `pull` (d,), minus the derivative of an energy by the values, does to the atoms in `forces`."""
+        rows = forces.take(self.active, axis=0)
+        rows += (pull @ self.gradients.reshape(len(pull), -1)).reshape(-1, 3)
+        forces[self.active] = rows  # take and assign: faster than += with an index
+
 
 @dataclass(frozen=True)
 class _Group:
