@@ -55,7 +55,7 @@ class AtomicBias(Potential):
                 if owner == name:
                     pull[row] = -derivative
             result.add_forces(pull, forces)
-            virial += np.tensordot(pull, result.strain, axes=1)
+            virial += (pull @ result.strain.reshape(-1, 9)).reshape(3, 3)
         extras = dict(zip(self.bias.names, values.tolist(), strict=True)) | {"bias_eV": float(energy)}
         extras |= {f"{name}_eV": float(value) for name, value in self.bias.terms(values).items()}
         return Result(float(energy), forces, 0.5 * (virial + virial.T), extras)

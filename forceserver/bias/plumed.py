@@ -138,7 +138,7 @@ class PlumedBias(Potential):
                 if owner == cv:
                     pull[row] = self._force_unit * pulls[name][0]
             result.add_forces(pull, forces)
-            total += np.tensordot(pull, result.strain, axes=1)
+            total += (pull @ result.strain.reshape(-1, 9)).reshape(3, 3)
         if not np.isfinite(bias[0] + forces.sum() + total.sum()):
             raise BiasError(f"PLUMED at step {step}: the bias is {bias[0]} eV, or a force of it is not finite")
         extras = {name: float(value[0]) for name, value in values.items()} | {"bias_eV": float(bias[0])}

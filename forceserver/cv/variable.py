@@ -123,11 +123,11 @@ class CollectiveVariable:
             rows = slice(first, first := first + len(group.functions))
             values[rows], jacobian = combine(list(group.functions.values()), b)
             jacobian = jacobian[:, : len(b)]
-            strain[rows] = np.tensordot(jacobian, b_strain, axes=1)
             if len(sites) < gradient.shape[1]:
                 gradient = gradient[:, sites]
             if not np.array_equal(jacobian, IDENTITY):
-                gradient = np.tensordot(jacobian, gradient, axes=1)
+                gradient, b_strain = (np.tensordot(jacobian, array, axes=1) for array in (gradient, b_strain))
+            strain[rows] = b_strain
             if gradients is None:
                 gradients = gradient
             else:
