@@ -131,13 +131,16 @@ class CVServer:
                 full = len(self._clients) >= self._max_clients
                 if not full:
                     thread = threading.Thread(target=self._serve, args=(connection,), name="cv-client", daemon=True)
-                    self._clients[connection] = thread
-                    thread.start()
+                    try:
+                        thread.start()
+                        self._clients[connection] = thread  # removed by the thread, which waits for the lock
+                    except RuntimeError:  # the system has no more threads
+                        full = True
             if full:
                 connection.settimeout(0.1)
                 with connection, contextlib.suppress(OSError):
                     connection.recv(protocol.MAX_HELLO)  # so that closing does not break its sending
-                    connection.sendall(protocol.pack_error(f"there are already {self._max_clients} clients"))
+                    connection.sendall(protocol.pack_error(f"there are already {self.n_clients} clients"))
 
     def _serve(self, connection: socket.socket) -> None:
         try:
