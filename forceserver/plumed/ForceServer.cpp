@@ -402,7 +402,7 @@ class Client {
     }
     const std::size_t atoms = variable_.atoms.size();
     const std::size_t longest = reply_bytes(variable_, atoms) + sizeof(std::int32_t) * atoms + sizeof(std::uint64_t);
-    const Header answer = receive_header(values, static_cast<std::uint32_t>(longest));
+    const Header answer = receive_header(values, static_cast<std::uint32_t>(std::min<std::size_t>(longest, UINT32_MAX)));
     std::uint64_t active = 0;
     if(answer.length < sizeof(active)) {
       throw Refused("an answer of the server at " + address_ + " is too short");

@@ -70,8 +70,9 @@ def test_killed_server_that_comes_back_costs_plumed_nothing(config, action, bati
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for _ in range(kills):
-            time.sleep(0.15)
+        for number in range(kills):
+            time.sleep(0.1)
+            assert number > 0 or plumed.poll() is None, "PLUMED had finished before the first kill"
             server.send_signal(signal.SIGKILL)
             server.wait()
             server = start(config)
