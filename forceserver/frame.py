@@ -19,6 +19,15 @@ PERIODIC = np.ones(3, dtype=bool)
 PERIODIC.flags.writeable = False
 
 
+def any_singular(cells: Array, pbc: NDArray[np.bool_]) -> bool:
+    """Whether one of the cells (..., 3, 3) has periodic vectors that are zero or (nearly) dependent."""
+    periodic = cells[..., pbc, :]
+    with np.errstate(all="ignore"):
+        directions = periodic / np.linalg.norm(periodic, axis=-1, keepdims=True)
+        squared_volumes = np.linalg.det(directions @ np.swapaxes(directions, -1, -2))
+    return not (squared_volumes > 1e-20).all()
+
+
 @dataclass(slots=True)
 class Frame:
     """One atomic configuration.

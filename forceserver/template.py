@@ -11,7 +11,7 @@ from pydantic import Field
 
 from .config import InputFile, Section
 from .errors import InputError
-from .frame import Frame
+from .frame import Frame, any_singular
 
 
 class StructureConfig(Section):
@@ -26,7 +26,7 @@ class StructureConfig(Section):
 def read_template(config: StructureConfig) -> Frame:
     """The structure of the file as a `Frame` (step and replica -1).
 
-    Raises `InputError` if the file holds no structure, or a periodic direction has no cell vector.
+    Raises `InputError` if the file holds no structure, or the cell does not span the periodic directions.
     """
     atoms = read_structure(config.file)
     if config.pbc is not None:
@@ -37,6 +37,8 @@ def read_template(config: StructureConfig) -> Frame:
     for axis, (periodic, length) in enumerate(zip(atoms.pbc, lengths, strict=True)):
         if periodic and length == 0:
             raise InputError(f"structure {config.file}: direction {'abc'[axis]} is periodic but has no cell vector")
+    if any_singular(atoms.cell.array, atoms.pbc):
+        raise InputError(f"structure {config.file}: its cell is singular: {atoms.cell.array.tolist()} Angstrom")
     if not np.isfinite(atoms.positions).all():
         raise InputError(f"structure {config.file}: positions are not finite numbers")
     return Frame.from_ase(atoms)

@@ -19,7 +19,15 @@ def test_every_key_is_described(section):
     annotation = Settings.model_fields[section].annotation
     model = next(part for part in getattr(annotation, "__args__", (annotation,)) if hasattr(part, "model_fields"))
     text = page.partition(f"## [{section}]")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE)) == set(model.model_fields)
+    said = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, flags=re.MULTILINE))
+    assert said == {key: _default(field) for key, field in model.model_fields.items()}
+
+
+def _default(field) -> str:
+    if field.is_required():
+        return "required"
+    value = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    return "none" if value is None else f"`{value}`"
 
 
 def test_every_section_is_named():

@@ -70,6 +70,14 @@ def test_periodic_without_cell_is_refused(tmp_path):
         read_template(StructureConfig(file=tmp_path / "a.xyz", pbc=True))
 
 
+def test_flat_cell_is_refused(tmp_path):
+    atoms = Atoms("OH2", positions=np.eye(3), cell=[[3, 0, 0], [0, 3, 0], [1, 2, 0]], pbc=(True, True, False))
+    atoms.write(tmp_path / "a.extxyz")
+    assert list(read_template(StructureConfig(file=tmp_path / "a.extxyz")).pbc) == [True, True, False]
+    with pytest.raises(InputError, match="its cell is singular"):
+        read_template(StructureConfig(file=tmp_path / "a.extxyz", pbc=True))
+
+
 @pytest.mark.parametrize(("name", "content"), [("a.extxyz", "3\nx\nAl 0 0 0\n"), ("a.foo", "?"), ("a.xyz", "")])
 def test_unreadable_files_are_named(tmp_path, name, content):
     (tmp_path / name).write_text(content)

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 from ase.units import Bohr, Hartree
 
-from ..errors import PotentialError
+from ..errors import ProtocolError
 from ..frame import Array, Frame, Result
 from ..potentials.base import Potential
-from .ipi_client import DriverConfig, save_frames
+from .checks import check_cells, check_count, check_positions, check_results
+from .failures import failed_evaluation
+from .ipi_client import DriverConfig
 from .wire import encode_extras
 
 log = logging.getLogger(__name__)
@@ -33,21 +35,22 @@ class DirectDoor:
         """The results for structures: cells (3, 3) with vectors as columns, positions (N, 3) or (3 N,), in bohr.
 
         Raises `PotentialError`, after the structures have been saved, if the potential fails or gives something that
-        i-PI must not get, or if a structure is not one (another number of atoms, numbers that are not finite).
+        i-PI must not get; `ProtocolError` if a structure is not one (another number of atoms, numbers that are not
+        finite, a singular cell).
         """
         frames = [self._frame(cell, place) for cell, place in zip(cells, positions, strict=True)]
         try:
             results = self._potential.compute(frames)
-            if len(results) != len(frames):
-                raise PotentialError(f"the potential returned {len(results)} results for {len(frames)} structures")
+            check_count(results, len(frames))
+            check_results(results, len(self._template))
             return [self._reply(result) for result in results]
         except Exception as error:
-            raise self._failure(frames, error) from error
+            raise failed_evaluation(frames, error, self._driver.failed_frames) from error
 
     def _frame(self, cell: Array, positions: Array) -> Frame:
         template, size = self._template, np.size(positions)
         if size != 3 * len(template):
-            raise PotentialError(f"i-PI has {size // 3} atoms, the template has {len(template)}")
+            raise ProtocolError(f"i-PI has {size // 3} atoms, the template has {len(template)}")
         frame = Frame(
             positions=np.asarray(positions, dtype=np.float64).reshape(-1, 3) * Bohr,
             cell=np.ascontiguousarray(np.asarray(cell, dtype=np.float64).T) * Bohr,
@@ -55,25 +58,12 @@ class DirectDoor:
             pbc=template.pbc,
             step=self._evaluations,
         )
-        if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()):
-            raise PotentialError("i-PI has positions or a cell that are not finite numbers")
+        check_positions(frame.positions[None])
+        check_cells(frame.cell[None], template.pbc)
         self._evaluations += 1
         return frame
 
     def _reply(self, result: Result) -> Reply:
-        if result.forces.shape != (len(self._template), 3) or result.virial.shape != (3, 3):
-            raise PotentialError(
-                f"the potential returned forces of shape {result.forces.shape} and a virial of shape "
-                f"{result.virial.shape} for {len(self._template)} atoms"
-            )
         forces, virial = result.forces * (Bohr / Hartree), (result.virial + result.virial.T) * (0.5 / Hartree)
-        for name, numbers in (("energy", result.energy), ("forces", forces), ("virial", virial)):
-            if not np.isfinite(numbers).all():
-                raise PotentialError(f"the potential returned {name} that is not a finite number")
         extras = encode_extras(result.extras, self._driver.max_string_bytes) if result.extras else b""
         return float(result.energy) / Hartree, forces, virial, extras
-
-    def _failure(self, frames: Sequence[Frame], error: Exception) -> PotentialError:
-        what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {error}"
-        path = save_frames(self._driver.failed_frames, frames, what)
-        return PotentialError(f"evaluation {frames[0].step} failed: {what}; the structure is saved as {path}")

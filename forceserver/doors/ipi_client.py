@@ -16,11 +16,10 @@ import contextlib
 import dataclasses
 import logging
 import math
-import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +29,7 @@ from ..config import OutputPath, Section
 from ..errors import PotentialError
 from ..frame import Frame
 from ..potentials.base import Potential
+from .failures import failed_evaluation
 from .guard import Guard
 from .transports import Channel, Disconnected, NoServer, SocketConfig, connect
 from .wire import EXIT, GETFORCE, INIT, POSDATA, SEGMENTS, STATUS, ClientConnection, Limits
@@ -37,7 +37,7 @@ from .wire import EXIT, GETFORCE, INIT, POSDATA, SEGMENTS, STATUS, ClientConnect
 log = logging.getLogger(__name__)
 
 REPLICA_WORTHWHILE_SECONDS = 2e-3
-"""Structures that take longer than this are worth the ~40 us that it costs to ask for their replica."""
+"""Structures that take longer than this are worth the ~40 us that it costs to ask for their replica every time."""
 
 
 class DriverConfig(Section):
@@ -232,41 +232,9 @@ class _Door:
         except Exception as error:
             self.failures += 1
             self.consecutive_failures += 1
-            raise self._failure(frames, error) from error
+            failure = failed_evaluation(frames, error, self.driver.failed_frames)
+            log.error("%s", failure, exc_info=None if isinstance(error, PotentialError) else error)
+            raise failure from error
         self.consecutive_failures = 0
-        connection.wants_init = time.perf_counter() - begin > REPLICA_WORTHWHILE_SECONDS
-
-    def _failure(self, frames: Sequence[Frame], error: Exception) -> PotentialError:
-        """Logs the failed evaluation and saves its frames."""
-        first = frames[0]
-        where = f"step {first.step}, replica {first.replica if first.replica >= 0 else 'unknown'}"
-        if len(frames) > 1:
-            where += f", batch of {len(frames)}"
-        what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {error}"
-        traceback = None if isinstance(error, PotentialError) else error
-        try:
-            saved = f"saved as {save_frames(self.driver.failed_frames, frames, what)}"
-        except OSError as problem:
-            saved = f"could not be saved in {self.driver.failed_frames}: {problem.strerror}"
-        log.error("evaluation failed at %s: %s; the structure is %s", where, what, saved, exc_info=traceback)
-        return PotentialError(f"evaluation failed at {where}: {what}; the structure is {saved}")
-
-
-def save_frames(folder: Path, frames: Sequence[Frame], error: str) -> Path:
-    """Writes frames as one extended XYZ file into `folder`, complete or not at all; returns its path."""
-    import ase.io
-
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"failed-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{frames[0].step}.xyz"
-    images = []
-    for frame in frames:
-        atoms = frame.to_ase()
-        atoms.info.update(replica=frame.replica, step=frame.step, error=error)
-        images.append(atoms)
-    unfinished = path.with_suffix(".part")
-    with open(unfinished, "w") as file:
-        ase.io.write(file, images, format="extxyz")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    return path
+        slow = time.perf_counter() - begin > REPLICA_WORTHWHILE_SECONDS
+        connection.wants_init = slow or self.failures > 0  # where one has failed, the next may: its replica is wanted

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from forceserver.doors.direct import DirectDoor
-from forceserver.errors import PotentialError
+from forceserver.errors import ForceServerError
 from forceserver.potentials import build_potential
 from forceserver.settings import load, require
 from forceserver.template import read_template
@@ -41,14 +41,14 @@ class ForceServerPES:
         single = not isinstance(cell, list)
         try:
             replies = self._door.evaluate([cell] if single else cell, [pos] if single else pos)
-        except PotentialError as error:
+        except ForceServerError as error:
             _end_polling(error)
             raise
         results = [(energy, forces, virial, extras.decode()) for energy, forces, virial, extras in replies]
         return results[0] if single else results
 
 
-def _end_polling(error: PotentialError) -> None:
+def _end_polling(error: ForceServerError) -> None:
     """Ends i-PI with a message when an exception would only end its polling thread, and leave it waiting for ever."""
     if threading.current_thread().name.startswith("poll_"):
         from ipi.utils.softexit import softexit

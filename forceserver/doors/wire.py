@@ -48,6 +48,7 @@ from ase.units import Bohr, Hartree
 from .. import _ext
 from ..errors import PotentialError, ProtocolError
 from ..frame import Array, Frame, Result
+from .checks import check_cells, check_count, check_positions, check_results
 
 HEADER_BYTES = 12
 
@@ -428,7 +429,7 @@ class ClientConnection(_Connection):
             return None
         self._start = start  # what comes next must not overwrite the positions
         if not _scale(self._incoming_positions, self._positions, Bohr):
-            self._refuse_positions()
+            check_positions(self._positions)
         if self._cells_bytes.tobytes() != self._cells_seen:  # same cell as before: nothing to convert or check
             self._take_cells()
         if self.batch > 1:
@@ -477,21 +478,9 @@ class ClientConnection(_Connection):
         self._bytes[self._start : at] = header
         return SEGMENTS
 
-    def _refuse_positions(self) -> None:
-        structure, atom, axis = np.argwhere(~np.isfinite(self._positions))[0]
-        value = self._positions[structure, atom, axis]
-        raise ProtocolError(f"the server sent {value} as coordinate {'xyz'[axis]} of atom {atom}")
-
     def _take_cells(self) -> None:
         np.multiply(self._incoming_cells, Bohr, out=self._cells)
-        if not np.isfinite(self._cells).all():
-            raise ProtocolError(f"the server sent a cell that is not finite: {self._cells.tolist()} Angstrom")
-        periodic = self._cells[:, self._template.pbc]
-        with np.errstate(all="ignore"):
-            directions = periodic / np.linalg.norm(periodic, axis=-1, keepdims=True)
-            squared_volume = np.linalg.det(directions @ directions.transpose(0, 2, 1))
-        if not (squared_volume > 1e-20).all():
-            raise ProtocolError(f"the server sent a singular cell for a periodic potential: {self._cells.tolist()}")
+        check_cells(self._cells, self._template.pbc)
         self._cells_seen = self._cells_bytes.tobytes()
 
     def answer(self) -> bytes:
@@ -504,14 +493,14 @@ class ClientConnection(_Connection):
         Raises `PotentialError` for wrong counts or shapes, numbers that are not finite, and extras that i-PI would
         choke on.
         """
-        if len(results) != len(self.frames):
-            raise PotentialError(f"the potential returned {len(results)} results for {len(self.frames)} structures")
+        check_count(results, len(self.frames))
         try:
             finite = _encode(results, self._energies, self._forces, self._virials, Hartree, Hartree / Bohr)
         except ValueError:
             finite = False
         if not finite:
-            self._refuse_results(results)
+            check_results(results, self.atoms)
+            raise PotentialError("the potential returned numbers that are too large for atomic units")
         self._reply = self._reply_without_extras
         for result in results:
             if result.extras:
@@ -526,22 +515,6 @@ class ClientConnection(_Connection):
         texts = [encode_extras(result.extras, self._limits.max_string_bytes) for result in results]
         texts += texts[-1:] * (self.batch - len(texts))
         return b"".join(_INT.pack(len(text)) + text for text in texts)
-
-    def _refuse_results(self, results: Sequence[Result]) -> None:
-        for result in results:
-            shapes = np.shape(result.forces), np.shape(result.virial)
-            if shapes != ((self.atoms, 3), (3, 3)):
-                raise PotentialError(
-                    f"the potential returned forces of shape {shapes[0]} and a virial of shape {shapes[1]} for "
-                    f"{self.atoms} atoms"
-                )
-            for what in ("energy", "forces", "virial"):
-                numbers = np.asarray(getattr(result, what), float)
-                bad = np.argwhere(~np.isfinite(numbers))
-                if len(bad):
-                    at = tuple(bad[0].tolist())
-                    raise PotentialError(f"the potential returned {what}{list(at) if at else ''} = {numbers[at]}")
-        raise PotentialError("the potential returned numbers that are too large for atomic units")
 
     def forces(self) -> Buffers:
         """The reply to GETFORCE, to be sent with one call. The buffers are overwritten by the next `set_results`."""

@@ -19,7 +19,7 @@ import forceserver.doors.ipi_pes
 from forceserver.cli.launch import ipi_script
 from forceserver.doors.direct import DirectDoor
 from forceserver.doors.ipi_client import DriverConfig
-from forceserver.errors import PotentialError
+from forceserver.errors import PotentialError, ProtocolError
 from forceserver.frame import Frame, Result
 from forceserver.potentials.ase import AsePotential
 from forceserver.potentials.base import Potential
@@ -219,9 +219,9 @@ def test_units_signs_and_transposes():
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (Result(np.nan, np.zeros((2, 3)), np.zeros((3, 3))), "energy that is not a finite number"),
-        (Result(0.0, np.full((2, 3), np.inf), np.zeros((3, 3))), "forces that is not a finite number"),
-        (Result(0.0, np.zeros((2, 3)), np.full((3, 3), np.nan)), "virial that is not a finite number"),
+        (Result(np.nan, np.zeros((2, 3)), np.zeros((3, 3))), "energy = nan"),
+        (Result(0.0, np.full((2, 3), np.inf), np.zeros((3, 3))), r"forces\[0, 0\] = inf"),
+        (Result(0.0, np.zeros((2, 3)), np.full((3, 3), np.nan)), r"virial\[0, 0\] = nan"),
         (Result(0.0, np.zeros((3, 3)), np.zeros((3, 3))), "forces of shape"),
         (Result(0.0, np.zeros((2, 3)), np.zeros((3, 3)), {"raw": 1}), "'raw'"),
         (ValueError("the model is tired"), "ValueError: the model is tired"),
@@ -234,6 +234,20 @@ def test_what_must_not_leave_is_saved_and_told(tmp_path, result, message):
         door.evaluate([where.cell.T / Bohr], [where.positions / Bohr])
     (saved,) = (tmp_path / "failed").glob("*.xyz")
     np.testing.assert_allclose(ase.io.read(saved).positions, where.positions, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("cell", "position", "message"),
+    [
+        (np.nan, 0.0, "cell that is not finite"),
+        (0.0, 0.0, "singular cell"),
+        (6.0, np.nan, "nan as coordinate x of atom 0"),
+    ],
+)
+def test_structures_that_are_none_are_refused(cell, position, message):
+    door = DirectDoor(Moody(Result(0.0, np.zeros((2, 3)), np.zeros((3, 3)))), frame(), DriverConfig())
+    with pytest.raises(ProtocolError, match=message):
+        door.evaluate([cell * np.eye(3)], [np.full((2, 3), position)])
 
 
 @pytest.mark.parametrize("threaded", ["False", "True"])

@@ -323,6 +323,26 @@ def test_replica_is_asked_for_when_structures_take_long(unix):
         door.ended()
 
 
+def test_replica_is_asked_for_after_a_failure(unix, tmp_path):
+    def spoil(frame: Frame, result: Result) -> None:
+        if frame.step in (1, 3):
+            raise RuntimeError("tired")
+
+    with listen(unix) as listener:
+        door = Door(unix, Springs(spoil), failed_frames=tmp_path)
+        for _ in range(2):
+            with accepted(listener) as server:
+                evaluate(server, structure())
+                be_ready(server)
+                server.send(*server.connection.positions([structure()]))
+                with pytest.raises(Disconnected):
+                    answer(server)
+        with accepted(listener) as server:
+            server.send(wire.EXIT)
+        door.ended()
+    assert [read(file).info["replica"] for file in sorted(tmp_path.iterdir(), key=lambda f: int(f.stem[-1]))] == [-1, 5]
+
+
 @pytest.mark.parametrize(
     ("message", "what"),
     [

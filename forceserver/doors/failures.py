@@ -1,0 +1,40 @@
+"""What becomes of an evaluation that failed: told with step and replica, its structures saved for post-mortem."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import PotentialError
+from ..files import atomic_write
+from ..frame import Frame
+
+
+def failed_evaluation(frames: Sequence[Frame], error: Exception, folder: Path) -> PotentialError:
+    """Saves the frames in `folder`; an error that says which they are, what went wrong, and where they lie now."""
+    first = frames[0]
+    where = f"step {first.step}, replica {first.replica if first.replica >= 0 else 'unknown'}"
+    if len(frames) > 1:
+        where += f", batch of {len(frames)}"
+    what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {error}"
+    try:
+        saved = f"saved as {save_frames(folder, frames, what)}"
+    except OSError as problem:
+        saved = f"could not be saved in {folder}: {problem.strerror}"
+    return PotentialError(f"evaluation failed at {where}: {what}; the structure is {saved}")
+
+
+def save_frames(folder: Path, frames: Sequence[Frame], error: str) -> Path:
+    """Writes frames as one extended XYZ file into `folder`, complete or not at all; returns its path."""
+    import ase.io
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"failed-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{frames[0].step}.xyz"
+    images = []
+    for frame in frames:
+        atoms = frame.to_ase()
+        atoms.info.update(replica=frame.replica, step=frame.step, error=error)
+        images.append(atoms)
+    with atomic_write(path) as part:
+        ase.io.write(part, images, format="extxyz")
+    return path
