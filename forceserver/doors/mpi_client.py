@@ -31,6 +31,9 @@ SPIN_SECONDS, NAP_SECONDS = 2e-4, 2e-5
 MPI's own blocking call would keep a core busy and signals waiting for as long as i-PI has nothing to do.
 """
 
+SECONDS_TO_FORWARD = 0.5
+"""What mpiexec has not read yet when a job is aborted is lost: the reason must be out before."""
+
 log = logging.getLogger(__name__)
 
 
@@ -46,6 +49,7 @@ def serve_mpi(potential: Potential, template: Frame, driver: DriverConfig, name:
         door.serve()
     except (PotentialError, ProtocolError) as error:
         log.error("%s; ending the MPI job", error)
+        time.sleep(SECONDS_TO_FORWARD)
         world.Abort(1)
     log.info("i-PI said EXIT after %d structures", door.evaluations)
     return door.evaluations
