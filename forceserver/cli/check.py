@@ -100,7 +100,7 @@ def findings_of(config: Path, settings: "Settings", drivers: int, simulation: Pa
         clients = {"socket": settings.socket, "bias_socket": settings.bias_socket}
         findings.extend(_sockets(config, {name: socket for name, socket in clients.items() if socket}, ipi))
         server = _served(settings.socket, ipi)
-    elif drivers and not any(tag == "ffmpi" for tag, _ in ipi.other_forcefields):
+    elif drivers and not any(tag in ("ffmpi", "ffcavphsocket") for tag, _ in ipi.other_forcefields):
         findings.append(Finding(WRONG, "socket", f"{path} has no <ffsocket>: nothing to drive (launch with -n 0)"))
     for system in ipi.systems:
         findings.extend(_structure(template, system, server))
@@ -128,25 +128,27 @@ def _symbols(template: "Frame") -> list[str]:
     return [chemical_symbols[number] for number in template.species]
 
 
-def _listens(server: "SocketServer", ipi: "IpiInput") -> str:
-    where = f"{server.address}:{server.port}" if server.mode == "inet" else ipi.unix_path(server)
-    return f"mode='{server.mode}' at {where}"
+def _listens(server: "SocketServer") -> str:
+    if server.mode == "inet":
+        return f"mode='inet' at {server.address}:{server.port}"
+    nested = f" (inside '{server.forcefield}', where sockets_prefix does not count)" if server.nested else ""
+    return f"mode='{server.mode}' at {server.unix_path}{nested}"
 
 
-def _fits(socket: "SocketConfig", server: "SocketServer", ipi: "IpiInput") -> bool:
+def _fits(socket: "SocketConfig", server: "SocketServer") -> bool:
     if socket.mode != server.mode:
         return False
     if server.mode == "inet":  # the address is that of an interface there and that of a host here
         return socket.port == server.port
-    return socket.path == ipi.unix_path(server)
+    return socket.path == server.unix_path
 
 
 def _served(socket: "SocketConfig | None", ipi: "IpiInput") -> "SocketServer | None":
-    return next((server for server in ipi.sockets if socket is not None and _fits(socket, server, ipi)), None)
+    return next((server for server in ipi.sockets if socket is not None and _fits(socket, server)), None)
 
 
 def _sockets(config: Path, clients: dict[str, "SocketConfig"], ipi: "IpiInput") -> Iterator[Finding]:
-    listening = "; ".join(f"<ffsocket name='{server.name}'> {_listens(server, ipi)}" for server in ipi.sockets)
+    listening = "; ".join(f"<ffsocket name='{server.name}'> {_listens(server)}" for server in ipi.sockets)
     if not clients:
         yield Finding(WRONG, "socket", f"{config} has no section [socket], but i-PI listens: {listening}")
         return
@@ -159,9 +161,9 @@ def _sockets(config: Path, clients: dict[str, "SocketConfig"], ipi: "IpiInput") 
             )
             continue
         served.append(server)
-        yield Finding(OK, "socket", f"[{section}] is <ffsocket name='{server.name}'> {_listens(server, ipi)}")
+        yield Finding(OK, "socket", f"[{section}] is <ffsocket name='{server.name}'> {_listens(server)}")
         if server.mode != "inet":
-            yield from _unix_name(ipi.unix_path(server), ipi.folder)
+            yield from _unix_name(server.unix_path, ipi.folder)
     others = [server.name for server in ipi.sockets if server not in served]
     if others and served:
         yield Finding(ADVICE, "socket", f"other drivers must serve {', '.join(others)}; this configuration does not")
@@ -213,7 +215,7 @@ def _structure(template: "Frame", system: "System", server: "SocketServer | None
 
 
 def _speed(server: "SocketServer", ipi: "IpiInput", drivers: int) -> Iterator[Finding]:
-    beads = sum(system.beads for system in ipi.systems if server.name in system.forcefields)
+    beads = sum(system.beads for system in ipi.systems if server.forcefield in system.forcefields)
     atoms = max((len(system.species) for system in ipi.systems), default=0)
     if server.latency_seconds > 0:
         yield Finding(

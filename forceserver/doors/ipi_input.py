@@ -18,13 +18,20 @@ from ase.units import Bohr
 from ..errors import InputError
 from ..frame import Array
 
+NESTED_PREFIX = "/tmp/ipi_"
+"""Of the sockets inside other force fields: i-PI 3.3.1 gives its `sockets_prefix` to the outer ones only."""
+
 
 @dataclass(frozen=True)
 class SocketServer:
     """One <ffsocket>."""
 
     name: str
+    forcefield: str
+    """The name that <force forcefield=...> uses: its own, or that of the <ffcommittee> or <ffrotations> around it."""
     mode: str
+    prefix: str
+    """In front of the address of a unix socket."""
     address: str
     port: int
     latency_seconds: float
@@ -34,6 +41,16 @@ class SocketServer:
     timeout_seconds: float
     active: tuple[int, ...] | None
     """Indices of the atoms that are sent; None for all."""
+
+    @property
+    def unix_path(self) -> str:
+        """The name in the file system of a unix socket."""
+        return self.prefix + self.address
+
+    @property
+    def nested(self) -> bool:
+        """Whether it is inside another force field, in a committee for example."""
+        return self.forcefield != self.name
 
 
 @dataclass(frozen=True)
@@ -63,10 +80,9 @@ class IpiInput:
     """The parts of an input file that concern its force engines and whoever watches it."""
 
     path: Path
-    sockets_prefix: str
     sockets: tuple[SocketServer, ...]
     other_forcefields: tuple[tuple[str, str], ...]
-    """Tag and name of every force field that is not an <ffsocket>."""
+    """Tag and name of every force field that neither is an <ffsocket> nor holds one."""
     systems: tuple[System, ...]
     step: int
     total_steps: int
@@ -77,10 +93,6 @@ class IpiInput:
     def folder(self) -> Path:
         """Where i-PI runs: paths in the input file are relative to it."""
         return self.path.absolute().parent
-
-    def unix_path(self, server: SocketServer) -> str:
-        """The name in the file system of a unix socket."""
-        return self.sockets_prefix + server.address
 
 
 def read_ipi_input(path: Path) -> IpiInput:
@@ -111,7 +123,9 @@ def _read(path: Path) -> IpiInput:
     sockets, others, systems = [], [], []
     for tag, part in simulation.extra:
         if tag == "ffsocket":
-            sockets.append(_socket(part))
+            sockets.append(_socket(part, simulation.sockets_prefix.fetch(), part.name.fetch()))
+        elif inner := _inner_sockets(tag, part):
+            sockets.extend(_socket(socket, NESTED_PREFIX, part.name.fetch()) for socket in inner)
         elif tag == "system":
             systems.append(part.fetch())
         elif tag == "system_template":
@@ -123,7 +137,6 @@ def _read(path: Path) -> IpiInput:
         system.init.init_stage1(system)
     return IpiInput(
         path=path,
-        sockets_prefix=simulation.sockets_prefix.fetch(),
         sockets=tuple(sockets),
         other_forcefields=tuple(others),
         systems=tuple(_system(system) for system in systems),
@@ -134,10 +147,21 @@ def _read(path: Path) -> IpiInput:
     )
 
 
-def _socket(part: Any) -> SocketServer:
+def _inner_sockets(tag: str, part: Any) -> list[Any]:
+    """The <ffsocket> parts inside another force field."""
+    if tag == "ffcommittee":
+        return [inner for inner_tag, inner in part.extra if inner_tag == "ffsocket"]
+    if tag == "ffrotations" and part.ffsocket._explicit:
+        return [part.ffsocket]
+    return []
+
+
+def _socket(part: Any, prefix: str, forcefield: str) -> SocketServer:
     active = np.atleast_1d(part.activelist.fetch())
     return SocketServer(
         name=part.name.fetch(),
+        forcefield=forcefield,
+        prefix=prefix,
         mode=part.mode.fetch(),
         address=part.address.fetch().strip(),
         port=part.port.fetch(),

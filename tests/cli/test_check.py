@@ -105,6 +105,42 @@ def test_name_that_is_in_use(aluminium):
     assert "exists already (a socket)" in said
 
 
+COMMITTEE = """<ffcommittee name='al'>
+<ffsocket name='one' mode='unix'><address>al</address><latency>0</latency></ffsocket>
+<ffsocket name='two' mode='inet'><address>localhost</address><port>23456</port><latency>0</latency></ffsocket>
+</ffcommittee>"""
+
+
+def test_sockets_in_a_committee_have_the_default_prefix(aluminium):
+    """i-PI gives its sockets_prefix to the outermost force fields only."""
+    aluminium.write_simulation(forcefield=COMMITTEE, beads=4)
+    code, said = check(aluminium)
+    assert code == 2
+    assert "mode='unix' at /tmp/ipi_al (inside 'al', where sockets_prefix does not count)" in said
+    address = f"al{aluminium.folder.name}"
+    aluminium.write_simulation(forcefield=COMMITTEE.replace("<address>al<", f"<address>{address}<"), beads=4)
+    aluminium.write_config(f'address = "al"\nprefix = "{aluminium.prefix}"', f'address = "{address}"')
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert "other drivers must serve two" in said
+    assert "<batch_size>4</batch_size> gives each driver its share" in said
+
+
+def test_the_socket_of_rotations(aluminium):
+    inner = "<ffsocket name='one' mode='inet'><address>localhost</address><port>23457</port></ffsocket>"
+    aluminium.write_simulation(forcefield=f"<ffrotations name='al'>{inner}</ffrotations>")
+    unix = f'mode = "unix"\naddress = "al"\nprefix = "{aluminium.prefix}"'
+    aluminium.write_config(unix, 'mode = "inet"\naddress = "localhost"\nport = 23457')
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert "ok socket [socket] is <ffsocket name='one'>" in said
+    direct = "<ffdirect name='in'><pes>dummy</pes></ffdirect>"
+    aluminium.write_simulation(forcefield=f"<ffrotations name='al'>{direct}</ffrotations>")
+    code, said = check(aluminium)
+    assert code == 2
+    assert "no <ffsocket>: nothing to drive" in said
+
+
 def test_several_sockets(aluminium):
     other = "<ffsocket name='bias' mode='unix'><address>bias</address></ffsocket>"
     aluminium.write_simulation(old="<system>", new=f"{other}<system>")

@@ -176,6 +176,16 @@ def test_gives_up_when_drivers_only_die(aluminium, monkeypatch):
     assert "drivers died 2 times and the simulation did not get on" in run.stderr
 
 
+def test_gives_up_when_no_driver_can_be_had_within_the_deadline(aluminium, monkeypatch):
+    (aluminium.folder / "crashing.py").write_text(CRASHING_CALCULATOR)
+    aluminium.write_config("ase.calculators.emt.EMT", "crashing.Crashing")
+    monkeypatch.setenv("PYTHONPATH", str(aluminium.folder))
+    run = aluminium.run("launch", aluminium.config, "--attempts", 1000, "--deadline", 2)
+    assert run.returncode == 3
+    assert "no driver could be had for 2 s" in run.stderr
+    assert not list(aluminium.folder.glob("s_*")), "a socket is left"
+
+
 def test_gives_up_at_once_when_the_driver_refuses(aluminium):
     aluminium.write_config("ase.calculators.emt.EMT", "ase.calculators.emt.ETM")
     run = aluminium.run("launch", aluminium.config)
