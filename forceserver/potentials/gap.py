@@ -29,7 +29,7 @@ SKIN = 0.5  # Angstrom
 class GapConfig(Section):
     """`kind = "gap"`: a model that `forceserver fit` has made.
 
-    precision: of the products with the sparse points; features, sums and derivatives are always double.
+    precision: "single" for the products that the forces come from; energies are always in double precision.
     uncertainty: send the energies of the eight members of the model and their standard deviation.
     """
 
