@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import lapack, solve_triangular
+from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 from ..frame import Array
@@ -51,25 +52,30 @@ class Factor:
 
 def _update(r: Array, rows: Array) -> Array:
     """The factor of `r` above further rows; `r` is overwritten."""
-    return lapack.dtpqrt(0, min(PANEL, len(r)), r, np.asfortranarray(rows), overwrite_a=1, overwrite_b=1)[0]
+    return _reduce(0, r, np.asfortranarray(rows))
 
 
 def merge(factors: Iterable[Array]) -> Array:
     """The factor of all rows of several factors."""
-    total = None
-    for r in factors:
-        if total is None:
-            total = np.array(r, order="F")
-        else:
-            n = len(r)
-            total = lapack.dtpqrt(n, min(PANEL, n), total, np.array(r, order="F"), overwrite_a=1, overwrite_b=1)[0]
+    total, *rest = (np.array(r, order="F") for r in factors)
+    for r in rest:
+        total = _reduce(len(r), total, r)
     return total
+
+
+def _reduce(triangular: int, r: Array, rows: Array) -> Array:
+    """LAPACK's tpqrt of `r` above `rows`, of which the last `triangular` are triangular; both are overwritten.
+
+    One thread: the products are narrow, and threads of the BLAS would wait for each other, for long on a busy machine.
+    """
+    with threadpool_limits(1, "blas"):
+        return lapack.dtpqrt(triangular, min(PANEL, len(r)), r, rows, overwrite_a=1, overwrite_b=1)[0]
 
 
 def solve(r: Array, regulariser: Array) -> Array:
     """The weights (n,) of a factor with this S (n, n); `InputError` if the system is singular."""
     n = len(r) - 1
-    rows = np.zeros((n, n + 1))
+    rows = np.zeros((n, n + 1), order="F")
     rows[:, :n] = regulariser
     total = _update(np.array(r, order="F"), rows)
     diagonal = np.abs(np.diag(total)[:n])

@@ -1,0 +1,241 @@
+"""Sparse kernel models: evaluation and training beside QUIP.
+
+Silicon, SOAP with n 8, l 6, cutoff 5 A (width 0.5 A), sigma 0.5 A, zeta 4, 1000 sparse points by CUR. Evaluation:
+energy, forces and virial of 512 atoms that move 0.001 A between calls; "stages" are those of one call. Training: the
+214 structures of `workflows/silicon_gap`, sigma 0.001 eV and 0.1 eV/A, errors on its test structures; CPU time and
+memory as the operating system reports them of the process. QUIP is that of `pip install quippy-ase f90wrap`;
+its threads are those of `OMP_NUM_THREADS`, which should be 1.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from forceserver import _ext
+from forceserver.fit.config import FitConfig, load
+from forceserver.frame import Frame
+from forceserver.potentials.gap import GapPotential
+from forceserver.potentials.gap_model import GapModel
+
+from .harness import Table, interleave
+
+WORKFLOW = Path(__file__).parents[1] / "workflows" / "silicon_gap"
+SOAP = (
+    "soap n_max=8 l_max=6 cutoff=5.0 cutoff_transition_width=0.5 atom_sigma=0.5 zeta=4 n_sparse={points} "
+    "sparse_method=cur_points covariance_type=dot_product delta=3 add_species=T"
+)
+WANTED = ["energy", "forces", "stress"]
+
+
+def silicon(cells: int):
+    """A rattled crystal of 8 cells^3 atoms."""
+    from ase.build import bulk
+
+    atoms = bulk("Si", cubic=True).repeat(cells)
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def structures(folder: Path, quick: bool) -> Path:
+    """The training structures; every sixth if quick."""
+    import ase.io
+
+    path = folder / "train.extxyz"
+    ase.io.write(path, ase.io.read(WORKFLOW / "Si_training.extxyz", "::6" if quick else ":"))
+    return path
+
+
+def configuration(folder: Path, train: Path, points: int) -> FitConfig:
+    """That of the workflow, elsewhere."""
+    content = load(WORKFLOW / "gap_fit.toml").model_dump(mode="json")
+    content["output"], content["report"] = str(folder / "model.npz"), None
+    content["data"]["train"] = str(train)
+    content["descriptors"][0]["n_sparse"] = points
+    return FitConfig.model_validate(content)
+
+
+def run(command: list[str], folder: Path) -> tuple[float, float]:
+    """CPU seconds and largest memory (GB) of a process with one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"benchmarks: {command[0]} failed with exit code {process.returncode}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024**2
+
+
+def fit_ours(folder: Path, train: Path, points: int) -> tuple[float, float]:
+    """Training in a process of its own."""
+    (folder / "fit.json").write_text(configuration(folder, train, points).model_dump_json())
+    code = (
+        "from forceserver.fit.config import FitConfig; from forceserver.fit.gap import fit; "
+        "fit(FitConfig.model_validate_json(open('fit.json').read()))"
+    )
+    return run([sys.executable, "-c", code], folder)
+
+
+def fit_quip(folder: Path, train: Path, points: int) -> tuple[float, float]:
+    """The same by gap_fit."""
+    import quippy
+
+    program = str(Path(quippy.__file__).parent / "gap_fit")
+    return run(
+        [
+            program, f"atoms_filename={train}", f"gap={{{SOAP.format(points=points)}}}",
+            "default_sigma={0.001 0.1 0 0}",
+            "e0_method=average", "energy_parameter_name=energy", "force_parameter_name=forces",
+            "config_type_parameter_name=config_type", "sparse_jitter=1e-10", "do_copy_at_file=F",
+            "gp_file=gp.xml",
+        ],
+        folder,
+    )  # fmt: skip
+
+
+def calculators(folder: Path) -> dict:
+    """The fitted models, ready."""
+    made = {"forceserver": GapPotential(GapModel.load(folder / "model.npz"))}
+    if (folder / "gp.xml").exists():
+        from quippy.potential import Potential
+
+        made["QUIP"] = Potential(param_filename=str(folder / "gp.xml"))
+    return made
+
+
+def errors(predict) -> tuple[float, float]:
+    """RMSE on the test structures: meV/atom, eV/A."""
+    import ase.io
+
+    energies, forces = [], []
+    for atoms in ase.io.read(WORKFLOW / "Si_test.extxyz", ":"):
+        energy, force = predict(atoms)
+        energies.append((energy - atoms.get_potential_energy()) / len(atoms))
+        forces.append((force - atoms.get_forces()).ravel())
+    return 1e3 * float(np.sqrt(np.mean(np.square(energies)))), float(np.sqrt(np.mean(np.concatenate(forces) ** 2)))
+
+
+def of_quip(potential):
+    def predict(atoms):
+        atoms = atoms.copy()
+        atoms.calc = potential
+        return atoms.get_potential_energy(), atoms.get_forces()
+
+    return predict
+
+
+def of_ours(potential: GapPotential):
+    def predict(atoms):
+        result = potential.compute_one(Frame.from_ase(atoms))
+        return result.energy, result.forces
+
+    return predict
+
+
+def training(folder: Path, quick: bool, points: int) -> Table:
+    """CPU time, memory, errors."""
+    train = structures(folder, quick)
+    used = {"forceserver": fit_ours(folder, train, points)}
+    note = ""
+    try:
+        import quippy  # noqa: F401 - whether it is there
+
+        used["QUIP"] = fit_quip(folder, train, points)
+    except ImportError:
+        note = "Left out: QUIP (pip install quippy-ase f90wrap)."
+    columns = ("", "CPU / s", "memory / GB", "test energies / meV/atom", "test forces / eV/A")
+    table = Table(f"Training, {points} sparse points{' (every sixth structure)' * quick}", columns, note=note)
+    made = calculators(folder)
+    for name, (seconds, memory) in used.items():
+        predict = of_quip(made[name]) if name == "QUIP" else of_ours(made[name])
+        table.rows.append((name, seconds, memory, *errors(predict)))
+    return table
+
+
+def moving(compute, atoms):
+    """Calls `compute` with positions that are new each time."""
+    rng = np.random.default_rng(0)
+
+    def call():
+        atoms.positions += 0.001 * rng.normal(size=atoms.positions.shape)
+        compute(atoms)
+
+    return call
+
+
+def evaluation(folder: Path, quick: bool) -> Table:
+    """Microseconds per atom."""
+    made = calculators(folder)
+
+    def ours(threads: int, precision: str = "double"):
+        _ext.cpu.set_threads(threads)  # work space is made for as many
+        potential = GapPotential(GapModel.load(folder / "model.npz"), precision=precision)
+
+        def compute(atoms):
+            _ext.cpu.set_threads(threads)
+            potential.compute_one(Frame.from_ase(atoms))
+
+        return moving(compute, silicon(4))
+
+    contenders = {
+        "forceserver, 1 thread": ours(1),
+        "forceserver, single precision, 1 thread": ours(1, "single"),
+        "forceserver, 2 threads": ours(2),
+    }
+    if "QUIP" in made:
+        atoms = silicon(4)
+        contenders["QUIP, 1 thread"] = moving(lambda atoms: made["QUIP"].calculate(atoms, WANTED), atoms)
+    timings = interleave(contenders, rounds=3 if quick else 9)
+    table = Table(
+        "Energy, forces and virial of 512 atoms, microseconds per atom", ("", "median", "best", "times faster")
+    )
+    slowest = timings.get("QUIP, 1 thread")
+    for name, timing in timings.items():
+        faster = slowest.median / timing.median if slowest else None
+        table.rows.append((name, 1e6 * timing.median / 512, 1e6 * timing.best / 512, faster))
+    return table
+
+
+def stages(folder: Path, quick: bool) -> Table:
+    """The parts of one call."""
+    potential, frame = GapPotential(GapModel.load(folder / "model.npz")), Frame.from_ase(silicon(4))
+    potential.compute_one(frame)
+    (term,) = potential._places[0].terms
+    ((kernel, part),) = term._parts
+    spectrum, gradient = term.spectrum, term._gradient
+    features = spectrum.values()
+    timings = interleave(
+        {
+            "neighbours (kept)": lambda: term.neighbours.update(frame.positions, frame.cell),
+            "expansion": spectrum.expansion.values,
+            "expansion and power spectrum": spectrum.values,
+            "kernel": lambda: kernel.evaluate(features[part], term.energies[part], gradient[part], term.members[part]),
+            "expansion, backwards": lambda: spectrum.expansion.vjp(spectrum._gradient),
+            "power spectrum and expansion, backwards": lambda: spectrum.vjp(gradient),
+            "all": lambda: potential.compute_one(frame),
+        },
+        rounds=3 if quick else 9,
+    )
+    whole = timings["all"].best
+    table = Table("Stages, one thread", ("", "microseconds per atom", "share"))
+    for name, timing in timings.items():
+        table.rows.append((name, 1e6 * timing.best / 512, f"{timing.best / whole:.0%}"))
+    return table
+
+
+def tables(quick: bool) -> Iterator[Table]:
+    """Training, evaluation, stages."""
+    threads = _ext.cpu.max_threads()
+    with tempfile.TemporaryDirectory(prefix="fsgap-") as name:
+        folder = Path(name)
+        try:
+            yield training(folder, quick, 1000)
+            yield evaluation(folder, quick)
+            _ext.cpu.set_threads(1)
+            yield stages(folder, quick)
+        finally:
+            _ext.cpu.set_threads(threads)

@@ -1,0 +1,60 @@
+"""Fits the models of this folder, runs the simulations with the second one, and prints what came out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).parent
+
+
+def forceserver(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "forceserver", *arguments], cwd=HERE, check=True)
+
+
+def fits() -> None:
+    for name in ("gap_fit", "silicon"):
+        forceserver("fit", f"{name}.toml")
+        errors = json.loads((HERE / "results" / name / "errors.json").read_text())["test"]["(all)"]
+        print(f"{name}: {errors}")
+
+
+def column(name: str, number: int) -> np.ndarray:
+    return np.loadtxt(HERE / f"{name}.out")[:, number]
+
+
+def error_of_mean(values: np.ndarray, blocks: int = 10) -> float:
+    means = [part.mean() for part in np.array_split(values, blocks)]
+    return float(np.std(means, ddof=1) / blocks**0.5)
+
+
+def simulations() -> None:
+    for name in ("nve", "npt", "pimd"):
+        forceserver("launch", f"{name}.toml", "--threads", "1")
+    print("\n".join(results()))
+
+
+def results() -> list[str]:
+    """A line for each simulation, of the files that i-PI has written."""
+    time, conserved = column("nve", 1), column("nve", 4)
+    drift = 1e3 * np.polyfit(time, conserved, 1)[0] / 64
+    lines = [
+        f"NVE, {column('nve', 2)[10:].mean():.0f} K, {time[-1]:.0f} ps: drift {drift:.2e} meV/atom/ps, fluctuation "
+        f"{1e3 * conserved.std() / 64:.3f} meV/atom"
+    ]
+    lattice = np.cbrt(column("npt", 3)[len(column("npt", 3)) // 5 :] / 8)
+    lines.append(f"NPT, 300 K: lattice constant {lattice.mean():.4f} ± {error_of_mean(lattice):.4f} Angstrom")
+    kinetic = column("pimd", 3)[len(column("pimd", 3)) // 4 :] / 64 * 1e3
+    lines.append(
+        f"PIMD, 8 beads, 300 K: kinetic energy {kinetic.mean():.2f} ± {error_of_mean(kinetic):.2f} meV/atom "
+        "(classically 38.78)"
+    )
+    return lines
+
+
+if __name__ == "__main__":
+    fits()
+    if "--fits" not in sys.argv[1:]:
+        simulations()
