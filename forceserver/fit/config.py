@@ -42,11 +42,13 @@ class Sigma(Section):
 class SoapDescriptor(SoapHypers):
     """`kind = "soap"`: kernels of power spectra. n_sparse: points of each species. n_features: of all; default all.
 
-    delta_ev: expected standard deviation of an atomic energy.
+    delta_ev: expected standard deviation of an atomic energy. jitter: added to the kernel of the sparse points,
+    times its largest eigenvalue; 1e-8 makes weights small enough for single precision, at some cost in accuracy.
     """
 
     kind: Literal["soap"]
     delta_ev: float = Field(default=1.0, gt=0)
+    jitter: float = Field(default=1e-13, ge=1e-15, le=1e-3)
     n_sparse: int = Field(ge=1)
     sparse_selection: Literal["fps", "cur", "random"] = "fps"
     n_features: int | None = Field(default=None, ge=1)

@@ -125,7 +125,7 @@ def _soap_rows(
         if descriptor.normalise:
             x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
     points = {s: choose_points(x[of == s], descriptor, chemical_symbols[s], config.seed) for s in species}
-    return SoapRows(descriptor, basis, points, descriptor.delta_ev)
+    return SoapRows(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter)
 
 
 def _remainder(one: Labelled, baseline: tuple[float, Array, Array], energies: dict[int, float]) -> Labelled:

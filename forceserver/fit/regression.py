@@ -87,11 +87,10 @@ def solve(r: Array, regulariser: Array) -> Array:
     return solve_triangular(total[:n, :n], total[:n, n], check_finite=False)
 
 
-def root_of_kernel(kernel: Array) -> Array:
-    """S with S^T S = kernel (n, n), eigenvalues below the rounding errors of the largest set to those."""
+def root_of_kernel(kernel: Array, jitter: float = 1e-13) -> Array:
+    """S with S^T S = kernel + jitter * its largest eigenvalue, (n, n); by default about the rounding error."""
     values, vectors = np.linalg.eigh(kernel)
-    least = len(kernel) * np.finfo(float).eps * values[-1]
-    return np.sqrt(np.maximum(values, least))[:, None] * vectors.T
+    return np.sqrt(np.maximum(values, 0.0) + jitter * values[-1])[:, None] * vectors.T
 
 
 @dataclass(frozen=True)

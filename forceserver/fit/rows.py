@@ -45,13 +45,18 @@ class SoapRows:
     """
 
     def __init__(
-        self, hypers: SoapHypers, basis: PowerSpectrumBasis, points: Mapping[int, Array], delta: float
+        self,
+        hypers: SoapHypers,
+        basis: PowerSpectrumBasis,
+        points: Mapping[int, Array],
+        delta: float,
+        jitter: float = 1e-13,
     ) -> None:
         self.hypers = hypers
         self.basis = basis
         self.points = dict(points)
         self._raw = PowerSpectrumBasis(basis.expansion, basis.features, normalise=False)
-        self._delta = delta
+        self._delta, self._jitter = delta, jitter
         b1, n1, b2, n2, l = basis.features.T
         same = (b1 == b2) & (n1 == n2)
         self._weight = np.where(same, 1.0, np.sqrt(2)) * (-1.0) ** l / np.sqrt(2 * l + 1)
@@ -68,7 +73,7 @@ class SoapRows:
         s = np.zeros((self.size, self.size))
         for species, q in self.points.items():
             part = self._columns[species]
-            s[part, part] = root_of_kernel((q @ q.T) ** self.hypers.zeta) / self._delta
+            s[part, part] = root_of_kernel((q @ q.T) ** self.hypers.zeta, self._jitter) / self._delta
         return s
 
     def rows(self, frame: Frame, forces: bool, virial: bool) -> Rows:
