@@ -50,6 +50,15 @@ def start(folder: Path, name: str, *script: str) -> subprocess.Popen:
         )
 
 
+def wait_for_server(folder: Path, ipi: subprocess.Popen, seconds: float = 60) -> None:
+    """Returns when i-PI, started in `folder`, listens; other clients than ours do not wait by themselves."""
+    deadline = time.monotonic() + seconds
+    while "Starting the polling thread" not in (said := (folder / "ipi.log").read_text(errors="replace")):
+        assert ipi.poll() is None, f"i-PI has ended:\n{said}"
+        assert time.monotonic() < deadline, f"i-PI does not listen:\n{said}"
+        time.sleep(0.02)
+
+
 @dataclass
 class Ipi:
     """One i-PI simulation of aluminium in a folder, and the drivers that belong to it.
@@ -165,17 +174,6 @@ class Ipi:
         pes = ["-m", "custom", "-P", str(HERE / "emt_pes.py"), "-o", f"template={self.template}"]
         return start(self.folder, "peer", str(BIN / "i-pi-driver-py"), *where, *pes)
 
-    def wait_for_server(self, ipi: subprocess.Popen, seconds: float = 60) -> None:
-        """Returns when i-PI listens; i-PI's driver does not wait by itself."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and ipi.poll() is None:
-            if self.mode != "inet" and Path(self.prefix + self.address).exists():
-                return
-            if self.mode == "inet" and "port number" in self.log("ipi"):
-                return
-            time.sleep(0.02)
-        raise AssertionError(f"i-PI does not listen:\n{self.log('ipi')}")
-
     def log(self, name: str) -> str:
         """What a process has printed so far."""
         path = self.folder / f"{name}.log"
@@ -186,7 +184,7 @@ class Ipi:
         with ended(self.start_ipi()) as processes:
             ipi = processes[0]
             if peer:
-                self.wait_for_server(ipi)
+                wait_for_server(self.folder, ipi)
                 processes.append(self.start_ipi_driver())
             else:
                 processes += [self.start_driver() for _ in range(clients)]
