@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,8 @@ from ..errors import InputError
 from . import arguments
 
 if TYPE_CHECKING:
+    from ..frame import Frame
+    from ..potentials.base import Potential
     from ..settings import Settings
 
 
@@ -53,7 +56,6 @@ def drive(
     Exit code: 0 the server said EXIT, a limit of time was reached or a signal came; 1 it had to give up; 2 the
     configuration is wrong, or not for this server.
     """
-    from ..potentials import build_potential
     from ..settings import load, require
     from ..template import read_template
     from .logs import set_up_logging
@@ -61,13 +63,7 @@ def drive(
     set_up_logging(verbose)
     settings = load(config)
     template = read_template(settings.structure)
-    if mpi:
-        wanted = {Door.FORCE}
-    else:
-        wanted = set(door or Door) & _configured(settings)
-        if not wanted:
-            require(settings.socket, "socket", config, "it says where the server listens")
-            raise InputError(f"{config} does not configure the door {', '.join(sorted(door or ()))}")
+    wanted = {Door.FORCE} if mpi else _wanted(config, settings, door)
     if Door.FORCE in wanted:
         require(settings.potential, "potential", config, "it says what computes the forces")
     with contextlib.ExitStack() as doors:
@@ -83,16 +79,12 @@ def drive(
 
             bias = build_bias(settings.bias, variables, template)
             bias_door = partial(serve, bias, template, settings.bias_socket, settings.driver)
-        if mpi:
-            from ..doors.mpi_client import serve_mpi
+        if Door.FORCE in wanted:
+            from ..potentials import build_potential
 
             potential = build_potential(settings.potential, template)
-            force_door = partial(serve_mpi, potential, template, settings.driver, name=mpi_name)
-        elif Door.FORCE in wanted:
-            from ..doors.ipi_client import serve
-
-            potential = build_potential(settings.potential, template)
-            force_door = partial(serve, potential, template, settings.socket, settings.driver)
+            doors.callback(potential.close)
+            force_door = _force_door(settings, potential, template, mpi, mpi_name)
         if Door.CV in wanted:
             from ..doors.cv_server import CVServer
 
@@ -100,6 +92,29 @@ def drive(
         if force_door and bias_door:
             doors.enter_context(_beside(bias_door))
         (force_door or bias_door or _wait_for_signal)()
+
+
+def _wanted(config: Path, settings: "Settings", doors: list[Door] | None) -> set[Door]:
+    """The doors that are configured, of those that were asked for."""
+    from ..settings import require
+
+    wanted = set(doors or Door) & _configured(settings)
+    if not wanted:
+        require(settings.socket, "socket", config, "it says where the server listens")
+        raise InputError(f"{config} does not configure the door {', '.join(sorted(doors or ()))}")
+    return wanted
+
+
+def _force_door(
+    settings: "Settings", potential: "Potential", template: "Frame", mpi: bool, mpi_name: str
+) -> Callable[[], object]:
+    if mpi:
+        from ..doors.mpi_client import serve_mpi
+
+        return partial(serve_mpi, potential, template, settings.driver, name=mpi_name)
+    from ..doors.ipi_client import serve
+
+    return partial(serve, potential, template, settings.socket, settings.driver)
 
 
 def _configured(settings: "Settings") -> set[Door]:

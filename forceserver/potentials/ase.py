@@ -115,6 +115,11 @@ class AsePotential(Potential):
             ) from error
         return Result(energy, forces, virial, extras)
 
+    def close(self) -> None:
+        """Closes the calculator if it can be closed, as those can that keep another program running."""
+        if hasattr(self._calculator, "close"):
+            self._calculator.close()
+
     def _update(self, frame: Frame) -> Any:
         if self._atoms is None or not np.array_equal(self._atoms.numbers, frame.species):
             self._atoms = frame.to_ase()

@@ -43,3 +43,31 @@ def test_no_server_within_the_deadline(aluminium):
     run = aluminium.run("drive", aluminium.config)
     assert run.returncode == 2
     assert "no server at" in run.stderr
+
+
+CLOSING_CALCULATOR = """
+from pathlib import Path
+from ase.calculators.emt import EMT
+
+
+class Closing(EMT):
+    def __init__(self, marker):
+        super().__init__()
+        self.marker = Path(marker)
+
+    def close(self):
+        self.marker.touch()
+"""
+
+
+def test_the_potential_is_closed_however_it_ends(aluminium, monkeypatch):
+    (aluminium.folder / "closing.py").write_text(CLOSING_CALCULATOR)
+    monkeypatch.syspath_prepend(aluminium.folder)
+    marker = aluminium.folder / "closed"
+    aluminium.write_config('"ase.calculators.emt.EMT"', f'"closing.Closing"\narguments = {{ marker = "{marker}" }}')
+    text = aluminium.config.read_text()
+    aluminium.config.write_text(text + "\n[driver]\nconnect_deadline_seconds = 0.1\n")
+    run = aluminium.run_here("drive", aluminium.config)
+    assert run.returncode == 2, run.stderr
+    assert "no server at" in run.stderr
+    assert marker.exists()
