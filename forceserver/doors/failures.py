@@ -33,7 +33,7 @@ def save_frames(folder: Path, frames: Sequence[Frame], error: str) -> Path:
     images = []
     for frame in frames:
         atoms = frame.to_ase()
-        atoms.info.update(replica=frame.replica, step=frame.step, error=error)
+        atoms.info.update(replica=frame.replica, step=frame.step, error=" ".join(error.split()))  # a line of the file
         images.append(atoms)
     with atomic_write(path) as part:
         ase.io.write(part, images, format="extxyz")

@@ -212,7 +212,7 @@ def test_server_killed_in_the_middle_of_a_structure(where):
 
 
 def raise_boom(frame: Frame, result: Result) -> None:
-    raise RuntimeError("boom")
+    raise RuntimeError('boom\nin "several" lines')
 
 
 def make_nan(frame: Frame, result: Result) -> None:
