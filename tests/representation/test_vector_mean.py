@@ -91,21 +91,33 @@ def test_gradient_and_strain_are_derivatives(name, tables):
     centres = Selection(species=(int(atoms.numbers[0]),))
     weights = np.random.default_rng(1).normal(size=len(centres.resolve(atoms.numbers)))
     found, value = variable(atoms, tables, 0.4, centres, weights=weights)
-    positions, cell, h = atoms.positions, atoms.cell.array, 1e-4
+    positions, cell = atoms.positions, atoms.cell.array
     _, gradient, strain = value(positions, cell)
+
+    def difference(moved):
+        """Fourth-order central difference of the value along moved(h) -> positions, cell."""
+        h = 1e-5  # small, because the second derivative of the cutoff function jumps
+        ends = {k: value(*moved(k * h))[0] for k in (-2, -1, 1, 2)}
+        return (8 * (ends[1] - ends[-1]) - (ends[2] - ends[-2])) / (12 * h)
+
+    def assert_derivative(derivative, moved, largest):
+        np.testing.assert_allclose(derivative, difference(moved), atol=1e-7 * largest)
+
+    largest_gradient, largest_strain = np.abs(gradient).max(), np.abs(strain).max()
     for site in range(min(len(found.site_atom), 12)):
         for b in range(3):
             step = np.zeros_like(positions)
-            step[found.site_atom[site], b] = h
-            numerical = (value(positions + step, cell)[0] - value(positions - step, cell)[0]) / (2 * h)
-            np.testing.assert_allclose(gradient[site, :, b], numerical, atol=1e-6)
+            step[found.site_atom[site], b] = 1
+            assert_derivative(gradient[site, :, b], lambda h, step=step: (positions + h * step, cell), largest_gradient)
     for a in range(3):
         for b in range(3):
             step = np.zeros((3, 3))
-            step[a, b] = h
-            plus, minus = np.eye(3) + step, np.eye(3) - step
-            numerical = (value(positions @ plus, cell @ plus)[0] - value(positions @ minus, cell @ minus)[0]) / (2 * h)
-            np.testing.assert_allclose(strain[:, a, b], numerical, atol=5e-6)
+            step[a, b] = 1
+
+            def strained(h, step=step):
+                return positions @ (np.eye(3) + h * step), cell @ (np.eye(3) + h * step)
+
+            assert_derivative(strain[:, a, b], strained, largest_strain)
     np.testing.assert_allclose(gradient.sum(axis=0), 0, atol=1e-12)
 
 
