@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from direct_expansion import expand
+from direct_expansion import expand, expand_gradients
 from featomic import SphericalExpansion as FeatomicExpansion
 from structures import STRUCTURES, barium_titanate, rotation, silicon
 
@@ -89,6 +89,29 @@ def test_values_are_the_unsplined_ones(name, skin):
     largest = max(np.abs(part).max() for part in expected.values())
     for l, part in basis.split(c).items():
         np.testing.assert_allclose(part, expected[l], atol=1e-10 * largest)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_gradients_are_the_unsplined_ones(name):
+    atoms = STRUCTURES[name]()
+    one = table(3, 4, 1e-11)
+    basis = ExpansionBasis(tables(atoms, one))
+    gradients = System(atoms, basis).expansion.gradients()
+
+    def functions(r):
+        return tuple(part.reshape(len(r), -1) for part in radial(3, 4).evaluate(r))
+
+    by_position, by_strain = expand_gradients(atoms, functions, one.counts, CUTOFF, basis.species)
+    largest = max(np.abs(part).max() for part in by_position.values())
+    centres, blocks, moved = gradients.rows.T
+    for l, part in basis.split(gradients.positions).items():
+        full = np.zeros_like(by_position[l])
+        for x in range(3):
+            np.add.at(full, (moved, x, centres, blocks), part[:, x])
+        np.testing.assert_allclose(full, by_position[l], atol=1e-10 * largest)
+    for l, part in basis.split(gradients.strain).items():
+        full = np.moveaxis(part, (2, 3), (0, 1))
+        np.testing.assert_allclose(full, by_strain[l], atol=1e-10 * np.abs(by_strain[l]).max())
 
 
 @pytest.mark.parametrize(("n_max", "l_max"), [(1, 0), (20, 12), (12, 7)])
