@@ -9,8 +9,10 @@ structures only).
 
 import importlib.util
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 import vesin
@@ -27,6 +29,7 @@ from forceserver.representation.spline import SplineTable
 from forceserver.representation.vector_mean import VectorMean
 
 from .harness import Table, Timing, interleave
+from .harness.compiled import programs
 
 TI, O, SI = 22, 8, 14
 SIGMA, WIDTH, SKIN, N_MAX = 0.3, 0.5, 0.5, 8
@@ -366,6 +369,51 @@ def lists(quick: bool) -> Table:
     )
 
 
+def harmonics(quick: bool) -> Table:
+    degrees, sizes = (6, 12), (256, 16_384)
+    rows = []
+    with programs(Path(__file__).parent / "harmonics.c", flags=kernel_flags()) as (ours,):
+        for l_max in degrees:
+            for pairs in sizes:
+                fused, peer = harmonics_rounds(str(ours), l_max, pairs, rounds=3 if quick else 9)
+                rows.append([f"{l_max}, {pairs}", *(c for pair in zip(fused, peer, strict=True) for c in pair)])
+    columns = ["l_max, pairs", "forceserver", "sphericart", "forceserver, gradients", "sphericart, gradients"]
+    return Table(
+        "Real spherical harmonics, ns per pair",
+        columns,
+        rows,
+        "Ours as the kernel does it, from displacements to harmonics, 32 pairs at a time that stay in the first cache; "
+        "sphericart's `compute` and `compute_with_gradients` write all of them. Smallest of all rounds, one thread."
+        + ("" if importlib.util.find_spec("sphericart") else " Left out, not installed: sphericart."),
+    )
+
+
+def harmonics_rounds(program: str, l_max: int, pairs: int, rounds: int) -> tuple[list[float], list[float | None]]:
+    """Nanoseconds per pair, values and with gradients, of our kernel and of sphericart; rounds take turns."""
+    ours, theirs = [], []
+    calls: list[Callable] = []
+    if importlib.util.find_spec("sphericart") is not None:
+        import sphericart
+
+        peer = sphericart.SphericalHarmonics(l_max)
+        xyz = np.random.default_rng(0).uniform(0.1, 1.1, (pairs, 3))
+        calls = [lambda: peer.compute(xyz), lambda: peer.compute_with_gradients(xyz)]
+    for _ in range(rounds):
+        done = subprocess.run([program, str(l_max), str(pairs)], check=True, capture_output=True, text=True)
+        ours.append([float(word) for word in done.stdout.split()])
+        timings = interleave(dict(enumerate(calls)), rounds=1)
+        theirs.append([1e9 * timing.best / pairs for timing in timings.values()])
+    return np.min(ours, axis=0).tolist(), np.min(theirs, axis=0).tolist() if calls else [None, None]
+
+
+def kernel_flags() -> list[str]:
+    """What the kernels in use were compiled with (cython_ext/meson.build)."""
+    flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+    if _ext.isa != "baseline":
+        flags.append(f"-march=x86-64-{_ext.isa[-2:]}")
+    return [*flags, "-mprefer-vector-width=512"] if _ext.isa == "x86_64_v4" else flags
+
+
 def tables(quick: bool) -> Iterator[Table]:
     """The tables of this suite."""
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
@@ -376,5 +424,7 @@ def tables(quick: bool) -> Iterator[Table]:
         yield sparse_gradients(quick)
         yield soap(quick)
         yield lists(quick)
+        _ext.cpu.set_threads(1)
+        yield harmonics(quick)
     finally:
         _ext.cpu.set_threads(threads)

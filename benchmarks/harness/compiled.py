@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def programs(*sources: Path) -> Iterator[list[Path]]:
+def programs(*sources: Path, flags: Sequence[str] = ("-O2",)) -> Iterator[list[Path]]:
     """The executables of these C files, as long as the context lasts."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not compiler:
@@ -18,5 +18,5 @@ def programs(*sources: Path) -> Iterator[list[Path]]:
     with tempfile.TemporaryDirectory(prefix="fsbench-") as folder:
         executables = [Path(folder) / source.stem for source in sources]
         for source, executable in zip(sources, executables, strict=True):
-            subprocess.run([*compiler.split(), "-O2", "-o", str(executable), str(source), "-lrt"], check=True)
+            subprocess.run([*compiler.split(), *flags, "-o", str(executable), str(source), "-lrt", "-lm"], check=True)
         yield executables
