@@ -1,7 +1,9 @@
 """`forceserver describe`: the documented arrays, and that they are those of the library and of featomic."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -103,6 +105,19 @@ def test_arrays_are_documented_and_right(structures, tmp_path):
         mine = rows[:, 0] == number
         assert set(atoms.numbers[rows[mine, 1]]) == {8, 22}
         np.testing.assert_allclose(gradients[mine].sum(axis=0), 0, atol=1e-12)
+
+
+def test_the_page_has_an_example_that_runs_and_the_name_of_every_array(structures, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "commands" / "describe.md").read_text()
+    example = re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1]
+    (tmp_path / "page.toml").write_text(example)
+    done = run(tmp_path / "page.toml", tmp_path / "in.xyz", "-o", tmp_path / "page.npz")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "named.toml").write_text(CONFIG.replace('name = "p"', 'name = "q"'))
+    done = run(tmp_path / "named.toml", tmp_path / "in.xyz", "-o", tmp_path / "named.npz")
+    assert done.returncode == 0, done.stderr
+    for name in {re.sub(r"_l\d$", "_l0", name) for name in np.load(tmp_path / "named.npz", allow_pickle=False).files}:
+        assert f"`{name}`" in page
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from ase import Atoms
 from direct_expansion import expand, expand_gradients
 from featomic import SphericalExpansion as FeatomicExpansion
 from structures import STRUCTURES, barium_titanate, rotation, silicon
@@ -309,6 +310,38 @@ np.savez(sys.argv[1], c=c, p=p, forces=forces, virial=virial, gradients=system.e
     for other in results[1:]:
         for key in other:
             np.testing.assert_allclose(other[key], results[0][key], atol=1e-12)
+
+
+def test_a_single_atom_has_only_its_own_contribution():
+    atoms = Atoms("O", positions=[[1e4, -3.0, 0.5]])
+    basis = ExpansionBasis({8: table()})
+    expansion = System(atoms, basis).expansion
+    c = basis.split(expansion.values())
+    np.testing.assert_array_equal(c[0][0, 0, 0], basis.own[0, :5])
+    assert all(np.all(c[l] == 0) for l in range(1, 5))
+    forces, virial = expansion.vjp(np.ones_like(expansion.values()))
+    gradients = expansion.gradients()
+    assert gradients.rows.tolist() == [[0, 0, 0]]
+    assert not any(part.any() for part in (forces, virial, gradients.positions, gradients.strain))
+
+
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, False, True), (False, False, True)])
+def test_images_of_one_atom_exert_no_force_but_a_virial(pbc):
+    """A cell of one atom, smaller than the cutoff; free directions may have no cell vector at all."""
+    cell = np.where(np.array(pbc)[:, None], [[2.1, 0.3, 0.2], [-0.4, 2.3, 0.1], [0.2, 0.5, 2.5]], 0.0)
+    atoms = Atoms("O", positions=[[0.3, 0.1, 7.0]], cell=cell, pbc=pbc)
+    basis = ExpansionBasis({8: table(3, 3)})
+    system = System(atoms, basis)
+    c = system.expansion.values()
+    expected = expand(atoms, exact(radial(3, 3)), table(3, 3).counts, CUTOFF, basis.species)
+    for l, part in basis.split(c).items():
+        np.testing.assert_allclose(part, expected[l], atol=1e-8)
+    g = np.random.default_rng(0).normal(size=c.shape)
+    forces, virial = (part.copy() for part in system.expansion.vjp(g))
+    np.testing.assert_allclose(forces, 0, atol=1e-12)
+    _, by_strain = system.derivatives(lambda expansion: (expansion.values() * g).sum())
+    np.testing.assert_allclose(virial, -by_strain[:, :, 0], atol=1e-7 * np.abs(virial).max())
+    assert not system.expansion.gradients().positions.any()
 
 
 def test_bad_arguments_are_named():
