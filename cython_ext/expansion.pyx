@@ -39,10 +39,8 @@ cdef enum:
 cdef int32_t NO_ROW = -2147483648
 
 
-cdef inline int threads_for(int64_t work, int64_t grain, int64_t most) noexcept nogil:
-    cdef int64_t wanted = min(work // grain + 1, most)
-    cdef int available = openmp.omp_get_max_threads()
-    return <int>wanted if wanted < available else available
+cdef extern from "threads.h" nogil:
+    int threads_for(int64_t work, int64_t grain, int64_t most)
 
 
 cdef struct Tile:
@@ -167,7 +165,8 @@ cdef class Expansion:
     def values(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
                const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
                const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
-               const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own, double[:, ::1] work, double[::1] closest2,
+               const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own,
+               double[:, ::1] work, double[::1] closest2,
                double[:, :, ::1] c):
         """c: (n_centres, n_blocks, size). A centre i with s = centre_own[i] >= 0 adds own[s] (l = 0) to block own_block[s].
         closest2: (chunks,), smallest squared distances. work: (threads, workspace())."""
@@ -183,7 +182,8 @@ cdef class Expansion:
     cdef double values_of(self, const double* packed, const double* images, const int64_t* first,
                           const int32_t* pair_site, const int16_t* pair_image, const int32_t* centre_site,
                           const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
-                          const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own, Py_ssize_t start, Py_ssize_t stop,
+                          const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own,
+                          Py_ssize_t start, Py_ssize_t stop,
                           double* work, double[:, :, ::1] c) noexcept nogil:
         cdef Tile t = self.tile(work)
         cdef Py_ssize_t i

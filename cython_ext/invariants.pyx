@@ -19,10 +19,8 @@ cdef extern from "invariants.h" nogil:
     double fs_dot(int, const double*, const double*)
 
 
-cdef inline int threads_for(int64_t work, int64_t most) noexcept nogil:
-    cdef int64_t wanted = min(work // 16384 + 1, most)
-    cdef int available = openmp.omp_get_max_threads()
-    return <int>wanted if wanted < available else available
+cdef extern from "threads.h" nogil:
+    int threads_for(int64_t work, int64_t grain, int64_t most)
 
 
 def power_spectrum(const double[:, :, ::1] c, const int32_t[:, ::1] terms, const int32_t[:, ::1] feature,
@@ -30,7 +28,7 @@ def power_spectrum(const double[:, :, ::1] c, const int32_t[:, ::1] terms, const
     """terms: (n, 4), each source, tile (offsets into the coefficients of a centre), rows 2 l + 1, stride.
     p: (n_centres, n_features); norm: (n_centres,), the length of p before normalisation (if there is any)."""
     cdef Py_ssize_t n_centres = c.shape[0], i
-    cdef int threads = threads_for(n_centres * terms.shape[0], n_centres)
+    cdef int threads = threads_for(n_centres * terms.shape[0], 16384, n_centres)
     with nogil:
         for i in prange(n_centres, num_threads=threads, schedule="static"):
             spectrum_of(&c[i, 0, 0], terms, feature, weight, &p[i, 0])
@@ -64,7 +62,7 @@ def pull_back(const double[:, :, ::1] c, const int32_t[:, ::1] terms, const int3
               const double[:, ::1] dp, double[:, ::1] work, double[:, :, ::1] g):
     """g = dE/dc of an energy with dE/dp = dp; p and norm as `power_spectrum` left them. work: (threads, n_features)."""
     cdef Py_ssize_t n_centres = c.shape[0], i
-    cdef int threads = threads_for(n_centres * terms.shape[0], min(n_centres, work.shape[0]))
+    cdef int threads = threads_for(n_centres * terms.shape[0], 16384, min(n_centres, work.shape[0]))
     with nogil:
         for i in prange(n_centres, num_threads=threads, schedule="static"):
             memset(&g[i, 0, 0], 0, g.shape[1] * g.shape[2] * sizeof(double))

@@ -16,11 +16,8 @@ cdef enum:
     FARTHEST = 32767  # cells: what an offset can hold
 
 
-cdef inline int threads_for(int64_t work, int64_t grain) noexcept nogil:
-    """Threads worth waking for this amount of work; what they compute does not depend on how many they are."""
-    cdef int64_t wanted = work // grain + 1
-    cdef int available = openmp.omp_get_max_threads()
-    return <int>wanted if wanted < available else available
+cdef extern from "threads.h" nogil:
+    int threads_for(int64_t work, int64_t grain, int64_t most)
 
 
 def track(const double[:, ::1] positions, const int32_t[::1] site_atom, int16_t[:, ::1] offset,
@@ -33,7 +30,7 @@ def track(const double[:, ::1] positions, const int32_t[::1] site_atom, int16_t[
     cdef int outdated = 0
     cdef double limit2 = limit * limit
     with nogil:
-        for k in prange(n, num_threads=threads_for(n, 16384), schedule="static"):
+        for k in prange(n, num_threads=threads_for(n, 16384, n), schedule="static"):
             outdated |= track_one(&positions[site_atom[k], 0], &offset[k, 0], &reference[k, 0], &packed[k, 0],
                                   &cell[0, 0], &inverse[0, 0], &deformation[0, 0], &periodic[0], limit2)
     return bool(outdated)
@@ -235,7 +232,7 @@ def count_pairs(const double[:, ::1] packed, const double[:, ::1] fractional, co
                              bin_site, bin_xyz)
     cdef int64_t total = 0, count
     with nogil:
-        for i in prange(n, num_threads=threads_for(n, 512), schedule="dynamic", chunksize=64):
+        for i in prange(n, num_threads=threads_for(n, 512, n), schedule="dynamic", chunksize=64):
             first[i] = search(&grid, centres[i], &fractional[centres[i], 0], &packed[centres[i], 0], NULL, NULL)
         for i in range(n):
             count = first[i]
@@ -255,7 +252,7 @@ def fill_pairs(const double[:, ::1] packed, const double[:, ::1] fractional, con
     cdef Py_ssize_t n = centres.shape[0], i
     cdef Grid grid = grid_of(packed, cell, periodic, cutoff, origin, bins_per_unit, n_bins, reach, images, bin_first,
                              bin_site, bin_xyz)
-    cdef int threads = threads_for(n, 512)
+    cdef int threads = threads_for(n, 512, n)
     if threads > scratch.shape[0]:
         threads = <int>scratch.shape[0]
     with nogil:

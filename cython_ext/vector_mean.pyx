@@ -13,7 +13,6 @@ number of threads.
 
 from cython.parallel cimport prange
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
-cimport openmp
 
 cdef extern from "vector_mean.h" nogil:
     ctypedef double v8
@@ -45,10 +44,8 @@ def chunks(Py_ssize_t n_centres):
     return (n_centres + CHUNK - 1) // CHUNK
 
 
-cdef inline int threads_for(int64_t work, int64_t grain) noexcept nogil:
-    cdef int64_t wanted = work // grain + 1
-    cdef int available = openmp.omp_get_max_threads()
-    return <int>wanted if wanted < available else available
+cdef extern from "threads.h" nogil:
+    int threads_for(int64_t work, int64_t grain, int64_t most)
 
 
 def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
@@ -77,11 +74,11 @@ def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const 
     model.inverse_step = inverse_step
     model.n_intervals = <int32_t>(table.shape[1] - 1)
     with nogil:
-        for c in prange(n_chunks, num_threads=threads_for(n_pairs, 4096), schedule="static"):
+        for c in prange(n_chunks, num_threads=threads_for(n_pairs, 4096, n_chunks), schedule="static"):
             one_chunk(&model, &first[0], &pair_site[0], &pair_image[0],
                       c * CHUNK, min(n_centres, (c + 1) * CHUNK),
                       &pair_gradient[0, 0], &gradient[0, 0, 0], &partial[c, 0])
-        for k in prange(n_sites, num_threads=threads_for(n_sites, 8192), schedule="static"):
+        for k in prange(n_sites, num_threads=threads_for(n_sites, 8192, n_sites), schedule="static"):
             collect(is_centre[k], &transposed_first[k], &transposed_pair[0], &pair_gradient[0, 0],
                     &gradient[k, 0, 0])
         for k in range(SUMS):
