@@ -246,6 +246,7 @@ def sparse_gradients(quick: bool) -> Table:
         atoms = barium_titanate(SIZES[n_atoms])
         neighbours = titanium_oxygen(atoms)
         neighbours.update(atoms.positions, atoms.cell.array)
+        _ext.cpu.set_threads(2)  # work space is made for as many
         expansion = SphericalExpansion(ExpansionBasis({O: table}), neighbours)
 
         def ours(neighbours=neighbours, expansion=expansion, atoms=atoms, positions=moving(atoms), strain=False):
@@ -279,6 +280,7 @@ def soap(quick: bool) -> Table:
     basis = PowerSpectrumBasis(ExpansionBasis({SI: radial_table(5.0, 6)}))
     neighbours = NeighbourList(atoms.numbers, 5.0, skin=SKIN)
     neighbours.update(atoms.positions, atoms.cell.array)
+    _ext.cpu.set_threads(2)  # work space is made for as many
     spectrum = PowerSpectrum(basis, neighbours)
     positions = moving(atoms)
     gradient = np.ones((len(atoms), len(basis)))
@@ -370,6 +372,7 @@ def lists(quick: bool) -> Table:
 
 
 def harmonics(quick: bool) -> Table:
+    _ext.cpu.set_threads(1)  # sphericart's, too
     degrees, sizes = (6, 12), (256, 16_384)
     rows = []
     with programs(Path(__file__).parent / "harmonics.c", flags=kernel_flags()) as (ours,):
@@ -419,12 +422,7 @@ def tables(quick: bool) -> Iterator[Table]:
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
     threads = _ext.cpu.max_threads()
     try:
-        _ext.cpu.set_threads(2)  # work space is made for as many
-        yield vector_mean(quick)
-        yield sparse_gradients(quick)
-        yield soap(quick)
-        yield lists(quick)
-        _ext.cpu.set_threads(1)
-        yield harmonics(quick)
+        for table in (vector_mean, sparse_gradients, soap, lists, harmonics):
+            yield table(quick)
     finally:
         _ext.cpu.set_threads(threads)
