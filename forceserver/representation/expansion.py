@@ -129,7 +129,8 @@ class Gradients:
 
 
 class SphericalExpansion:
-    """The expansion over one neighbour list. Work space is kept: nothing is allocated from step to step.
+    """The expansion over one neighbour list. Work space is kept: nothing is allocated from step to step, and no more
+    threads are used than there were when it was made.
 
     Arrays that are returned belong to this object and are overwritten by the next call.
 
