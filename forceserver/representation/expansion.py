@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ext
+from .lanes import aligned_zeros, round_to_lanes
 from .neighbours import CLOSEST, NeighbourList, check_array
 from .spline import SplineTable
 
 _kernel = _ext.kernel("expansion")
 
 L_MAX = 12
-LANES = 8
 NO_ROW = -(2**31)
 Y00 = 0.5 / np.sqrt(np.pi)
 
@@ -72,7 +72,7 @@ class ExpansionBasis:
         radial, padded, size = [], [], 0
         for l, n in self.counts.items():
             radial.append(sum(padded))
-            padded.append(_padded(n))
+            padded.append(round_to_lanes(n))
             self.offsets[l] = size
             size += (2 * l + 1) * padded[-1]
         self.size = size
@@ -90,7 +90,7 @@ class ExpansionBasis:
                 mine, theirs = slice(start, start + self.counts[l]), slice(table.offsets[l], table.offsets[l + 1])
                 nodes[k, :, 0, mine] = values[:, theirs]
                 nodes[k, :, 1, mine] = table.step * slopes[:, theirs]
-        self.own = np.zeros((len(self.species), _padded(self.counts.get(0, 0))))
+        self.own = np.zeros((len(self.species), round_to_lanes(self.counts.get(0, 0))))
         if centre_contribution and 0 in self.counts:
             for row, species in zip(self.own, self.species, strict=True):
                 row[: self.counts[0]] = Y00 * tables[species].at_zero[: self.counts[0]]
@@ -105,7 +105,7 @@ class ExpansionBasis:
         """Views (..., 2 l + 1, n_l) of an array (..., size), for every l."""
         blocks = {}
         for l, n in self.counts.items():
-            start, padded = self.offsets[l], _padded(n)
+            start, padded = self.offsets[l], round_to_lanes(n)
             part = coefficients[..., start : start + (2 * l + 1) * padded]
             blocks[l] = part.reshape(*part.shape[:-1], 2 * l + 1, padded)[..., :n]
         return blocks
@@ -157,7 +157,7 @@ class SphericalExpansion:
         self._centre_own = np.where(known, place, -1).astype(np.int32)
         self._site_centre = np.full(n_sites, -1, dtype=np.int32)
         self._site_centre[neighbours.centre_site] = np.arange(n_centres)
-        self._work = aligned_zeros((_ext.cpu.max_threads(), _padded(basis.kernel.workspace())))
+        self._work = aligned_zeros((_ext.cpu.max_threads(), round_to_lanes(basis.kernel.workspace())))
         n_chunks = basis.kernel.chunks(n_centres)
         self._closest2 = np.empty(n_chunks)
         self._partial = np.empty((n_chunks, 10))
@@ -280,10 +280,6 @@ class _Rows:
         )
 
 
-def _padded(n: int) -> int:
-    return -(-n // LANES) * LANES
-
-
 def _node_data(table: SplineTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Values and derivatives at all nodes, (n_intervals + 1, channels); half of what the cubics take in the cache.
 
@@ -293,11 +289,3 @@ def _node_data(table: SplineTable) -> tuple[NDArray[np.float64], NDArray[np.floa
     h = table.step
     end = (a0 + h * (a1 + h * (a2 + h * a3)))[-1:], (a1 + h * (2 * a2 + 3 * h * a3))[-1:]
     return np.concatenate([a0, end[0]]), np.concatenate([a1, end[1]])
-
-
-def aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Zeros that begin at a multiple of 64 bytes."""
-    size = int(np.prod(shape))
-    buffer = np.zeros(size + 8)
-    start = -buffer.ctypes.data % 64 // 8
-    return buffer[start : start + size].reshape(shape)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _ext
-from .expansion import LANES, ExpansionBasis, SphericalExpansion, aligned_zeros
+from .expansion import ExpansionBasis, SphericalExpansion
+from .lanes import LANES, aligned_zeros, round_to_lanes
 from .neighbours import NeighbourList, check_array
 
 _kernel = _ext.kernel("invariants")
@@ -43,7 +44,7 @@ class PowerSpectrumBasis:
         stride = np.ones_like(offset)
         for degree, start in expansion.offsets.items():
             offset[degree] = start
-            stride[degree] = -(-expansion.counts[degree] // LANES) * LANES
+            stride[degree] = round_to_lanes(expansion.counts[degree])
         first = b1 * expansion.size + offset[l] + n1
         second = b2 * expansion.size + offset[l] + n2
         weight = np.where(first == second, 1.0, np.sqrt(2)) * (-1.0) ** l / np.sqrt(2 * l + 1)

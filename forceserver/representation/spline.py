@@ -23,12 +23,11 @@ import numpy as np
 
 from .. import _ext
 from ..frame import Array
+from .lanes import aligned_zeros, round_to_lanes
 from .radial import RadialBasis, checked_distances
 
 _kernel = _ext.kernel("spline")
 
-LANES = 8
-ALIGNMENT = 64
 MAX_INTERVALS = 1 << 17
 FLANK = (3 - np.sqrt(3)) / 6  # where in an interval the derivative of a Hermite cubic is least accurate
 WORTH_THREADS = 200_000  # numbers; fewer take less time than waking the threads
@@ -60,9 +59,9 @@ class SplineTable:
     def __post_init__(self):
         if min(self.counts, default=0) < 0:
             raise ValueError(f"counts must not be negative, got {self.counts}")
-        if len(self.coefficients.shape) != 3 or self.coefficients.shape[1:] != (4, _padded(self.channels)):
+        if len(self.coefficients.shape) != 3 or self.coefficients.shape[1:] != (4, round_to_lanes(self.channels)):
             raise ValueError(
-                f"coefficients must have the shape (n_intervals, 4, {_padded(self.channels)}) for "
+                f"coefficients must have the shape (n_intervals, 4, {round_to_lanes(self.channels)}) for "
                 f"{self.channels} channels, got {self.coefficients.shape}"
             )
         if not (self.n_intervals - 1) * self.step < self.cutoff <= self.n_intervals * self.step * (1 + 2e-12):
@@ -258,19 +257,13 @@ def _natural(nodes: Array, values: Array) -> Array:
     return np.moveaxis(CubicSpline(nodes, values, bc_type="natural").c[::-1], 0, 1)
 
 
-def _padded(channels: int) -> int:
-    return -(-channels // LANES) * LANES
-
-
 def _pad(coefficients: Array) -> Array:
     channels = coefficients.shape[2]
-    return np.pad(coefficients, ((0, 0), (0, 0), (0, _padded(channels) - channels)))
+    return np.pad(coefficients, ((0, 0), (0, 0), (0, round_to_lanes(channels) - channels)))
 
 
 def _aligned(array: Array) -> Array:
     """A C-contiguous copy that begins at a multiple of 64 bytes."""
-    buffer = np.empty(array.size + ALIGNMENT // 8, dtype=np.float64)
-    start = -buffer.ctypes.data % ALIGNMENT // 8
-    aligned = buffer[start : start + array.size].reshape(array.shape)
+    aligned = aligned_zeros(array.shape)
     aligned[...] = array
     return aligned

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from polarization import POLARIZATION
 
 from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
 from forceserver.bias.plumed_input import keyword, read_actions
@@ -11,20 +12,7 @@ from forceserver.frame import Frame
 
 KJ = 1 / 96.48533212331  # kJ/mol in eV
 
-SECTION = {
-    "name": "p",
-    "centres": "Ti",
-    "neighbours": "O",
-    "basis": {
-        "kind": "gto",
-        "n_max": 2,
-        "l_max": 1,
-        "cutoff": {"cutoff_angstrom": 3.0, "width_angstrom": 0.5},
-        "density": {"kind": "gaussian", "sigma_angstrom": 0.4},
-    },
-    "weights": [0.7, 0.3],
-    "outputs": ["x", "y", "z", "norm"],
-}
+SECTION = POLARIZATION | {"name": "p", "outputs": ["x", "y", "z", "norm"]}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from polarization import POLARIZATION
 
 from forceserver.cv import CVConfig, build_variables
 from forceserver.doors import cv_protocol as protocol
@@ -24,21 +25,7 @@ from forceserver.frame import Frame
 
 @pytest.fixture
 def variables(batio3):
-    config = CVConfig.model_validate(
-        {
-            "name": "polarization",
-            "centres": "Ti",
-            "neighbours": "O",
-            "basis": {
-                "kind": "gto",
-                "n_max": 2,
-                "l_max": 1,
-                "cutoff": {"cutoff_angstrom": 3.0, "width_angstrom": 0.5},
-                "density": {"kind": "gaussian", "sigma_angstrom": 0.4},
-            },
-            "weights": [0.7, 0.3],
-        }
-    )
+    config = CVConfig.model_validate(POLARIZATION)
     return build_variables([config], Frame.from_ase(batio3))
 
 

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from plumed_runs import driver, table
+from polarization import POLARIZATION
 
 from forceserver.cli.plumed import ACTION
 from forceserver.cv import CVConfig, build_variables
@@ -18,21 +19,7 @@ from forceserver.frame import Frame
 
 pytestmark = pytest.mark.plumed
 
-SECTION = {
-    "name": "polarization",
-    "centres": "Ti",
-    "neighbours": "O",
-    "basis": {
-        "kind": "gto",
-        "n_max": 2,
-        "l_max": 1,
-        "cutoff": {"cutoff_angstrom": 3.0, "width_angstrom": 0.5},
-        "density": {"kind": "gaussian", "sigma_angstrom": 0.4},
-    },
-    "weights": [0.7, 0.3],
-    "outputs": ["x", "y", "z", "norm", "cubic4", "density"],
-    "per_centre": [6],
-}
+SECTION = POLARIZATION | {"outputs": ["x", "y", "z", "norm", "cubic4", "density"], "per_centre": [6]}
 
 
 def build(atoms, **changes):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from plumed_runs import driver, table
+from polarization import POLARIZATION
 
 from forceserver.bias.choice import build_bias
 from forceserver.bias.config import MetadynamicsSection
@@ -13,19 +14,7 @@ from forceserver.frame import Frame
 
 pytestmark = pytest.mark.plumed
 
-SECTION = {
-    "name": "p",
-    "centres": "Ti",
-    "neighbours": "O",
-    "basis": {
-        "kind": "gto",
-        "n_max": 2,
-        "l_max": 1,
-        "cutoff": {"cutoff_angstrom": 3.0, "width_angstrom": 0.5},
-        "density": {"kind": "gaussian", "sigma_angstrom": 0.4},
-    },
-    "weights": [0.7, 0.3],
-}
+SECTION = POLARIZATION | {"name": "p"}
 METAD = "METAD ARG={} SIGMA=0.01,0.01,0.01 HEIGHT=1.2 PACE=2 BIASFACTOR=8 TEMP=300 FILE=HILLS.{} FMT=%24.14g\n"
 
 
