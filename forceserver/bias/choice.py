@@ -19,9 +19,13 @@ log = logging.getLogger(__name__)
 
 
 class AutoSection(Section):
-    """`[bias] engine = "auto"`: PLUMED if its kernel can be loaded, otherwise the embedded engine."""
+    """`[bias] engine = "auto"`: PLUMED if its kernel can be loaded, otherwise the embedded engine.
+
+    order: the engines that may be taken, the first one that can be.
+    """
 
     engine: Literal["auto"]
+    order: tuple[Literal["plumed", "metadynamics"], ...] = Field(default=("plumed", "metadynamics"), min_length=1)
     plumed: PlumedSection
     metadynamics: MetadynamicsSection
 
@@ -32,12 +36,21 @@ BiasConfig = Annotated[PlumedSection | MetadynamicsSection | AutoSection, Field(
 def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], template: Frame) -> Potential:
     """The bias that a section [bias] describes, as a potential; `InputError` if that cannot be."""
     if isinstance(config, AutoSection):
-        try:
-            load_kernel()
-            config = config.plumed
-        except InputError as reason:
-            log.warning("the embedded engine makes the bias: %s", reason)
-            config = config.metadynamics
+        config = _chosen(config)
     if isinstance(config, PlumedSection):
         return PlumedBias(config, variables, template, load_kernel())
     return AtomicBias(config.build(), variables)
+
+
+def _chosen(config: AutoSection) -> PlumedSection | MetadynamicsSection:
+    """The first engine of the order that can be had; `InputError` if PLUMED is the only one and cannot."""
+    if config.order[0] == "metadynamics":
+        return config.metadynamics
+    try:
+        load_kernel()
+    except InputError as reason:
+        if "metadynamics" not in config.order:
+            raise
+        log.warning("the embedded engine makes the bias: %s", reason)
+        return config.metadynamics
+    return config.plumed

@@ -22,11 +22,13 @@ Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if i
 class VariableSection(Section):
     """A collective variable by the name of its output. Everything here is in the units of the variable.
 
+    hills: whether hills are put on it; otherwise it may have walls and restraints, and is written to COLVAR.
     domain: ends of the period. sigma: width of the hills. lower, upper: the range of the grid (the domain, if
     there is one). bins: intervals of the grid; otherwise as many as make them sigma/5.
     """
 
     name: str = Field(pattern=r"^[^\s#]+$")
+    hills: bool = True
     domain: tuple[Number, Number] | None = None
     sigma: PositiveFloat | None = None
     lower: Number | None = None
@@ -138,7 +140,7 @@ class MetadynamicsSection(Section):
 
     engine: Literal["metadynamics"] = "metadynamics"
     time_step_fs: PositiveFloat
-    variables: tuple[VariableSection, ...] = Field(min_length=1, max_length=3)
+    variables: tuple[VariableSection, ...] = Field(min_length=1)
     hills: HillsSection | None = None
     walls: tuple[WallSection, ...] = ()
     restraints: tuple[RestraintSection, ...] = ()
@@ -161,7 +163,12 @@ class MetadynamicsSection(Section):
             raise ValueError("nothing acts: give hills, walls, restraints or moving_restraints")
         if self.walkers and not self.hills:
             raise ValueError("walkers share hills: give hills")
-        for variable in self.variables if self.hills else ():
+        hilly = [variable for variable in self.variables if variable.hills]
+        if self.hills and not 1 <= len(hilly) <= 3:
+            raise ValueError(
+                f"hills are put on one to three variables, not on {len(hilly)}; say hills = false of others"
+            )
+        for variable in hilly if self.hills else ():
             if variable.sigma is None:
                 raise ValueError(f"hills need a width: give sigma of {variable.name}")
             if self.hills.grid != "none" and not variable.domain and None in (variable.lower, variable.upper):
@@ -180,7 +187,7 @@ class MetadynamicsSection(Section):
         return Metadynamics(
             list(variables.values()),
             self.time_step_fs / 1000,
-            hills=self._hills(list(variables.values())) if self.hills else None,
+            hills=self._hills([variables[v.name] for v in self.variables if v.hills]) if self.hills else None,
             walls=[
                 Wall(variables[w.variable], w.side, w.at, w.kappa_eV, w.exponent, w.epsilon, w.offset)
                 for w in self.walls
@@ -199,17 +206,18 @@ class MetadynamicsSection(Section):
 
     def _hills(self, variables: list[Variable]) -> HillDeposit:
         section, file, others = self.hills, self.hills.file, []
+        sections = [v for v in self.variables if v.hills]
         if walkers := self.walkers:
             files = [walkers.directory / f"{file.name}.{k}" for k in range(walkers.count)]
             file, others = files[walkers.id], files[: walkers.id] + files[walkers.id + 1 :]
         if section.grid == "none":
             total = HillSum(variables)
         else:
-            total = HillGrid(variables, [v.axis() for v in self.variables], grow=section.grid == "grow")
+            total = HillGrid(variables, [v.axis() for v in sections], grow=section.grid == "grow")
         return HillDeposit(
             total,
             variables,
-            [v.sigma for v in self.variables],
+            [v.sigma for v in sections],
             section.height_eV,
             section.pace_steps,
             section.temperature_K,

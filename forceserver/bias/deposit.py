@@ -46,7 +46,7 @@ class HillDeposit:
     ) -> None:
         self.total = total
         self.pace = pace
-        self._variables = tuple(variables)
+        self.variables = tuple(variables)
         self._height = height
         self._bias_factor = bias_factor
         self._kt = BOLTZMANN_EV_PER_K * temperature
@@ -94,7 +94,7 @@ class HillDeposit:
             if reader.table.path.exists():
                 hills = reader.read()
                 if len(hills):
-                    check_same(reader.table.path, hills, self._variables, self._writer.bias_factor)
+                    check_same(reader.table.path, hills, self.variables, self._writer.bias_factor)
                     self._add(hills)
 
     @property

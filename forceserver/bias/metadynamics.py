@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Metadynamics(Bias):
-    """Hills, walls and restraints on the same variables, with one clock. Any of the parts may be absent."""
+    """Hills, walls and restraints on some variables, with one clock. Any of the parts may be absent."""
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class Metadynamics(Bias):
         self._time_step = time_step_ps
         self._hills, self._walls, self._restraints, self._moving = hills, walls, restraints, moving
         self._read_stride, self._colvar_stride, self._energy_unit = read_stride, colvar_stride, energy_unit
+        self._hilly = [self.variables.index(variable) for variable in hills.variables] if hills else []
         self._clock = Clock(clock_file, len(moving))
         if hills:
             self._reconcile(hills)
@@ -77,7 +78,9 @@ class Metadynamics(Bias):
 
     def compute(self, values: ArrayLike) -> tuple[float, Array]:
         s = self._inside(values)
-        energy, gradient = self._hills.evaluate(s) if self._hills else (0.0, np.zeros(len(s)))
+        energy, gradient = 0.0, np.zeros(len(s))
+        if self._hills:
+            energy, gradient[self._hilly] = self._hills.evaluate(s[self._hilly])
         for part in (*self._walls, *self._restraints):
             k = self.variables.index(part.variable)
             e, g = part.evaluate(s[k])
@@ -95,7 +98,7 @@ class Metadynamics(Bias):
         if self._clock.is_current(s, key):
             return False
         if self._hills:
-            self._hills.evaluate(s)  # refuses values off the grid before anything changes
+            self._hills.evaluate(s[self._hilly])  # refuses values off the grid before anything changes
             self._advance_hills(self._hills)
         step, work = self.step + 1, self._clock.work
         if step > 0:
@@ -136,7 +139,7 @@ class Metadynamics(Bias):
         is_due = step > 0 and step % hills.pace == 0
         was_added = hills.count > self._clock.hills  # by a call that ended with an error before the clock ticked
         if hills.holds_one or (is_due and not was_added):
-            hills.deposit(self._clock.values, step * self._time_step)
+            hills.deposit(self._clock.values[self._hilly], step * self._time_step)
         if (step + 1) % self._read_stride == 0:
             hills.read_others()
 
@@ -152,7 +155,9 @@ class Metadynamics(Bias):
         if ahead > 1 or (ahead and clock.step < 0):
             last = hills.existing[hills.count - 1 :]
             step = round(float(last.times[0]) / self._time_step)
-            clock.set(step, last.centres[0], None, hills.count - 1, clock.work)
+            values = np.full(len(self.variables), np.nan)  # the others are not known, and not needed
+            values[self._hilly] = last.centres[0]
+            clock.set(step, values, None, hills.count - 1, clock.work)
             log.warning("the clock starts at step %d, that of the last of %d hills", step, hills.count)
         hills.replay(hold_last=ahead > 0)
 
@@ -164,10 +169,12 @@ class Metadynamics(Bias):
 
         terms = {}
         if hills := self._hills:
-            terms["metad.bias"] = lambda s, step, work: hills.evaluate(s)[0]
+            terms["metad.bias"] = lambda s, step, work: hills.evaluate(s[self._hilly])[0]
             if hills.reweighting_factor is not None:
                 terms["metad.rct"] = lambda s, step, work: hills.reweighting_factor
-                terms["metad.rbias"] = lambda s, step, work: hills.evaluate(s)[0] - hills.reweighting_factor
+                terms["metad.rbias"] = lambda s, step, work: (
+                    terms["metad.bias"](s, step, work) - hills.reweighting_factor
+                )
         if self._walls:
             terms["walls.bias"] = lambda s, step, work: total(self._walls, s)
         if self._restraints:

@@ -244,3 +244,29 @@ def test_hills_of_something_else_are_refused(tmp_path):
     (tmp_path / "HILLS").write_text("1 2 3\n")
     with pytest.raises(InputError, match="line 1"):
         open_bias(tmp_path)
+
+
+def test_a_variable_without_hills_is_written_and_walled(tmp_path):
+    both = ({**VARIABLES[0], "hills": False}, VARIABLES[1])
+    walls = [{"variable": "p", "side": "upper", "at": 0.5, "kappa_eV": 3.0}]
+    (tmp_path / "one").mkdir()
+    walk = trajectory(40)
+    bias = open_bias(tmp_path, variables=both, walls=walls, colvar_stride_steps=1)
+    single = open_bias(tmp_path / "one", variables=VARIABLES[1:])
+    for s in walk:
+        bias.advance(s)
+        single.advance(s[1:])
+    energy, gradient = bias.compute([0.7, 0.3])
+    alone, slope = single.compute([0.3])
+    assert energy == pytest.approx(alone + 3.0 * 0.2**2)
+    assert gradient == pytest.approx([2 * 3.0 * 0.2, slope[0]])
+    bias.close()
+    assert (tmp_path / "HILLS").read_text() == (tmp_path / "one" / "HILLS").read_text()
+    assert np.loadtxt(tmp_path / "COLVAR")[:, 1] == pytest.approx(walk[:, 0])
+    again = open_bias(tmp_path, variables=both, walls=walls, colvar_stride_steps=1)
+    assert again.compute([0.7, 0.3])[0] == energy
+
+
+def test_hills_need_a_variable(tmp_path):
+    with pytest.raises(ValueError, match="one to three variables, not on 0"):
+        open_bias(tmp_path, variables=[{**variable, "hills": False} for variable in VARIABLES])
