@@ -46,6 +46,10 @@ def drive(
             "--door", help="Open this door only, of those that are configured (may be repeated). [default: all]"
         ),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Where the server of [socket] runs (mode 'inet'), in place of the address written there."),
+    ] = None,
     verbose: arguments.Verbose = False,
 ) -> None:
     """Serve forces: connect to i-PI (or ASE) and evaluate what it sends until it says EXIT.
@@ -62,6 +66,8 @@ def drive(
 
     set_up_logging(verbose)
     settings = load(config)
+    if host is not None:
+        settings = _at_host(config, settings, host)
     template = read_template(settings.structure)
     wanted = {Door.FORCE} if mpi else _wanted(config, settings, door)
     if Door.FORCE in wanted:
@@ -92,6 +98,13 @@ def drive(
         if force_door and bias_door:
             doors.enter_context(_beside(bias_door))
         (force_door or bias_door or _wait_for_signal)()
+
+
+def _at_host(config: Path, settings: "Settings", host: str) -> "Settings":
+    """The settings for a driver on another node than the server's."""
+    if settings.socket is None or settings.socket.mode != "inet":
+        raise InputError(f"--host {host}: {config} has no [socket] of mode 'inet', the only one that crosses machines")
+    return settings.model_copy(update={"socket": settings.socket.model_copy(update={"address": host})})
 
 
 def _wanted(config: Path, settings: "Settings", doors: list[Door] | None) -> set[Door]:

@@ -9,6 +9,7 @@ import pytest
         ('[socket]\nmode = "unix"\naddress = "al"', "[driver]", [], "unknown key"),
         ("[potential]", "[driver]\n[unused]", [], "unused: unknown key"),
         ("", "", ["--door", "cv"], "does not configure the door cv"),
+        ("", "", ["--host", "node1"], "--host node1: "),
         ("", "", ["--door", "window"], "'force', 'bias', 'cv'"),
         ("EMT", "EMT3", [], "has no 'EMT3'"),
         ('file = "al.extxyz"', 'file = "input.xml"', [], "ASE cannot read it"),
@@ -43,6 +44,15 @@ def test_no_server_within_the_deadline(aluminium):
     run = aluminium.run("drive", aluminium.config)
     assert run.returncode == 2
     assert "no server at" in run.stderr
+
+
+def test_the_host_of_the_server_can_be_named(aluminium):
+    inet = '[driver]\nconnect_deadline_seconds = 0.2\n[socket]\nmode = "inet"\naddress = "127.0.0.1"\nport = 1'
+    text = aluminium.config.read_text()
+    aluminium.config.write_text(text[: text.index("[socket]")] + inet)
+    run = aluminium.run("drive", "--host", "127.0.0.2", aluminium.config)
+    assert run.returncode == 2
+    assert "no server at 127.0.0.2:1" in run.stderr
 
 
 CLOSING_CALCULATOR = """
