@@ -1,0 +1,113 @@
+"""The studies of barium titanate: their inputs are accepted, and a few steps of each give data and a picture."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forceserver.cli.check import WRONG, findings_of
+from forceserver.settings import load
+
+FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
+STEPS = {"path_integral": 260, "walkers": 260, "npt": 40, "finite_size": 40, "replica_exchange": 40}
+"""Rows of COLVAR make ten blocks; trajectories are content with fewer."""
+
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "potential" / "batio3.npz").exists(), reason="the potential is not in this checkout"
+)
+
+
+def start(study: str, runs: Path, steps: int, *options: str) -> subprocess.Popen:
+    command = [sys.executable, FOLDER / "study.py", study, "--runs", runs, "--steps", str(steps), *options]
+    return subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    said, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, said
+    return said
+
+
+def properties(path: Path) -> np.ndarray:
+    return np.loadtxt(path, ndmin=2)
+
+
+@pytest.mark.parametrize("study", STEPS)
+def test_inputs_fit_together(study):
+    config = FOLDER / study / "forceserver.toml"
+    settings = load(config)
+    wrong = [
+        finding
+        for finding in findings_of(config, settings, drivers=1, simulation=settings.simulation.input)
+        if finding.verdict is WRONG
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("study", ["path_integral", "walkers"])
+def test_plumed_is_asked_for_the_same_hills(study):
+    """`engine = "auto"` leaves the choice to the machine, so it must make no difference."""
+    settings = load(FOLDER / study / "forceserver.toml")
+    text = (FOLDER / study / "plumed.dat").read_text()
+    bias, words = settings.bias.metadynamics, dict(word.split("=", 1) for word in text.split() if "=" in word)
+    lists = {"GRID_MIN": "lower", "GRID_MAX": "upper", "SIGMA": "sigma"}
+    for key, name in lists.items():
+        assert [float(x) for x in words[key].split(",")] == [getattr(variable, name) for variable in bias.variables]
+    assert float(words["HEIGHT"]) == pytest.approx(bias.hills.height_eV * 96.48533212, rel=1e-5)
+    assert float(words["PACE"]) == bias.hills.pace_steps
+    assert float(words["BIASFACTOR"]) == bias.hills.bias_factor
+    assert float(words["TEMP"]) == bias.hills.temperature_K == settings.bias.plumed.temperature_K
+    assert float(words["STRIDE"]) == bias.colvar_stride_steps
+    assert settings.bias.plumed.time_step_fs == bias.time_step_fs
+
+
+@pytest.mark.parametrize("study", STEPS)
+def test_a_few_steps(study, tmp_path):
+    said = finish(start(study, tmp_path, STEPS[study]))
+    results = json.loads((tmp_path / study / f"{study}.json").read_text())
+    assert (tmp_path / study / f"{study}.png").stat().st_size > 10_000
+    assert "nan" not in said
+    if study == "path_integral":
+        beads = {run: properties(tmp_path / study / run / "out.properties") for run in ("quantum", "classical")}
+        assert beads["quantum"][-1, 5] > 1.3 * beads["classical"][-1, 5]  # kinetic energy: zero-point motion
+        assert 0.03 < results["quantum"]["norm"][0] < 0.2
+    elif study == "walkers":
+        assert results["walkers"] == 4
+        assert results["hills"] == 4 * (STEPS[study] // 50)
+        assert sum(results["octants"][0]) == pytest.approx(1, abs=1e-4)
+    elif study == "finite_size":
+        assert {"2", "3"} <= set(results)
+    else:
+        assert len(results["at"]) == 8
+        assert all(0.03 < row["norm"][0] < 0.2 for row in results["at"].values())
+
+
+@pytest.mark.slow
+def test_an_interrupted_study_goes_on(tmp_path):
+    """SIGTERM in the middle, the same command again, then more steps: one trajectory, as if nothing had been."""
+    process = start("replica_exchange", tmp_path, 600)
+    out = tmp_path / "replica_exchange" / "2" / "50K_out.properties"
+    deadline = time.monotonic() + 120
+    while not (out.exists() and len(out.read_text().splitlines()) > 20):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) != 0
+    finish(start("replica_exchange", tmp_path, 600))
+    said = finish(start("replica_exchange", tmp_path, 800))
+    assert "round trips" in said
+    for system in range(8):
+        path = sorted(out.parent.glob("*_out.properties"))[system]
+        table = properties(path)
+        assert table[:, 0].tolist() == list(range(0, 801, 20))
+        assert np.ptp(table[:, 2]) < 0.1  # eV, the conserved quantity of 40 atoms
+    assert (out.parent / "PARATEMP").stat().st_size > 0

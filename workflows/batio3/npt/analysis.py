@@ -1,0 +1,93 @@
+"""Phases, polarisation and cell of the 4x4x4 crystal with temperature."""
+
+from pathlib import Path
+
+import numpy as np
+from observables import (
+    COLOURS,
+    PHASES,
+    Frames,
+    binder,
+    checksum,
+    figure,
+    halves,
+    phase_of,
+    read_frames,
+    windows,
+    write_results,
+)
+
+SKIP = 0.25
+"""Of each trajectory is left out: it starts rhombohedral at every temperature."""
+WINDOW_PS = 0.4
+"""Means over so long tell phases apart."""
+
+
+def analyse(folder: Path) -> str:
+    """Writes npt.json and npt.png into `folder`; returns a table."""
+    frames = read_frames(folder / "4")
+    table = {kelvin: _at(frames.at(kelvin, SKIP * frames.time_ps.max())) for kelvin in frames.temperatures}
+    results = {"model": checksum(folder / "4"), "ps": float(frames.time_ps.max()), "skipped": SKIP, "at": table}
+    results["most likely"] = {kelvin: row["phase"] for kelvin, row in table.items()}
+    write_results(folder / "npt.json", results)
+    _draw(folder / "npt.png", table)
+    lines = ["   K     R    O    T    C    halves |s|      sorted |s_i|          cell (A)             angles"]
+    for kelvin, row in table.items():
+        shares = " ".join(f"{row['populations'][phase][0]:4.2f}" for phase in PHASES)
+        lines.append(
+            f"{kelvin:5.0f}  {shares}  {row['norm'][1]:.3f} {row['norm'][2]:.3f}  "
+            + " ".join(f"{x:.3f}" for x in row["components"])
+            + "  "
+            + " ".join(f"{x:.4f}" for x in row["lengths"])
+            + "  "
+            + " ".join(f"{x:.2f}" for x in row["angles"])
+        )
+    return "\n".join(lines)
+
+
+def _at(frames: Frames) -> dict:
+    """What is to be known at one temperature; lists of three are the whole, the first and the second half."""
+    spacing = float(np.median(np.diff(frames.time_ps)))
+    length = min(round(WINDOW_PS / spacing), len(frames.s) // 2)
+    s, cell = windows(frames.s, length), windows(frames.cell, length)
+    phases = phase_of(s)
+    order = np.argsort(-np.abs(s), axis=1)
+    lengths = np.take_along_axis(np.linalg.norm(cell, axis=2), order, axis=1)
+    angles = np.take_along_axis(_angles(cell), order, axis=1)
+    populations = {phase: halves(phases == k) for k, phase in enumerate(PHASES)}
+    return {
+        "phase": max(PHASES, key=lambda phase: populations[phase][0]),
+        "populations": populations,
+        "norm": halves(np.linalg.norm(s, axis=1)),
+        "binder": [binder(part) for part in (frames.s, *np.array_split(frames.s, 2))],
+        "components": np.mean(-np.sort(-np.abs(s), axis=1), axis=0),
+        "lengths": lengths.mean(axis=0),
+        "angles": angles.mean(axis=0),
+        "volume": halves(np.linalg.det(frames.cell)),
+    }
+
+
+def _angles(cells: np.ndarray) -> np.ndarray:
+    """alpha, beta, gamma (n, 3) in degrees."""
+    unit = cells / np.linalg.norm(cells, axis=2, keepdims=True)
+    cosines = [np.sum(unit[:, i] * unit[:, j], axis=1) for i, j in ((1, 2), (2, 0), (0, 1))]
+    return np.degrees(np.arccos(np.stack(cosines, axis=1)))
+
+
+def _draw(path: Path, table: dict) -> None:
+    kelvin = np.array(list(table))
+    rows = list(table.values())
+    with figure(path, 3, width=9.0) as (left, middle, right):
+        bottom = np.zeros(len(kelvin))
+        for phase in PHASES:
+            share = np.array([row["populations"][phase][0] for row in rows])
+            left.fill_between(kelvin, bottom, bottom + share, color=COLOURS[phase], label=phase, lw=0)
+            bottom = bottom + share
+        left.set(xlabel="T (K)", ylabel="share of the phases", xlim=(kelvin[0], kelvin[-1]), ylim=(0, 1))
+        left.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, handlelength=1)
+        for k, label in enumerate(("largest", "middle", "smallest")):
+            middle.plot(kelvin, [row["components"][k] for row in rows], "o-", ms=3, lw=1, label=label)
+            right.plot(kelvin, [row["lengths"][k] for row in rows], "o-", ms=3, lw=1)
+        middle.set(xlabel="T (K)", ylabel=r"components $|s_i|$ (Å)", ylim=(0, None))
+        middle.legend(frameon=False)
+        right.set(xlabel="T (K)", ylabel="cell along the same axes (Å)")

@@ -1,0 +1,143 @@
+"""Runs one of the studies of this folder, or goes on with it, and analyses what there is:
+
+    python study.py npt                     # into runs/npt
+    python study.py npt --steps 100000      # the same, longer; also when 4000 steps are there already
+    python study.py npt --analyse           # no simulation
+
+A run is a folder with a copy of the inputs; runs of one study differ in the words that `STUDIES` replaces. What was
+interrupted goes on with the same command.
+"""
+
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HERE = Path(__file__).parent.absolute()
+INPUTS = ("forceserver.toml", "input.xml", "plumed.dat")
+MODEL = HERE / "potential" / "batio3.npz"
+
+
+@dataclass(frozen=True)
+class Study:
+    """runs: by name, what is replaced in the inputs. at_once: how many run side by side. shared: a folder for all."""
+
+    runs: dict[str, dict[str, str]]
+    at_once: int = 1
+    shared: str | None = None
+
+
+def _walker(number: int) -> dict[str, str]:
+    return {
+        "id = 0 ": f"id = {number} ",
+        "WALKERS_ID=0": f"WALKERS_ID={number}",
+        "COLVAR.0": f"COLVAR.{number}",
+        "<seed>2022<": f"<seed>{2022 + number}<",
+    }
+
+
+CLASSICAL = {"nbeads='16'": "nbeads='1'", "<batch_size>16<": "<batch_size>1<"}
+
+STUDIES = {
+    "path_integral": Study({"quantum": {}, "classical": CLASSICAL}),
+    "npt": Study({"4": {}}),
+    "finite_size": Study({"2": {}, "3": {"cubic_2": "cubic_3"}}),
+    "replica_exchange": Study({"2": {}}),
+    "walkers": Study({str(k): _walker(k) for k in range(4)}, at_once=4, shared="hills"),
+}
+
+
+@dataclass
+class Run:
+    """One simulation: its folder, and the study that its inputs come from."""
+
+    folder: Path
+    inputs: Path
+    changes: dict[str, str] = field(default_factory=dict)
+
+    def prepare(self, steps: int | None, model: Path) -> None:
+        """Copies the inputs, unless they are there; sets the number of steps there and in RESTART."""
+        if not self.folder.exists():
+            new = self.folder.with_name(self.folder.name + ".new")
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            texts = {name: (self.inputs / name).read_text() for name in INPUTS if (self.inputs / name).exists()}
+            for old in self.changes:
+                if not any(old in text for text in texts.values()):
+                    raise SystemExit(f"{self.inputs}: no input contains {old!r}")
+            for name, text in texts.items():
+                for old, words in self.changes.items():
+                    text = text.replace(old, words)
+                text = text.replace("../potential/batio3.npz", str(model))
+                text = text.replace("../structures/", f"{HERE}/structures/")
+                (new / name).write_text(text)
+            new.rename(self.folder)
+        for name in ("out.checkpoint", "RESTART"):
+            if steps and (self.folder / name).exists():
+                set_total_steps(self.folder / name, steps)
+        if steps:
+            set_total_steps(self.folder / "input.xml", steps)
+
+    def restart_file(self) -> Path | None:
+        """RESTART; i-PI that was killed has left only its last checkpoint, which is copied there."""
+        restart, checkpoint = self.folder / "RESTART", self.folder / "out.checkpoint"
+        if checkpoint.exists() and not (restart.exists() and step_of(restart) >= step_of(checkpoint)):
+            shutil.copy(checkpoint, restart)
+        return restart if restart.exists() else None
+
+    def go(self, threads: int) -> None:
+        """To the end, from wherever it is."""
+        restart = self.restart_file()
+        if restart and step_of(restart) >= total_steps(self.folder / "input.xml"):
+            return
+        command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", str(threads)]
+        subprocess.run(command + (["--restart"] if restart else []), cwd=self.folder, check=True)
+
+
+def step_of(restart: Path) -> int:
+    return int(re.search(r"<step>\s*(\d+)", restart.read_text())[1])
+
+
+def total_steps(path: Path) -> int:
+    return int(re.search(r"<total_steps>\s*(\d+)", path.read_text())[1])
+
+
+def set_total_steps(path: Path, steps: int) -> None:
+    """In an input file, or in a RESTART, which does not have it if it is 1000."""
+    text = re.sub(r"\s*<total_steps>.*?</total_steps>", "", path.read_text())
+    path.write_text(text.replace("<prng>", f"<total_steps>{steps}</total_steps>\n  <prng>", 1))
+
+
+def main(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STUDIES)}.", show_default=False)],
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each run. [default: what input.xml says]")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of the driver of each run.")] = 2,
+    runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the simulations are.")] = HERE / "runs",
+    model: Annotated[Path, typer.Option(help="Another potential.")] = MODEL,
+    analyse: Annotated[bool, typer.Option("--analyse", help="Do not simulate.")] = False,
+) -> None:
+    """Runs a study, or goes on with it, and analyses it: data and picture are in FOLDER/NAME."""
+    if name not in STUDIES:
+        raise typer.BadParameter(f"there is no {name}; there are {', '.join(STUDIES)}")
+    study = STUDIES[name]
+    folder = runs.absolute() / name
+    if not analyse:
+        simulations = [Run(folder / run, HERE / name, changes) for run, changes in study.runs.items()]
+        for run in simulations:
+            run.prepare(steps, model.absolute())
+        if study.shared:
+            (folder / study.shared).mkdir(exist_ok=True)
+        with ThreadPoolExecutor(study.at_once) as pool:
+            list(pool.map(lambda run: run.go(max(threads // study.at_once, 1)), simulations))
+    typer.echo(importlib.import_module(f"{name}.analysis").analyse(folder))
+
+
+if __name__ == "__main__":
+    typer.run(main)
