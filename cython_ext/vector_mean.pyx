@@ -55,7 +55,7 @@ def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const 
                 const int32_t[::1] transposed_first, const int32_t[::1] transposed_pair,
                 double[:, ::1] pair_gradient, double[:, ::1] partial,
                 double[::1] value, double[:, :, ::1] gradient, double[:, :, ::1] strain):
-    """Fills value (3,), gradient (n_sites, 3, 3) [site, m, b] and strain (3, 3, 3) [m, a, b]; returns the smallest
+    """Fills value (3,), gradient (3, n_sites, 3) [m, site, b] and strain (3, 3, 3) [m, a, b]; returns the smallest
     distance squared. pair_gradient: (n_pairs, 6) and partial: (chunks, 14) are work space."""
     cdef Py_ssize_t n_centres = centre_site.shape[0], n_sites = packed.shape[0], n_pairs = pair_site.shape[0]
     cdef Py_ssize_t n_chunks = partial.shape[0], c, k
@@ -77,10 +77,10 @@ def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const 
         for c in prange(n_chunks, num_threads=threads_for(n_pairs, 4096, n_chunks), schedule="static"):
             one_chunk(&model, &first[0], &pair_site[0], &pair_image[0],
                       c * CHUNK, min(n_centres, (c + 1) * CHUNK),
-                      &pair_gradient[0, 0], &gradient[0, 0, 0], &partial[c, 0])
+                      &pair_gradient[0, 0], &gradient[0, 0, 0], 3 * n_sites, &partial[c, 0])
         for k in prange(n_sites, num_threads=threads_for(n_sites, 8192, n_sites), schedule="static"):
             collect(is_centre[k], &transposed_first[k], &transposed_pair[0], &pair_gradient[0, 0],
-                    &gradient[k, 0, 0])
+                    &gradient[0, k, 0], 3 * n_sites)
         for k in range(SUMS):
             total[k] = 0.0
         for c in range(n_chunks):
@@ -104,7 +104,7 @@ cdef inline int third_index(int a, int b, int c) noexcept nogil:
 
 cdef void one_chunk(const VectorModel* model, const int64_t* first, const int32_t* pair_site,
                     const int16_t* pair_image, Py_ssize_t start, Py_ssize_t stop, double* pair_gradient,
-                    double* gradient, double* partial) noexcept nogil:
+                    double* gradient, Py_ssize_t plane, double* partial) noexcept nogil:
     cdef VectorSums sums
     cdef int64_t p = first[start], last = first[stop], end = first[start + 1], q
     cdef Py_ssize_t c = start
@@ -127,7 +127,7 @@ cdef void one_chunk(const VectorModel* model, const int64_t* first, const int32_
         for p in range(first[c], first[c + 1]):
             for k in range(6):
                 own[k] -= pair_gradient[6 * p + k]
-        unfold(own, gradient + 9 * <int64_t>model.centre_site[c])
+        unfold(own, gradient + 3 * <int64_t>model.centre_site[c], plane)
     for k in range(3):
         partial[k] = v8_sum(sums.s[k])
     for k in range(10):
@@ -135,21 +135,21 @@ cdef void one_chunk(const VectorModel* model, const int64_t* first, const int32_
     partial[SUMS - 1] = v8_smallest(sums.closest2)
 
 
-cdef inline void unfold(const double* g, double* full) noexcept nogil:
-    """(xx yy zz xy xz yz) to the 3 x 3 matrix."""
+cdef inline void unfold(const double* g, double* full, Py_ssize_t plane) noexcept nogil:
+    """(xx yy zz xy xz yz) to the three rows of the matrix, `plane` apart."""
     full[0] = g[0]
     full[1] = g[3]
     full[2] = g[4]
-    full[3] = g[3]
-    full[4] = g[1]
-    full[5] = g[5]
-    full[6] = g[4]
-    full[7] = g[5]
-    full[8] = g[2]
+    full[plane] = g[3]
+    full[plane + 1] = g[1]
+    full[plane + 2] = g[5]
+    full[2 * plane] = g[4]
+    full[2 * plane + 1] = g[5]
+    full[2 * plane + 2] = g[2]
 
 
 cdef inline void collect(int8_t is_centre, const int32_t* first, const int32_t* pair, const double* pair_gradient,
-                         double* full) noexcept nogil:
+                         double* full, Py_ssize_t plane) noexcept nogil:
     cdef double g[6]
     cdef int64_t t
     cdef int k
@@ -157,12 +157,12 @@ cdef inline void collect(int8_t is_centre, const int32_t* first, const int32_t* 
         g[k] = 0.0
     if is_centre:
         g[0] = full[0]
-        g[1] = full[4]
-        g[2] = full[8]
+        g[1] = full[plane + 1]
+        g[2] = full[2 * plane + 2]
         g[3] = full[1]
         g[4] = full[2]
-        g[5] = full[5]
+        g[5] = full[plane + 2]
     for t in range(first[0], first[1]):
         for k in range(6):
             g[k] += pair_gradient[6 * <int64_t>pair[t] + k]
-    unfold(g, full)
+    unfold(g, full, plane)

@@ -58,13 +58,12 @@ class GroupSum:
         """
         self.list.update(positions, cell)
         vector = self._vector.compute()
-        gradient = np.ascontiguousarray(vector.gradient.transpose(1, 0, 2))
         if self._density is None:
-            return vector.value.copy(), gradient, vector.strain.copy()
+            return vector.value.copy(), vector.gradient.copy(), vector.strain.copy()
         scalar, scalar_gradient, scalar_strain = self._density_sum(self._density)
         return (
             np.append(vector.value, scalar),
-            np.concatenate([gradient, scalar_gradient[None]]),
+            np.concatenate([vector.gradient, scalar_gradient[None]]),
             np.concatenate([vector.strain, scalar_strain[None]]),
         )
 

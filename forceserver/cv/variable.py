@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _ext
 from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.neighbours import Selection
@@ -14,6 +15,8 @@ from .config import CVConfig, selection
 from .outputs import OUTPUTS, Function, combine, projection
 from .sums import GroupSum
 from .weights import contraction, spline_table
+
+_kernel = _ext.kernel("pull")
 
 IDENTITY = np.eye(3)
 
@@ -36,9 +39,7 @@ class CVResult:
 
     def add_forces(self, pull: Array, forces: Array) -> None:
         """Adds what `pull` (d,), minus the derivative of an energy by the values, does to the atoms in `forces`."""
-        rows = forces.take(self.active, axis=0)
-        rows += (pull @ self.gradients.reshape(len(pull), -1)).reshape(-1, 3)
-        forces[self.active] = rows  # take and assign: faster than += with an index
+        _kernel.add_forces(pull, np.ascontiguousarray(self.gradients), self.active, forces)
 
 
 @dataclass(frozen=True)

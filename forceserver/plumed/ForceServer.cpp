@@ -213,11 +213,12 @@ class Client {
     const auto limit = deadline();
     std::size_t done = 0;
     while(done < message.size()) {
-      wait_for(POLLOUT, limit);
       const ssize_t count = ::send(socket_.get(), message.data() + done, message.size() - done, no_signal | MSG_DONTWAIT);
       if(count >= 0) {
         done += count;
-      } else if(errno != EINTR && errno != EAGAIN) {
+      } else if(errno == EAGAIN) {
+        wait_for(POLLOUT, limit);
+      } else if(errno != EINTR) {
         lost(std::string("went away: ") + std::strerror(errno));
       }
     }
@@ -228,7 +229,6 @@ class Client {
     const auto limit = deadline();
     std::size_t done = 0;
     while(done < size) {
-      wait_for(POLLIN, limit);
       struct iovec piece = {static_cast<char*>(data) + done, size - done};
       alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
       struct msghdr message = {};
@@ -240,7 +240,9 @@ class Client {
       if(count == 0) {
         lost("closed the connection");
       } else if(count < 0) {
-        if(errno != EINTR && errno != EAGAIN) {
+        if(errno == EAGAIN) {
+          wait_for(POLLIN, limit);
+        } else if(errno != EINTR) {
           lost(std::string("went away: ") + std::strerror(errno));
         }
         continue;
@@ -621,16 +623,16 @@ public:
     broadcast_evaluation();
 
     const std::size_t components = variable_.components.size();
-    const std::size_t active = evaluation_.active.size();
     const double* value = evaluation_.reply.data();
     const double* strain = value + components;
     const double* gradient = strain + 9 * components;
     for(std::size_t component = 0; component < components; ++component) {
       PLMD::Value* target = getPntrToComponent(static_cast<int>(component));
       target->set(value[component]);
-      for(std::size_t a = 0; a < active; ++a, gradient += 3) {
-        setAtomsDerivatives(target, evaluation_.active[a],
-                            PLMD::Vector(angstrom_ * gradient[0], angstrom_ * gradient[1], angstrom_ * gradient[2]));
+      for(const std::int32_t atom : evaluation_.active) {
+        for(unsigned k = 0; k < 3; ++k) {
+          target->addDerivative(3 * atom + k, angstrom_ * *gradient++);
+        }
       }
       PLMD::Tensor box;  // PLUMED wants minus the derivative with respect to a strain
       for(unsigned i = 0; i < 3; ++i) {

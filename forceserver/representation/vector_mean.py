@@ -25,7 +25,7 @@ Y1 = np.sqrt(3 / (4 * np.pi))
 @dataclass(frozen=True, eq=False, slots=True)
 class VectorResult:
     """value: (3,), in the order x, y, z.
-    gradient: (n_sites, 3, 3), [k, m, b] = d s_m / d r_kb, for the atoms neighbours.site_atom; zero for all others.
+    gradient: (3, n_sites, 3), [m, k, b] = d s_m / d r_kb, for the atoms neighbours.site_atom; zero for all others.
     strain: (3, 3, 3), [m, a, b] = d s_m / d strain_ab, strain as in r -> r (1 + strain), positions and cell.
 
     The arrays belong to the `VectorMean` and are overwritten by its next call.
@@ -86,7 +86,7 @@ class VectorMean:
         self._partial = np.empty((_kernel.chunks(n_centres), 14))
         self._pair_gradient = np.empty((0, 6))
         n_sites = len(neighbours.site_atom)
-        self._result = VectorResult(np.empty(3), np.empty((n_sites, 3, 3)), np.empty((3, 3, 3)))
+        self._result = VectorResult(np.empty(3), np.empty((3, n_sites, 3)), np.empty((3, 3, 3)))
 
     def compute(self) -> VectorResult:
         """The value and its derivatives at the positions last given to the neighbour list.
