@@ -52,7 +52,7 @@ def launch(
         int, typer.Option("--drivers", "-n", min=0, help="Drivers to keep running; 0 if i-PI needs none (<ffdirect>).")
     ] = 1,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Go on from the file RESTART in the folder of the simulation.")
+        bool, typer.Option("--restart", help="Go on from the newest of RESTART and the checkpoints of the simulation.")
     ] = False,
     deadline: Annotated[
         float, typer.Option(min=1.0, metavar="SECONDS", help="End everything when no driver could be had for so long.")
@@ -93,6 +93,7 @@ def run_simulation(
 ) -> int:
     """What `launch` does; returns its exit code."""
     from ..doors.ipi_input import read_ipi_input
+    from ..doors.ipi_restart import cut_outputs, newest_state, remove_dead_sockets
     from ..settings import load, require
     from .check import WRONG, findings_of
     from .check import show as show_findings
@@ -100,9 +101,9 @@ def run_simulation(
     settings = load(config)
     path = require(settings.simulation, "simulation", config, "it names the input file of i-PI").input
     if restart:
-        path = path.parent / "RESTART"
-        if not path.is_file():
-            raise InputError(f"--restart: there is no file {path}")
+        state = newest_state(read_ipi_input(path))
+        remove_dead_sockets(state)
+        path = state.path
     findings = findings_of(config, settings, drivers=drivers, simulation=path)
     if any(finding.verdict is WRONG for finding in findings):
         show_findings(finding for finding in findings if finding.verdict is WRONG)
@@ -112,6 +113,8 @@ def run_simulation(
         raise InputError(f"{path}: nothing to do, step {simulation.step} of total_steps {simulation.total_steps}")
     logs = (logs or simulation.folder).absolute()
     logs.mkdir(parents=True, exist_ok=True)
+    if restart:
+        cut_outputs(simulation)
     run = Run(config.absolute(), simulation, logs, drivers, threads, deadline, attempts)
     with signals_noted() as noted:
         return run.watch(noted)

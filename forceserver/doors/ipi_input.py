@@ -88,6 +88,10 @@ class IpiInput:
     total_steps: int
     verbosity: str
     properties: tuple[PropertiesFile, ...]
+    trajectories: tuple[Path, ...]
+    """Of each <trajectory>, how the names of its files begin."""
+    checkpoints: tuple[Path, ...]
+    """The files of <checkpoint> outputs, of those that overwrite theirs."""
 
     @property
     def folder(self) -> Path:
@@ -143,7 +147,7 @@ def _read(path: Path) -> IpiInput:
         step=simulation.step.fetch(),
         total_steps=simulation.total_steps.fetch(),
         verbosity=simulation.verbosity.fetch(),
-        properties=tuple(_properties(simulation.output.fetch(), systems, path.parent)),
+        **_outputs(simulation.output.fetch(), systems, path.parent),
     )
 
 
@@ -183,15 +187,27 @@ def _system(system: Any) -> System:
     )
 
 
-def _properties(outputs: Any, systems: list[Any], folder: Path) -> Iterator[PropertiesFile]:
-    from ipi.engine.outputs import PropertyOutput
+def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, tuple]:
+    """The files that will be written, by kind."""
+    from ipi.engine.outputs import CheckpointOutput, PropertyOutput
 
+    properties, trajectories, checkpoints = [], [], []
     for output in outputs:
-        if isinstance(output, PropertyOutput):
-            name = f"{outputs.prefix}.{output.filename}" if outputs.prefix else output.filename
-            for system in systems:
-                full = f"{system.prefix}_{name}" if system.prefix else name
-                yield PropertiesFile(folder / full, output.stride, tuple(str(column) for column in output.outlist))
+        name = f"{outputs.prefix}.{output.filename}" if outputs.prefix else output.filename
+        if isinstance(output, CheckpointOutput):
+            checkpoints += [folder / name] if output.overwrite else []
+            continue
+        for system in systems:
+            path = folder / (f"{system.prefix}_{name}" if system.prefix else name)
+            if isinstance(output, PropertyOutput):
+                properties.append(PropertiesFile(path, output.stride, tuple(str(c).strip() for c in output.outlist)))
+            else:
+                trajectories.append(path)
+    return {
+        "properties": tuple(properties),
+        "trajectories": tuple(trajectories),
+        "checkpoints": tuple(checkpoints),
+    }
 
 
 @contextlib.contextmanager

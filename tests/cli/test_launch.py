@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from forceserver.cli.launch import driver_environment
+from forceserver.doors.ipi_restart import _end_of_frames
 
 CRASHING_CALCULATOR = """
 import os
@@ -155,6 +156,53 @@ def test_a_signal_ends_everything_and_the_run_can_go_on(aluminium, number):
     assert list(steps(aluminium)[:, 0]) == list(range(done + 11)), "the output is continued, nothing twice or lost"
 
 
+CHECKPOINTS = """</trajectory>
+    <checkpoint stride='7' filename='state'/>
+    <checkpoint stride='20' filename='older'/>"""
+
+
+@needs_proc
+def test_goes_on_after_kill_9_of_ipi_from_the_newest_checkpoint(aluminium):
+    def begin() -> subprocess.Popen:
+        aluminium.write_simulation(steps=120, old="</trajectory>", new=CHECKPOINTS)
+        text = (aluminium.folder / "input.xml").read_text()
+        (aluminium.folder / "input.xml").write_text(text.replace("<simulation", "<simulation floatformat='%25.17e'"))
+        return start(aluminium)
+
+    output, _ = (launch := begin()).communicate(timeout=60)
+    assert launch.returncode == 0, output
+    reference, positions = steps(aluminium), (aluminium.folder / "sim.pos_0.xyz").read_text()
+    for path in aluminium.folder.glob("*sim.*"):
+        path.unlink()
+    (aluminium.folder / "RESTART").unlink()
+
+    launch = begin()
+    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 30)
+    os.kill(next(pid for pid, command in children(launch.pid).items() if "i-pi" in command), signal.SIGKILL)
+    launch.communicate(timeout=60)
+    assert launch.returncode == 1
+    with open(aluminium.folder / "sim.older", "r+") as file:  # as if i-PI had been killed while it wrote this one
+        file.truncate(1000)
+    (aluminium.folder / "sim.older").rename(aluminium.folder / "RESTART")
+    assert (aluminium.folder / "s_al").exists(), "the socket is left"
+    run = aluminium.run("launch", aluminium.config, "--restart")
+    assert run.returncode == 0, run.stderr
+    assert list(steps(aluminium)[:, 0]) == list(range(121)), "nothing twice or lost"
+    np.testing.assert_allclose(steps(aluminium), reference, rtol=1e-9, atol=1e-9)
+    again = (aluminium.folder / "sim.pos_0.xyz").read_text()
+    assert [line for line in again.splitlines() if "Step" in line] == [
+        line for line in positions.splitlines() if "Step" in line
+    ]
+
+
+@pytest.mark.parametrize("tail", ["", "32\n", "32\n# CELL(abc", "32\n# CELL Step: 9 Bead\nAl 0 0 0\nAl 1"])
+def test_frames_after_the_state_are_cut(tmp_path, tail):
+    frames = "".join(f"2\n# CELL Step: {n} Bead: 0\nAl 0 0 {n}\nAl 1 1 1\n" for n in range(4))
+    (tmp_path / "pos").write_text(frames + tail)
+    assert _end_of_frames(tmp_path / "pos", 3) == len(frames)
+    assert _end_of_frames(tmp_path / "pos", 2) == len(frames) * 3 // 4
+
+
 @needs_proc
 def test_nothing_outlives_a_launch_that_is_killed(aluminium):
     aluminium.write_simulation(steps=100_000)
@@ -252,7 +300,7 @@ def test_bad_input_starts_nothing(aluminium, old, new, message):
 def test_restart_without_a_file_is_refused(aluminium):
     run = aluminium.run("launch", aluminium.config, "--restart")
     assert run.returncode == 2
-    assert "RESTART" in run.stderr
+    assert "nothing to go on from" in run.stderr
 
 
 def test_cores_are_divided_among_drivers(monkeypatch):
