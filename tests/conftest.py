@@ -1,4 +1,4 @@
-"""Fixtures that several tests need, and the count of the tests that a missing PLUMED kernel skips.
+"""Fixtures that several tests need, and the count of the tests that were skipped for want of a peer.
 
 HYPOTHESIS_PROFILE says how many examples hypothesis tries: "dev" (100), "ci" (a thousand), "nightly" (a hundred
 thousand).
@@ -20,6 +20,12 @@ for name, examples in ("dev", 100), ("ci", 1_000), ("nightly", 100_000):
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 NO_KERNEL = "no PLUMED kernel"
+REMEDIES = {
+    NO_KERNEL: "set PLUMED_KERNEL",
+    "no PLUMED with MPI": "set PLUMED_KERNEL to one that was built with MPI, with its mpiexec on the PATH",
+    "no LAMMPS with PLUMED": "set FORCESERVER_LAMMPS_PLUMED to a LAMMPS that has fix plumed",
+}
+"""What a test that is skipped for want of a peer says, and what to do about it."""
 
 
 def pytest_runtest_setup(item):
@@ -28,11 +34,11 @@ def pytest_runtest_setup(item):
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if NO_KERNEL in str(report.longrepr)]
-    if skipped:
-        terminalreporter.write_line(
-            f"{len(skipped)} tests were skipped for want of a PLUMED kernel: set PLUMED_KERNEL to run them", yellow=True
-        )
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    for missing, remedy in REMEDIES.items():
+        count = sum(missing in reason for reason in reasons)
+        if count:
+            terminalreporter.write_line(f"{count} tests were skipped, {missing}: {remedy} to run them", yellow=True)
 
 
 @pytest.fixture(scope="session")

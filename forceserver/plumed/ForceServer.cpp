@@ -382,7 +382,8 @@ class Client {
       open_unix();
     } else {
       const std::size_t colon = address_.rfind(':');
-      open_tcp(address_.substr(0, colon), address_.substr(colon + 1));
+      const bool brackets = address_[0] == '[' && address_[colon - 1] == ']';  // [::1]:port
+      open_tcp(address_.substr(brackets, colon - 2 * brackets), address_.substr(colon + 1));
     }
     const Variable variable = say_hello();
     if(!variable_.atoms.empty() && !(variable == variable_)) {

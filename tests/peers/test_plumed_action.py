@@ -1,6 +1,5 @@
 """The FORCESERVER action in real PLUMED."""
 
-import contextlib
 import shutil
 import socket
 import threading
@@ -8,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from plumed_runs import driver, table
+from plumed_runs import Proxy, driver, table
 from polarization import POLARIZATION
 
 from forceserver.cli.plumed import ACTION
@@ -24,15 +23,6 @@ SECTION = POLARIZATION | {"outputs": ["x", "y", "z", "norm", "cubic4", "density"
 
 def build(atoms, **changes):
     return build_variables([CVConfig.model_validate(SECTION | changes)], Frame.from_ase(atoms))
-
-
-@pytest.fixture
-def frames(batio3):
-    frames = [batio3.copy() for _ in range(5)]
-    for k, atoms in enumerate(frames):
-        atoms.rattle(0.1, seed=k)
-        atoms.set_cell(atoms.cell.array * (1 + 0.01 * k), scale_atoms=True)
-    return frames
 
 
 @pytest.fixture(params=["unix", "tcp"])
@@ -182,42 +172,16 @@ def interrupted_driver(folder, action, frames, address, keywords=""):
     return driver(folder, "\n".join(lines) + "\n", frames)
 
 
-def proxy(listener, target, limit):
-    """Passes one connection through to the door, and breaks it after `limit` bytes to the client."""
-    client, _ = listener.accept()
-    door = socket.create_connection(target)
-
-    def pump(source, sink, left):
-        try:
-            while left > 0 and (data := source.recv(min(65536, left))):
-                sink.sendall(data)
-                left -= len(data)
-        except OSError:
-            pass
-        for sock in (source, sink):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-    threading.Thread(target=pump, args=(client, door, 1 << 40), daemon=True).start()
-    pump(door, client, limit)
-
-
 @pytest.mark.parametrize("limit", [4, 30, 700, 5000, 12345])
 def test_broken_connection_is_made_again_and_no_value_is_lost(batio3, action, frames, tmp_path, limit):
     """The connection breaks at any place: within headers, the description, the values."""
     with CVServer(CVDoorConfig(address="127.0.0.1:0"), build(batio3)) as server:
         host, port = server.address.split(":")
-        listener = socket.create_server(("127.0.0.1", 0))
-
-        def accept():
-            proxy(listener, (host, int(port)), limit)
-            while True:
-                proxy(listener, (host, int(port)), 1 << 40)
-
-        threading.Thread(target=accept, daemon=True).start()
-        through = f"127.0.0.1:{listener.getsockname()[1]}"
+        proxy = Proxy((host, int(port)), limit)
+        through = f"127.0.0.1:{proxy.port}"
         run = interrupted_driver(tmp_path, action, frames, through)
         assert run.returncode == 0, run.stdout + run.stderr
+        assert proxy.connections == 2
         broken = table(tmp_path / "COLVAR")["p.x"]
         (tmp_path / "COLVAR").unlink()
         interrupted_driver(tmp_path, action, frames, server.address)

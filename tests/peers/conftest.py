@@ -1,0 +1,12 @@
+"""Fixtures of the tests with real peers."""
+
+import pytest
+
+
+@pytest.fixture
+def frames(batio3):
+    frames = [batio3.copy() for _ in range(5)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=k)
+        atoms.set_cell(atoms.cell.array * (1 + 0.01 * k), scale_atoms=True)
+    return frames
