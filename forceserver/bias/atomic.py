@@ -1,7 +1,7 @@
 """A bias on collective variables, spread over the atoms: what the bias door serves, as any other potential."""
 
-import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from ..errors import InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
 from .base import Bias
+from .history import marks_of
+from .lists import Variables
 
 
 class AtomicBias(Potential):
@@ -17,10 +19,11 @@ class AtomicBias(Potential):
 
     The variables of the bias are called `variable_output`, like PLUMED's EXTRACV.
 
+    lists_file: keeps what makes the values the same after a restart, to the last bit; None: nothing does.
     Raises `InputError` if the bias wants an output that no variable has.
     """
 
-    def __init__(self, bias: Bias, variables: Mapping[str, CollectiveVariable]) -> None:
+    def __init__(self, bias: Bias, variables: Mapping[str, CollectiveVariable], lists_file: Path | None = None) -> None:
         self.bias = bias
         self._places: list[tuple[str, int]] = []
         offered = {
@@ -34,19 +37,16 @@ class AtomicBias(Potential):
                     f"bias: no collective variable offers {name}; there are {', '.join(offered) or 'none'}"
                 )
             self._places.append(offered[name])
-        self._variables = {name: variables[name].copy() for name in dict.fromkeys(cv for cv, _ in self._places)}
+        self._variables = Variables({cv: variables[cv] for cv, _ in self._places}, lists_file)
 
     def compute_one(self, frame: Frame) -> Result:
         """The bias, its forces and virial; extras: the variables by name, the parts of the bias and `bias_eV`.
 
         The clock of the bias ticks if the configuration is another one than the last. Raises `BiasError` and `CVError`.
         """
-        computed = {name: variable.compute(frame) for name, variable in self._variables.items()}
+        computed = self._variables.compute(frame)
         values = np.array([computed[name].values[row] for name, row in self._places])
-        # Positions, not values: those differ in the last bit between two builds of a neighbour list.
-        configuration = hashlib.sha256(frame.positions)
-        configuration.update(frame.cell)
-        self.bias.advance(values, configuration.digest())
+        self.bias.advance(values, marks_of(frame))
         energy, slope = self.bias.compute(values)
         forces, virial = np.zeros((len(frame), 3)), np.zeros((3, 3))
         for name, result in computed.items():
@@ -62,3 +62,4 @@ class AtomicBias(Potential):
 
     def close(self) -> None:
         self.bias.close()
+        self._variables.close()

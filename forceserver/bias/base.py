@@ -5,7 +5,7 @@ the CVs, gives their values to the bias and spreads dV/ds over the atoms. Energi
 
 The clock of a bias ticks with configurations, not with calls:
 
-    bias.advance(s, key)           once the configuration with CVs s has come in; ticks if it is a new one
+    bias.advance(s, marks)         once the configuration with CVs s has come in; ticks if it is a new one
     energy, gradient = bias.compute(s)    as often as wanted, no side effects
 
 so that a configuration that is asked for twice (a reconnection, a restart of either side) adds no hill.
@@ -30,10 +30,11 @@ class Bias(ABC):
         """V (eV) and dV/ds (d,) (eV per CV unit) at values (d,); `BiasError` if there is no bias at these values."""
 
     @abstractmethod
-    def advance(self, values: ArrayLike, key: bytes | None = None) -> bool:
+    def advance(self, values: ArrayLike, marks: Array | None = None) -> bool:
         """Takes in a configuration: ticks the clock, unless it is the one that is current. Says whether it was new.
 
-        key: a fingerprint of the configuration; without it the bits of the CV values are the fingerprint.
+        marks: of the configuration (`history.marks_of`): an older one takes the bias back to before that step. Without
+        them a configuration is known by its CV values, and only the current one.
         When it returns, everything that later values of the bias depend on is safe on disk.
         """
 

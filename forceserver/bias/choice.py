@@ -39,7 +39,7 @@ def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], 
         config = _chosen(config)
     if isinstance(config, PlumedSection):
         return PlumedBias(config, variables, template, load_kernel())
-    return AtomicBias(config.build(), variables)
+    return AtomicBias(config.build(), variables, config.lists_file)
 
 
 def _chosen(config: AutoSection) -> PlumedSection | MetadynamicsSection:

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from ..errors import InputError
-from .fields import header
+from .fields import header, size_of_rows
+from .history import undo
 
 
 class ColvarWriter:
@@ -20,6 +21,10 @@ class ColvarWriter:
 
     def append(self, row: list[float]) -> None:
         self._file.write("".join(f" {number:.10g}" for number in row) + "\n")
+
+    def cut_after(self, time_ps: float) -> None:
+        """Takes all later rows out of the file, into one of its own."""
+        undo(self.path, size_of_rows(self.path, lambda _, line: float(line.split()[0]) <= time_ps))
 
     def close(self) -> None:
         self._file.close()

@@ -175,15 +175,21 @@ class MetadynamicsSection(Section):
                 raise ValueError(f'the grid needs lower and upper of {variable.name} (or hills.grid = "none")')
         return self
 
+    @property
+    def lists_file(self) -> Path:
+        """Where the variables keep the configuration of their neighbour lists (lists.py): beside the clock."""
+        clock = self._own(self.clock_file)
+        return clock.with_name(f"{clock.name}.lists")
+
+    def _own(self, file: Path) -> Path:
+        """The name of a file that every walker has for itself."""
+        return file.with_name(f"{file.name}.{self.walkers.id}") if self.walkers else file
+
     def build(self) -> Metadynamics:
         """The bias, with its files open and what they hold read."""
         variables = {section.name: section.variable() for section in self.variables}
-        clock_file, colvar_file = self.clock_file, self.colvar_file
         if self.walkers:
             self.walkers.directory.mkdir(parents=True, exist_ok=True)
-            clock_file, colvar_file = (
-                file and file.with_name(f"{file.name}.{self.walkers.id}") for file in (clock_file, colvar_file)
-            )
         return Metadynamics(
             list(variables.values()),
             self.time_step_fs / 1000,
@@ -197,8 +203,8 @@ class MetadynamicsSection(Section):
                 MovingRestraint(variables[m.variable], m.steps, m.at, m.kappa_eV, m.side)
                 for m in self.moving_restraints
             ],
-            clock_file=clock_file,
-            colvar_file=colvar_file,
+            clock_file=self._own(self.clock_file),
+            colvar_file=self.colvar_file and self._own(self.colvar_file),
             colvar_stride=self.colvar_stride_steps,
             energy_unit=self.file_energy_unit,
             read_stride=self.walkers.read_stride_steps if self.walkers else 1,

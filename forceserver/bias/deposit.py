@@ -65,9 +65,20 @@ class HillDeposit:
         hold_last: the last one was written when the configuration that it belongs to was still current; it waits for
         `deposit`, where it takes the place of a new one.
         """
+        self.total.clear()
         self._add(self.existing[: self.count - hold_last])
         self._held = self.existing[self.count - 1 :] if hold_last else None
         self.read_others()
+
+    def cut(self, count: int) -> None:
+        """Takes all hills of this walker but the first `count` out of the file; `replay` has to follow."""
+        self.existing = self._writer.cut(count)
+        self.count = len(self.existing)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there are other walkers."""
+        return bool(self._others)
 
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """V and its gradient."""

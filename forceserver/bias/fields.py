@@ -5,6 +5,7 @@ repeat the header. Whoever reads a file that is still being written, or whose wr
 last line: only lines that end in a newline count.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,3 +81,16 @@ class FieldsReader:
 def header(fields: list[str], constants: dict[str, str]) -> str:
     """The header lines of a table."""
     return "".join([f"#! FIELDS {' '.join(fields)}\n", *(f"#! SET {key} {text}\n" for key, text in constants.items())])
+
+
+def size_of_rows(path: Path, keep: Callable[[int, bytes], bool]) -> int:
+    """Bytes of a table up to its first row that is not to be kept, given its number (from 0) and its line."""
+    size, place = 0, 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.startswith(b"#") and line.strip():
+                if not keep(place, line):
+                    break
+                place += 1
+            size += len(line)
+    return size

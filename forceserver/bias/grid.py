@@ -44,12 +44,10 @@ class HillGrid:
         self._period = np.array([variable.period for variable in variables])
         self._origin = np.array([axis.lower for axis in axes])
         self._spacing = np.array([axis.spacing for axis in axes])
-        self._first = np.zeros(len(axes), dtype=np.int_)
-        self._shape = np.array(
+        self._nodes = np.array(
             [axis.bins + (variable.domain is None) for axis, variable in zip(axes, variables, strict=True)]
         )
-        self._hills: list[tuple[Array, Array, Array]] = []  # kept to fill a grid that has grown
-        self._allocate()
+        self.clear()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -69,6 +67,12 @@ class HillGrid:
     def nodes(self, axis: int) -> Array:
         """The coordinates of the nodes along an axis."""
         return self._origin[axis] + self._spacing[axis] * (self._first[axis] + np.arange(self._shape[axis]))
+
+    def clear(self) -> None:
+        """Back to a flat bias on the grid as it was at first."""
+        self._first, self._shape = np.zeros_like(self._nodes), self._nodes
+        self._hills: list[tuple[Array, Array, Array]] = []  # kept to fill a grid that has grown
+        self._allocate()
 
     def add(self, centres: Array, sigmas: Array, heights: Array) -> None:
         """Adds n hills: centres, sigmas (n, d), heights (n,)."""
@@ -127,8 +131,12 @@ class HillSum:
     def __init__(self, variables: Sequence[Variable]) -> None:
         d = len(variables)
         self._period = np.array([variable.period for variable in variables])
-        self._n = 0
+        self.clear()
         self._centres, self._sigmas, self._heights = np.empty((64, d)), np.empty((64, d)), np.empty(64)
+
+    def clear(self) -> None:
+        """Back to a flat bias."""
+        self._n = 0
 
     def add(self, centres: Array, sigmas: Array, heights: Array) -> None:
         """Adds n hills: centres, sigmas (n, d), heights (n,)."""

@@ -6,7 +6,6 @@ by gamma / (gamma - 1), which makes the negative sum of the file the free energy
 """
 
 import errno
-import fcntl
 import logging
 import os
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ import numpy as np
 
 from ..errors import BiasError, InputError
 from ..frame import Array
-from .fields import FieldsReader, header
+from .fields import FieldsReader, header, size_of_rows
+from .history import lock, undo
 from .variables import Variable, format_number, parse_number, shortest
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class HillsWriter:
         self.with_clock = with_clock  # PLUMED adds the wall clock to the hills of multiple walkers
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            self._lock()
+            lock(self._file, self.path)
             self.existing = self._continue()
             if os.fstat(self._file).st_size == 0:
                 self._write(self._header())
@@ -153,6 +153,11 @@ class HillsWriter:
             written[2 + 2 * d : 3 + 2 * d],
         )
 
+    def cut(self, count: int) -> Hills:
+        """Takes all hills but the first `count` out of the file, into one of its own; returns those that remain."""
+        undo(self.path, size_of_rows(self.path, lambda place, _: place < count))
+        return HillsReader(self.path).read()
+
     def close(self) -> None:
         os.close(self._file)
 
@@ -175,15 +180,6 @@ class HillsWriter:
                 constants[f"max_{variable.name}"] = format_number(variable.domain[1])
         fields = ["time", *names, *(f"sigma_{name}" for name in names), "height", "biasf"]
         return header(fields + ["clock"] * self.with_clock, constants)
-
-    def _lock(self) -> None:
-        """One writer a file: a second server, or a second walker of the same number, would ruin it."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process writes to {self.path}; end it, or name another file") from error
-        except OSError as error:  # some file systems have no locks
-            log.warning("%s cannot be locked (%s): make sure that nothing else writes to it", self.path, error.strerror)
 
     def _continue(self) -> Hills:
         reader = HillsReader(self.path)

@@ -6,9 +6,12 @@ comes in, so that n can be evaluated again at any time. `advance` of a new confi
        the disk, adds what the line says;
     2. reads the hills of other walkers;
     3. writes the row of COLVAR;
-    4. sets the clock file.
+    4. sets the clock (history.py).
 Killed between any two of these, the next start finds out how far the last one came: a hill more in HILLS than the clock
 knows of is that of 1. and waits for its turn, a row of COLVAR that is later than the clock is cut off.
+
+An engine that goes back to a checkpoint sends a configuration of some steps ago. The bias then is what it was before
+that step: hills and rows that came since are cut off, and come again.
 """
 
 import logging
@@ -21,9 +24,9 @@ from numpy.typing import ArrayLike
 from ..errors import InputError
 from ..frame import Array
 from .base import Bias, as_values
-from .clock import Clock
 from .colvar import ColvarWriter
 from .deposit import HillDeposit
+from .history import History
 from .restraints import MovingRestraint, Restraint, Wall
 from .units import PER_EV, EnergyUnit
 from .variables import Variable, format_number
@@ -56,9 +59,8 @@ class Metadynamics(Bias):
         self._hills, self._walls, self._restraints, self._moving = hills, walls, restraints, moving
         self._read_stride, self._colvar_stride, self._energy_unit = read_stride, colvar_stride, energy_unit
         self._hilly = [self.variables.index(variable) for variable in hills.variables] if hills else []
-        self._clock = Clock(clock_file, len(moving))
-        if hills:
-            self._reconcile(hills)
+        d = len(variables)
+        self._clock = History(clock_file, [("values", "f8", (d,)), ("hills", "i8"), ("work", "f8", (len(moving),))])
         self._terms = self._term_functions()
         self._colvar = None
         if colvar_file:
@@ -68,8 +70,12 @@ class Metadynamics(Bias):
                     constants[f"min_{variable.name}"] = format_number(variable.domain[0])
                     constants[f"max_{variable.name}"] = format_number(variable.domain[1])
             fields = ["time", *self.names, *self._terms]
-            last_time = (self._clock.step + 0.5) * time_step_ps
-            self._colvar = ColvarWriter(colvar_file, fields, constants, last_time)
+            self._colvar = ColvarWriter(colvar_file, fields, constants, (self.step + 0.5) * time_step_ps)
+        self._work = self._clock.current["work"].tolist() if self.step >= 0 else [0.0] * len(moving)
+        if self._clock.returning is not None:
+            self._complete_return()
+        elif hills:
+            self._reconcile(hills)
 
     @property
     def step(self) -> int:
@@ -93,30 +99,34 @@ class Metadynamics(Bias):
             gradient[k] += g
         return float(energy), gradient
 
-    def advance(self, values: ArrayLike, key: bytes | None = None) -> bool:
+    def advance(self, values: ArrayLike, marks: Array | None = None) -> bool:
         s = self._inside(values)
-        if self._clock.is_current(s, key):
+        if marks is None:
+            if self.step >= 0 and np.array_equal(self._clock.current["values"], s):
+                return False
+            marks = np.full(4, np.nan)
+        elif self._is_past(marks):
             return False
         if self._hills:
             self._hills.evaluate(s[self._hilly])  # refuses values off the grid before anything changes
             self._advance_hills(self._hills)
-        step, work = self.step + 1, self._clock.work
+        step = self.step + 1
         if step > 0:
-            work = [
-                w + part.work(self._clock.values[k], s[k], step)
-                for w, part in zip(work, self._moving, strict=True)
+            self._work = [
+                w + part.work(self._clock.current["values"][k], s[k], step)
+                for w, part in zip(self._work, self._moving, strict=True)
                 for k in [self.variables.index(part.variable)]
             ]
         if self._colvar and step % self._colvar_stride == 0:
             unit = PER_EV[self._energy_unit]
-            terms = [term(s, step, work) * unit for term in self._terms.values()]
+            terms = [term(s, step, self._work) * unit for term in self._terms.values()]
             self._colvar.append([step * self._time_step, *s, *terms])
-        self._clock.tick(s, key, self._hills.count if self._hills else 0, work)
+        self._clock.tick(step, marks, values=s, hills=self._hills.count if self._hills else 0, work=self._work)
         return True
 
     def terms(self, values: ArrayLike) -> dict[str, float]:
         s = self._inside(values)
-        return {name: term(s, max(self.step, 0), self._clock.work) for name, term in self._terms.items()}
+        return {name: term(s, max(self.step, 0), self._work) for name, term in self._terms.items()}
 
     def close(self) -> None:
         self._clock.close()
@@ -134,30 +144,53 @@ class Metadynamics(Bias):
                 s[k] = variable.domain[0] + (s[k] - variable.domain[0]) % variable.period
         return s
 
+    def _is_past(self, marks: Array) -> bool:
+        """Whether this is the current configuration. Goes back to the step before if it is an older one."""
+        step = self._clock.find(marks)
+        if step is None or step == self.step:
+            return step is not None
+        if self._hills and self._hills.is_shared:
+            log.warning("the engine went back to step %d; the hills since then remain, other walkers have them", step)
+            self._clock.begin_run()
+        elif self._clock.begin_return_before(step):
+            self._complete_return()
+        return False
+
+    def _complete_return(self) -> None:
+        then = self._clock.record(self._clock.returning)
+        if self._colvar:
+            self._colvar.cut_after((then["step"] + 0.5) * self._time_step)
+        if self._hills:
+            self._hills.cut(int(then["hills"]))
+            self._hills.replay(hold_last=False)
+        self._clock.end_return()
+        self._work = then["work"].tolist()
+
     def _advance_hills(self, hills: HillDeposit) -> None:
         step = self.step
         is_due = step > 0 and step % hills.pace == 0
-        was_added = hills.count > self._clock.hills  # by a call that ended with an error before the clock ticked
+        was_added = is_due and hills.count > self._clock.current["hills"]  # before an error kept the clock from ticking
         if hills.holds_one or (is_due and not was_added):
-            hills.deposit(self._clock.values[self._hilly], step * self._time_step)
+            hills.deposit(self._clock.current["values"][self._hilly], step * self._time_step)
         if (step + 1) % self._read_stride == 0:
             hills.read_others()
 
     def _reconcile(self, hills: HillDeposit) -> None:
         """Brings clock and HILLS together after a restart."""
         clock = self._clock
-        if hills.count < clock.hills:
+        known = int(clock.current["hills"]) if clock.step >= 0 else 0
+        if hills.count < known:
             raise InputError(
-                f"the clock file knows of {clock.hills} hills, but HILLS has {hills.count}; "
+                f"the clock file knows of {known} hills, but HILLS has {hills.count}; "
                 "bring the file back, or remove the clock file to start a new bias"
             )
-        ahead = hills.count - clock.hills
+        ahead = hills.count - known
         if ahead > 1 or (ahead and clock.step < 0):
             last = hills.existing[hills.count - 1 :]
             step = round(float(last.times[0]) / self._time_step)
             values = np.full(len(self.variables), np.nan)  # the others are not known, and not needed
             values[self._hilly] = last.centres[0]
-            clock.set(step, values, None, hills.count - 1, clock.work)
+            clock.tick(step, np.full(4, np.nan), values=values, hills=hills.count - 1, work=self._work)
             log.warning("the clock starts at step %d, that of the last of %d hills", step, hills.count)
         hills.replay(hold_last=ahead > 0)
 

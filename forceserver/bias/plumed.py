@@ -5,13 +5,17 @@ with which force it pulls at each of them; contracted with the gradients and str
 become forces on atoms and a virial. PLUMED's own variables act on atoms directly.
 
 The clock ticks once per new configuration: for each, PLUMED calculates and then updates (adds hills, prints). What is
-asked for twice in a row gets the answer that it got before, across restarts, too: step and answer are kept in a file.
-The answer is stored before PLUMED updates, so a process that is killed between the two loses that one hill and never
-adds one twice.
+asked for twice in a row gets the answer that it got before. After every step it is noted how long PLUMED's files are
+(history.py). A start cuts off what is longer, the update of a step that was not answered; so does a configuration that
+comes again after a restart, or of some steps ago, after PLUMED has been taken back to the step before it.
 """
 
+import contextlib
+import fcntl
+import json
 import logging
-import mmap
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +24,7 @@ from typing import Literal
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from ase.units import kB
+from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, field_validator
 
 from ..config import InputFile, OutputPath, Section
@@ -27,6 +32,7 @@ from ..cv import CollectiveVariable
 from ..errors import BiasError, ForceServerError, InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
+from .history import History, marks_of, undo
 from .plumed_input import keyword, read_actions
 from .plumed_kernel import HOW_TO_GET_IT, find_kernel
 from .units import PER_EV
@@ -35,6 +41,9 @@ log = logging.getLogger(__name__)
 
 OLDEST_API = 10
 """PLUMED 2.9's."""
+
+MOST_FILES = 32
+"""Files of PLUMED whose sizes are noted."""
 
 
 class PlumedSection(Section):
@@ -47,7 +56,7 @@ class PlumedSection(Section):
     charges_e: dict[str, float] = Field(default={}, description="charges of species, for PLUMED's own variables")
     log_file: OutputPath = Path("plumed.log")
     state_file: OutputPath = Field(
-        default=Path("PLUMED.state"), description="step and last answer; if it exists, PLUMED restarts"
+        default=Path("PLUMED.state"), description="the last steps; if it exists, PLUMED restarts"
     )
 
     @field_validator("charges_e")
@@ -74,40 +83,104 @@ class PlumedBias(Potential):
         self._variables = {name: variables[name].copy() for name, _, _ in self._outputs.values()}
         self._species = template.species
         self._force_unit = _extra_cv_force_unit(actions, kernel)
-        self._state = _State(section.state_file, len(template))
         self._masses = atomic_masses[template.species]
         charges = {atomic_numbers[symbol]: charge for symbol, charge in section.charges_e.items()}
         self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
-        self._last: Result | None = None
-        self._plumed = _start(kernel, len(template), section, restart=self._state.step >= 0)
-        self._fill(self._plumed, section.plumed_dat)
+        self._section, self._kernel = section, kernel
+        self._is_shared = any(keyword(action, "WALKERS_N") for action in actions)
+        self._history = History(section.state_file, [("sizes", "i8", (MOST_FILES,))], f"{len(template)} atoms")
+        self._last: tuple[Frame, Result] | None = None
+        self._plumed = None
+        self._files: list[Path] = []
+        self._start()
 
     def compute_one(self, frame: Frame) -> Result:
         """The bias, its forces and virial; extras: every EXTRACV by name, and `bias_eV`.
 
         Raises `BiasError` with PLUMED's message if it cannot compute the frame, `CVError` if a variable cannot.
         """
-        if self._last and self._state.holds(frame):
-            return self._last
+        if self._last and _same(self._last[0], frame):
+            return self._last[1]
         frame = replace(frame, positions=frame.positions.copy(), cell=frame.cell.copy())
-        if self._last is None and self._state.holds(frame):
-            log.info("the configuration of step %d is asked for again after a restart", self._state.step)
-            result = self._state.result(self._values(frame))
-        else:
-            try:
-                result = self._calculate(frame, self._state.step + 1)
-                self._state.store(self._state.step + 1, frame, result)
-                self._plumed.cmd("update")
-            except ForceServerError:
-                raise
-            except Exception as error:  # of many types, depending on what was thrown inside PLUMED
-                raise BiasError(f"PLUMED at step {self._state.step + 1}: {_text(error)}") from error
-        self._last = result
+        history, marks = self._history, marks_of(frame)
+        again = history.find(marks)
+        if again is not None and again < history.step and self._is_shared:
+            log.warning("the engine went back to step %d; the hills since then remain, other walkers have them", again)
+            history.begin_run()
+        elif self._plumed is None or (again is not None and history.begin_return_before(again)):
+            self._start()
+        step = history.step + 1
+        try:
+            if self._is_restarted:
+                self._repeat_last_step(frame)
+            result = self._calculate(frame, step)
+            self._plumed.cmd("update")
+        except ForceServerError:
+            raise
+        except Exception as error:  # of many types, depending on what was thrown inside PLUMED
+            self._stop()
+            raise BiasError(f"PLUMED at step {step}: {_text(error)}") from error
+        history.tick(step, marks, sizes=self._sizes())
+        self._last = frame, result
         return result
 
     def close(self) -> None:
-        self._plumed.finalize()
-        self._state.close()
+        self._stop()
+        self._history.close()
+
+    def _start(self) -> None:
+        """Starts PLUMED where the history ends, or where it is to go back to, with its files as they were then."""
+        self._stop()
+        history, section = self._history, self._section
+        step = history.step if history.returning is None else history.returning
+        for place, name in enumerate(json.loads(history.note or "[]")):
+            file = section.state_file.parent / name
+            if step >= 0:
+                _cut(file, int(history.record(step)["sizes"][place]))
+            elif history.returning is not None and file.exists():
+                undo(file, 0)
+                file.unlink()
+        if history.returning is not None:
+            history.end_return()
+        self._is_restarted = history.step >= 0
+        before = _files_written()
+        self._plumed = _start(self._kernel, len(self._species), section, self._is_restarted)
+        before |= {section.log_file.absolute()}
+        self._fill(self._plumed, section.plumed_dat)
+        self._note_files(_files_written() - before)
+
+    def _repeat_last_step(self, frame: Frame) -> None:
+        """METAD and its relatives add no hill in the first step after a start: this is one that leaves nothing."""
+        sizes = self._sizes()
+        self._calculate(frame, self._history.step)
+        self._plumed.cmd("update")
+        for file, before, after in zip(self._files, sizes, self._sizes(), strict=False):
+            if 0 <= before < after:
+                os.truncate(file, before)
+        self._is_restarted = False
+
+    def _stop(self) -> None:
+        if self._plumed is not None:
+            self._plumed.finalize()
+            self._plumed = self._last = None
+
+    def _note_files(self, files: set[Path]) -> None:
+        """Keeps the names of PLUMED's files in the history, in the order of their sizes in its records."""
+        folder = self._section.state_file.absolute().parent
+        names = json.loads(self._history.note or "[]")
+        names += sorted({os.path.relpath(file, folder) for file in files} - set(names))
+        if len(names) > MOST_FILES:
+            raise InputError(f"{self._section.plumed_dat} writes more than {MOST_FILES} files: {', '.join(names)}")
+        self._history.note = json.dumps(names)
+        self._files = [folder / name for name in names]
+
+    def _sizes(self) -> NDArray[np.int64]:
+        """How long PLUMED's files are; -1 where there is none."""
+        sizes = np.full(MOST_FILES, -1)
+        for place, file in enumerate(self._files):
+            with contextlib.suppress(FileNotFoundError):
+                sizes[place] = os.stat(file).st_size
+        return sizes
 
     def _calculate(self, frame: Frame, step: int) -> Result:
         plumed = self._plumed
@@ -144,17 +217,13 @@ class PlumedBias(Potential):
         extras = {name: float(value[0]) for name, value in values.items()} | {"bias_eV": float(bias[0])}
         return Result(float(bias[0]), forces, 0.5 * (total + total.T), extras)
 
-    def _values(self, frame: Frame) -> dict[str, float]:
-        computed = {name: variable.compute(frame) for name, variable in self._variables.items()}
-        return {name: float(computed[cv].values[row]) for name, (cv, _, row) in self._outputs.items()}
-
     def _fill(self, plumed, path: Path) -> None:
         """Passes the input and checks that it needs nothing that a bias does not have."""
         needed = np.zeros(1, dtype=np.intc)
         try:
             plumed.cmd("readInputLine", f"INCLUDE FILE={path}")
             plumed.cmd("readInputLine", "FLUSH STRIDE=1")
-            plumed.cmd("setStepLongLong", np.array([max(self._state.step, 0)], dtype=np.longlong))
+            plumed.cmd("setStepLongLong", np.array([max(self._history.step, 0)], dtype=np.longlong))
             plumed.cmd("prepareDependencies")
             plumed.cmd("isEnergyNeeded", needed)
         except Exception as error:
@@ -259,65 +328,38 @@ def _text(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-class _State:
-    """Step, configuration and answer, in a file that a kill cannot break.
+def _same(one: Frame, other: Frame) -> bool:
+    return (
+        one.positions[0, 0] == other.positions[0, 0]
+        and np.array_equal(one.positions, other.positions)
+        and np.array_equal(one.cell, other.cell)
+    )
 
-    The file is mapped; an answer goes into the slot that is not current, and one aligned word then makes it current.
-    It survives the process, not the machine.
-    """
 
-    def __init__(self, path: Path, natoms: int) -> None:
-        slot = np.dtype(
-            [
-                ("step", "i8"),
-                ("energy", "f8"),
-                ("cell", "f8", (3, 3)),
-                ("virial", "f8", (3, 3)),
-                ("positions", "f8", (natoms, 3)),
-                ("forces", "f8", (natoms, 3)),
-            ]
+def _files_written() -> set[Path]:
+    """The regular files that this process has open for writing."""
+    found = set()
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            file = int(name)
+            if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(os.fstat(file).st_mode):
+                if hasattr(fcntl, "F_GETPATH"):  # macOS
+                    path = fcntl.fcntl(file, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0").decode()
+                else:
+                    path = os.readlink(f"/dev/fd/{name}")
+                found.add(Path(path))
+    return found
+
+
+def _cut(file: Path, size: int) -> None:
+    """Brings a file back to the size that it had; `InputError` if it is shorter, or gone."""
+    if size < 0:
+        return
+    found = file.stat().st_size if file.exists() else 0
+    if found < size:
+        raise InputError(
+            f"{file} had {size} bytes after the last step and has {found} now; bring it back, or remove the state file "
+            "to start a new bias"
         )
-        size = 16 + 2 * slot.itemsize
-        fresh = not path.exists()
-        with open(path, "w+b" if fresh else "r+b") as file:
-            if fresh:
-                file.truncate(size)
-            elif path.stat().st_size != size:
-                raise InputError(f"bias.state_file {path} belongs to a system of another size; remove or rename it")
-            self._map = mmap.mmap(file.fileno(), size)
-        self._head = np.frombuffer(self._map, dtype="i8", count=2)  # 0: nothing yet, 1 or 2: the current slot
-        self._slots = np.frombuffer(self._map, dtype=slot, count=2, offset=16)
-
-    @property
-    def step(self) -> int:
-        """Of the last configuration, -1 before the first."""
-        return int(self._current["step"]) if self._head[0] else -1
-
-    def holds(self, frame: Frame) -> bool:
-        """Whether this is the last configuration."""
-        if self._head[0] == 0 or self._current["positions"][0, 0] != frame.positions[0, 0]:
-            return False
-        same_positions = np.array_equal(self._current["positions"], frame.positions)
-        return same_positions and np.array_equal(self._current["cell"], frame.cell)
-
-    @property
-    def _current(self):
-        return self._slots[int(self._head[0]) - 1]
-
-    def store(self, step: int, frame: Frame, result: Result) -> None:
-        free = 2 if self._head[0] == 1 else 1
-        slot = self._slots[free - 1]
-        slot["step"], slot["energy"] = step, result.energy
-        slot["positions"], slot["cell"] = frame.positions, frame.cell
-        slot["forces"], slot["virial"] = result.forces, result.virial
-        self._head[0] = free
-
-    def result(self, values: dict[str, float]) -> Result:
-        slot = self._current
-        energy = float(slot["energy"])
-        extras = values | {"bias_eV": energy}
-        return Result(energy, slot["forces"].copy(), slot["virial"].copy(), extras)
-
-    def close(self) -> None:
-        del self._head, self._slots
-        self._map.close()
+    if found > size:
+        undo(file, size)

@@ -89,6 +89,11 @@ class CollectiveVariable:
         self._sums: list[GroupSum] = []
         self._check_neighbours(template)
 
+    @property
+    def builds(self) -> list[int]:
+        """How often each neighbour list has been built."""
+        return [part.list.n_builds for part in self._sums]
+
     def copy(self) -> "CollectiveVariable":
         """The same variable with a neighbour list of its own."""
         other = copy.copy(self)
@@ -164,7 +169,7 @@ class CollectiveVariable:
 
         They change only when a neighbour list is built.
         """
-        builds = [part.list.n_builds for part in self._sums]
+        builds = self.builds
         if builds != self._builds:
             sites = [part.active_sites() for part in self._sums]
             atoms = [part.sites[chosen] for part, chosen in zip(self._sums, sites, strict=True)]

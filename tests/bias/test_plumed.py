@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from polarization import POLARIZATION
 
+from forceserver.bias.history import History
 from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
 from forceserver.bias.plumed_input import keyword, read_actions
 from forceserver.cv import CVConfig, build_variables
@@ -128,26 +129,96 @@ def test_hills_come_with_new_configurations_only(make, batio3, tmp_path):
     assert results[-1].extras["p_x"] == pytest.approx(hills(tmp_path)[-1, 1])
 
 
+RESTARTED = METAD.format("BIASFACTOR=10 FMT=%24.16g") + "PRINT ARG=px STRIDE=1 FILE=COLVAR\n"
+
+
+def undisturbed(make, frames, folder):
+    """Energies, HILLS and COLVAR of a run of its own; nothing of it is left."""
+    bias = make(RESTARTED)
+    energies = [bias.compute_one(frame).energy for frame in frames]
+    bias.close()
+    tables = [np.loadtxt(folder / name, ndmin=2) for name in ("HILLS", "COLVAR")]
+    for path in [*folder.glob("*HILLS*"), *folder.glob("*COLVAR*"), folder / "PLUMED.state"]:
+        path.unlink()
+    return energies, tables
+
+
+def assert_same(folder, tables):
+    for name, table in zip(("HILLS", "COLVAR"), tables, strict=True):
+        np.testing.assert_allclose(np.loadtxt(folder / name, ndmin=2), table, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
 @pytest.mark.plumed
-def test_restart_goes_on_with_the_same_bias_and_does_not_repeat_a_hill(make, batio3, tmp_path):
+def test_a_restart_at_every_step_loses_and_doubles_nothing(make, batio3, tmp_path):
     frames = walk(batio3, 9)
-    bias = make(METAD.format("BIASFACTOR=10"))
-    undisturbed = [bias.compute_one(frame).energy for frame in frames]
-    expected = hills(tmp_path)
-    for name in ("HILLS", "PLUMED.state"):
-        (tmp_path / name).unlink()
-    energies = []
-    bias = make(METAD.format("BIASFACTOR=10"))
-    for frame in frames[:5]:
-        energies.append(bias.compute_one(frame).energy)
-    before = bias.compute_one(frames[4])
-    bias = make(METAD.format("BIASFACTOR=10"))  # as after kill -9: the first one was not closed
-    again = bias.compute_one(frames[4])
-    assert again.energy == before.energy
-    np.testing.assert_array_equal(again.forces, before.forces)
-    energies += [bias.compute_one(frame).energy for frame in frames[5:]]
-    np.testing.assert_allclose(hills(tmp_path), expected, atol=1e-9)
-    np.testing.assert_allclose(energies, undisturbed, rtol=1e-9)
+    expected, tables = undisturbed(make, frames, tmp_path)
+    for frame, energy in zip(frames, expected, strict=True):
+        for _ in range(2):  # the configuration comes again after a restart
+            bias = make(RESTARTED)
+            assert bias.compute_one(frame).energy == pytest.approx(energy, rel=1e-9)
+            bias.close()
+    assert_same(tmp_path, tables)
+
+
+@pytest.mark.plumed
+def test_death_between_the_update_and_the_note_of_it_doubles_nothing(make, batio3, tmp_path, monkeypatch):
+    frames = walk(batio3, 9)
+    expected, tables = undisturbed(make, frames, tmp_path)
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    for frame, energy in zip(frames, expected, strict=True):
+        bias = make(RESTARTED)
+        with monkeypatch.context() as patch:
+            patch.setattr(History, "tick", die)
+            with pytest.raises(KeyboardInterrupt):
+                bias.compute_one(frame)
+        bias.close()
+        bias = make(RESTARTED)
+        assert bias.compute_one(frame).energy == pytest.approx(energy, rel=1e-9)
+        bias.close()
+    assert_same(tmp_path, tables)
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize("rounding", [0, 1e-8])
+def test_an_engine_that_goes_back_takes_the_bias_with_it(make, batio3, tmp_path, rounding):
+    frames = walk(batio3, 12)
+    expected, tables = undisturbed(make, frames, tmp_path)
+    bias = make(RESTARTED)
+    for frame in frames[:10]:
+        bias.compute_one(frame)
+    rng = np.random.default_rng(8)
+    for frame in frames[5:]:
+        frame.positions += rng.uniform(-rounding, rounding, frame.positions.shape)
+    energies = [bias.compute_one(frame).energy for frame in frames[5:]]
+    np.testing.assert_allclose(energies, expected[5:], rtol=1e-9 if rounding == 0 else 1e-5)
+    for name, table in zip(("HILLS", "COLVAR"), tables, strict=True):
+        found = np.loadtxt(tmp_path / name, ndmin=2)
+        np.testing.assert_allclose(found, table, rtol=1e-9 if rounding == 0 else 1e-5, atol=2e-8)
+    assert np.loadtxt(tmp_path / "COLVAR.undone")[:, 0] == pytest.approx([0.005, 0.006, 0.007, 0.008, 0.009])
+    assert np.loadtxt(tmp_path / "HILLS.undone", ndmin=2)[:, 0] == pytest.approx([0.006, 0.008])
+
+
+@pytest.mark.plumed
+def test_a_new_run_from_the_first_configuration_keeps_the_old_hills(make, batio3, tmp_path):
+    frames = walk(batio3, 6)
+    bias = make(RESTARTED)
+    for frame in [*frames, *frames]:
+        bias.compute_one(frame)
+    assert hills(tmp_path)[:, 0] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.010])
+
+
+@pytest.mark.plumed
+def test_lost_hills_are_an_error(make, batio3, tmp_path):
+    bias = make(RESTARTED)
+    for frame in walk(batio3, 5):
+        bias.compute_one(frame)
+    bias.close()
+    (tmp_path / "HILLS").unlink()
+    with pytest.raises(InputError, match=r"HILLS had \d+ bytes after the last step and has 0 now; bring it back"):
+        make(RESTARTED)
 
 
 @pytest.mark.plumed

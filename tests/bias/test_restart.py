@@ -48,15 +48,15 @@ def test_death_between_the_hill_and_the_clock_doubles_nothing(tmp_path, monkeypa
     expected = undisturbed(tmp_path / "a", walk)
     again = tmp_path / "b"
     again.mkdir()
-    from forceserver.bias import clock
+    from forceserver.bias.history import History
 
-    def die(*_):
+    def die(*_, **__):
         raise KeyboardInterrupt
 
     for n, s in enumerate(walk):
         bias = open_bias(again, **EXTRA)
         with monkeypatch.context() as patch:
-            patch.setattr(clock.os, "pwrite", die)
+            patch.setattr(History, "tick", die)
             with pytest.raises(KeyboardInterrupt):
                 bias.advance(s)
         bias.close()
