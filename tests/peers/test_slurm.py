@@ -1,4 +1,4 @@
-"""workflows/batio3/cluster under a real Slurm: FORCESERVER_SLURM=1 pytest tests/peers/test_slurm.py (three minutes).
+"""workflows/batio3/cluster under a real Slurm: FORCESERVER_SLURM=1 pytest tests/peers/test_slurm.py (four minutes).
 
 Needs the programs of Debian's slurm-wlm, no configuration, no rights: the Slurm is a private one with two nodes on
 this machine.
@@ -80,10 +80,10 @@ def wait_for(condition, slurm, folder: Path, seconds: float = 120) -> None:
 
 
 def test_a_job_that_runs_out_of_time_is_followed_by_one_that_goes_on(slurm, folder):
-    """One minute is the shortest limit that Slurm knows; it warns up to a minute early."""
-    slurm.environment |= {"SBATCH_TIMELIMIT": "1", "SBATCH_SIGNAL": "B:USR1@15"}
+    """Limits of Slurm are whole minutes, and it warns up to a minute early: two, for a machine that is busy."""
+    slurm.environment |= {"SBATCH_TIMELIMIT": "2", "SBATCH_SIGNAL": "B:USR1@15"}
     first = slurm.submit(folder, "job.sh")
-    wait_for(lambda: "goes on" in log(folder, first), slurm, folder)
+    wait_for(lambda: "goes on" in log(folder, first), slurm, folder, 180)
     second = int(re.search(r"Submitted batch job (\d+)", log(folder, first))[1])
     reached = steps(folder)[-1]
     assert reached > 0
@@ -124,15 +124,11 @@ def test_a_cancelled_job_has_no_successor_and_a_killed_one_goes_on_from_its_chec
     slurm.run("scancel", "--full", "--signal=KILL", str(job))
     slurm.wait_until_empty(60)
     killed = steps(folder)[-1]
-    hills = hill_times(folder)
 
     job = slurm.submit(folder, "job.sh")
     wait_for(lambda: steps(folder)[-1] >= killed + 40, slurm, folder)
     (folder / "EXIT").touch()
     slurm.wait_until_empty(60)
-    back = np.diff(steps(folder))
-    assert set(back[back > 0]) == {10}
-    assert (back <= 0).sum() <= 1  # what was computed after the last checkpoint is computed again
-    assert back.min() >= -40
-    assert len(hill_times(folder)) >= len(hills)
+    rows = steps(folder)
+    np.testing.assert_array_equal(rows, np.arange(0, 10 * len(rows), 10))  # what came after the checkpoint was cut off
     assert (np.diff(hill_times(folder)) > 0).all()

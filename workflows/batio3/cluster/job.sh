@@ -20,10 +20,8 @@ cd "${SLURM_SUBMIT_DIR:-.}" || exit
 link=${LINK:-1}
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 
-# A job that was killed left a checkpoint that is newer than RESTART.
-[ out.checkpoint -nt RESTART ] && cp out.checkpoint RESTART
-restart=()
-[ -f RESTART ] && restart=(--restart)
+restart=()                          # from RESTART, or from a checkpoint after a job that was killed
+compgen -G 'out.checkpoint*' > /dev/null || [ -f RESTART ] && restart=(--restart)
 
 hostname > ADDRESS                  # for drivers.sh, which may join at any time
 forceserver launch config.toml -n 1 --threads "$OMP_NUM_THREADS" "${restart[@]}" &
@@ -51,6 +49,6 @@ elif [ $out_of_time = yes ] && [ -f RESTART ] && [ "$link" -lt "${MAX_JOBS:-20}"
     LINK=$((link + 1)) sbatch --dependency="afterany:$SLURM_JOB_ID" job.sh
     code=0
 else
-    echo "launch ended with code $code: nothing is submitted; sbatch job.sh goes on from RESTART if there is one"
+    echo "launch ended with code $code: nothing is submitted; sbatch job.sh goes on from what there is"
 fi
 exit $code
