@@ -30,14 +30,13 @@ class ForceServerCalculator(Calculator):
 
     @classmethod
     def from_model(cls, path: str | Path, **options: Any) -> "ForceServerCalculator":
-        """The model in a file that `forceserver fit` has made; options as for `GapPotential`.
+        """The model in a file of `forceserver fit` or librascal; options as for `GapPotential`.
 
         `InputError` if the file is damaged.
         """
-        from .potentials.gap import GapPotential
-        from .potentials.gap_model import GapModel
+        from .potentials.gap import GapPotential, load_model
 
-        return cls(GapPotential(GapModel.load(Path(path)), **options))
+        return cls(GapPotential(load_model(Path(path)), **options))
 
     @classmethod
     def from_config(cls, path: str | Path) -> "ForceServerCalculator":

@@ -8,12 +8,12 @@ import typer
 
 
 def info(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `fit` has made.", show_default=False)],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model of `fit` or librascal.", show_default=False)],
 ) -> None:
     """Print what is in a model file: species, descriptors, sparse points, and how it was trained."""
-    from ..potentials.gap_model import GapModel
+    from ..potentials.gap import load_model
 
-    print("\n".join(describe(GapModel.load(model))))
+    print("\n".join(describe(load_model(model))))
 
 
 def describe(model) -> list[str]:

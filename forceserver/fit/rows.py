@@ -57,9 +57,6 @@ class SoapRows:
         self.points = dict(points)
         self._raw = PowerSpectrumBasis(basis.expansion, basis.features, normalise=False)
         self._delta, self._jitter = delta, jitter
-        b1, n1, b2, n2, l = basis.features.T
-        same = (b1 == b2) & (n1 == n2)
-        self._weight = np.where(same, 1.0, np.sqrt(2)) * (-1.0) ** l / np.sqrt(2 * l + 1)
         starts = np.cumsum([0, *(len(q) for q in self.points.values())])
         self._columns = dict(zip(self.points, map(slice, starts[:-1], starts[1:]), strict=True))
         self.size = int(starts[-1])
@@ -158,7 +155,7 @@ class SoapRows:
                     chosen = of_degree[own_b[of_degree] == b]
                     if len(chosen):
                         picked = products[mine][:, :, own_n[chosen], other_b[chosen], other_n[chosen]]
-                        g[np.ix_(mine, np.arange(g.shape[1]), chosen)] += self._weight[chosen] * picked
+                        g[np.ix_(mine, np.arange(g.shape[1]), chosen)] += self.basis.weight[chosen] * picked
         return g
 
 

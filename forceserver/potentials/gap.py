@@ -6,6 +6,7 @@ formula and the file; cython_ext/sparse_kernel.pyx the kernel.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
 from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList, Selection
+from . import librascal
 from .base import Potential
 from .gap_model import MEMBERS, GapModel, SoapTerm
 from .pair import PairPotential, _Interaction
@@ -27,7 +29,7 @@ SKIN = 0.5  # Angstrom
 
 
 class GapConfig(Section):
-    """`kind = "gap"`: a model that `forceserver fit` has made.
+    """`kind = "gap"`: a model (.npz) that `forceserver fit` has made, or one of librascal (.json).
 
     precision: "single" for the products that the forces come from; energies are always in double precision.
     uncertainty: send the energies of the eight members of the model and their standard deviation.
@@ -42,11 +44,16 @@ class GapConfig(Section):
     def build(self, template: Frame) -> "GapPotential":
         """The potential; `InputError` if the file is damaged or has no members to tell an uncertainty from."""
         return GapPotential(
-            GapModel.load(self.model),
+            load_model(self.model),
             precision=self.precision,
             uncertainty=self.uncertainty,
             skin=self.skin_angstrom,
         )
+
+
+def load_model(path: Path) -> GapModel:
+    """A model file of either kind; `InputError` if it cannot be read."""
+    return librascal.load(path) if path.suffix == ".json" else GapModel.load(path)
 
 
 class GapPotential(Potential):
@@ -70,7 +77,7 @@ class GapPotential(Potential):
         self.model = model
         self._uncertainty = uncertainty
         self._skin = skin
-        self._bases = [term.hypers.power_spectrum(model.species, term.features) for term in model.soap]
+        self._bases = [term.power_spectrum(model.species) for term in model.soap]
         single = precision == "single"
         self._kernels = [_kernels_of(term, single, uncertainty) for term in model.soap]
         self._pairs = PairPotential(model.pairs) if model.pairs else None

@@ -34,7 +34,8 @@ from ..representation.spline import SplineTable
 from .pair import LennardJones, Zbl, _Interaction
 
 FORMAT = "forceserver sparse kernel model"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)  # 2 has multiplicities of features and mixed radial functions
 MEMBERS = 8
 UNITS = {"length": "angstrom", "energy": "eV"}
 
@@ -71,18 +72,30 @@ class SoapHypers(Section):
     normalise: bool = True
     spline_tolerance: float = Field(default=1e-8, ge=1e-12, le=1e-4)
 
-    def power_spectrum(self, species: tuple[int, ...], features: NDArray[np.int32] | None = None) -> PowerSpectrumBasis:
-        """The features, all of them or only those given, for neighbours of these species (atomic numbers)."""
+    def power_spectrum(
+        self,
+        species: tuple[int, ...],
+        features: NDArray[np.int32] | None = None,
+        multiplicity: NDArray[np.int32] | None = None,
+        mixing: Mapping[int, Array] | None = None,
+    ) -> PowerSpectrumBasis:
+        """The features, all of them or only those given, for neighbours of these species (atomic numbers).
+
+        multiplicity: as in `PowerSpectrumBasis`. mixing: radial functions of each species as in `SoapTerm`.
+        """
         table = SplineTable.build(self.basis, self.spline_tolerance)
-        return PowerSpectrumBasis(ExpansionBasis(dict.fromkeys(species, table)), features, normalise=self.normalise)
+        tables = {s: table if mixing is None else table.contract(mixing[s]) for s in species}
+        return PowerSpectrumBasis(ExpansionBasis(tables), features, normalise=self.normalise, multiplicity=multiplicity)
 
 
 @dataclass(frozen=True, eq=False)
 class SoapTerm:
     """One power spectrum of a model.
 
-    features: (F, 5), see `PowerSpectrumBasis`.
+    features, multiplicity: (F, 5) and (F,) or None, see `PowerSpectrumBasis`.
     points, weights, members: for each species (atomic number) of centres (M, F), (M,) in eV, and (M, 8) or None.
+    mixing: for each species of neighbours (l_max + 1, n, n_max): the n radial functions, linear combinations of those
+        of the basis; None for the basis itself.
     """
 
     hypers: SoapHypers
@@ -90,6 +103,12 @@ class SoapTerm:
     points: Mapping[int, Array]
     weights: Mapping[int, Array]
     members: Mapping[int, Array] | None = None
+    multiplicity: NDArray[np.int32] | None = None
+    mixing: Mapping[int, Array] | None = None
+
+    def power_spectrum(self, species: tuple[int, ...]) -> PowerSpectrumBasis:
+        """Its features for neighbours of these species."""
+        return self.hypers.power_spectrum(species, self.features, self.multiplicity, self.mixing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +137,10 @@ class GapModel:
         arrays = {}
         for k, term in enumerate(self.soap):
             arrays[f"soap{k}/features"] = np.asarray(term.features, dtype=np.int32)
-            parts = {"points": term.points, "weights": term.weights, "members": term.members or {}}
+            if term.multiplicity is not None:
+                arrays[f"soap{k}/multiplicity"] = np.asarray(term.multiplicity, dtype=np.int32)
+            parts = {"points": term.points, "weights": term.weights}
+            parts |= {"members": term.members or {}, "mixing": term.mixing or {}}
             for name, part in parts.items():
                 for species, array in part.items():
                     arrays[f"soap{k}/{name}/{species}"] = np.ascontiguousarray(array, dtype=np.float64)
@@ -154,10 +176,10 @@ class GapModel:
             raise InputError(f"model {path}: its header is damaged: {error}") from error
         if header.get("format") != FORMAT:
             raise InputError(f"model {path}: is not a {FORMAT} but {header.get('format')!r}")
-        if header.get("version") != VERSION:
+        if header.get("version") not in READABLE:
             raise InputError(
-                f"model {path}: has schema version {header.get('version')}, this program reads version {VERSION}; "
-                "use the version of forceserver that wrote it, or fit it anew"
+                f"model {path}: has schema version {header.get('version')}, this program reads versions up to "
+                f"{VERSION}; use the version of forceserver that wrote it, or fit it anew"
             )
         if not np.array_equal(checksum, _checksum(arrays)):
             raise InputError(f"model {path}: its checksum is wrong, the file is damaged; copy or fit it again")
@@ -178,6 +200,8 @@ class GapModel:
                 of_species(f"soap{k}/points/"),
                 of_species(f"soap{k}/weights/"),
                 of_species(f"soap{k}/members/") or None,
+                arrays.get(f"soap{k}/multiplicity"),
+                of_species(f"soap{k}/mixing/") or None,
             )
             for k, hypers in enumerate(header["soap"])
         )

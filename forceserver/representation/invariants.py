@@ -29,12 +29,19 @@ class PowerSpectrumBasis:
     features: (n_features, 5) integers, columns block, n, block', n', l, as in `all_features`; only these are ever
         computed, in this order. All by default. A block is a place in expansion.species (or 0 if species are summed).
     normalise: whether the features of a centre are divided by their length.
+    multiplicity: (n_features,), how often each counts in scalar products, 1 or 2; by default 2 (both orders of its
+        sides) but for features with two equal sides.
 
     ValueError: no feature, a feature twice (also with its sides exchanged), or indices out of range.
     """
 
     def __init__(
-        self, expansion: ExpansionBasis, features: ArrayLike | None = None, *, normalise: bool = False
+        self,
+        expansion: ExpansionBasis,
+        features: ArrayLike | None = None,
+        *,
+        normalise: bool = False,
+        multiplicity: ArrayLike | None = None,
     ) -> None:
         self.expansion = expansion
         self.normalise = normalise
@@ -47,7 +54,10 @@ class PowerSpectrumBasis:
             stride[degree] = round_to_lanes(expansion.counts[degree])
         first = b1 * expansion.size + offset[l] + n1
         second = b2 * expansion.size + offset[l] + n2
-        weight = np.where(first == second, 1.0, np.sqrt(2)) * (-1.0) ** l / np.sqrt(2 * l + 1)
+        counts = np.where(first == second, 1, 2) if multiplicity is None else np.asarray(multiplicity)
+        if counts.shape != l.shape or not np.isin(counts, (1, 2)).all():
+            raise ValueError(f"multiplicity: must be {len(l)} numbers that are 1 or 2, got {multiplicity!r}")
+        self.weight = weight = np.sqrt(counts) * (-1.0) ** l / np.sqrt(2 * l + 1)
         number = np.arange(len(l))
         # Lanes are filled along the longer side; the derivative needs both.
         self._terms = _terms(first, second, l, stride[l], number, weight)

@@ -216,7 +216,7 @@ def nudge(arrays):
     ("change", "message"),
     [
         (nudge, "checksum is wrong"),
-        (new_version, "schema version 99, this program reads version 1"),
+        (new_version, "schema version 99, this program reads versions up to 2"),
         (missing_array, "does not fit the schema"),
         (lambda arrays: arrays.pop("header"), f"is not a {FORMAT}"),
     ],
