@@ -24,6 +24,7 @@ REMEDIES = {
     NO_KERNEL: "set PLUMED_KERNEL",
     "no PLUMED with MPI": "set PLUMED_KERNEL to one that was built with MPI, with its mpiexec on the PATH",
     "no LAMMPS with PLUMED": "set FORCESERVER_LAMMPS_PLUMED to a LAMMPS that has fix plumed",
+    "no GROMACS with PLUMED": "set FORCESERVER_GROMACS to a gmx_d that takes mdrun -plumed",
 }
 """What a test that is skipped for want of a peer says, and what to do about it."""
 
