@@ -98,19 +98,26 @@ class Run:
         if restart and step_of(restart) >= total_steps(self.folder / "input.xml"):
             return
         command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", str(threads)]
-        subprocess.run(command + (["--restart"] if restart else []), cwd=self.folder, check=True)
+        code = subprocess.run(command + (["--restart"] if restart else []), cwd=self.folder).returncode
+        if code:
+            raise SystemExit(f"{self.folder}: forceserver launch ended with exit code {code}")
 
 
 def step_of(restart: Path) -> int:
-    return int(re.search(r"<step>\s*(\d+)", restart.read_text())[1])
+    return _number(restart, "step", 0)
 
 
 def total_steps(path: Path) -> int:
-    return int(re.search(r"<total_steps>\s*(\d+)", path.read_text())[1])
+    return _number(path, "total_steps", 1000)
+
+
+def _number(path: Path, tag: str, default: int) -> int:
+    """What an input or RESTART file says in a tag; RESTART has none where it would say i-PI's default."""
+    found = re.search(rf"<{tag}>\s*(\d+)", path.read_text())
+    return int(found[1]) if found else default
 
 
 def set_total_steps(path: Path, steps: int) -> None:
-    """In an input file, or in a RESTART, which does not have it if it is 1000."""
     text = re.sub(r"\s*<total_steps>.*?</total_steps>", "", path.read_text())
     path.write_text(text.replace("<prng>", f"<total_steps>{steps}</total_steps>\n  <prng>", 1))
 

@@ -19,8 +19,10 @@ from observables import (
 
 SKIP = 0.25
 """Of each trajectory is left out: it starts rhombohedral at every temperature."""
-WINDOW_PS = 0.4
+WINDOW_PS = 1.0
 """Means over so long tell phases apart."""
+PUBLISHED = {"R-O": 18.6, "O-T": 91.4, "T-C": 182.4}
+"""K; Gigli et al., npj Comput. Mater. 8, 209 (2022): PBEsol, 4x4x4 cells."""
 
 
 def analyse(folder: Path) -> str:
@@ -29,6 +31,7 @@ def analyse(folder: Path) -> str:
     table = {kelvin: _at(frames.at(kelvin, SKIP * frames.time_ps.max())) for kelvin in frames.temperatures}
     results = {"model": checksum(folder / "4"), "ps": float(frames.time_ps.max()), "skipped": SKIP, "at": table}
     results["most likely"] = {kelvin: row["phase"] for kelvin, row in table.items()}
+    results["transitions"] = {name: transitions(table, name) for name in PUBLISHED}
     write_results(folder / "npt.json", results)
     _draw(folder / "npt.png", table)
     lines = ["   K     R    O    T    C    halves |s|      sorted |s_i|          cell (A)             angles"]
@@ -42,7 +45,28 @@ def analyse(folder: Path) -> str:
             + "  "
             + " ".join(f"{x:.2f}" for x in row["angles"])
         )
+    for name, found in results["transitions"].items():
+        kelvin = " ".join("  out of range" if x is None else f"{x:6.0f}" for x in found)
+        lines.append(f"{name}: {kelvin} K (all, halves); published {PUBLISHED[name]:.0f}")
     return "\n".join(lines)
+
+
+def transitions(table: dict, name: str) -> list[float | None]:
+    """Where the phases below a transition, such as R and O for "O-T", lose their majority: from all, from the halves.
+
+    Linear interpolation between temperatures; None if that happens at none of them.
+    """
+    kelvin = np.array(list(table))
+    below = PHASES[: PHASES.index(name[0]) + 1]
+    shares = (
+        np.array([[sum(row["populations"][p][k] for p in below) for k in range(3)] for row in table.values()]) - 0.5
+    )
+    found = []
+    for share in shares.T:
+        falls = np.flatnonzero((share[:-1] > 0) & (share[1:] <= 0))
+        k = falls[0] if len(falls) else None
+        found.append(None if k is None else float(np.interp(0, [-share[k], -share[k + 1]], [kelvin[k], kelvin[k + 1]])))
+    return found
 
 
 def _at(frames: Frames) -> dict:
@@ -53,7 +77,7 @@ def _at(frames: Frames) -> dict:
     phases = phase_of(s)
     order = np.argsort(-np.abs(s), axis=1)
     lengths = np.take_along_axis(np.linalg.norm(cell, axis=2), order, axis=1)
-    angles = np.take_along_axis(_angles(cell), order, axis=1)
+    angles = np.take_along_axis(_angles(cell, s), order, axis=1)
     populations = {phase: halves(phases == k) for k, phase in enumerate(PHASES)}
     return {
         "phase": max(PHASES, key=lambda phase: populations[phase][0]),
@@ -67,9 +91,9 @@ def _at(frames: Frames) -> dict:
     }
 
 
-def _angles(cells: np.ndarray) -> np.ndarray:
-    """alpha, beta, gamma (n, 3) in degrees."""
-    unit = cells / np.linalg.norm(cells, axis=2, keepdims=True)
+def _angles(cells: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """alpha, beta, gamma (n, 3) in degrees, after reflections that make all components of s positive."""
+    unit = np.sign(s)[:, :, None] * cells / np.linalg.norm(cells, axis=2, keepdims=True)
     cosines = [np.sum(unit[:, i] * unit[:, j], axis=1) for i, j in ((1, 2), (2, 0), (0, 1))]
     return np.degrees(np.arccos(np.stack(cosines, axis=1)))
 
@@ -84,6 +108,8 @@ def _draw(path: Path, table: dict) -> None:
             left.fill_between(kelvin, bottom, bottom + share, color=COLOURS[phase], label=phase, lw=0)
             bottom = bottom + share
         left.set(xlabel="T (K)", ylabel="share of the phases", xlim=(kelvin[0], kelvin[-1]), ylim=(0, 1))
+        for temperature in PUBLISHED.values():
+            left.axvline(temperature, color="black", lw=0.8, ls=":")
         left.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, handlelength=1)
         for k, label in enumerate(("largest", "middle", "smallest")):
             middle.plot(kelvin, [row["components"][k] for row in rows], "o-", ms=3, lw=1, label=label)
