@@ -167,6 +167,16 @@ def log_density(estimate: Estimate) -> tuple[Array, Array]:
     return f, np.where(p > 0, errors_of_free_energy(estimate), np.nan)
 
 
+def disagreement(f: Array, error: Array, halves: list[Array], depth: float = 4.0) -> float:
+    """How far two halves are apart, rms where f is at most `depth` above its minimum, in standard errors.
+
+    The error of a half is sqrt(2) times that of the whole, that of a difference twice: one is what to expect.
+    """
+    difference = halves[0] - halves[1]
+    low = (f < np.nanmin(f) + depth) & np.isfinite(difference) & np.isfinite(error)
+    return float(np.sqrt(np.mean((difference[low] / (2 * error[low])) ** 2)))
+
+
 def checksum(run: Path) -> str:
     """The start of the SHA-256 of the model that a run was made with."""
     return hashlib.sha256(load(run / "forceserver.toml").potential.model.read_bytes()).hexdigest()[:16]

@@ -3,7 +3,17 @@
 from pathlib import Path
 
 import numpy as np
-from observables import checksum, figure, free_energy, halves, log_density, properties, read_biased, write_results
+from observables import (
+    checksum,
+    disagreement,
+    figure,
+    free_energy,
+    halves,
+    log_density,
+    properties,
+    read_biased,
+    write_results,
+)
 
 KELVIN = 100.0
 SKIP = 0.1
@@ -21,10 +31,11 @@ def analyse(folder: Path) -> str:
     head = {"model": checksum(folder / "quantum"), "kelvin": KELVIN, "unit": "kJ/mol", "s": s}
     write_results(folder / "path_integral.json", head | runs | {"difference": difference, "error": error})
     _draw(folder / "path_integral.png", s, runs, difference, error)
-    lines = ["             ps    <|s|>   halves           most likely |s|   kinetic energy (eV)"]
+    lines = ["             ps    <|s|>   halves           most likely   kinetic energy (eV)   halves apart (errors)"]
     for name, run in runs.items():
         means = "  ".join(f"{x:.4f}" for x in run["norm"])
-        lines.append(f"{name:>9}  {run['ps']:6.1f}   {means}   {run['most likely']:.3f}   {run['kinetic'][0]:19.3f}")
+        numbers = f"{run['most likely']:11.3f} {run['kinetic'][0]:21.3f} {run['disagreement']:23.1f}"
+        lines.append(f"{name:>9}  {run['ps']:6.1f}   {means}   {numbers}")
     return "\n".join(lines)
 
 
@@ -33,12 +44,14 @@ def _results(run: Path) -> dict:
     table = properties(run / "out.properties")
     parts = [free_energy(read_biased([run / "COLVAR"], SKIP, half), KELVIN, EDGES) for half in (None, 0, 1)]
     f, error = log_density(parts[0])
+    halves_of_f = [log_density(part)[0] for part in parts[1:]]
     (s,) = parts[0].surface.nodes
     return {
         "ps": float(table["time"][-1]),
         "free_energy": f,
         "error": error,
-        "halves": [log_density(part)[0] for part in parts[1:]],
+        "halves": halves_of_f,
+        "disagreement": disagreement(f, error, halves_of_f),
         "norm": [float(part.surface.probability(part.kt) @ s) for part in parts],
         "most likely": float(s[np.nanargmin(f)]),
         "kinetic": halves(table["kinetic_cv"][round(SKIP * len(table["time"])) :]),

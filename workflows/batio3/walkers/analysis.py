@@ -4,7 +4,16 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from observables import checksum, figure, free_energy, log_density, log_weights, read_biased, write_results
+from observables import (
+    checksum,
+    disagreement,
+    figure,
+    free_energy,
+    log_density,
+    log_weights,
+    read_biased,
+    write_results,
+)
 
 from forceserver.analysis.reweighting import Colvar
 from forceserver.bias.hills import read_hills
@@ -23,6 +32,7 @@ def analyse(folder: Path) -> str:
     together = read_biased(files, SKIP)
     parts = [free_energy(read_biased(files, SKIP, half), KELVIN, EDGES) for half in (None, 0, 1)]
     f, error = log_density(parts[0])
+    halves = [log_density(part)[0] for part in parts[1:]]
     octants = [octant_populations(read_biased(files, SKIP, half)) for half in (None, 0, 1)]
     singly = [octant_populations(read_biased([path], SKIP)) for path in files]
     (s,) = parts[0].surface.nodes
@@ -36,14 +46,17 @@ def analyse(folder: Path) -> str:
         "s": s,
         "free_energy": f,
         "error": error,
-        "halves": [log_density(part)[0] for part in parts[1:]],
+        "halves": halves,
+        "disagreement": disagreement(f, error, halves),
         "octants": octants,
         "octants of walkers": singly,
     }
     write_results(folder / "walkers.json", results)
     _draw(folder / "walkers.png", results)
     lines = [f"{len(files)} walkers, {results['ps of each']:.1f} ps each, {results['hills']} hills"]
-    lines.append(f"most likely |s| {s[np.nanargmin(f)]:.3f}; rms difference of the halves {_rms(results):.2f} kJ/mol")
+    lines.append(
+        f"most likely |s| {s[np.nanargmin(f)]:.3f}; halves {results['disagreement']:.1f} errors apart (1 expected)"
+    )
     lines.append("octants (by symmetry 0.125): " + " ".join(f"{p:.3f}" for p in octants[0]))
     spread = [np.std(populations) for populations in (octants[0], *singly)]
     return "\n".join([*lines, "their spread, together and of each walker: " + " ".join(f"{x:.3f}" for x in spread)])
@@ -55,13 +68,6 @@ def octant_populations(colvar: Colvar) -> np.ndarray:
     weights = np.exp(logs - logs.max())
     positive = np.stack([colvar.column(name) > 0 for name in COMPONENTS], axis=1)
     return np.array([weights[(positive == octant).all(axis=1)].sum() for octant in OCTANTS]) / weights.sum()
-
-
-def _rms(results: dict) -> float:
-    """Of the difference of the halves, where F is less than 4 kJ/mol above its minimum."""
-    first, second = results["halves"]
-    low = (results["free_energy"] < np.nanmin(results["free_energy"]) + 4) & np.isfinite(first) & np.isfinite(second)
-    return float(np.sqrt(np.mean((first - second)[low] ** 2)))
 
 
 def _draw(path: Path, results: dict) -> None:
