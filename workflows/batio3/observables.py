@@ -31,16 +31,9 @@ BIASED = ("polarization_norm", "polarization_x", "polarization_y", "polarization
 
 
 def properties(path: Path) -> dict[str, Array]:
-    """The columns of a <properties> file by name, units left out; of steps done twice, after a kill, the later ones."""
+    """The columns of a <properties> file by name, units left out."""
     names = re.findall(r"^# column\s+\d+\s+--> (\w+)", path.read_text(), flags=re.MULTILINE)
-    rows = np.loadtxt(path, ndmin=2)
-    rows = rows[_last_of_each(rows[:, names.index("step")])]
-    return dict(zip(names, rows.T, strict=True))
-
-
-def _last_of_each(steps: Array) -> Array:
-    """Places of the last occurrence of each step, by step."""
-    return len(steps) - 1 - np.unique(steps[::-1], return_index=True)[1]
+    return dict(zip(names, np.loadtxt(path, ndmin=2).T, strict=True))
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,10 @@ class Frames:
 
 
 def read_frames(run: Path) -> Frames:
-    """Polarisation and cell along the trajectories of a run; the variable is that of its forceserver.toml."""
+    """Polarisation and cell along the trajectories of a run, which have the stride of its properties.
+
+    The variable is that of its forceserver.toml.
+    """
     from ase.io import iread
 
     settings = load(run / "forceserver.toml")
@@ -84,18 +80,13 @@ def read_frames(run: Path) -> Frames:
     cells = round((len(template) / 5) ** (1 / 3))
     parts = []
     for number, path in enumerate(sorted(run.glob("*out.positions_0.extxyz"))):
-        frames = [
-            (int(re.search(r"Step:\s*(\d+)", atoms.info["ipi_comment"])[1]), atoms) for atoms in iread(path, index=":")
-        ]
+        frames = list(iread(path, index=":"))
         table = properties(path.with_name(path.name.replace("positions_0.extxyz", "properties")))
-        rows = {int(step): k for k, step in enumerate(table["step"])}
-        frames = [frames[k] for k in _last_of_each(np.array([step for step, _ in frames]))]
-        frames = [(rows[step], atoms) for step, atoms in frames if step in rows]
-        row = [k for k, _ in frames]
-        s = np.array([variable.compute(Frame.from_ase(atoms)).values[:3] for _, atoms in frames])
-        cell = np.array([atoms.cell.array for _, atoms in frames]) / cells
-        kelvin = np.round(table["ensemble_temperature"][row], 3)
-        parts.append((table["time"][row], kelvin, np.full(len(row), number), s, cell))
+        count = min(len(frames), len(table["time"]))  # of a run that is going on, one may be ahead
+        s = np.array([variable.compute(Frame.from_ase(atoms)).values[:3] for atoms in frames[:count]])
+        cell = np.array([atoms.cell.array for atoms in frames[:count]]) / cells
+        kelvin = np.round(table["ensemble_temperature"][:count], 3)
+        parts.append((table["time"][:count], kelvin, np.full(count, number), s, cell))
     return Frames(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 

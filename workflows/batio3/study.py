@@ -20,6 +20,9 @@ from typing import Annotated
 
 import typer
 
+from forceserver.doors.ipi_input import read_ipi_input
+from forceserver.doors.ipi_restart import newest_state
+
 HERE = Path(__file__).parent.absolute()
 INPUTS = ("forceserver.toml", "input.xml", "plumed.dat")
 MODEL = HERE / "potential" / "batio3.npz"
@@ -63,7 +66,7 @@ class Run:
     changes: dict[str, str] = field(default_factory=dict)
 
     def prepare(self, steps: int | None, model: Path) -> None:
-        """Copies the inputs, unless they are there; sets the number of steps there and in RESTART."""
+        """Copies the inputs, unless they are there; sets the number of steps, in states to go on from, too."""
         if not self.folder.exists():
             new = self.folder.with_name(self.folder.name + ".new")
             shutil.rmtree(new, ignore_errors=True)
@@ -79,42 +82,19 @@ class Run:
                 text = text.replace("../structures/", f"{HERE}/structures/")
                 (new / name).write_text(text)
             new.rename(self.folder)
-        for name in ("out.checkpoint", "RESTART"):
-            if steps and (self.folder / name).exists():
-                set_total_steps(self.folder / name, steps)
         if steps:
-            set_total_steps(self.folder / "input.xml", steps)
+            for path in (self.folder / "input.xml", self.folder / "RESTART", *self.folder.glob("out.checkpoint*")):
+                if path.exists():
+                    set_total_steps(path, steps)
 
-    def restart_file(self) -> Path | None:
-        """RESTART; i-PI that was killed has left only its last checkpoint, which is copied there."""
-        restart, checkpoint = self.folder / "RESTART", self.folder / "out.checkpoint"
-        if checkpoint.exists() and not (restart.exists() and step_of(restart) >= step_of(checkpoint)):
-            shutil.copy(checkpoint, restart)
-        return restart if restart.exists() else None
-
-    def go(self, threads: int) -> None:
-        """To the end, from wherever it is."""
-        restart = self.restart_file()
-        if restart and step_of(restart) >= total_steps(self.folder / "input.xml"):
-            return
-        command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", str(threads)]
-        code = subprocess.run(command + (["--restart"] if restart else []), cwd=self.folder).returncode
-        if code:
-            raise SystemExit(f"{self.folder}: forceserver launch ended with exit code {code}")
-
-
-def step_of(restart: Path) -> int:
-    return _number(restart, "step", 0)
-
-
-def total_steps(path: Path) -> int:
-    return _number(path, "total_steps", 1000)
-
-
-def _number(path: Path, tag: str, default: int) -> int:
-    """What an input or RESTART file says in a tag; RESTART has none where it would say i-PI's default."""
-    found = re.search(rf"<{tag}>\s*(\d+)", path.read_text())
-    return int(found[1]) if found else default
+    def command(self, threads: int) -> list[str]:
+        """What brings it to its end from wherever it is; nothing if it is there."""
+        simulation = read_ipi_input(self.folder / "input.xml")
+        begun = (self.folder / "ipi.log").exists()
+        if begun and newest_state(simulation).step >= simulation.total_steps:
+            return []
+        command = [sys.executable, "-m", "forceserver", "launch", str(self.folder / "forceserver.toml")]
+        return [*command, "--threads", str(threads), *(["--restart"] if begun else [])]
 
 
 def set_total_steps(path: Path, steps: int) -> None:
@@ -141,8 +121,10 @@ def main(
             run.prepare(steps, model.absolute())
         if study.shared:
             (folder / study.shared).mkdir(exist_ok=True)
+        commands = [run.command(max(threads // study.at_once, 1)) for run in simulations]
         with ThreadPoolExecutor(study.at_once) as pool:
-            list(pool.map(lambda run: run.go(max(threads // study.at_once, 1)), simulations))
+            if any(pool.map(lambda command: subprocess.run(command).returncode, filter(None, commands))):
+                raise SystemExit(f"a simulation in {folder} failed; the same command tries to go on")
     typer.echo(importlib.import_module(f"{name}.analysis").analyse(folder))
 
 
