@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +278,6 @@ def _summary(
         groups[one.group] = groups.get(one.group, 0) + 1
     return {
         "made_by": f"forceserver {__version__}",
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "structures": groups,
         "rows": {quantity: sum(part.count for part in parts) for quantity, parts in factors.items()},
         "sigma": {group: config.sigma_of(group).model_dump() for group in groups},

@@ -5,7 +5,7 @@ Needs gpaw 22.8 (plane-wave PAW), ase, numpy and the GPAW PAW data sets 0.9.2000
 gpaw-data). Run in the folder of this file:
 
   python3 generate.py run --worker 0 [--deadline UNIXTIME]   # start as many workers as cores; they share the queue
-  python3 generate.py merge                                  # native-cell and 40-atom extxyz files
+  python3 generate.py merge [--tiled]                        # train.extxyz, test.extxyz (and 40-atom tiled.extxyz)
 
 All sampling is seeded (SEED, group number), so a group is the same whichever worker computes it; a structure that is in
 raw/ already is skipped, and removing claims/ lets an interrupted group be taken up again. Every calculation uses the
@@ -243,6 +243,23 @@ def make_calc(S, cell, symmetric=False, ecut=ECUT, nk=NK, txt=None, tight=False,
     )
 
 
+def label(atoms, info, calc):
+    """A copy of `atoms` with info, energy, forces, stress, and what they have cost."""
+    t, c = time.time(), time.process_time()
+    atoms = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=True, calculator=calc)
+    e, f, s = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    new = atoms.copy()
+    new.calc = SinglePointCalculator(new, energy=e, forces=f - f.mean(axis=0), stress=s)
+    new.info.update(
+        info,
+        drift=float(abs(f.sum(axis=0)).max()),
+        cpu_s=round(time.process_time() - c, 1),
+        wall_s=round(time.time() - t, 1),
+        n_scf=int(calc.get_number_of_iterations()),
+    )
+    return new
+
+
 def run(args):
     os.makedirs("claims", exist_ok=True)
     os.makedirs("raw", exist_ok=True)
@@ -267,43 +284,23 @@ def run(args):
             info = dict(at.info)
             prim = info.pop("prim")
             S = np.rint(at.cell[:] @ np.linalg.inv(prim)).astype(int)
-            t, c = time.time(), time.process_time()
             try:
                 if calc is None or sym:
                     calc = make_calc(S, at.cell, sym, txt=f"gpaw_{args.worker}.txt")
-                at.info = {}
-                at.calc = calc
-                e = at.get_potential_energy()
-                nit = calc.get_number_of_iterations()
-                f = at.get_forces()
-                s = at.get_stress()
+                new = label(at, info | {"config_type": kind, "group": g, "index": i}, calc)
             except Exception as ex:
                 print("FAILED", g, i, kind, type(ex).__name__, ex, flush=True)
                 calc = None
                 continue
-            new = at.copy()
-            new.calc = SinglePointCalculator(new, energy=e, forces=f - f.mean(axis=0), stress=s)
-            new.info.update(
-                info,
-                config_type=kind,
-                group=g,
-                index=i,
-                drift=float(abs(f.sum(axis=0)).max()),
-                cpu_s=round(time.process_time() - c, 1),
-                wall_s=round(time.time() - t, 1),
-                n_scf=int(nit),
-            )
             write(out, new, format="extxyz", append=True)
             print(
                 g,
                 i,
                 info["cell_kind"],
                 kind,
-                "E/fu %.4f" % (e / len(at) * 5),
-                f"fmax {abs(f).max():.2f}",
-                "it",
-                nit,
-                "cpu {:.1f} wall {:.1f}".format(new.info["cpu_s"], new.info["wall_s"]),
+                f"E/fu {new.get_potential_energy() / len(at) * 5:.4f}",
+                f"fmax {abs(new.get_forces()).max():.2f}",
+                "it {n_scf} cpu {cpu_s} wall {wall_s}".format(**new.info),
                 flush=True,
             )
 
@@ -350,15 +347,32 @@ def tile(at, S, e, f, s):
     return big
 
 
+def planned(frames):
+    """For each frame the structure that was to be computed and its supercell matrix."""
+    groups, selected = {}, {}
+    if os.path.exists("active_selected.extxyz"):
+        selected = {(a.info["group"], a.info["index"]): a for a in read("active_selected.extxyz", ":")}
+    for a in frames:
+        g, i = a.info["group"], a.info["index"]
+        if (g, i) in selected:
+            yield selected[g, i], np.array(a.info["supercell"]).reshape(3, 3)
+        else:
+            atoms = groups.setdefault(g, make_group(g))[i][0]
+            yield atoms, np.rint(atoms.cell[:] @ np.linalg.inv(atoms.info["prim"])).astype(int)
+
+
 def merge(args):
-    frames = [a for name in sorted(glob.glob("raw/native_*.extxyz")) for a in read(name, ":")]
+    frames = []
+    for name in sorted(glob.glob("raw/*.extxyz")):
+        new = read(name, ":")
+        for a in new:
+            a.info["held_out"] = os.path.basename(name).startswith("held_out")
+        frames += new
     frames.sort(key=lambda a: (a.info["group"], a.info["index"]))
     native, tiled = [], []
     rows = []
-    for a in frames:
-        g, i, kind = a.info["group"], a.info["index"], a.info["cell_kind"]
-        atoms0, _, _ = make_group(g)[i]
-        S = np.rint(atoms0.cell[:] @ np.linalg.inv(atoms0.info["prim"])).astype(int)
+    for a, (atoms0, S) in zip(frames, planned(frames), strict=True):
+        kind = a.info["cell_kind"]
         assert abs(atoms0.cell[:] - a.cell[:]).max() < 1e-6
         assert abs(atoms0.positions - a.positions).max() < 1e-6
         n = len(a) // 5
@@ -378,13 +392,13 @@ def merge(args):
         r = np.random.default_rng([SEED, 99, a.info["group"], a.info["index"]]).random()
         new.info = {
             "config_type": a.info["config_type"],
-            "split": "test" if r < 0.15 else "train",
+            "split": "test" if a.info["held_out"] or r < 0.15 else "train",
             "cell_kind": kind,
             "n_fu_independent": n,
             "structure_id": f"g{a.info['group']:03d}i{a.info['index']}",
             "energy_uncorrected": float(a.get_potential_energy() * (8 / n)),
         }
-        for key in ("scan_a", "scan_amplitude", "sigma", "strain"):
+        for key in ("scan_a", "scan_amplitude", "sigma", "strain", "temperature", "ensemble", "uncertainty"):
             if key in a.info:
                 new.info[key] = a.info[key]
         e, f = e - n * e_ref, a.get_forces()
@@ -392,10 +406,13 @@ def merge(args):
         new.info["energy_uncorrected"] *= n / 8
         new.calc = SinglePointCalculator(new, energy=e, forces=f, stress=s)
         native.append(new)
-    for name, data in (("batio3_pbesol.extxyz", tiled), ("batio3_pbesol_native_cells.extxyz", native)):
+    files = {f"{part}.extxyz": [a for a in native if a.info["split"] == part] for part in ("train", "test")}
+    if args.tiled:
+        files["tiled.extxyz"] = tiled
+    for name, data in files.items():
         write("tmp_" + name, data, format="extxyz")
         os.replace("tmp_" + name, name)
-    print(len(tiled), "structures,", sum(t.info["split"] == "test" for t in tiled), "test")
+        print(name, len(data), "structures")
 
 
 if __name__ == "__main__":
@@ -405,6 +422,7 @@ if __name__ == "__main__":
     p.add_argument("--first", type=int, default=0)
     p.add_argument("--last", type=int, default=100000)
     p.add_argument("--deadline", type=float, default=np.inf)
+    p.add_argument("--tiled", action="store_true", help="merge: also write 2x2x2 supercells")
     args = p.parse_args()
     if args.what == "run":
         run(args)
