@@ -10,3 +10,10 @@ def frames(batio3):
         atoms.rattle(0.1, seed=k)
         atoms.set_cell(atoms.cell.array * (1 + 0.01 * k), scale_atoms=True)
     return frames
+
+
+@pytest.fixture
+def crystal(batio3):
+    """BaTiO3 as i-PI wants cells: upper triangular h."""
+    batio3.set_cell(batio3.cell.standard_form()[0], scale_atoms=True)
+    return batio3

@@ -1,0 +1,210 @@
+"""Metadynamics of BaTiO3 in i-PI, in three ways: the action in <ffplumed>, PLUMED behind the bias door, embedded."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from ase.io import read, write
+from ase.units import Bohr
+from ipi_runs import BIN, HERE, THREADS, ended
+from plumed_runs import version
+
+from forceserver.bias.plumed_kernel import find_kernel
+
+PACE = 5
+SIGMA = 0.004
+
+CONFIG = """
+[structure]
+file = "batio3.extxyz"
+
+[potential]
+kind = "ase"
+calculator = "einstein.Einstein"
+arguments = { structure = "batio3.extxyz" }
+stress = "zero"
+
+[socket]
+mode = "unix"
+address = "force"
+prefix = "PREFIX"
+
+[[cv]]
+name = "p"
+centres = "Ti"
+neighbours = "O"
+weights = [0.7, 0.3]
+
+[cv.basis]
+kind = "gto"
+n_max = 2
+l_max = 1
+cutoff = { cutoff_angstrom = 3.0, width_angstrom = 0.5 }
+density = { kind = "gaussian", sigma_angstrom = 0.4 }
+"""
+
+BIAS_SOCKET = """
+[bias_socket]
+mode = "unix"
+address = "bias"
+prefix = "PREFIX"
+"""
+
+EMBEDDED = (
+    BIAS_SOCKET
+    + f"""
+[bias]
+engine = "metadynamics"
+time_step_fs = 0.5
+variables = [{{ name = "p_x", sigma = {SIGMA} }}, {{ name = "p_y", sigma = {SIGMA} }}]
+hills = {{ height_eV = 0.05, pace_steps = {PACE}, temperature_K = 300, bias_factor = 10, grid = "none" }}
+file_energy_unit = "eV"
+"""
+)
+
+HOSTED = (
+    BIAS_SOCKET
+    + """
+[bias]
+engine = "plumed"
+plumed_dat = "plumed.dat"
+time_step_fs = 0.5
+temperature_K = 300
+"""
+)
+
+METAD = f"METAD ARG={{}} SIGMA={SIGMA},{SIGMA} HEIGHT=0.05 PACE={PACE} BIASFACTOR=10 TEMP=300 FILE=HILLS FMT=%24.16g\n"
+PRINT = "PRINT ARG={} STRIDE=1 FILE=COLVAR FMT=%.14g\n"
+
+PLUMED_DAT = {
+    "hosted": "UNITS ENERGY=eV LENGTH=A\nx: EXTRACV NAME=p_x\ny: EXTRACV NAME=p_y\n"
+    + METAD.format("x,y")
+    + PRINT.format("x,y"),
+    "action": "UNITS ENERGY=eV LENGTH=A\nLOAD FILE=ACTION\np: FORCESERVER ADDRESS=PREFIXcv CV=p\n"
+    + METAD.format("p.x,p.y")
+    + PRINT.format("p.x,p.y"),
+}
+
+RESTRAINT = "RESTRAINT ARG={} AT=0.01,0 KAPPA=2000,2000\n"
+RESTRAINTS = """
+[[bias.restraints]]
+variable = "p_x"
+at = 0.01
+kappa_eV = 2000.0
+
+[[bias.restraints]]
+variable = "p_y"
+at = 0.0
+kappa_eV = 2000.0
+"""
+
+FORCEFIELD = {
+    "door": "<ffsocket name='bias' mode='unix' pbc='False'><address>bias</address><latency>1e-4</latency></ffsocket>",
+    "action": "<ffplumed name='bias'><file mode='xyz'> ipi.xyz </file><plumed_dat> plumed.dat </plumed_dat></ffplumed>",
+}
+
+
+def ipi_input(prefix: str, way: str, beads: int, dynamics: str, steps: int, checkpoints: int = 0) -> str:
+    """The input of i-PI; checkpoints: the steps between them, 0: none."""
+    forcefield = {"action": FORCEFIELD["action"], "none": ""}.get(way, FORCEFIELD["door"])
+    smotion = "<smotion mode='metad'><metad><metaff> [ bias ] </metaff></metad></smotion>" if way == "action" else ""
+    extras = interpolated = ""
+    if way in ("embedded", "hosted"):
+        extras = "<trajectory stride='1' filename='cv' extra_type='p_x'> extras_bias </trajectory>"
+        interpolated = "<interpolate_extras> [ p_x, p_y ] </interpolate_extras>"
+    bias = f"<bias><force forcefield='bias' nbeads='1'>{interpolated}</force></bias>" if forcefield else ""
+    checkpoint = f"<checkpoint stride='{checkpoints}' filename='checkpoint' overwrite='False'/>" if checkpoints else ""
+    bath = "<thermostat mode='pile_g'><tau units='femtosecond'>50</tau></thermostat>" if dynamics == "nvt" else ""
+    return f"""<simulation verbosity='low' floatformat='%25.17e' sockets_prefix='{prefix}'>
+  <output prefix='out'>
+    <properties stride='1' filename='properties'> [ step, conserved, ensemble_bias ] </properties>
+    <trajectory stride='1' filename='centroid' format='xyz'> x_centroid{{atomic_unit}} </trajectory>
+    {extras}
+    {checkpoint}
+  </output>
+  <total_steps>{steps}</total_steps>
+  <prng><seed>31415</seed></prng>
+  <ffsocket name='force' mode='unix' pbc='False'><address>force</address><latency>1e-4</latency></ffsocket>
+  {forcefield}
+  {smotion}
+  <system>
+    <initialize nbeads='{beads}'>
+      <file mode='xyz'> ipi.xyz </file>
+      <velocities mode='thermal' units='kelvin'> 300 </velocities>
+    </initialize>
+    <forces><force forcefield='force'/></forces>
+    <motion mode='dynamics'>
+      <dynamics mode='{dynamics}'>
+        <timestep units='femtosecond'> 0.5 </timestep>
+        {bath}
+      </dynamics>
+    </motion>
+    <ensemble>
+      <temperature units='kelvin'> 300 </temperature>
+      {bias}
+    </ensemble>
+  </system>
+</simulation>
+"""
+
+
+def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, static=False, checkpoints=0) -> None:
+    """Writes the inputs of i-PI, forceserver and PLUMED.
+
+    static: at constant energy, with restraints in place of hills.
+    """
+    folder.mkdir()
+    prefix = f"{folder}/s_" if len(str(folder)) < 90 else f"/tmp/fs_{os.getpid()}_{way}_"
+    write(folder / "batio3.extxyz", atoms)
+    cell = " ".join(f"{x:.17g}" for x in (atoms.cell.array.T / Bohr).ravel())
+    lines = [str(len(atoms)), f"# CELL(H): {cell} cell{{atomic_unit}} positions{{atomic_unit}}"]
+    for symbol, position in zip(atoms.symbols, atoms.positions / Bohr, strict=True):
+        lines.append(" ".join([symbol, *(f"{x:.17g}" for x in position)]))
+    (folder / "ipi.xyz").write_text("\n".join(lines) + "\n")
+    dynamics = "nve" if static else "nvt"
+    (folder / "input.xml").write_text(ipi_input(prefix, way, beads, dynamics, steps, checkpoints))
+    door = {"embedded": EMBEDDED, "hosted": HOSTED, "action": '\n[cv_door]\naddress = "PREFIXcv"\n', "none": ""}[way]
+    config = (CONFIG + door).replace("PREFIX", prefix)
+    if static and way == "embedded":
+        config = "\n".join(line for line in config.splitlines() if not line.startswith("hills")) + RESTRAINTS
+    (folder / "forceserver.toml").write_text(config)
+    if way in PLUMED_DAT:
+        text = PLUMED_DAT[way].replace("PREFIX", prefix).replace("ACTION", str(action))
+        if static:
+            arguments = "p.x,p.y" if way == "action" else "x,y"
+            text = text.replace(METAD.format(arguments), RESTRAINT.format(arguments))
+        (folder / "plumed.dat").write_text(text)
+
+
+def environment() -> dict[str, str]:
+    """For i-PI and forceserver: one thread, the calculator of the tests, PLUMED if there is one."""
+    found = {**os.environ, **THREADS, "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"}
+    kernel = find_kernel()
+    if kernel:
+        found["PLUMED_KERNEL"] = kernel
+        if version() < (2, 10):  # cannot link the action against the kernel (docs/plumed.md)
+            found["PLUMED_LOAD_NAMESPACE"] = "GLOBAL"
+    return found
+
+
+def start(folder: Path, log: str, *command: str) -> subprocess.Popen:
+    """A program in `folder`, in a session of its own; what it says is appended to the file `log`."""
+    with open(folder / log, "a") as file:
+        return subprocess.Popen(
+            command, cwd=folder, stdout=file, stderr=file, env=environment(), start_new_session=True
+        )
+
+
+def simulate(folder: Path, atoms, way: str, beads: int = 8, steps: int = 60, action=None, static: bool = False):
+    """Runs i-PI and one forceserver process; i-PI's properties and centroid positions (steps + 1, N, 3) in Angstrom."""
+    prepare(folder, atoms, way, beads, steps, action, static)
+    server = start(folder, "log", sys.executable, "-m", "forceserver", "drive", "forceserver.toml")
+    ipi = start(folder, "log", str(BIN / "i-pi"), "input.xml")
+    with ended(server, ipi):
+        assert ipi.wait(300) == 0, (folder / "log").read_text()
+        assert server.wait(20) == 0, (folder / "log").read_text()
+    assert "Traceback" not in (folder / "log").read_text(), (folder / "log").read_text()
+    properties = np.loadtxt(folder / "out.properties")
+    return properties, [Bohr * frame.positions for frame in read(folder / "out.centroid.xyz", ":")]

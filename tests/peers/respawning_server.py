@@ -1,0 +1,23 @@
+"""`forceserver drive CONFIG`, and again whenever it is killed.
+
+A fork that has everything imported is there in milliseconds instead of seconds.
+"""
+
+import sys
+
+import ase.io
+import plumed
+from emt_driver import respawn
+
+from forceserver import cv, settings, template
+from forceserver.bias import choice
+from forceserver.cli.app import main
+from forceserver.doors import cv_server, ipi_client
+from forceserver.potentials import ase as ase_potential
+
+IMPORTED = ase.io, plumed, cv, settings, template, choice, cv_server, ipi_client, ase_potential
+
+if __name__ == "__main__":
+    respawn()
+    sys.argv = ["forceserver", "drive", sys.argv[1]]
+    main()
