@@ -72,7 +72,10 @@ def test_plumed_is_asked_for_the_same_hills(study):
 @pytest.mark.parametrize("study", STEPS)
 def test_a_few_steps(study, tmp_path):
     finish(start(study, tmp_path, STEPS[study]))
-    results = json.loads((tmp_path / study / f"{study}.json").read_text())
+    text = (tmp_path / study / f"{study}.json").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    results = json.loads(text)
     assert (tmp_path / study / f"{study}.png").stat().st_size > 10_000
     if study == "path_integral":
         beads = {run: properties(tmp_path / study / run / "out.properties") for run in ("quantum", "classical")}

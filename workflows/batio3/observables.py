@@ -174,14 +174,16 @@ def checksum(run: Path) -> str:
 
 
 def write_results(path: Path, results: dict) -> None:
-    """A JSON file with numbers of five digits."""
+    """A JSON file with numbers of five digits; null is what is not known."""
 
     def rounded(value):
         if isinstance(value, dict):
             return {str(key): rounded(item) for key, item in value.items()}
         if isinstance(value, list | tuple | np.ndarray):
             return [rounded(item) for item in value]
-        return float(f"{value:.5g}") if isinstance(value, float | np.floating) else value
+        if isinstance(value, float | np.floating):
+            return float(f"{value:.5g}") if np.isfinite(value) else None
+        return value
 
     text = json.dumps(rounded(results), indent=1)
     text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda match: "[" + re.sub(r"\s+", " ", match[1]) + "]", text)
