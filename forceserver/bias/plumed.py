@@ -137,9 +137,11 @@ class PlumedBias(Potential):
             file = section.state_file.parent / name
             if step >= 0:
                 _cut(file, int(history.record(step)["sizes"][place]))
-            elif history.returning is not None and file.exists():
+            elif file.exists():  # of a start without a step: PLUMED would keep a copy of it, and refuse after the 100th
                 undo(file, 0)
                 file.unlink()
+        if step < 0 and history.note:
+            section.log_file.unlink(missing_ok=True)
         if history.returning is not None:
             history.end_return()
         self._is_restarted = history.step >= 0

@@ -211,6 +211,14 @@ def test_a_new_run_from_the_first_configuration_keeps_the_old_hills(make, batio3
 
 
 @pytest.mark.plumed
+def test_starts_that_never_get_to_a_step_leave_no_copies(make, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLUMED_MAXBACKUP", "3")  # PLUMED refuses to make more
+    for _ in range(6):
+        make(RESTARTED).close()
+    assert not list(tmp_path.glob("bck.*"))
+
+
+@pytest.mark.plumed
 def test_lost_hills_are_an_error(make, batio3, tmp_path):
     bias = make(RESTARTED)
     for frame in walk(batio3, 5):

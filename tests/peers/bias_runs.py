@@ -87,6 +87,10 @@ PLUMED_DAT = {
     + PRINT.format("p.x,p.y"),
 }
 
+FROZEN = (
+    f"METAD ARG={{}} SIGMA={SIGMA},{SIGMA} HEIGHT=0.05 PACE={10**9} BIASFACTOR=10 TEMP=300 FILE=HILLS RESTART=YES "
+    "GRID_MIN=-0.2,-0.2 GRID_MAX=0.2,0.2 GRID_BIN=1000,1000\n"
+)
 RESTRAINT = "RESTRAINT ARG={} AT=0.01,0 KAPPA=2000,2000\n"
 RESTRAINTS = """
 [[bias.restraints]]
@@ -150,10 +154,11 @@ def ipi_input(prefix: str, way: str, beads: int, dynamics: str, steps: int, chec
 """
 
 
-def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, static=False, checkpoints=0) -> None:
+def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, static=None, checkpoints=0) -> None:
     """Writes the inputs of i-PI, forceserver and PLUMED.
 
-    static: at constant energy, with restraints in place of hills.
+    static: at constant energy, with restraints ("restraint") or the hills of a HILLS file of the embedded engine (its
+    path), on a grid, to which nothing is added. way "none": without bias.
     """
     folder.mkdir()
     prefix = f"{folder}/s_" if len(str(folder)) < 90 else f"/tmp/fs_{os.getpid()}_{way}_"
@@ -167,15 +172,31 @@ def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, 
     (folder / "input.xml").write_text(ipi_input(prefix, way, beads, dynamics, steps, checkpoints))
     door = {"embedded": EMBEDDED, "hosted": HOSTED, "action": '\n[cv_door]\naddress = "PREFIXcv"\n', "none": ""}[way]
     config = (CONFIG + door).replace("PREFIX", prefix)
+    names = {"hosted": ("x", "y"), "action": ("p.x", "p.y")}.get(way, ("p_x", "p_y"))
     if static and way == "embedded":
-        config = "\n".join(line for line in config.splitlines() if not line.startswith("hills")) + RESTRAINTS
+        config = frozen(config) if static != "restraint" else without_hills(config) + RESTRAINTS
     (folder / "forceserver.toml").write_text(config)
     if way in PLUMED_DAT:
-        text = PLUMED_DAT[way].replace("PREFIX", prefix).replace("ACTION", str(action))
+        text, arguments = PLUMED_DAT[way].replace("PREFIX", prefix).replace("ACTION", str(action)), ",".join(names)
         if static:
-            arguments = "p.x,p.y" if way == "action" else "x,y"
-            text = text.replace(METAD.format(arguments), RESTRAINT.format(arguments))
+            other = RESTRAINT if static == "restraint" else FROZEN
+            text = text.replace(METAD.format(arguments), other.format(arguments))
         (folder / "plumed.dat").write_text(text)
+    if static and static != "restraint" and way != "none":
+        hills = Path(static).read_text()
+        for ours, theirs in zip(("p_x", "p_y"), names, strict=True):
+            hills = hills.replace(ours, theirs)
+        (folder / "HILLS").write_text(hills)
+
+
+def without_hills(config: str) -> str:
+    return "\n".join(line for line in config.splitlines() if not line.startswith("hills"))
+
+
+def frozen(config: str) -> str:
+    """The hills that are there, on a grid, and no others."""
+    config = config.replace(f"pace_steps = {PACE}", f"pace_steps = {10**9}").replace('grid = "none"', 'grid = "fixed"')
+    return config.replace(f"sigma = {SIGMA}", f"sigma = {SIGMA}, lower = -0.2, upper = 0.2, bins = 1000")
 
 
 def environment() -> dict[str, str]:
@@ -197,7 +218,7 @@ def start(folder: Path, log: str, *command: str) -> subprocess.Popen:
         )
 
 
-def simulate(folder: Path, atoms, way: str, beads: int = 8, steps: int = 60, action=None, static: bool = False):
+def simulate(folder: Path, atoms, way: str, beads: int = 8, steps: int = 60, action=None, static=None):
     """Runs i-PI and one forceserver process; i-PI's properties and centroid positions (steps + 1, N, 3) in Angstrom."""
     prepare(folder, atoms, way, beads, steps, action, static)
     server = start(folder, "log", sys.executable, "-m", "forceserver", "drive", "forceserver.toml")

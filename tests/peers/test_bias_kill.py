@@ -45,6 +45,10 @@ def undisturbed(folder, crystal, way, steps, action):
 
 def kill_server(folder, way, kills, ipi, dice):
     """Kills the server `kills` times: while it starts, while it works, while i-PI waits for it."""
+    properties = folder / "out.properties"
+    while not properties.exists() or properties.read_text().count("\n") < 3:
+        assert ipi.poll() is None, said(folder, "ipi")[-3000:]
+        time.sleep(0.02)
     for done in range(kills):
         before = said(folder, "server")
         pids = LOG.findall(before)

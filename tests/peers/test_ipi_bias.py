@@ -52,12 +52,3 @@ def test_hosted_and_embedded_go_the_same_way(crystal, tmp_path):
     assert n >= STEPS // PACE - 1
     np.testing.assert_allclose(hosted[:n, :6], embedded[:n, :6], rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(runs["hosted"][0][:, 2], runs["embedded"][0][:, 2], atol=1e-7)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_energy_is_conserved_with_a_static_bias(way, crystal, tmp_path, request):
-    action = request.getfixturevalue("action") if way == "action" else None
-    properties, _ = simulate(tmp_path / way, crystal, way, beads=1, action=action, static=True)
-    conserved, bias = properties[:, 1] * Hartree, properties[:, 2] * Hartree
-    assert np.ptp(bias) > 0.05
-    assert np.ptp(conserved) < 0.02 * np.ptp(bias)
