@@ -88,8 +88,9 @@ def test_a_few_steps(study, tmp_path):
     elif study == "finite_size":
         assert {"2", "3"} <= set(results)
     else:
-        assert len(results["at"]) == {"npt": 9, "replica_exchange": 8}[study]
-        assert all(0.03 < row["norm"][0] < 0.2 for row in results["at"].values())
+        for part in [results] if study == "replica_exchange" else [results["from_R"], results["from_T"]]:
+            assert len(part["at"]) == {"npt": 9, "replica_exchange": 8}[study]
+            assert all(0.03 < row["norm"][0] < 0.2 for row in part["at"].values())
 
 
 @pytest.mark.slow

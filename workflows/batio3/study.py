@@ -50,8 +50,8 @@ CLASSICAL = {"nbeads='16'": "nbeads='1'", "<batch_size>16<": "<batch_size>1<"}
 
 STUDIES = {
     "path_integral": Study({"quantum": {}, "classical": CLASSICAL}),
-    "npt": Study({"4": {}}),
-    "finite_size": Study({"2": {}, "3": {"cubic_2": "cubic_3"}}),
+    "npt": Study({"from_R": {}, "from_T": {"rhombohedral_4": "tetragonal_4"}}, at_once=2),
+    "finite_size": Study({"2": {}, "3": {"rhombohedral_2": "rhombohedral_3"}}),
     "replica_exchange": Study({"2": {}}),
     "walkers": Study({str(k): _walker(k) for k in range(4)}, at_once=4, shared="hills"),
 }

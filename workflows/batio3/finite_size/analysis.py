@@ -13,7 +13,7 @@ BLUES = {"2": "#a9c6df", "3": "#5b8db8", "4": "#1f4a73"}
 
 def analyse(folder: Path) -> str:
     """Writes finite_size.json and finite_size.png into `folder`; returns a table. The largest size is that of npt."""
-    runs = {"2": folder / "2", "3": folder / "3", "4": folder.parent / "npt" / "4"}
+    runs = {"2": folder / "2", "3": folder / "3", "4": folder.parent / "npt" / "from_R"}
     runs = {size: run for size, run in runs.items() if run.exists()}
     results = {"edges": EDGES, "model": {size: checksum(run) for size, run in runs.items()}}
     for size, run in runs.items():

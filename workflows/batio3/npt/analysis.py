@@ -1,5 +1,6 @@
 """Phases, polarisation and cell of the 4x4x4 crystal with temperature."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,10 @@ from observables import (
     write_results,
 )
 
+LINES = ("#1f4a73", "#5b8db8", "#d1731f")
+STARTS = {"from_R": "begun rhombohedral", "from_T": "begun tetragonal"}
 SKIP = 0.3
-"""Of each trajectory is left out: it starts rhombohedral at every temperature."""
+"""Of each trajectory is left out."""
 WINDOW_PS = 2.0
 """Means over so long tell phases apart."""
 PUBLISHED = {"R-O": 18.6, "O-T": 91.4, "T-C": 182.4}
@@ -27,28 +30,31 @@ PUBLISHED = {"R-O": 18.6, "O-T": 91.4, "T-C": 182.4}
 
 def analyse(folder: Path) -> str:
     """Writes npt.json and npt.png into `folder`; returns a table."""
-    frames = read_frames(folder / "4")
-    table = {kelvin: _at(frames.at(kelvin, SKIP * frames.time_ps.max())) for kelvin in frames.temperatures}
-    results = {"model": checksum(folder / "4"), "ps": float(frames.time_ps.max()), "skipped": SKIP, "at": table}
-    results["most likely"] = {kelvin: row["phase"] for kelvin, row in table.items()}
-    results["transitions"] = {name: transitions(table, name) for name in PUBLISHED}
+    starts = [start for start in STARTS if (folder / start).exists()]
+    results = {"model": checksum(folder / starts[0]), "skipped": SKIP}
+    lines = []
+    for start in starts:
+        frames = read_frames(folder / start)
+        table = {kelvin: _at(frames.at(kelvin, SKIP * frames.time_ps.max())) for kelvin in frames.temperatures}
+        found = {name: transitions(table, name) for name in PUBLISHED}
+        results[start] = {"ps": float(frames.time_ps.max()), "at": table, "transitions": found}
+        lines += [f"{STARTS[start]}, {frames.time_ps.max():.1f} ps", *_lines(table, found), ""]
     write_results(folder / "npt.json", results)
-    _draw(folder / "npt.png", table)
-    lines = ["   K     R    O    T    C    halves |s|      sorted |s_i|          cell (A)             angles"]
+    _draw(folder / "npt.png", {start: results[start]["at"] for start in starts})
+    return "\n".join(lines)
+
+
+def _lines(table: dict, found: dict) -> Iterator[str]:
+    yield "   K     R    O    T    C    halves |s|      sorted |s_i|          cell (A)             angles"
     for kelvin, row in table.items():
         shares = " ".join(f"{row['populations'][phase][0]:4.2f}" for phase in PHASES)
-        lines.append(
-            f"{kelvin:5.0f}  {shares}  {row['norm'][1]:.3f} {row['norm'][2]:.3f}  "
-            + " ".join(f"{x:.3f}" for x in row["components"])
-            + "  "
-            + " ".join(f"{x:.4f}" for x in row["lengths"])
-            + "  "
-            + " ".join(f"{x:.2f}" for x in row["angles"])
-        )
-    for name, found in results["transitions"].items():
-        kelvin = " ".join("  out of range" if x is None else f"{x:6.0f}" for x in found)
-        lines.append(f"{name}: {kelvin} K (all, halves); published {PUBLISHED[name]:.0f}")
-    return "\n".join(lines)
+        norms = f"{row['norm'][1]:.3f} {row['norm'][2]:.3f}"
+        components = " ".join(f"{x:.3f}" for x in row["components"])
+        cell = " ".join(f"{x:.4f}" for x in row["lengths"]) + "  " + " ".join(f"{x:.2f}" for x in row["angles"])
+        yield f"{kelvin:5.0f}  {shares}  {norms}  {components}  {cell}"
+    for name, temperatures in found.items():
+        kelvin = ", ".join("none" if x is None else f"{x:.0f} K" for x in temperatures)
+        yield f"{name} (all, halves): {kelvin}; published {PUBLISHED[name]:.0f} K"
 
 
 def transitions(table: dict, name: str) -> list[float | None]:
@@ -98,22 +104,23 @@ def _angles(cells: np.ndarray, s: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.stack(cosines, axis=1)))
 
 
-def _draw(path: Path, table: dict) -> None:
-    kelvin = np.array(list(table))
-    rows = list(table.values())
-    with figure(path, 3, width=9.0) as (left, middle, right):
-        bottom = np.zeros(len(kelvin))
-        for phase in PHASES:
-            share = np.array([row["populations"][phase][0] for row in rows])
-            left.fill_between(kelvin, bottom, bottom + share, color=COLOURS[phase], label=phase, lw=0)
-            bottom = bottom + share
-        left.set(xlabel="T (K)", ylabel="share of the phases", xlim=(kelvin[0], kelvin[-1]), ylim=(0, 1))
-        for temperature in PUBLISHED.values():
-            left.axvline(temperature, color="black", lw=0.8, ls=":")
-        left.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, handlelength=1)
-        for k, label in enumerate(("largest", "middle", "smallest")):
-            middle.plot(kelvin, [row["components"][k] for row in rows], "o-", ms=3, lw=1, label=label)
-            right.plot(kelvin, [row["lengths"][k] for row in rows], "o-", ms=3, lw=1)
+def _draw(path: Path, tables: dict[str, dict]) -> None:
+    with figure(path, 4, width=10.0, height=2.7) as (*shares, middle, right):
+        for axes, (start, table) in zip(shares, tables.items(), strict=False):
+            kelvin = list(table)
+            parts = [[row["populations"][phase][0] for row in table.values()] for phase in PHASES]
+            axes.stackplot(kelvin, parts, labels=PHASES, colors=[COLOURS[phase] for phase in PHASES], lw=0)
+            for temperature in PUBLISHED.values():
+                axes.axvline(temperature, color="black", lw=0.8, ls=":")
+            axes.set(xlabel="T (K)", title=STARTS[start], xlim=(kelvin[0], kelvin[-1]), ylim=(0, 1))
+        shares[0].set_ylabel("share of the phases")
+        shares[0].legend(loc="lower left", framealpha=0.9, handlelength=1, labelspacing=0.2)
+        for table, style in zip(tables.values(), ("o-", "s--"), strict=False):
+            for k, (label, colour) in enumerate(zip(("largest", "middle", "smallest"), LINES, strict=True)):
+                label = None if style != "o-" else label
+                for axes, what in ((middle, "components"), (right, "lengths")):
+                    values = [row[what][k] for row in table.values()]
+                    axes.plot(list(table), values, style, color=colour, ms=3, lw=1, label=label)
         middle.set(xlabel="T (K)", ylabel=r"components $|s_i|$ (Å)", ylim=(0, None))
         middle.legend(frameon=False)
         right.set(xlabel="T (K)", ylabel="cell along the same axes (Å)")
