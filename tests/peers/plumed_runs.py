@@ -84,6 +84,16 @@ def has_mpi() -> bool:
     )
 
 
+def hills_sum(at, hills, sigma):
+    """PLUMED's bias of hills (centre, height) at a point: Gaussians, cut where the exponent is 6.25 and stretched."""
+    total, cut = 0.0, np.exp(-6.25)
+    for centre, height in hills:
+        exponent = 0.5 * np.sum(((at - centre) / sigma) ** 2)
+        if exponent < 6.25:
+            total += height * (np.exp(-exponent) - cut) / (1 - cut)
+    return total
+
+
 class Proxy:
     """Passes connections through to a server at `target` (host, port); itself at 127.0.0.1, port `port`.
 

@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 from ase.io import read, write
-from plumed_runs import has_mpi, table
+from plumed_runs import has_mpi, hills_sum, table
 from polarization import POLARIZATION
 
 from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
@@ -126,6 +126,42 @@ def test_values_forces_virial_energy_and_hills(batio3, action, lmp, tmp_path, mo
     hills = [np.loadtxt(f"HILLS.{way}") for way in ("lammps", "hosted")]
     assert len(hills[0]) == 20
     np.testing.assert_allclose(hills[0][:, 1:8], hills[1][:, 1:8], rtol=1e-6, atol=1e-8)
+
+
+def test_walkers_in_partitions_share_their_hills(batio3, action, lmp, tmp_path):
+    """Two LAMMPS in one MPI run, one server; the bias on each is the sum of the hills of both."""
+    if not has_mpi():
+        pytest.skip("no PLUMED with MPI")
+    write(tmp_path / "batio3.data", batio3, format="lammps-data", specorder=["Ba", "Ti", "O"])
+    text = INPUT.replace("velocity", "variable seed world 3 4\nvelocity").replace("600 7", "600 ${seed}")
+    (tmp_path / "lammps.in").write_text(text.replace("frames.lammpstrj", "frames.${seed}.lammpstrj"))
+    variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
+    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+        (tmp_path / "plumed.dat").write_text(
+            f"UNITS ENERGY=eV LENGTH=A TIME=fs\nLOAD FILE={action}\n"
+            f"p: FORCESERVER ADDRESS={server.address} CV=polarization\n"
+            + "m: "
+            + METAD.format("p.x,p.y,p.z", "HILLS WALKERS_MPI")
+            + "PRINT ARG=p.x,p.y,p.z,m.bias FILE=COLVAR FMT=%.14g\n"
+        )
+        run = subprocess.run(
+            ["mpiexec", "-n", "2", lmp, "-partition", "2x1", "-in", "lammps.in"],
+            cwd=tmp_path,
+            env=program_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+    rows = np.loadtxt(tmp_path / "HILLS")
+    assert len(rows) == 40
+    for walker in range(2):
+        colvar = np.loadtxt(tmp_path / f"COLVAR.{walker}")
+        assert len(colvar) == 101
+        for time, *at, bias in colvar[::5]:
+            hills = [(row[1:4], row[7] * 7 / 8) for row in rows if row[0] < time - 1e-6]
+            assert bias == pytest.approx(hills_sum(np.array(at), hills, 0.02), rel=1e-6, abs=1e-9)
+        assert bias > 0.1
 
 
 def test_energy_is_conserved(batio3, action, lmp, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plumed_runs import Proxy, driver, has_mpi, table, write_xyz
+from plumed_runs import Proxy, driver, has_mpi, hills_sum, table, write_xyz
 from polarization import POLARIZATION
 
 from forceserver.cv import CVConfig, build_variables
@@ -148,16 +148,6 @@ def trajectories(batio3, folder: Path, frames: int):
             atoms.positions += rng.normal(0, 0.03, (40, 3))
         write_xyz(folder / f"frames.{walker}.xyz", walkers[-1])
     return walkers
-
-
-def hills_sum(at, hills, sigma):
-    """PLUMED's bias of hills (centre, height) at a point: Gaussians, cut where the exponent is 6.25 and stretched."""
-    total, cut = 0.0, np.exp(-6.25)
-    for centre, height in hills:
-        exponent = 0.5 * np.sum(((at - centre) / sigma) ** 2)
-        if exponent < 6.25:
-            total += height * (np.exp(-exponent) - cut) / (1 - cut)
-    return total
 
 
 METAD = "m: METAD ARG=p.x,p.y SIGMA=0.01,0.02 HEIGHT=1.2 PACE=2 BIASFACTOR=8 FILE=HILLS FMT=%24.16e {}\n"
