@@ -122,6 +122,20 @@ def test_only_atoms_that_matter_are_active(batio3):
     assert result.gradients.shape == (3, 1 + len(near), 3)
 
 
+def test_a_pull_becomes_forces_on_the_active_atoms(batio3):
+    """Added to what is there; also of several outputs whose gradients are not contiguous."""
+    rng = np.random.default_rng(3)
+    for changes in ({}, {"outputs": ["norm", "x"], "groups": {"few": [1, 6], "many": [11, 16, 21]}}):
+        result = variable(batio3, **changes).compute(Frame.from_ase(batio3))
+        for gradients in (result.gradients, np.asfortranarray(result.gradients)):
+            result.gradients = gradients
+            pull, forces = rng.normal(size=len(result.values)), rng.normal(size=(40, 3))
+            expected = forces.copy()
+            np.add.at(expected, result.active, np.tensordot(pull, gradients, axes=1))
+            result.add_forces(pull, forces)
+            np.testing.assert_allclose(forces, expected, atol=1e-14)
+
+
 def test_groups_are_reduced_separately(batio3):
     titanium = np.flatnonzero(batio3.symbols == "Ti").tolist()
     frame = Frame.from_ase(batio3)
