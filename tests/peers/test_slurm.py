@@ -83,7 +83,7 @@ def test_a_job_that_runs_out_of_time_is_followed_by_one_that_goes_on(slurm, fold
     """Limits of Slurm are whole minutes, and it warns up to a minute early: two, for a machine that is busy."""
     slurm.environment |= {"SBATCH_TIMELIMIT": "2", "SBATCH_SIGNAL": "B:USR1@15"}
     first = slurm.submit(folder, "job.sh")
-    wait_for(lambda: "goes on" in log(folder, first), slurm, folder, 180)
+    wait_for(lambda: "Submitted batch job" in log(folder, first), slurm, folder, 180)
     second = int(re.search(r"Submitted batch job (\d+)", log(folder, first))[1])
     reached = steps(folder)[-1]
     assert reached > 0

@@ -38,9 +38,6 @@ while [ $code -gt 128 ] && kill -0 $launch 2>/dev/null; do
     wait $launch; code=$?                           # a trap interrupts it
 done
 rm -f ADDRESS
-sleep 5                                             # i-PI has told the drivers to leave
-kill $drivers 2>/dev/null
-wait $drivers
 
 if [ $code = 0 ]; then
     echo "the simulation is complete"
@@ -51,4 +48,11 @@ elif [ $out_of_time = yes ] && [ -f RESTART ] && [ "$link" -lt "${MAX_JOBS:-20}"
 else
     echo "launch ended with code $code: nothing is submitted; sbatch job.sh goes on from what there is"
 fi
+
+for _ in {1..30}; do                                # i-PI has told the drivers to leave
+    kill -0 $drivers 2>/dev/null || exit $code
+    sleep 1
+done
+kill $drivers
+wait $drivers
 exit $code
