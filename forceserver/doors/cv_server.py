@@ -84,7 +84,7 @@ class CVServer:
         if self._path:
             return str(self._path)
         host, port = self._socket.getsockname()[:2]
-        return f"{host}:{port}"
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     @property
     def n_clients(self) -> int:

@@ -25,9 +25,11 @@ def build(atoms, **changes):
     return build_variables([CVConfig.model_validate(SECTION | changes)], Frame.from_ase(atoms))
 
 
-@pytest.fixture(params=["unix", "tcp"])
+@pytest.fixture(params=["unix", "127.0.0.1:0", "[::1]:0"])
 def server(request, batio3, tmp_path):
-    address = str(tmp_path / "cv.sock") if request.param == "unix" else "127.0.0.1:0"
+    address = str(tmp_path / "cv.sock") if request.param == "unix" else request.param
+    if request.param.startswith("[") and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6")
     with CVServer(CVDoorConfig(address=address), build(batio3)) as server:
         yield server
 
