@@ -2,7 +2,7 @@
 
 Silicon, SOAP with n 8, l 6, cutoff 5 A (width 0.5 A), sigma 0.5 A, zeta 4, 1000 sparse points by CUR. Evaluation:
 energy, forces and virial of 512 atoms that move 0.001 A between calls; "stages" are those of one call. Training: the
-214 structures of `workflows/silicon_gap`, sigma 0.001 eV and 0.1 eV/A, errors on its test structures; CPU time and
+214 structures of `workflows/silicon`, sigma 0.001 eV and 0.1 eV/A, errors on its test structures; CPU time and
 memory as the operating system reports them of the process. QUIP is that of `pip install quippy-ase f90wrap`;
 its threads are those of `OMP_NUM_THREADS`, which should be 1.
 """
@@ -24,7 +24,7 @@ from forceserver.potentials.gap_model import GapModel
 
 from .harness import Table, interleave
 
-WORKFLOW = Path(__file__).parents[1] / "workflows" / "silicon_gap"
+WORKFLOW = Path(__file__).parents[1] / "workflows" / "silicon"
 SOAP = (
     "soap n_max=8 l_max=6 cutoff=5.0 cutoff_transition_width=0.5 atom_sigma=0.5 zeta=4 n_sparse={points} "
     "sparse_method=cur_points covariance_type=dot_product delta=3 add_species=T"

@@ -4,8 +4,10 @@
  * second-level cache for both, centres in blocks whose sums one thread makes in a fixed order. Products are made of
  * ROWS x WIDTH tiles whose sums stay in registers; Q is packed once into the panels that they read.
  *
- * The weights are large and of both signs, so that energies are small differences: U is always in double precision.
- * The second product, of which only forces come, may be in single precision. */
+ * The weights are large and of both signs, so that energies and forces are small differences: U is always in double
+ * precision. The second product, of which only forces come, may be in single precision for what remains of the points
+ * without their DIRECTIONS principal ones, which are kept in double precision: points differ little, and nearly all that
+ * cancels is along these. */
 #ifndef FORCESERVER_SPARSE_KERNEL_H
 #define FORCESERVER_SPARSE_KERNEL_H
 
@@ -20,7 +22,7 @@
 #define FS_TILES 1
 #endif
 
-enum { FS_CENTRES = 24, FS_POINTS = 64, FS_MEMBERS = 8 };
+enum { FS_CENTRES = 24, FS_POINTS = 64, FS_MEMBERS = 8, FS_DIRECTIONS = 16 };  /* multiple of WIDTH_double */
 
 typedef float v16f __attribute__((vector_size(64)));
 
@@ -47,7 +49,9 @@ typedef struct {
     const double *members;          /* (n_points, MEMBERS) or NULL */
     const double *by_point;         /* [panel of WIDTH points][feature][WIDTH] */
     const double *by_feature;       /* or NULL: */
-    const float *by_feature_single;
+    const float *by_feature_single; /* without the principal directions: */
+    const double *parts;            /* of points along directions, packed as by_feature */
+    const double *directions;       /* (DIRECTIONS, n_features) */
 } SparsePoints;
 
 static inline void fs_pack_by_point(int64_t n_points, int64_t n_features, const double *q, double *packed) {
@@ -79,6 +83,13 @@ static inline void fs_powers(int zeta, const double *weight, const double *membe
     if (members) v8_store(member_energy, v8_load(member_energy) + of_member);
 }
 
+/* The gradient of a centre: its single-precision part and its sums along the directions. */
+static inline void fs_unite(const SparsePoints *q, const float *rest, const double *sums, double *gradient) {
+    for (int64_t f = 0; f < q->n_features; f++) gradient[f] = rest[f];
+    for (int k = 0; k < FS_DIRECTIONS; k++)
+        for (int64_t f = 0; f < q->n_features; f++) gradient[f] += sums[k] * q->directions[k * q->n_features + f];
+}
+
 /* Centres 0 .. n - 1 (n <= CENTRES): energy (n), member_energy (n, MEMBERS) or NULL, gradient (n, n_features). */
 static inline void fs_centres(const SparsePoints *q, int n, const double *p, double *energy, double *member_energy,
                               double *gradient, double *work) {
@@ -91,6 +102,7 @@ static inline void fs_centres(const SparsePoints *q, int n, const double *p, dou
     memset(a + n * n_features, 0, sizeof(double) * (FS_CENTRES - n) * n_features);
     memset(d, 0, sizeof(double) * FS_CENTRES * columns);
     memset(energy, 0, sizeof(double) * n);
+    double sums[FS_CENTRES * FS_DIRECTIONS] = {0};
     if (q->members) memset(member_energy, 0, sizeof(double) * n * FS_MEMBERS);
     for (int64_t first = 0; first < q->n_points; first += FS_POINTS) {
         for (int64_t t = 0; t < FS_POINTS; t += w)
@@ -102,13 +114,14 @@ static inline void fs_centres(const SparsePoints *q, int n, const double *p, dou
                       u + r * FS_POINTS, energy + r, q->members ? member_energy + r * FS_MEMBERS : NULL);
         if (single) {
             for (int k = 0; k < n * FS_POINTS; k++) u_single[k] = (float)u[k];
+            fs_add_slopes_double(n, FS_DIRECTIONS, u, q->parts + first * FS_DIRECTIONS, sums);
             fs_add_slopes_float(n, columns, u_single, q->by_feature_single + first * columns, d_single);
         } else
             fs_add_slopes_double(n, columns, u, q->by_feature + first * columns, d);
     }
     for (int r = 0; r < n; r++)
-        for (int64_t f = 0; f < n_features; f++)
-            gradient[r * n_features + f] = single ? d_single[r * columns + f] : d[r * columns + f];
+        if (single) fs_unite(q, d_single + r * columns, sums + r * FS_DIRECTIONS, gradient + r * n_features);
+        else memcpy(gradient + r * n_features, d + r * columns, sizeof(double) * n_features);
 }
 
 #endif

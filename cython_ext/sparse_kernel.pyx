@@ -15,6 +15,7 @@ cdef extern from "sparse_kernel.h" nogil:
     const int FS_CENTRES
     const int FS_POINTS
     const int FS_MEMBERS
+    const int FS_DIRECTIONS
     ctypedef struct SparsePoints:
         int64_t n_features, n_points
         int zeta
@@ -23,6 +24,8 @@ cdef extern from "sparse_kernel.h" nogil:
         const double* by_point
         const double* by_feature
         const float* by_feature_single
+        const double* parts
+        const double* directions
     int64_t fs_columns_double(int64_t)
     int64_t fs_columns_float(int64_t)
     void fs_pack_by_point(int64_t, int64_t, const double*, double*)
@@ -33,13 +36,13 @@ cdef extern from "sparse_kernel.h" nogil:
 
 
 cdef class SparseKernel:
-    """points (M, F), weights (M,), members (M, 8) or None: float64; single: slopes in single precision."""
+    """points (M, F), weights (M,), members (M, 8) or None: float64; single: products with slopes in single precision."""
 
     cdef SparsePoints q
     cdef int threads
-    cdef double[::1] weights, by_point, by_feature
+    cdef double[::1] weights, by_point, by_feature, parts
     cdef float[::1] by_feature_single
-    cdef double[:, ::1] members, work
+    cdef double[:, ::1] members, work, directions
 
     def __init__(self, const double[:, ::1] points, const double[::1] weights, const double[:, ::1] members, int zeta,
                  bint single):
@@ -52,14 +55,25 @@ cdef class SparseKernel:
         self.weights[:n] = weights
         self.by_point = np.zeros(padded * n_features)
         fs_pack_by_point(n, n_features, &points[0, 0], &self.by_point[0])
-        self.q = SparsePoints(n_features, padded, zeta, &self.weights[0], NULL, &self.by_point[0], NULL, NULL)
+        self.q = SparsePoints(
+            n_features, padded, zeta, &self.weights[0], NULL, &self.by_point[0], NULL, NULL, NULL, NULL
+        )
         if members is not None:
             self.members = np.zeros((padded, FS_MEMBERS))
             self.members[:n] = members
             self.q.members = &self.members[0, 0]
+        cdef const double[:, ::1] along, rest
         if single:
+            every = np.zeros((padded, n_features))
+            every[:n] = points
+            directions = principal_directions(every)
+            along = np.ascontiguousarray(every @ directions.T)
+            rest = every - np.asarray(along) @ directions
+            self.directions, self.parts = directions, np.zeros(padded * FS_DIRECTIONS)
+            fs_pack_by_feature_double(padded, FS_DIRECTIONS, &along[0, 0], &self.parts[0])
+            self.q.parts, self.q.directions = &self.parts[0], &self.directions[0, 0]
             self.by_feature_single = np.zeros(padded * fs_columns_float(n_features), dtype=np.float32)
-            fs_pack_by_feature_float(n, n_features, &points[0, 0], &self.by_feature_single[0])
+            fs_pack_by_feature_float(n, n_features, &rest[0, 0], &self.by_feature_single[0])
             self.q.by_feature_single = &self.by_feature_single[0]
         else:
             self.by_feature = np.zeros(padded * fs_columns_double(n_features))
@@ -77,3 +91,11 @@ cdef class SparseKernel:
             first = block * FS_CENTRES
             fs_centres(&self.q, <int>min(<int64_t>FS_CENTRES, n - first), &p[first, 0], &energies[first],
                        &member_energies[first, 0], &gradient[first, 0], &self.work[openmp.omp_get_thread_num(), 0])
+
+
+def principal_directions(points):
+    """(DIRECTIONS, F) orthonormal rows along which points (M, F) are longest; zeros if F is smaller."""
+    directions = np.zeros((FS_DIRECTIONS, points.shape[1]))
+    vectors = np.linalg.eigh(points.T @ points)[1][:, ::-1][:, :FS_DIRECTIONS]
+    directions[: vectors.shape[1]] = vectors.T
+    return directions

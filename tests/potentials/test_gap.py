@@ -163,6 +163,21 @@ def test_single_precision_is_close(batio3):
     np.testing.assert_allclose(single.forces, double.forces, atol=1e-5 * np.abs(double.forces).max())
 
 
+def test_single_precision_bears_large_weights_that_cancel():
+    """Points that are much alike, as those of real models, and weights whose sum is a millionth of their size."""
+    rng = np.random.default_rng(0)
+    q = rng.normal(size=60) + 0.3 * rng.normal(size=(300, 6)) @ rng.normal(size=(6, 60))
+    q += 1e-3 * rng.normal(size=q.shape)
+    q /= np.linalg.norm(q, axis=1, keepdims=True)
+    p, weights = q[:40].copy(), 1e5 * rng.normal(size=len(q))
+    weights -= weights.mean()
+    gradients = [np.empty_like(p) for _ in range(2)]
+    for single, gradient in zip((False, True), gradients, strict=True):
+        kernel = _kernel.SparseKernel(q, weights, None, 3, single)
+        kernel.evaluate(p, np.empty(len(p)), gradient, np.empty((len(p), 8)))
+    assert np.abs(gradients[1] - gradients[0]).max() < 1e-10 * np.abs(weights).sum()
+
+
 def test_bad_frames_are_told(batio3):
     potential = GapPotential(some_model())
     with pytest.raises(PotentialError, match=r"atom 0 .* is Si; the model knows O, Ti, Ba"):
