@@ -31,8 +31,8 @@ srun --kill-on-bad-exit=0 --cpus-per-task="$OMP_NUM_THREADS" --output=drivers-%j
 drivers=$!
 
 out_of_time=no
-trap 'out_of_time=yes; kill -TERM $launch' USR1     # i-PI writes RESTART and tells the drivers to leave
-trap 'kill -TERM $launch' TERM                      # scancel
+trap 'out_of_time=yes; kill -TERM $launch 2>/dev/null' USR1     # i-PI writes RESTART and tells the drivers to leave
+trap 'kill -TERM $launch 2>/dev/null' TERM                      # scancel
 code=129
 while [ $code -gt 128 ] && kill -0 $launch 2>/dev/null; do
     wait $launch; code=$?                           # a trap interrupts it
