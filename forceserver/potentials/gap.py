@@ -5,7 +5,8 @@ derivative costs about as much as the energy, whatever the number of features an
 formula and the file; cython_ext/sparse_kernel.pyx the kernel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -83,12 +84,21 @@ class GapPotential(Potential):
         self._pairs = PairPotential(model.pairs) if model.pairs else None
         self._pair_members = [PairPotential(pairs) for pairs in model.pair_members or () if pairs and uncertainty]
         self._places: list[_Place] = []
+        self._threads: ThreadPoolExecutor | None = None
 
     def compute_one(self, frame: Frame) -> Result:
         return self.compute([frame])[0]
 
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
-        results = [self._soap(number, frame) for number, frame in enumerate(frames)]
+        places = [self._place(number, frame) for number, frame in enumerate(frames)]
+        for number, kernels in enumerate(self._kernels):
+            terms = [place.terms[number] for place in places]
+            try:
+                self._share(_Term.describe, terms, frames)
+            except ValueError as error:
+                raise PotentialError(str(error)) from error
+            _evaluate(kernels, terms)
+        results = self._share(_total, places, map(len, frames))
         if self._pairs is not None:
             for result, pair in zip(results, self._pairs.compute(frames), strict=True):
                 result.energy += pair.energy
@@ -100,7 +110,7 @@ class GapPotential(Potential):
 
     def atomic_energies(self, frame: Frame) -> Array:
         """(N,), eV; the energy of a pair is shared equally. Their sum is the energy."""
-        self._soap(0, frame)
+        self.compute_one(frame)
         place = self._places[0]
         energies = place.base.copy()
         for term in place.terms:
@@ -109,18 +119,17 @@ class GapPotential(Potential):
             energies += pair_shares(interaction, frame)
         return energies
 
-    def _soap(self, number: int, frame: Frame) -> Result:
-        place = self._place(number, frame)
-        energy, forces, virial = place.base.sum(), np.zeros((len(frame), 3)), np.zeros((3, 3))
-        for term in place.terms:
-            try:
-                part = term.compute(frame)
-            except ValueError as error:
-                raise PotentialError(str(error)) from error
-            energy += part.energy
-            forces += part.forces
-            virial += part.virial
-        return Result(float(energy), forces, virial)
+    def _share(self, function: Callable, first: Sequence, second: Iterable) -> list:
+        """`function` of the pairs, one for each frame; on one thread each if there are at least as many as threads.
+
+        A small frame cannot keep several threads busy.
+        """
+        threads = _ext.cpu.max_threads()
+        if threads == 1 or len(first) < threads:
+            return list(map(function, first, second))
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(threads, "gap", initializer=_ext.cpu.set_threads, initargs=(1,))
+        return list(self._threads.map(function, first, second))
 
     def _place(self, number: int, frame: Frame) -> "_Place":
         """What is kept for the frame at this place of the batch, made anew if its species or periodicity change."""
@@ -131,10 +140,7 @@ class GapPotential(Potential):
             self._check_species(frame)
             place.species, place.pbc = frame.species.copy(), frame.pbc.copy()
             place.base = np.array([self.model.energies[species] for species in frame.species.tolist()])
-            place.terms = [
-                _Term(basis, kernels, frame, self._skin)
-                for basis, kernels in zip(self._bases, self._kernels, strict=True)
-            ]
+            place.terms = [_Term(basis, frame, self._skin) for basis in self._bases]
         return place
 
     def _check_species(self, frame: Frame) -> None:
@@ -180,7 +186,7 @@ class _Place:
 class _Term:
     """One power spectrum over the atoms of one frame, with its work space; centres are sorted by species."""
 
-    def __init__(self, basis: PowerSpectrumBasis, kernels: dict, frame: Frame, skin: float) -> None:
+    def __init__(self, basis: PowerSpectrumBasis, frame: Frame, skin: float) -> None:
         self.order = np.argsort(frame.species, kind="stable")
         species = frame.species[self.order]
         self.neighbours = NeighbourList(
@@ -193,23 +199,53 @@ class _Term:
         self.spectrum = PowerSpectrum(basis, self.neighbours)
         self.energies = np.zeros(len(species))
         self.members = np.zeros((len(species), MEMBERS))
-        self._gradient = np.zeros((len(species), len(basis)))
-        starts = np.searchsorted(species, sorted(kernels), side="left")
-        ends = np.searchsorted(species, sorted(kernels), side="right")
-        self._parts = [
-            (kernels[number], slice(start, end))
-            for number, start, end in zip(sorted(kernels), starts, ends, strict=True)
-            if end > start
-        ]
+        self.gradient = np.zeros((len(species), len(basis)))
+        self.parts = {
+            number: slice(*np.searchsorted(species, [number, number + 1]).tolist())
+            for number in np.unique(species).tolist()
+        }
 
-    def compute(self, frame: Frame) -> Result:
-        """Energy without e_0; forces and virial belong to this object."""
+    def describe(self, frame: Frame) -> None:
+        """Computes the power spectra of the atoms."""
         self.neighbours.update(np.ascontiguousarray(frame.positions), np.ascontiguousarray(frame.cell))
-        features = self.spectrum.values()
-        for kernel, part in self._parts:
-            kernel.evaluate(features[part], self.energies[part], self._gradient[part], self.members[part])
-        forces, virial = self.spectrum.vjp(self._gradient)
-        return Result(float(self.energies.sum()), forces, virial)
+        self.features = self.spectrum.values()
+
+    def pull(self) -> tuple[Array, Array]:
+        """Forces and virial from the derivatives of the energies by the power spectra; they belong to this object."""
+        return self.spectrum.vjp(self.gradient)
+
+
+def _evaluate(kernels: dict, terms: "list[_Term]") -> None:
+    """Energies of the atoms and their derivatives by the power spectra.
+
+    Atoms of one species of all frames make one matrix: the frames of a batch are too small to share cores one by one.
+    """
+    for species, kernel in kernels.items():
+        owners = [(term, term.parts[species]) for term in terms if species in term.parts]
+        if len(owners) == 1:
+            term, part = owners[0]
+            kernel.evaluate(term.features[part], term.energies[part], term.gradient[part], term.members[part])
+        elif owners:
+            features = np.concatenate([term.features[part] for term, part in owners])
+            energies, gradient = np.empty(len(features)), np.empty_like(features)
+            members = np.empty((len(features), MEMBERS))
+            kernel.evaluate(features, energies, gradient, members)
+            first = 0
+            for term, part in owners:
+                rows = slice(first, first := first + part.stop - part.start)
+                term.energies[part], term.gradient[part] = energies[rows], gradient[rows]
+                term.members[part] = members[rows]
+
+
+def _total(place: _Place, atoms: int) -> Result:
+    """Base and terms of one frame."""
+    energy, forces, virial = place.base.sum(), np.zeros((atoms, 3)), np.zeros((3, 3))
+    for term in place.terms:
+        pulled, strain = term.pull()
+        energy += term.energies.sum()
+        forces += pulled
+        virial += strain
+    return Result(float(energy), forces, virial)
 
 
 def pair_shares(interaction: _Interaction, frame: Frame) -> Array:
