@@ -52,6 +52,8 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
     for path in paths:
         reader = FieldsReader(path)
         rows = reader.read()
+        if not reader.fields:
+            raise InputError(f"{path} is empty")
         tables.append(Colvar(path, reader.fields, reader.constants, rows))
         if reader.fields != tables[0].fields:
             raise InputError(f"{path} has other columns than {paths[0]}")

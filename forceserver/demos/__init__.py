@@ -1,0 +1,1 @@
+"""What the demonstrations make of their results."""
