@@ -110,7 +110,7 @@ class HillDeposit:
 
     @property
     def reweighting_factor(self) -> float | None:
-        """c(t), eV; None without a grid."""
+        """c(t), eV; None without a grid: it is an integral over it. `forceserver fes` has it from HILLS in any case."""
         if self._reweighting_factor is None and isinstance(self.total, HillGrid):
             self._reweighting_factor = reweighting_factor(self.total.values, self._kt, self._bias_factor)
         return self._reweighting_factor

@@ -243,6 +243,8 @@ def _extra_cvs(actions, variables: Mapping[str, CollectiveVariable], path: Path)
     }
     wanted = [keyword(action, "NAME") for action in actions if action[0] == "EXTRACV"]
     for name in wanted:
+        if name is None:
+            raise InputError(f"{path}: EXTRACV without NAME; there are {', '.join(offered) or 'none'}")
         if name not in offered:  # PLUMED 2.10 would silently take it to be zero
             raise InputError(
                 f"{path}: no variable offers EXTRACV NAME={name}; there are {', '.join(offered) or 'none'}"
@@ -312,9 +314,9 @@ def _new(kernel: str | None, natoms: int, section: PlumedSection | None = None, 
     instance.cmd("setTimestep", section.time_step_fs if section else 1.0)
     if section and section.temperature_K:
         instance.cmd("setKbT", kB * section.temperature_K)
-    instance.cmd("setLogFile", str(section.log_file) if section else "/dev/null")
     if restart:
-        instance.cmd("setRestart", 1)
+        instance.cmd("setRestart", 1)  # before the log is opened: it, too, is continued
+    instance.cmd("setLogFile", str(section.log_file) if section else "/dev/null")
     instance.cmd("init")
     return instance
 

@@ -76,11 +76,15 @@ class GroupSum:
 
     def _density_sum(self, table: SplineTable) -> tuple[float, Array, Array]:
         vectors = self.list.vectors()
-        distance = np.linalg.norm(vectors, axis=1)
+        distance = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         value, slope = (Y0 * self._weight * array[:, 0] for array in table.evaluate(distance))
-        pair_gradient = (slope / distance)[:, None] * vectors
-        gradient = np.zeros((len(self.sites), 3))
-        np.add.at(gradient, self.list.pair_site, pair_gradient)
-        np.subtract.at(gradient, np.repeat(self.list.centre_site, np.diff(self.list.first)), pair_gradient)
+        pair_gradient = vectors * (slope / distance)[:, None]
+        centre = np.repeat(self.list.centre_site, np.diff(self.list.first))
+        gradient = np.empty((len(self.sites), 3))
+        for k in range(3):  # bincount: a tenth of the time of np.add.at
+            towards, away = (
+                np.bincount(at, pair_gradient[:, k], len(gradient)) for at in (self.list.pair_site, centre)
+            )
+            gradient[:, k] = towards - away
         own = Y0 * self._weight * self._own * table.at_zero[0]
         return value.sum() + own, gradient, vectors.T @ pair_gradient
