@@ -120,6 +120,8 @@ def ipi_input(prefix: str, way: str, beads: int, dynamics: str, steps: int, chec
         interpolated = "<interpolate_extras> [ p_x, p_y ] </interpolate_extras>"
     bias = f"<bias><force forcefield='bias' nbeads='1'>{interpolated}</force></bias>" if forcefield else ""
     checkpoint = f"<checkpoint stride='{checkpoints}' filename='checkpoint' overwrite='False'/>" if checkpoints else ""
+    # Springs to fixed places push the centre of mass; taking its motion out would take energy out.
+    centre_of_mass = "<fixcom> False </fixcom>" if dynamics == "nve" else ""
     bath = "<thermostat mode='pile_g'><tau units='femtosecond'>50</tau></thermostat>" if dynamics == "nvt" else ""
     return f"""<simulation verbosity='low' floatformat='%25.17e' sockets_prefix='{prefix}'>
   <output prefix='out'>
@@ -140,6 +142,7 @@ def ipi_input(prefix: str, way: str, beads: int, dynamics: str, steps: int, chec
     </initialize>
     <forces><force forcefield='force'/></forces>
     <motion mode='dynamics'>
+      {centre_of_mass}
       <dynamics mode='{dynamics}'>
         <timestep units='femtosecond'> 0.5 </timestep>
         {bath}
