@@ -140,8 +140,8 @@ class PlumedBias(Potential):
             elif file.exists():  # of a start without a step: PLUMED would keep a copy of it, and refuse after the 100th
                 undo(file, 0)
                 file.unlink()
-        if step < 0 and history.note:
-            section.log_file.unlink(missing_ok=True)
+        if section.log_file.exists():  # PLUMED would keep a copy of each, and refuse to start after the 100th
+            section.log_file.replace(section.log_file.with_name(f"{section.log_file.name}.old"))
         if history.returning is not None:
             history.end_return()
         self._is_restarted = history.step >= 0
@@ -314,9 +314,9 @@ def _new(kernel: str | None, natoms: int, section: PlumedSection | None = None, 
     instance.cmd("setTimestep", section.time_step_fs if section else 1.0)
     if section and section.temperature_K:
         instance.cmd("setKbT", kB * section.temperature_K)
-    if restart:
-        instance.cmd("setRestart", 1)  # before the log is opened: it, too, is continued
     instance.cmd("setLogFile", str(section.log_file) if section else "/dev/null")
+    if restart:
+        instance.cmd("setRestart", 1)
     instance.cmd("init")
     return instance
 

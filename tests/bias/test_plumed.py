@@ -219,6 +219,17 @@ def test_starts_that_never_get_to_a_step_leave_no_copies(make, tmp_path, monkeyp
 
 
 @pytest.mark.plumed
+def test_any_number_of_restarts(make, batio3, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLUMED_MAXBACKUP", "3")
+    for frame in walk(batio3, 6):
+        bias = make(RESTARTED)
+        bias.compute_one(frame)
+        bias.close()
+    assert not list(tmp_path.glob("bck.*"))
+    assert {path.name for path in tmp_path.glob("plumed.log*")} == {"plumed.log", "plumed.log.old"}
+
+
+@pytest.mark.plumed
 def test_lost_hills_are_an_error(make, batio3, tmp_path):
     bias = make(RESTARTED)
     for frame in walk(batio3, 5):
