@@ -22,6 +22,8 @@ if os.environ.get("FORCESERVER_SLURM") != "1":
     pytest.skip("starts daemons of Slurm: set FORCESERVER_SLURM=1 to run it", allow_module_level=True)
 if missing := missing_programs():
     pytest.skip(f"no {', '.join(missing)} (Debian: apt install slurm-wlm)", allow_module_level=True)
+if not MODEL.is_file():
+    pytest.skip("the potential is not in this checkout", allow_module_level=True)
 
 pytestmark = pytest.mark.timeout(600)
 
