@@ -1,4 +1,4 @@
-"""Fits the models of this folder, runs the simulations with the second one, and prints what came out."""
+"""Fits the models of this folder, runs the simulations with that of silicon.toml, and prints what came out."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ def forceserver(*arguments: str) -> None:
 
 
 def fits() -> None:
-    for name in ("gap_fit", "silicon"):
+    for name in ("gap_fit", "silicon", "two_scales"):
         forceserver("fit", f"{name}.toml")
         errors = json.loads((HERE / "results" / name / "errors.json").read_text())["test"]["(all)"]
         print(f"{name}: {errors}")
