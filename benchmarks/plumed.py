@@ -60,7 +60,10 @@ def batio3(repeat: int) -> Atoms:
 
 
 def moving(atoms: Atoms) -> Callable[[], Frame]:
-    """Frames in turn, every one a little different from the one before."""
+    """Frames in turn, every one a little different from the one before and none ever the same as an earlier one.
+
+    A bias remembers the configurations of the last steps: to come back to one is to take the bias back.
+    """
     rng = np.random.default_rng(0)
     frames = [Frame.from_ase(atoms) for _ in range(16)]
     for frame in frames:
@@ -70,7 +73,9 @@ def moving(atoms: Atoms) -> Callable[[], Frame]:
     def following() -> Frame:
         nonlocal number
         number += 1
-        return frames[number % len(frames)]
+        frame = frames[number % len(frames)]
+        frame.positions += 1e-5
+        return frame
 
     return following
 
