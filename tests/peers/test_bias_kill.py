@@ -115,7 +115,22 @@ def last_checkpoint(folder):
     return max(found, default=(0, "input.xml"))
 
 
-def run_with_dying_ipi(folder, kills, server_too, dice):
+def forget_what_comes_again(folder, checkpoint):
+    """What docs/plumed.md says for PLUMED inside i-PI: RESTART, and files up to the step of the checkpoint."""
+    plumed_dat = folder / "plumed.dat"
+    if not plumed_dat.read_text().startswith("RESTART"):
+        plumed_dat.write_text("RESTART\n" + plumed_dat.read_text())
+    step = int(re.search(r"<plumed_step>\s*(\d+)", (folder / checkpoint).read_text())[1])
+    for name in "HILLS", "COLVAR":
+        kept = [
+            line
+            for line in (folder / name).read_text().splitlines(keepends=True)
+            if line.startswith("#") or (line.endswith("\n") and float(line.split()[0]) <= step)
+        ]
+        (folder / name).write_text("".join(kept))
+
+
+def run_with_dying_ipi(folder, kills, server_too, dice, before_start=lambda folder, checkpoint: None):
     """Kills i-PI, and the server with it, each time some steps after a checkpoint; goes on from that."""
     prefix = re.search("sockets_prefix='(.*?)'", (folder / "input.xml").read_text())[1]
     sockets = [Path(f"{prefix}{address}") for address in ("force", "bias")]
@@ -135,6 +150,7 @@ def run_with_dying_ipi(folder, kills, server_too, dice):
             processes[-1].wait()
             for socket in sockets:  # i-PI does not take over those that it has left
                 socket.unlink(missing_ok=True)
+            before_start(folder, last_checkpoint(folder)[1])
             processes.append(start_ipi(folder, last_checkpoint(folder)[1]))
         finish(folder, processes[-1], 500)
 
@@ -160,3 +176,16 @@ def test_killed_ipi(way, server_too, kills, steps, crystal, tmp_path):
     assert (rough / "COLVAR.undone").exists()
     last = np.loadtxt(quiet / "out.properties")[-1]
     np.testing.assert_allclose(np.loadtxt(rough / "out.properties")[-1], last, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.plumed
+def test_killed_ipi_with_plumed_inside(crystal, action, tmp_path):
+    """The hills are PLUMED's, and i-PI's restart does not take them back: the user does."""
+    quiet, rough = tmp_path / "quiet", tmp_path / "rough"
+    undisturbed(quiet, crystal, "action", 140, action)
+    prepare(rough, crystal, "action", 2, 140, action, checkpoints=20)
+    with open(rough / "plumed.dat", "a") as file:
+        file.write("FLUSH STRIDE=1\n")  # otherwise hills die with i-PI
+    run_with_dying_ipi(rough, 2, False, random.Random(1), forget_what_comes_again)
+    for name in "HILLS", "COLVAR":
+        np.testing.assert_allclose(np.loadtxt(rough / name), np.loadtxt(quiet / name), rtol=1e-6, atol=1e-9)

@@ -49,4 +49,6 @@ def test_no_bias_lets_the_energy_drift(steps, beads, crystal, tmp_path, request)
         print(f"{name:24} {slope:+.2e} +- {error:.1e} meV/atom/ps, rms {rest:.3f} meV")
     unbiased = found.pop("none")
     for name, (slope, error, _) in found.items():
-        assert abs(slope) < abs(unbiased[0]) + 4 * np.hypot(error, unbiased[1]), name
+        # Hills end at a finite distance, with a force that jumps there: no integrator is exact on them.
+        allowed = 5e-3 if name.endswith("hills") else 0.0
+        assert abs(slope) < abs(unbiased[0]) + allowed + 4 * np.hypot(error, unbiased[1]), name
