@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Adds configurations that a first model finds uncertain in molecular dynamics, computed like the main set.
 
-  python active.py select MODEL          # needs forceserver; writes active_selected.extxyz
+  python active.py select MODEL          # needs forceserver and ase 3.29; writes active_selected.extxyz
   python3 active.py run --worker 0       # needs gpaw, like generate.py; any number of workers; goes on where it was;
                                          # with --held-out the results are for tests only
   python3 generate.py merge              # takes them in

@@ -47,6 +47,7 @@ CELLS = {  # integer supercell matrices, all of them commensurate with the 2x2x2
 FIRST = ["P", "X", "R", "M", "P"]  # groups 4..8
 CYCLE = ["X", "XM", "P", "X", "XM", "P", "XM", "X", "R", "P"]  # the others, repeated
 PER_GROUP = 5
+STRAINED = 900  # number of the first strained structure, each of them a group
 
 
 # ----------------------------------------------------------------- structures
@@ -170,8 +171,33 @@ def displace(atoms, pts, rng):
     return kind, float(sigma)
 
 
+def strained():
+    """Far from the crystal at rest: one axis or all of them much too long, with and without a soft mode along it.
+
+    Without these a model may find the way out of the crystal cheap: at constant pressure and 500 K one did.
+    """
+    rng = np.random.default_rng([SEED, STRAINED])
+    for stretch in (0.03, 0.05, 0.07, 0.10):
+        for kind in ("one axis", "one axis, polar", "all axes, polar"):
+            axis = rng.integers(3)
+            strain = rng.uniform(-0.012, 0.012, 3)
+            if kind == "all axes, polar":
+                strain += 0.5 * stretch
+            else:
+                strain[axis] = stretch
+            prim = A_LINE * np.diag(1 + strain)
+            atoms, _ = perovskite(np.eye(3, dtype=int), prim)
+            atoms.info.update(cell_kind="P", prim=prim, strain=kind)
+            if "polar" in kind:
+                atoms.positions += soft_mode((0.12 + 2.5 * stretch * rng.random()) * np.eye(3)[axis])
+            atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+            yield atoms, "strained", False
+
+
 def make_group(g):
     """List of (atoms, config_type) of group g; all structures of a group share one cell."""
+    if g >= STRAINED:
+        return list(strained())[g - STRAINED : g - STRAINED + 1]
     out = []
     if g == 0:  # perfect cubic crystal at several volumes
         for a in [3.92, 3.95, 3.97, 3.98, 3.99, 4.00, 4.02, 4.05, 4.08]:
@@ -286,7 +312,9 @@ def run(args):
             S = np.rint(at.cell[:] @ np.linalg.inv(prim)).astype(int)
             try:
                 if calc is None or sym:
-                    calc = make_calc(S, at.cell, sym, txt=f"gpaw_{args.worker}.txt")
+                    # the grid of strained cells is that of cells at rest, however long they are
+                    like = A_LINE * S if g >= STRAINED else at.cell
+                    calc = make_calc(S, like, sym, txt=f"gpaw_{args.worker}.txt")
                 new = label(at, info | {"config_type": kind, "group": g, "index": i}, calc)
             except Exception as ex:
                 print("FAILED", g, i, kind, type(ex).__name__, ex, flush=True)
@@ -347,6 +375,9 @@ def tile(at, S, e, f, s):
     return big
 
 
+TEST = {"md_uncertain": 0.25}  # share of the test set, where it is not 0.15
+
+
 def planned(frames):
     """For each frame the structure that was to be computed and its supercell matrix."""
     groups, selected = {}, {}
@@ -392,7 +423,7 @@ def merge(args):
         r = np.random.default_rng([SEED, 99, a.info["group"], a.info["index"]]).random()
         new.info = {
             "config_type": a.info["config_type"],
-            "split": "test" if a.info["held_out"] or r < 0.15 else "train",
+            "split": "test" if a.info["held_out"] or r < TEST.get(a.info["config_type"], 0.15) else "train",
             "cell_kind": kind,
             "n_fu_independent": n,
             "structure_id": f"g{a.info['group']:03d}i{a.info['index']}",

@@ -148,6 +148,31 @@ def mesh() -> np.ndarray:
     return np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
 
 
+# ----------------------------------------------------------------- heat
+def thermal_run(calculator: ForceServerCalculator, temperature: float, picoseconds: float, seed: int = 1) -> Atoms:
+    """A 2x2x2 cell after molecular dynamics at this temperature (K) and no pressure, all cell vectors free.
+
+    Ends early when a cell vector leaves 3.8 to 4.3 Angstrom of a primitive cell.
+    """
+    from ase import units
+    from ase.md.langevin import Langevin
+    from ase.md.nose_hoover_chain import MTKNPT
+
+    rng, step = np.random.default_rng(seed), 2 * units.fs
+    atoms = unit_cell(4.01).repeat(2)
+    atoms.calc = calculator
+    heating = Langevin(atoms, step, temperature_K=temperature, friction=0.02 / units.fs, rng=rng, fixcm=False)
+    heating.run(250)
+    atoms.set_momenta(atoms.get_momenta() - atoms.get_momenta().mean(axis=0))
+    sampling = MTKNPT(atoms, step, temperature, 0.0, tdamp=100 * units.fs, pdamp=1000 * units.fs)
+    for _ in range(round(picoseconds * 50)):
+        sampling.run(10)
+        lengths = atoms.cell.lengths() / 2
+        if lengths.min() < 3.8 or lengths.max() > 4.3:
+            break
+    return atoms
+
+
 # ----------------------------------------------------------------- pictures
 def plot_wells(path: Path, found: dict[str, dict]) -> None:
     from matplotlib.figure import Figure
@@ -218,6 +243,9 @@ def main() -> None:
         print(f"cubic, {point}: {row}")
     print(f"rhombohedral, Gamma: {found['phonons']['rhombohedral_gamma']}")
     print(f"rhombohedral, lowest of the others on the mesh: {found['phonons']['rhombohedral_lowest']}")
+    hot = thermal_run(calculator, 350, 20)
+    found["cell_after_20_ps_at_350_K"] = (hot.cell.array / 2).round(3).tolist()
+    print(f"a 2x2x2 cell after 20 ps at 350 K and no pressure, halved: {hot.cell.cellpar()[:3] / 2}")
     plot_phonons(folder / "phonons.png", cubic, rhombohedral, calculator)
     with atomic_write(folder / "validation.json") as part:
         part.write_text(json.dumps(found, indent=1) + "\n")

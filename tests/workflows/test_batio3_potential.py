@@ -1,0 +1,109 @@
+"""The shipped model of barium titanate: what it promises, and that its fit can be repeated."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forceserver.ase import ForceServerCalculator
+from forceserver.potentials.gap_model import GapModel
+
+FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
+MODEL = FOLDER / "potential" / "batio3.npz"
+
+
+@pytest.fixture(scope="module")
+def validate():
+    spec = importlib.util.spec_from_file_location("batio3_validate", FOLDER / "potential" / "validate.py")
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = path
+    return module
+
+
+@pytest.fixture
+def calculator():
+    return ForceServerCalculator.from_model(MODEL)
+
+
+def test_results_are_those_of_the_shipped_model(validate):
+    results = json.loads((FOLDER / "potential" / "results" / "validation.json").read_text())
+    assert results["model_sha256"] == hashlib.sha256(MODEL.read_bytes()).hexdigest()
+    assert MODEL.stat().st_size < 5e6
+    errors = validate.errors(GapModel.load(MODEL))["test"]["(all)"]
+    assert errors == pytest.approx(results["errors"]["test"]["(all)"], rel=1e-3)
+    assert errors["energy per atom (meV)"] < 1.0
+    assert errors["force component (meV/Å)"] < 60
+
+
+def test_double_wells_are_as_deep_as_in_the_reference(validate, calculator):
+    wells = validate.wells(calculator)
+    for well in wells.values():
+        assert well["depth"] == pytest.approx(well["reference_depth"], rel=0.15)
+        assert well["amplitude"] == pytest.approx(well["reference_amplitude"], abs=0.01)
+    assert wells["111"]["depth"] < wells["011"]["depth"] < wells["001"]["depth"] < -5
+
+
+def test_structures_of_the_split_differ(validate):
+    train, test = (
+        {tuple(np.round(atoms.positions.ravel(), 6)) for atoms in validate.read(FOLDER / "data" / name, ":")}
+        for name in ("train.extxyz", "test.extxyz")
+    )
+    assert train
+    assert test
+    assert not train & test
+
+
+@pytest.mark.slow
+def test_phases_and_their_stability(validate, calculator):
+    phases = validate.phases(calculator)
+    assert phases["cubic"]["lengths"][0] == pytest.approx(3.984, abs=0.005)  # of the calculations at nine volumes
+    depth = [phases[name]["below_cubic"] for name in validate.PHASES]
+    assert depth == sorted(depth)
+    assert phases["tetragonal"]["lengths"][2] > phases["tetragonal"]["lengths"][0] + 0.03
+    assert phases["rhombohedral"]["angles"][0] < 89.95
+    cubic = validate.relax(validate.PHASES["cubic"], calculator)
+    gamma, _, _, r = validate.phonons(cubic, calculator, np.array(list(validate.POINTS.values())))
+    assert (gamma[:3] < -100).all()
+    assert (r > 0).all()
+    rhombohedral = validate.relax(validate.PHASES["rhombohedral"], calculator)
+    assert validate.phonons(rhombohedral, calculator, validate.mesh()[1:]).min() > 20
+
+
+@pytest.mark.slow
+def test_crystal_stays_a_crystal_at_constant_pressure_and_350_kelvin(validate, calculator):
+    atoms = validate.thermal_run(calculator, temperature=350, picoseconds=10)
+    lengths, angles = atoms.cell.lengths() / 2, atoms.cell.angles()
+    assert lengths.min() > 3.8
+    assert lengths.max() < 4.3
+    assert abs(angles - 90).max() < 5
+
+
+@pytest.mark.slow
+def test_fit_repeats_bit_for_bit(tmp_path, calculator, validate):
+    digests = []
+    for name in ("first", "second"):
+        shutil.copytree(FOLDER / "data", tmp_path / name / "data")
+        (tmp_path / name / "potential").mkdir()
+        shutil.copy(FOLDER / "potential" / "fit.toml", tmp_path / name / "potential")
+        subprocess.run(
+            [sys.executable, "-m", "forceserver", "fit", "fit.toml"],
+            cwd=tmp_path / name / "potential",
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            check=True,
+            capture_output=True,
+        )
+        digests.append(hashlib.sha256((tmp_path / name / "potential" / "batio3.npz").read_bytes()).hexdigest())
+    assert digests[0] == digests[1]
+    again = ForceServerCalculator.from_model(tmp_path / "first" / "potential" / "batio3.npz")
+    for atoms in validate.read(FOLDER / "data" / "test.extxyz", ":"):  # on any processor, with any BLAS
+        energy, other = calculator.get_potential_energy(atoms), again.get_potential_energy(atoms)
+        assert abs(energy - other) / len(atoms) < 5e-5
