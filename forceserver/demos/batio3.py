@@ -76,10 +76,15 @@ class Phase:
         return of_short_ones(self.length, CENTRE)
 
     @property
-    def ordered(self) -> bool:
-        """Whether the centre is higher than the minimum, by two standard errors and half of kT."""
+    def ordered(self) -> bool | None:
+        """Whether vectors avoid the centre: not if F is lowest there; None if it is not known well enough.
+
+        Well enough is two standard errors.
+        """
+        if self.minimum < CENTRE:
+            return False
         f, error = self.centre
-        return self.minimum > CENTRE and f > max(2 * error, 0.5 * self.length.kt)
+        return True if f > 2 * error or np.isinf(f) else None
 
     @property
     def directions(self) -> list[Direction]:
@@ -110,8 +115,8 @@ def evaluate(name: str, kelvin: float, data: Vectors) -> Phase:
     late = Vectors(data.times[times], data.vectors[times], data.log_weights[times], data.kt)
     length = of_length(late, LONGEST, LENGTH_BINS, BLOCKS)
     halves = [of_length(late.part(k, 2), LONGEST, LENGTH_BINS, BLOCKS // 2) for k in range(2)]
-    vector = of_vector(late, REACH, VECTOR_BINS, BLOCKS, smoothing=1.0)
-    return Phase(name, kelvin, data, length, vector, agreement(*halves, depth=10 * data.kt))
+    vector = of_vector(late, REACH, VECTOR_BINS, BLOCKS, smoothing=1.5)
+    return Phase(name, kelvin, data, length, vector, agreement(*halves, depth=6 * data.kt))
 
 
 def numbers(phases: list[Phase]) -> list[dict]:
@@ -164,11 +169,11 @@ def text(phases: list[Phase]) -> str:
         "",
     ]
     for phase in phases:
-        state = "ordered" if phase.ordered else "not ordered"
+        state = {True: "ordered", False: "not ordered", None: "undecided, run longer (--ps)"}[phase.ordered]
         centre = _with_error(*phase.centre)
         lines.append(f"{phase.kelvin:g} K (kT = {phase.data.kt:.1f}): {state}")
         lines.append(f"  F(|s|) is lowest at |s| = {phase.minimum:.3f} Å; |s| < {CENTRE:g} Å lies {centre} above")
-        if phase.ordered:
+        if phase.ordered is not False:
             first, *others = sorted(phase.directions, key=lambda d: d.free_energy)
             ways = ", ".join(f"{d.name} {_with_error(d.free_energy, d.error)}" for d in others)
             lines.append(f"  minima along {first.name} at {first.length:.3f} Å; above them the lowest along {ways}")
@@ -196,7 +201,7 @@ def draw(phases: list[Phase], path: Path) -> None:
     """The picture: the polarization in time, free energy of its length, and maps in the plane of [001] and [110]."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.2, 7.6), layout="constrained", dpi=150)
+    figure = Figure(figsize=(10.2, 7.6), layout="constrained", dpi=110)
     panels = figure.subplot_mosaic(
         [["time0", "curve", "map0"], ["time1", "ways", "map1"]], width_ratios=[1.05, 1, 0.95]
     )
@@ -234,7 +239,7 @@ def _draw_time(axes, phase: Phase, colour: str) -> None:
 
 
 def _draw_map(axes, phase: Phase):
-    reach = np.linspace(-0.18, 0.18, 121)
+    reach = np.linspace(-0.21, 0.21, 141)
     f = on_diagonal_plane(phase.vector, reach, reach)
     top = 45.0
     levels = np.linspace(0, top, 16)
@@ -242,8 +247,8 @@ def _draw_map(axes, phase: Phase):
     filled = axes.contourf(reach, reach, f.T - np.nanmin(f), levels=levels, cmap="viridis")
     axes.contour(reach, reach, f.T - np.nanmin(f), levels=levels, colors="white", linewidths=0.4, alpha=0.7)
     for x, y, name in ((0.0, 1.0, "[001]"), (np.sqrt(2 / 3), np.sqrt(1 / 3), "[111]"), (1.0, 0.0, "[110]")):
-        axes.plot([0, 0.15 * x], [0, 0.15 * y], color="white", lw=0.7, ls=":")
-        axes.annotate(name, (0.163 * x, 0.163 * y), color="black", fontsize=8, ha="center", va="center")
+        axes.plot([0, 0.17 * x], [0, 0.17 * y], color="white", lw=0.7, ls=":")
+        axes.annotate(name, (0.187 * x, 0.187 * y), color="black", fontsize=8, ha="center", va="center")
     axes.set(
         xlabel="along [110] (Å)", ylabel="along [001] (Å)", aspect="equal", title=f"{phase.kelvin:g} K, symmetrised"
     )
