@@ -18,9 +18,7 @@ FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
 STEPS = {"path_integral": 260, "walkers": 260, "npt": 40, "finite_size": 40, "replica_exchange": 40}
 """Rows of COLVAR make ten blocks; trajectories are content with fewer."""
 
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "potential" / "batio3.npz").exists(), reason="the potential is not in this checkout"
-)
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="not in the repository")
 
 
 def start(study: str, runs: Path, steps: int, *options: str) -> subprocess.Popen:

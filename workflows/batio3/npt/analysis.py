@@ -20,7 +20,7 @@ from observables import (
 
 LINES = ("#1f4a73", "#5b8db8", "#d1731f")
 STARTS = {"from_R": "begun rhombohedral", "from_T": "begun tetragonal"}
-SKIP = 0.3
+SKIP = 1 / 3
 """Of each trajectory is left out."""
 WINDOW_PS = 2.0
 """Means over so long tell phases apart."""
@@ -49,8 +49,8 @@ def _lines(table: dict, found: dict) -> Iterator[str]:
     for kelvin, row in table.items():
         shares = " ".join(f"{row['populations'][phase][0]:4.2f}" for phase in PHASES)
         norms = f"{row['norm'][1]:.3f} {row['norm'][2]:.3f}"
-        components = " ".join(f"{x:.3f}" for x in row["components"])
-        cell = " ".join(f"{x:.4f}" for x in row["lengths"]) + "  " + " ".join(f"{x:.2f}" for x in row["angles"])
+        components = " ".join(f"{x:.3f}" for x in row["components"][0])
+        cell = " ".join(f"{x:.4f}" for x in row["lengths"][0]) + "  " + " ".join(f"{x:.2f}" for x in row["angles"])
         yield f"{kelvin:5.0f}  {shares}  {norms}  {components}  {cell}"
     for name, temperatures in found.items():
         kelvin = ", ".join("none" if x is None else f"{x:.0f} K" for x in temperatures)
@@ -58,20 +58,23 @@ def _lines(table: dict, found: dict) -> Iterator[str]:
 
 
 def transitions(table: dict, name: str) -> list[float | None]:
-    """Where the phases below a transition, such as R and O for "O-T", lose their majority: from all, from the halves.
+    """Where a phase ends: from all data, from the first and from the second half.
 
-    Linear interpolation between temperatures; None if that happens at none of them.
+    R-O: the smallest component of s falls to half of the largest. O-T: along the middle component the cell becomes
+    shorter than the mean of the other lengths, so one axis is long instead of two (looked for above the temperature at
+    which it is longest in comparison). T-C: the largest component falls to half of what it is at the lowest
+    temperature. Linear interpolation between temperatures; None if that happens at none of them.
     """
     kelvin = np.array(list(table))
-    below = PHASES[: PHASES.index(name[0]) + 1]
-    shares = (
-        np.array([[sum(row["populations"][p][k] for p in below) for k in range(3)] for row in table.values()]) - 0.5
-    )
+    largest, _, smallest = np.array([row["components"] for row in table.values()]).transpose(2, 1, 0)
+    a, b, c = np.array([row["lengths"] for row in table.values()]).transpose(2, 1, 0)
+    curves = {"R-O": smallest / largest - 0.5, "O-T": b - (a + c) / 2, "T-C": largest / largest[:, :1] - 0.5}[name]
     found = []
-    for share in shares.T:
-        falls = np.flatnonzero((share[:-1] > 0) & (share[1:] <= 0))
+    for curve in curves:
+        first = int(np.argmax(curve)) if name == "O-T" else 0
+        falls = first + np.flatnonzero((curve[first:-1] > 0) & (curve[first + 1 :] <= 0))
         k = falls[0] if len(falls) else None
-        found.append(None if k is None else float(np.interp(0, [-share[k], -share[k + 1]], [kelvin[k], kelvin[k + 1]])))
+        found.append(None if k is None else float(np.interp(0, [-curve[k], -curve[k + 1]], [kelvin[k], kelvin[k + 1]])))
     return found
 
 
@@ -80,7 +83,7 @@ def _at(frames: Frames) -> dict:
     spacing = float(np.median(np.diff(frames.time_ps)))
     length = min(round(WINDOW_PS / spacing), len(frames.s) // 2)
     s, cell = windows(frames.s, length), windows(frames.cell, length)
-    phases = phase_of(s)
+    phases, components = phase_of(s), -np.sort(-np.abs(s), axis=1)
     order = np.argsort(-np.abs(s), axis=1)
     lengths = np.take_along_axis(np.linalg.norm(cell, axis=2), order, axis=1)
     angles = np.take_along_axis(_angles(cell, s), order, axis=1)
@@ -90,11 +93,15 @@ def _at(frames: Frames) -> dict:
         "populations": populations,
         "norm": halves(np.linalg.norm(s, axis=1)),
         "binder": [binder(part) for part in (frames.s, *np.array_split(frames.s, 2))],
-        "components": np.mean(-np.sort(-np.abs(s), axis=1), axis=0),
-        "lengths": lengths.mean(axis=0),
+        "components": _whole_and_halves(components),
+        "lengths": _whole_and_halves(lengths),
         "angles": angles.mean(axis=0),
         "volume": halves(np.linalg.det(frames.cell)),
     }
+
+
+def _whole_and_halves(values: np.ndarray) -> list[np.ndarray]:
+    return [part.mean(axis=0) for part in (values, *np.array_split(values, 2))]
 
 
 def _angles(cells: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -118,9 +125,12 @@ def _draw(path: Path, tables: dict[str, dict]) -> None:
         for table, style in zip(tables.values(), ("o-", "s--"), strict=False):
             for k, (label, colour) in enumerate(zip(("largest", "middle", "smallest"), LINES, strict=True)):
                 label = None if style != "o-" else label
-                for axes, what in ((middle, "components"), (right, "lengths")):
-                    values = [row[what][k] for row in table.values()]
-                    axes.plot(list(table), values, style, color=colour, ms=3, lw=1, label=label)
+                values = (
+                    [row["components"][0][k] for row in table.values()],
+                    [row["lengths"][0][k] for row in table.values()],
+                )
+                for axes, part in zip((middle, right), values, strict=True):
+                    axes.plot(list(table), part, style, color=colour, ms=3, lw=1, label=label)
         middle.set(xlabel="T (K)", ylabel=r"components $|s_i|$ (Å)", ylim=(0, None))
         middle.legend(frameon=False)
         right.set(xlabel="T (K)", ylabel="cell along the same axes (Å)")

@@ -42,7 +42,7 @@ def _at(frames: Frames) -> dict:
 
 def _plain(run: Path) -> dict:
     frames = read_frames(run)
-    chosen = {kelvin: frames.at(kelvin, 0.25 * frames.time_ps.max()) for kelvin in frames.temperatures}
+    chosen = {kelvin: frames.at(kelvin, frames.time_ps.max() / 3) for kelvin in frames.temperatures}
     return {kelvin: halves(part.norm) for kelvin, part in chosen.items()}
 
 
