@@ -34,7 +34,10 @@ def analyse(folder: Path) -> str:
         for kelvin, row in results[size]["at"].items():
             norms = "  ".join(f"{x:.4f}" for x in row["norm"])
             lines.append(f"{size:>3} {kelvin:6.0f}  {norms}  " + " ".join(f"{x:6.3f}" for x in row["binder"]))
-    lines += [f"Binder parameters of {pair} cross at {found}" for pair, found in crossings.items()]
+    for pair, found in crossings.items():
+        lines.append(
+            f"Binder parameters of {pair} cross at " + (", ".join(f"{x:.0f} K" for x in found) or "none of these")
+        )
     return "\n".join(lines)
 
 
