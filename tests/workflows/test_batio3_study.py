@@ -67,7 +67,9 @@ def test_plumed_is_asked_for_the_same_hills(study):
     assert settings.bias.plumed.time_step_fs == bias.time_step_fs
 
 
-@pytest.mark.parametrize("study", STEPS)
+@pytest.mark.parametrize(
+    "study", [pytest.param(study, marks=pytest.mark.slow if study == "npt" else ()) for study in STEPS]
+)
 def test_a_few_steps(study, tmp_path):
     finish(start(study, tmp_path, STEPS[study]))
     text = (tmp_path / study / f"{study}.json").read_text()
