@@ -1,5 +1,6 @@
 """The `[bias]` section of the configuration for the embedded bias, and the bias that it describes."""
 
+import logging
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,8 @@ from .metadynamics import Metadynamics
 from .restraints import MovingRestraint, Restraint, Wall
 from .units import EnergyUnit
 from .variables import Variable, parse_number
+
+log = logging.getLogger(__name__)
 
 Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if isinstance(value, str) else value)]
 """A number, or text such as "-pi"."""
@@ -218,6 +221,12 @@ class MetadynamicsSection(Section):
             file, others = files[walkers.id], files[: walkers.id] + files[walkers.id + 1 :]
         if section.grid == "none":
             total = HillSum(variables)
+            if self.colvar_file:
+                log.info(
+                    'hills.grid = "none": %s has no columns metad.rct and metad.rbias: the reweighting factor c(t) is '
+                    'an integral over the grid; `forceserver fes` computes it from HILLS, or choose grid = "grow"',
+                    self._own(self.colvar_file),
+                )
         else:
             total = HillGrid(variables, [v.axis() for v in sections], grow=section.grid == "grow")
         return HillDeposit(

@@ -76,6 +76,15 @@ def test_colvar_has_time_variables_and_terms_in_the_unit_of_the_file(tmp_path):
     assert total == pytest.approx(bias.compute(trajectory(30)[-1])[0], abs=1e-12)
 
 
+def test_without_a_grid_colvar_has_no_reweighting_factor_and_the_log_says_so(tmp_path, caplog):
+    caplog.set_level("INFO")
+    bias = open_bias(tmp_path, hills={"grid": "none"})
+    bias.advance(trajectory(1)[0])
+    bias.close()
+    assert (tmp_path / "COLVAR").read_text().splitlines()[0] == "#! FIELDS time p angle metad.bias"
+    assert "`forceserver fes` computes it from HILLS" in caplog.text
+
+
 def test_periodic_variable_is_folded(tmp_path):
     bias = open_bias(tmp_path)
     for s in trajectory(60):

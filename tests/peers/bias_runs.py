@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ from ase.units import Bohr
 from ipi_runs import BIN, HERE, THREADS, ended
 from plumed_runs import version
 
+from forceserver.bias.hills import HillsWriter
 from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.bias.variables import Variable
 
 PACE = 5
 SIGMA = 0.004
+FROZEN_SIGMA = 0.04  # so wide that no configuration comes to the end of a hill, where its force jumps
 
 CONFIG = """
 [structure]
@@ -88,9 +92,10 @@ PLUMED_DAT = {
 }
 
 FROZEN = (
-    f"METAD ARG={{}} SIGMA={SIGMA},{SIGMA} HEIGHT=0.05 PACE={10**9} BIASFACTOR=10 TEMP=300 FILE=HILLS RESTART=YES "
-    "GRID_MIN=-0.2,-0.2 GRID_MAX=0.2,0.2 GRID_BIN=1000,1000\n"
+    f"METAD ARG={{}} SIGMA={FROZEN_SIGMA},{FROZEN_SIGMA} HEIGHT=0.05 PACE={10**9} BIASFACTOR=10 TEMP=300 FILE=HILLS "
+    "RESTART=YES GRID_MIN=-0.2,-0.2 GRID_MAX=0.2,0.2 GRID_BIN=200,200\n"
 )
+FROZEN_CENTRES = np.linspace((0.0, 0.008), (-0.05, 0.003), 11)
 RESTRAINT = "RESTRAINT ARG={} AT=0.01,0 KAPPA=2000,2000\n"
 RESTRAINTS = """
 [[bias.restraints]]
@@ -160,8 +165,8 @@ def ipi_input(prefix: str, way: str, beads: int, dynamics: str, steps: int, chec
 def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, static=None, checkpoints=0) -> None:
     """Writes the inputs of i-PI, forceserver and PLUMED.
 
-    static: at constant energy, with restraints ("restraint") or the hills of a HILLS file of the embedded engine (its
-    path), on a grid, to which nothing is added. way "none": without bias.
+    static: at constant energy, with restraints ("restraint") or the hills of `write_hills` ("hills"), on a grid, to
+    which nothing is added. way "none": without bias.
     """
     folder.mkdir()
     prefix = f"{folder}/s_" if len(str(folder)) < 90 else f"/tmp/fs_{os.getpid()}_{way}_"
@@ -185,11 +190,16 @@ def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, 
             other = RESTRAINT if static == "restraint" else FROZEN
             text = text.replace(METAD.format(arguments), other.format(arguments))
         (folder / "plumed.dat").write_text(text)
-    if static and static != "restraint" and way != "none":
-        hills = Path(static).read_text()
-        for ours, theirs in zip(("p_x", "p_y"), names, strict=True):
-            hills = hills.replace(ours, theirs)
-        (folder / "HILLS").write_text(hills)
+    if static == "hills":
+        write_hills(folder / "HILLS", names)
+
+
+def write_hills(path: Path, names: Sequence[str]) -> None:
+    """A ridge of eleven hills of 0.05 eV."""
+    writer = HillsWriter(path, [Variable(name) for name in names], [FROZEN_SIGMA, FROZEN_SIGMA], bias_factor=10)
+    for centre in FROZEN_CENTRES:
+        writer.append(0.0, centre, 0.05 * 10 / 9)  # heights in the file are those of the free energy
+    writer.close()
 
 
 def without_hills(config: str) -> str:
@@ -199,7 +209,7 @@ def without_hills(config: str) -> str:
 def frozen(config: str) -> str:
     """The hills that are there, on a grid, and no others."""
     config = config.replace(f"pace_steps = {PACE}", f"pace_steps = {10**9}").replace('grid = "none"', 'grid = "fixed"')
-    return config.replace(f"sigma = {SIGMA}", f"sigma = {SIGMA}, lower = -0.2, upper = 0.2, bins = 1000")
+    return config.replace(f"sigma = {SIGMA}", f"sigma = {FROZEN_SIGMA}, lower = -0.2, upper = 0.2, bins = 200")
 
 
 def environment() -> dict[str, str]:
