@@ -1,6 +1,6 @@
 """The barium titanate demo: steps a second, and where the time of a step goes.
 
-The inputs are those of `forceserver demo batio3` (40 K, metadynamics, unix sockets, one thread for the driver), for
+The inputs are those of `forceserver demo batio3` (50 K, metadynamics, unix sockets, one thread for the driver), for
 2x2x2 cells (40 atoms) and repeated to 4x4x4 (320 atoms). A step is timed by i-PI itself (`t/step` in its log, the
 median over blocks of 100 steps, in brackets the best); force and bias are timed by calling what the driver calls, in
 rounds before and after (best). What is left of the best step is i-PI, its outputs and the sockets. The last table is a
