@@ -25,7 +25,7 @@ except InputError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 STUDY = Path(__file__).parents[2] / "workflows" / "batio3" / "lammps"
-STEPS, PACE = 40, 5
+STEPS, PACE = 20, 5
 
 
 @pytest.fixture
