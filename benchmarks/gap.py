@@ -205,8 +205,8 @@ def stages(folder: Path, quick: bool) -> Table:
     potential, frame = GapPotential(GapModel.load(folder / "model.npz")), Frame.from_ase(silicon(4))
     potential.compute_one(frame)
     (term,) = potential._places[0].terms
-    ((kernel, part),) = term._parts
-    spectrum, gradient = term.spectrum, term._gradient
+    ((species, kernel),) = potential._kernels[0].items()
+    part, spectrum, gradient = term.parts[species], term.spectrum, term.gradient
     features = spectrum.values()
     timings = interleave(
         {
