@@ -12,6 +12,7 @@ import typer
 
 from ..errors import InputError, PotentialError
 from . import arguments
+from .parity import print_errors
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -84,7 +85,7 @@ def evaluate(
     finally:
         potential.close()
     if table:
-        _print(table)
+        print_errors(table)
         if plot is not None:
             table.plot(plot)
     elif plot is not None:
@@ -235,19 +236,3 @@ def _progress(pairs: Iterable) -> Iterator:
             progress.advance(task)
     seconds = time.monotonic() - start
     print(f"{done} structures in {seconds:.1f} s ({done / max(seconds, 1e-9):.4g} per second)", file=sys.stderr)
-
-
-def _print(table: "ParityTable") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table()
-    shown.add_column("group")
-    shown.add_column("quantity")
-    for name in ("values", "RMSE", "MAE"):
-        shown.add_column(name, justify="right")
-    shown.add_column("unit")
-    for group, quantity, parity in table.rows():
-        rmse, mae = parity.rmse() * quantity.scale, parity.mae() * quantity.scale
-        shown.add_row(group, quantity.name, str(len(parity)), f"{rmse:.4g}", f"{mae:.4g}", quantity.error_unit)
-    Console().print(shown)

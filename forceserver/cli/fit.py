@@ -3,14 +3,12 @@
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from . import arguments
-
-if TYPE_CHECKING:
-    from ..analysis.parity import ParityTable
+from .parity import print_errors
 
 
 def fit(
@@ -35,7 +33,7 @@ def fit(
     sets = {"train": result.train} | ({"test": result.test} if result.test else {})
     tables = {name: report.compare(result.model, data, progress, f"errors ({name})") for name, data in sets.items()}
     for name, table in tables.items():
-        show(name, table)
+        print_errors(table, f"{name}: root-mean-square errors")
     if settings.report is not None:
         report.write(settings.report, result, tables, progress)
         print(f"report: {settings.report}", file=sys.stderr)
@@ -54,20 +52,3 @@ def progress(things: Iterable, title: str, total: int) -> Iterator:
         for thing in things:
             yield thing
             bar.advance(task)
-
-
-def show(name: str, table: "ParityTable") -> None:
-    """Prints errors by group."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(title=f"{name}: root-mean-square errors", title_justify="left")
-    shown.add_column("group")
-    shown.add_column("quantity")
-    for column in ("values", "RMSE", "MAE"):
-        shown.add_column(column, justify="right")
-    shown.add_column("unit")
-    for group, quantity, parity in table.rows():
-        rmse, mae = parity.rmse() * quantity.scale, parity.mae() * quantity.scale
-        shown.add_row(group, quantity.name, str(len(parity)), f"{rmse:.4g}", f"{mae:.4g}", quantity.error_unit)
-    Console().print(shown)

@@ -168,6 +168,34 @@ def disagreement(f: Array, error: Array, halves: list[Array], depth: float = 4.0
     return float(np.sqrt(np.mean((difference[low] / (2 * error[low])) ** 2)))
 
 
+@dataclass(frozen=True)
+class Profile:
+    """F of |s| (kJ/mol) of a biased run, normalised, with its error and its halves.
+
+    estimates: of the whole and of the two halves.
+    """
+
+    estimates: list[Estimate]
+    f: Array
+    error: Array
+    halves: list[Array]
+
+    @property
+    def s(self) -> Array:
+        return self.estimates[0].surface.nodes[0]
+
+    @property
+    def disagreement(self) -> float:
+        return disagreement(self.f, self.error, self.halves)
+
+
+def profile(files: list[Path], skip: float, kelvin: float, edges: Array) -> Profile:
+    """Of COLVAR files; `skip` as in `read_biased`."""
+    estimates = [free_energy(read_biased(files, skip, half), kelvin, edges) for half in (None, 0, 1)]
+    f, error = log_density(estimates[0])
+    return Profile(estimates, f, error, [log_density(part)[0] for part in estimates[1:]])
+
+
 def checksum(run: Path) -> str:
     """The start of the SHA-256 of the model that a run was made with."""
     return hashlib.sha256(load(run / "forceserver.toml").potential.model.read_bytes()).hexdigest()[:16]

@@ -5,13 +5,10 @@ from pathlib import Path
 import numpy as np
 from observables import (
     checksum,
-    disagreement,
     figure,
-    free_energy,
     halves,
-    log_density,
+    profile,
     properties,
-    read_biased,
     write_results,
 )
 
@@ -42,18 +39,15 @@ def analyse(folder: Path) -> str:
 def _results(run: Path) -> dict:
     """The free energy of one run, normalised, with its halves; means over the distribution without bias."""
     table = properties(run / "out.properties")
-    parts = [free_energy(read_biased([run / "COLVAR"], SKIP, half), KELVIN, EDGES) for half in (None, 0, 1)]
-    f, error = log_density(parts[0])
-    halves_of_f = [log_density(part)[0] for part in parts[1:]]
-    (s,) = parts[0].surface.nodes
+    found = profile([run / "COLVAR"], SKIP, KELVIN, EDGES)
     return {
         "ps": float(table["time"][-1]),
-        "free_energy": f,
-        "error": error,
-        "halves": halves_of_f,
-        "disagreement": disagreement(f, error, halves_of_f),
-        "norm": [float(part.surface.probability(part.kt) @ s) for part in parts],
-        "most likely": float(s[np.nanargmin(f)]),
+        "free_energy": found.f,
+        "error": found.error,
+        "halves": found.halves,
+        "disagreement": found.disagreement,
+        "norm": [float(part.surface.probability(part.kt) @ found.s) for part in found.estimates],
+        "most likely": float(found.s[np.nanargmin(found.f)]),
         "kinetic": halves(table["kinetic_cv"][round(SKIP * len(table["time"])) :]),
     }
 

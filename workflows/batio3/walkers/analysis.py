@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 from observables import (
     checksum,
-    disagreement,
     figure,
-    free_energy,
-    log_density,
     log_weights,
+    profile,
     read_biased,
     write_results,
 )
@@ -30,12 +28,9 @@ def analyse(folder: Path) -> str:
     """Writes walkers.json and walkers.png into `folder`; returns a summary."""
     files = sorted(folder.glob("*/COLVAR.*"))
     together = read_biased(files, SKIP)
-    parts = [free_energy(read_biased(files, SKIP, half), KELVIN, EDGES) for half in (None, 0, 1)]
-    f, error = log_density(parts[0])
-    halves = [log_density(part)[0] for part in parts[1:]]
+    found = profile(files, SKIP, KELVIN, EDGES)
     octants = [octant_populations(read_biased(files, SKIP, half)) for half in (None, 0, 1)]
     singly = [octant_populations(read_biased([path], SKIP)) for path in files]
-    (s,) = parts[0].surface.nodes
     results = {
         "model": checksum(folder / "0"),
         "kelvin": KELVIN,
@@ -43,20 +38,19 @@ def analyse(folder: Path) -> str:
         "walkers": len(files),
         "ps of each": float(together.rows[:, 0].max()),
         "hills": sum(len(read_hills(path).times) for path in folder.glob("hills/HILLS.*")),
-        "s": s,
-        "free_energy": f,
-        "error": error,
-        "halves": halves,
-        "disagreement": disagreement(f, error, halves),
+        "s": found.s,
+        "free_energy": found.f,
+        "error": found.error,
+        "halves": found.halves,
+        "disagreement": found.disagreement,
         "octants": octants,
         "octants of walkers": singly,
     }
     write_results(folder / "walkers.json", results)
     _draw(folder / "walkers.png", results)
     lines = [f"{len(files)} walkers, {results['ps of each']:.1f} ps each, {results['hills']} hills"]
-    lines.append(
-        f"most likely |s| {s[np.nanargmin(f)]:.3f}; halves {results['disagreement']:.1f} errors apart (1 expected)"
-    )
+    likely = found.s[np.nanargmin(found.f)]
+    lines.append(f"most likely |s| {likely:.3f}; halves {found.disagreement:.1f} errors apart (1 expected)")
     lines.append("octants (by symmetry 0.125): " + " ".join(f"{p:.3f}" for p in octants[0]))
     spread = [np.std(populations) for populations in (octants[0], *singly)]
     return "\n".join([*lines, "their spread, together and of each walker: " + " ".join(f"{x:.3f}" for x in spread)])
