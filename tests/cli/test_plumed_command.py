@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from ase.io import write
+from polarization import TOML_P
 
 from forceserver.bias.atomic import AtomicBias
 from forceserver.bias.choice import build_bias
@@ -14,24 +15,6 @@ from forceserver.cv import build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame
 from forceserver.settings import load
-
-CV = """
-[structure]
-file = "batio3.extxyz"
-
-[[cv]]
-name = "p"
-centres = "Ti"
-neighbours = "O"
-weights = [1.0]
-
-[cv.basis]
-kind = "gto"
-n_max = 1
-l_max = 1
-cutoff = { cutoff_angstrom = 3.0, width_angstrom = 0.5 }
-density = { kind = "gaussian", sigma_angstrom = 0.4 }
-"""
 
 AUTO = """
 [bias_socket]
@@ -86,7 +69,7 @@ def test_build_prints_the_library_that_it_wrote(tmp_path):
 
 @pytest.mark.plumed
 def test_auto_takes_plumed(settings_of, batio3):
-    settings = settings_of(CV + AUTO)
+    settings = settings_of(TOML_P + AUTO)
     bias = build_bias(settings.bias, build_variables(settings.cv, Frame.from_ase(batio3)), Frame.from_ase(batio3))
     assert isinstance(bias, PlumedBias)
     bias.close()
@@ -94,7 +77,7 @@ def test_auto_takes_plumed(settings_of, batio3):
 
 def test_auto_takes_the_embedded_engine_without_plumed(settings_of, batio3, monkeypatch, caplog):
     monkeypatch.setenv("PLUMED_KERNEL", "/nonexistent/libplumedKernel.so")
-    settings = settings_of(CV + AUTO)
+    settings = settings_of(TOML_P + AUTO)
     frame = Frame.from_ase(batio3)
     bias = build_bias(settings.bias, build_variables(settings.cv, frame), frame)
     assert isinstance(bias, AtomicBias)
@@ -108,9 +91,9 @@ def test_auto_takes_the_embedded_engine_without_plumed(settings_of, batio3, monk
     ("text", "message"),
     [
         ('[structure]\nfile = "batio3.extxyz"\n[cv_door]\naddress = "/tmp/x"\n', "at least one"),
-        (CV + AUTO.replace('[bias_socket]\nmode = "unix"\naddress = "bias"\n', ""), "belong together"),
-        (CV + AUTO.replace("plumed.dat", "none.dat"), "there is no file"),
-        (CV.replace('"Ti"', '"Tj"'), "no element 'Tj'"),
+        (TOML_P + AUTO.replace('[bias_socket]\nmode = "unix"\naddress = "bias"\n', ""), "belong together"),
+        (TOML_P + AUTO.replace("plumed.dat", "none.dat"), "there is no file"),
+        (TOML_P.replace('"Ti"', '"Tj"'), "no element 'Tj'"),
     ],
 )
 def test_what_does_not_fit_is_said(settings_of, text, message):
@@ -119,7 +102,7 @@ def test_what_does_not_fit_is_said(settings_of, text, message):
 
 
 def test_bias_on_a_variable_that_is_not_there(settings_of, batio3):
-    settings = settings_of(CV + AUTO.replace("p_x", "q_x"))
+    settings = settings_of(TOML_P + AUTO.replace("p_x", "q_x"))
     frame = Frame.from_ase(batio3)
     with pytest.raises(InputError, match="no collective variable offers q_x; there are p_x, p_y, p_z"):
         build_bias(settings.bias.metadynamics, build_variables(settings.cv, frame), frame)

@@ -11,6 +11,7 @@ from ase.io import read, write
 from ase.units import Bohr
 from ipi_runs import BIN, HERE, THREADS, ended
 from plumed_runs import version
+from polarization import TOML_P
 
 from forceserver.bias.hills import HillsWriter
 from forceserver.bias.plumed_kernel import find_kernel
@@ -20,10 +21,9 @@ PACE = 5
 SIGMA = 0.004
 FROZEN_SIGMA = 0.04  # so wide that no configuration comes to the end of a hill, where its force jumps
 
-CONFIG = """
-[structure]
-file = "batio3.extxyz"
-
+CONFIG = (
+    TOML_P
+    + """
 [potential]
 kind = "ase"
 calculator = "einstein.Einstein"
@@ -34,20 +34,8 @@ stress = "zero"
 mode = "unix"
 address = "force"
 prefix = "PREFIX"
-
-[[cv]]
-name = "p"
-centres = "Ti"
-neighbours = "O"
-weights = [0.7, 0.3]
-
-[cv.basis]
-kind = "gto"
-n_max = 2
-l_max = 1
-cutoff = { cutoff_angstrom = 3.0, width_angstrom = 0.5 }
-density = { kind = "gaussian", sigma_angstrom = 0.4 }
 """
+)
 
 BIAS_SOCKET = """
 [bias_socket]

@@ -10,29 +10,14 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from polarization import TOML
 
 from forceserver.bias.plumed_kernel import find_program, program_environment
 
-CONFIG = """
-[structure]
-file = "batio3.extxyz"
 
-[cv_door]
-address = "{address}"
-
-[[cv]]
-name = "polarization"
-centres = "Ti"
-neighbours = "O"
-weights = [0.7, 0.3]
-
-[cv.basis]
-kind = "gto"
-n_max = 2
-l_max = 1
-cutoff = {{ cutoff_angstrom = 3.0, width_angstrom = 0.5 }}
-density = {{ kind = "gaussian", sigma_angstrom = 0.4 }}
-"""
+def write_config(path: Path, address: Path) -> None:
+    """A configuration that serves the variable of `polarization.py` at `address`."""
+    path.write_text(f'{TOML}\n[cv_door]\naddress = "{address}"\n')
 
 
 def start(config):

@@ -6,7 +6,7 @@ from ase import units
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
 from einstein import Einstein
-from plumed_runs import CONFIG, start, table, version
+from plumed_runs import start, table, version, write_config
 
 from forceserver.cv import build_variables
 from forceserver.frame import Frame
@@ -25,7 +25,7 @@ def plumed_atoms(batio3, action, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     batio3.write("batio3.extxyz")
     config = tmp_path / "forceserver.toml"
-    config.write_text(CONFIG.format(address=tmp_path / "cv.sock"))
+    write_config(config, tmp_path / "cv.sock")
     server = start(config)
     lines = [
         f"LOAD FILE={action}",

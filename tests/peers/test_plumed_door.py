@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from ase.io import write
-from plumed_runs import CONFIG, driver, start, table, write_xyz
+from plumed_runs import driver, start, table, write_config, write_xyz
 
 from forceserver.bias.plumed_kernel import find_program, program_environment
 from forceserver.cv import build_variables
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.plumed
 def config(batio3, tmp_path):
     write(tmp_path / "batio3.extxyz", batio3)
     path = tmp_path / "forceserver.toml"
-    path.write_text(CONFIG.format(address=tmp_path / "cv.sock"))
+    write_config(path, tmp_path / "cv.sock")
     return path
 
 
