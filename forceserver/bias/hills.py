@@ -135,8 +135,9 @@ class HillsWriter:
 
     def append(self, time_ps: float, centre: Array, height: float) -> Hills:
         """Writes a hill; returns what the file says now, a single hill. `BiasError` if it cannot be written."""
-        numbers = [time_ps, *centre, *self.sigmas, height, self.bias_factor]
-        line = "".join(f" {shortest(number):>23}" for number in numbers)
+        numbers = [*centre, *self.sigmas, height, self.bias_factor]
+        words = [f"{time_ps:.15g}", *map(shortest, numbers)]  # 15 digits: 350 steps of 0.002 ps are 0.7
+        line = "".join(f" {word:>23}" for word in words)
         if self.with_clock:
             import time
 

@@ -60,6 +60,14 @@ def test_heights_are_tempered_and_the_file_holds_minus_the_free_energy(tmp_path)
     assert len(heights) == 2
 
 
+def test_hills_have_times_without_the_rounding_of_products(tmp_path):
+    bias = open_bias(tmp_path, time_step_fs=2, hills={"pace_steps": 50})
+    for s in trajectory(1002):
+        bias.advance(s)
+    times = [line.split()[0] for line in (tmp_path / "HILLS").read_text().splitlines() if not line.startswith("#")]
+    assert times == [f"{n / 10:g}" for n in range(1, 21)]  # 350 * 0.002 is 0.7000000000000001
+
+
 def test_colvar_has_time_variables_and_terms_in_the_unit_of_the_file(tmp_path):
     bias = open_bias(tmp_path, restraints=[{"variable": "p", "at": 0, "kappa_eV": 1}])
     for s in trajectory(30):
