@@ -3,6 +3,7 @@
 Everywhere the trajectory must be that of `forceserver drive`.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -101,24 +102,39 @@ def test_ipi_s_own_driver_with_the_pes_file(aluminium, reference):
     assert_same(aluminium, expected)
 
 
+WORLD = "from mpi4py import MPI; print(MPI.COMM_WORLD.Get_size(), MPI.Get_library_version())"
+
+
+@functools.cache
+def find_mpirun() -> list[str] | str:
+    """A launcher whose processes find each other in mpi4py, or why there is none.
+
+    Where several MPIs are installed, mpi4py may load another one than that of the launcher: all are then alone.
+    """
+    folders = [str(Path(sys.executable).parent), *os.environ["PATH"].split(os.pathsep)]
+    places = [(name, folder) for folder in folders for name in ("mpirun", "mpirun.mpich", "mpirun.openmpi")]
+    found = [launcher for name, folder in places if (launcher := shutil.which(name, path=folder))]
+    tried: dict[str, str] = {}
+    for launcher in found:
+        tried.setdefault(os.path.realpath(launcher), launcher)
+    for launcher in tried.values():
+        version = subprocess.run([launcher, "--version"], capture_output=True, text=True).stdout
+        options = ["--oversubscribe", "--allow-run-as-root"] if "Open MPI" in version else []
+        command = [launcher, *options, "-n", "2", sys.executable, "-c", WORLD]
+        if subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.startswith("2 "):
+            return [launcher, *options]
+    alone = subprocess.run([sys.executable, "-c", WORLD], capture_output=True, text=True).stdout.strip()
+    library = alone.partition(" ")[2].partition("\n")[0].strip() or "no MPI library at all"
+    return f"mpi4py loads {library}, and none of {', '.join(tried.values()) or 'no mpirun'} starts processes of that"
+
+
 def mpirun() -> list[str]:
-    """The launcher of the MPI that mpi4py was given."""
-    mpi4py = pytest.importorskip("mpi4py", reason="needs the extra mpi")
-    code = "from mpi4py import MPI; print(MPI.Get_library_version())"
-    library = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if library.returncode != 0:
-        pytest.skip(f"mpi4py {mpi4py.__version__} finds no MPI library")
-    beside = Path(sys.executable).parent
-    if "Open MPI" in library.stdout:
-        names = ["mpirun.openmpi", "mpirun"]
-        options = ["--oversubscribe", "--allow-run-as-root"]
-        found = [path for name in names for path in [shutil.which(name, path="/usr/bin:/usr/local/bin")] if path]
-    else:
-        options = []
-        found = [path for path in [shutil.which("mpirun", path=str(beside)), shutil.which("mpirun.mpich")] if path]
-    if not found:
-        pytest.skip(f"no mpirun for {library.stdout.splitlines()[0]}")
-    return [found[0], *options]
+    """The command that starts an MPI job; skips the test if there is none for the MPI of mpi4py."""
+    pytest.importorskip("mpi4py", reason="needs the extra mpi")
+    found = find_mpirun()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
 
 
 def run_mpi(case, drivers: int, *options: str) -> str:
@@ -175,7 +191,6 @@ def test_an_mpi_driver_that_fails_ends_the_job(aluminium):
 
 
 def test_mpi_without_ipi_is_refused(aluminium):
-    pytest.importorskip("mpi4py")
     mpirun()
     run = aluminium.run("drive", "--mpi", aluminium.config)
     assert run.returncode == 2
