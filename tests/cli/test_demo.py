@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,8 +19,8 @@ from forceserver.bias.fields import FieldsReader
 from forceserver.cli import demo
 from forceserver.errors import InputError
 
-SHORT = "--ps", "1.6", "--engine", "metadynamics"
-STEPS = 800
+SHORT = "--ps", "1", "--engine", "metadynamics"
+STEPS = 500
 
 
 def run(folder, *options: str, timeout: float = 250) -> subprocess.CompletedProcess:
@@ -121,29 +122,55 @@ def an_ipi_of(process) -> int:
                 return pid
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes through /proc")
-def test_interrupted_and_killed_it_goes_on_with_the_same_command(undisturbed, tmp_path):
-    other, _ = undisturbed
-    place = tmp_path / "batio3"
-    first = start(tmp_path, *SHORT)
-    wait_for_steps(first, place / "demo" / "cold" / "COLVAR", 30)
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes through /proc")
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The folder of a demo that Ctrl-C has ended after some steps."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    first = start(folder, *SHORT)
+    wait_for_steps(first, folder / "batio3" / "demo" / "cold" / "COLVAR", 30)
     family = children(first.pid)
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGINT
     assert "the same command goes on from here" in said
     assert not any(os.path.exists(f"/proc/{pid}") for pid in family)
-    assert not (place / "result.json").exists()
+    assert not (folder / "batio3" / "result.json").exists()
+    return folder
 
-    second = start(tmp_path, *SHORT)
-    wait_for_steps(second, place / "demo" / "hot" / "COLVAR", 70)
+
+@needs_proc
+def test_a_socket_in_use_is_said(interrupted):
+    """The name of a socket at which somebody listens is not taken away from him."""
+    with socket.socket(socket.AF_UNIX) as other:
+        before = os.getcwd()
+        os.chdir(interrupted / "batio3" / "demo" / "cold")
+        try:
+            other.bind("force")
+            other.listen()
+            refused = run(interrupted, *SHORT)
+            os.unlink("force")
+        finally:
+            os.chdir(before)
+    assert refused.returncode == 2
+    assert "force exists already" in " ".join((refused.stdout + refused.stderr).split())
+
+
+@needs_proc
+def test_interrupted_and_killed_it_goes_on_with_the_same_command(interrupted, undisturbed):
+    other, _ = undisturbed
+    place = interrupted / "batio3"
+    second = start(interrupted, *SHORT)
+    wait_for_steps(second, place / "demo" / "hot" / "COLVAR", 60)
     os.kill(an_ipi_of(second), signal.SIGKILL)
     said, _ = second.communicate(timeout=60)
     if second.returncode:  # it may just have ended
         assert "failed" in said
         assert "the same command goes on from here" in said
 
-    third = run(tmp_path, *SHORT)
+    third = run(interrupted, *SHORT)
     assert third.returncode == 0, third.stdout + third.stderr
     check_outputs(place, STEPS)
     compare(place, other)
@@ -217,24 +244,3 @@ def test_what_is_missing_is_said_with_its_remedy(aluminium, tmp_path, monkeypatc
     monkeypatch.setattr(demo, "__file__", str(tmp_path / "package" / "cli" / "demo.py"))
     with pytest.raises(InputError, match=r"batio3\.npz is missing; install forceserver again, or fit it"):
         demo._workflow("batio3")
-
-
-def test_a_socket_in_use_is_said(tmp_path):
-    """The name of a socket at which somebody listens is not taken away from him."""
-    import socket
-
-    done = start(tmp_path, *SHORT)
-    wait_for_steps(done, tmp_path / "batio3" / "demo" / "cold" / "COLVAR", 45)
-    done.send_signal(signal.SIGTERM)
-    done.communicate(timeout=60)
-    with socket.socket(socket.AF_UNIX) as other:
-        before = os.getcwd()
-        os.chdir(tmp_path / "batio3" / "demo" / "cold")
-        try:
-            other.bind("force")
-        finally:
-            os.chdir(before)
-        other.listen()
-        refused = run(tmp_path, *SHORT)
-    assert refused.returncode == 2
-    assert "force exists already" in " ".join((refused.stdout + refused.stderr).split())
