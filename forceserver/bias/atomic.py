@@ -12,6 +12,7 @@ from ..potentials.base import Potential
 from .base import Bias
 from .history import marks_of
 from .lists import Variables
+from .outputs import offered, pull_atoms
 
 
 class AtomicBias(Potential):
@@ -25,18 +26,11 @@ class AtomicBias(Potential):
 
     def __init__(self, bias: Bias, variables: Mapping[str, CollectiveVariable], lists_file: Path | None = None) -> None:
         self.bias = bias
-        self._places: list[tuple[str, int]] = []
-        offered = {
-            f"{name}_{output}": (name, row)
-            for name, variable in variables.items()
-            for row, output in enumerate(variable.outputs)
-        }
+        known = offered(variables)
         for name in bias.names:
-            if name not in offered:
-                raise InputError(
-                    f"bias: no collective variable offers {name}; there are {', '.join(offered) or 'none'}"
-                )
-            self._places.append(offered[name])
+            if name not in known:
+                raise InputError(f"bias: no collective variable offers {name}; there are {', '.join(known) or 'none'}")
+        self._places = [known[name] for name in bias.names]
         self._variables = Variables({cv: variables[cv] for cv, _ in self._places}, lists_file)
 
     def compute_one(self, frame: Frame) -> Result:
@@ -49,13 +43,7 @@ class AtomicBias(Potential):
         self.bias.advance(values, marks_of(frame))
         energy, slope = self.bias.compute(values)
         forces, virial = np.zeros((len(frame), 3)), np.zeros((3, 3))
-        for name, result in computed.items():
-            pull = np.zeros(len(result.values))
-            for (owner, row), derivative in zip(self._places, slope, strict=True):
-                if owner == name:
-                    pull[row] = -derivative
-            result.add_forces(pull, forces)
-            virial += (pull @ result.strain.reshape(-1, 9)).reshape(3, 3)
+        pull_atoms(dict(zip(self._places, (-slope).tolist(), strict=True)), computed, forces, virial)
         extras = dict(zip(self.bias.names, values.tolist(), strict=True)) | {"bias_eV": float(energy)}
         extras |= {f"{name}_eV": float(value) for name, value in self.bias.terms(values).items()}
         return Result(float(energy), forces, 0.5 * (virial + virial.T), extras)

@@ -33,6 +33,7 @@ from ..errors import BiasError, ForceServerError, InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
 from .history import History, marks_of, undo
+from .outputs import Output, offered, pull_atoms
 from .plumed_input import keyword, read_actions
 from .plumed_kernel import HOW_TO_GET_IT, find_kernel
 from .units import PER_EV
@@ -80,7 +81,7 @@ class PlumedBias(Potential):
     ) -> None:
         actions = read_actions(section.plumed_dat)
         self._outputs = _extra_cvs(actions, variables, section.plumed_dat)
-        self._variables = {name: variables[name].copy() for name, _, _ in self._outputs.values()}
+        self._variables = {name: variables[name].copy() for name, _ in self._outputs.values()}
         self._species = template.species
         self._force_unit = _extra_cv_force_unit(actions, kernel)
         self._masses = atomic_masses[template.species]
@@ -198,7 +199,7 @@ class PlumedBias(Potential):
         plumed.cmd("setVirial", virial)
         plumed.cmd("prepareDependencies")
         computed = {name: variable.compute(frame) for name, variable in self._variables.items()}
-        values = {name: np.array([computed[cv].values[row]]) for name, (cv, _, row) in self._outputs.items()}
+        values = {name: np.array([computed[cv].values[row]]) for name, (cv, row) in self._outputs.items()}
         pulls = {name: np.zeros(1) for name in values}
         for name, value in values.items():
             plumed.cmd(f"setExtraCV {name}", value)
@@ -207,13 +208,8 @@ class PlumedBias(Potential):
         plumed.cmd("performCalcNoUpdate")
         plumed.cmd("getBias", bias)
         total = -virial  # PLUMED's is the derivative of the energy with respect to strain
-        for cv, result in computed.items():
-            pull = np.zeros(len(result.values))
-            for name, (owner, _, row) in self._outputs.items():
-                if owner == cv:
-                    pull[row] = self._force_unit * pulls[name][0]
-            result.add_forces(pull, forces)
-            total += (pull @ result.strain.reshape(-1, 9)).reshape(3, 3)
+        of_outputs = {output: self._force_unit * float(pulls[name][0]) for name, output in self._outputs.items()}
+        pull_atoms(of_outputs, computed, forces, total)
         if not np.isfinite(bias[0] + forces.sum() + total.sum()):
             raise BiasError(f"PLUMED at step {step}: the bias is {bias[0]} eV, or a force of it is not finite")
         extras = {name: float(value[0]) for name, value in values.items()} | {"bias_eV": float(bias[0])}
@@ -234,22 +230,16 @@ class PlumedBias(Potential):
             raise InputError(f"{path} uses ENERGY, which a bias does not know: it acts beside the potential")
 
 
-def _extra_cvs(actions, variables: Mapping[str, CollectiveVariable], path: Path) -> dict[str, tuple[str, str, int]]:
-    """What plumed.dat takes as EXTRACV: name of variable, name and number of output, by EXTRACV name."""
-    offered = {
-        f"{name}_{output}": (name, output, row)
-        for name, variable in variables.items()
-        for row, output in enumerate(variable.outputs)
-    }
+def _extra_cvs(actions, variables: Mapping[str, CollectiveVariable], path: Path) -> dict[str, Output]:
+    """What plumed.dat takes as EXTRACV, by name."""
+    known = offered(variables)
     wanted = [keyword(action, "NAME") for action in actions if action[0] == "EXTRACV"]
     for name in wanted:
         if name is None:
-            raise InputError(f"{path}: EXTRACV without NAME; there are {', '.join(offered) or 'none'}")
-        if name not in offered:  # PLUMED 2.10 would silently take it to be zero
-            raise InputError(
-                f"{path}: no variable offers EXTRACV NAME={name}; there are {', '.join(offered) or 'none'}"
-            )
-    return {name: offered[name] for name in wanted}
+            raise InputError(f"{path}: EXTRACV without NAME; there are {', '.join(known) or 'none'}")
+        if name not in known:  # PLUMED 2.10 would silently take it to be zero
+            raise InputError(f"{path}: no variable offers EXTRACV NAME={name}; there are {', '.join(known) or 'none'}")
+    return {name: known[name] for name in wanted}
 
 
 def _extra_cv_force_unit(actions, kernel: str | None) -> float:

@@ -81,10 +81,8 @@ def drive(
         force_door = bias_door = None
         if Door.BIAS in wanted:
             from ..bias.choice import build_bias
-            from ..doors.ipi_client import serve
 
-            bias = build_bias(settings.bias, variables, template)
-            bias_door = partial(serve, bias, template, settings.bias_socket, settings.driver)
+            bias_door = partial(_serve_bias, build_bias(settings.bias, variables, template), template, settings)
         if Door.FORCE in wanted:
             from ..potentials import build_potential
 
@@ -128,6 +126,14 @@ def _force_door(
     from ..doors.ipi_client import serve
 
     return partial(serve, potential, template, settings.socket, settings.driver)
+
+
+def _serve_bias(bias: "Potential", template: "Frame", settings: "Settings") -> None:
+    """The bias door; its files are closed when it is, by the thread that writes to them."""
+    from ..doors.ipi_client import serve
+
+    with contextlib.closing(bias):
+        serve(bias, template, settings.bias_socket, settings.driver)
 
 
 def _configured(settings: "Settings") -> set[Door]:

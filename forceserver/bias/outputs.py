@@ -1,0 +1,28 @@
+"""The outputs of collective variables as biases know them, and the way from them back to the atoms."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..cv import CollectiveVariable, CVResult
+from ..frame import Array
+
+Output = tuple[str, int]
+"""The name of a variable, and which of its outputs."""
+
+
+def offered(variables: Mapping[str, CollectiveVariable]) -> dict[str, Output]:
+    """All outputs by what biases call them, PLUMED's EXTRACV among them: `variable_output`."""
+    return {
+        f"{name}_{output}": (name, row)
+        for name, variable in variables.items()
+        for row, output in enumerate(variable.outputs)
+    }
+
+
+def pull_atoms(pulls: Mapping[Output, float], computed: Mapping[str, CVResult], forces: Array, virial: Array) -> None:
+    """Adds to forces (N, 3) and virial (3, 3) what `pulls`, minus the derivatives of an energy by outputs, do."""
+    for name, result in computed.items():
+        pull = np.array([pulls.get((name, row), 0.0) for row in range(len(result.values))])
+        result.add_forces(pull, forces)
+        virial += (pull @ result.strain.reshape(-1, 9)).reshape(3, 3)
