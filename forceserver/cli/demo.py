@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError
+from ..files import atomic_write, write_json
 from . import processes
 
 if TYPE_CHECKING:
@@ -154,9 +155,7 @@ def _set_up(place: Path, engine: str, picoseconds: float | None) -> None:
         _copy_side(place, side, engine, picoseconds)
         temperatures[side] = _temperature(place / "demo" / side / "input.xml")
     content = {"demo": "batio3", "engine": engine, "picoseconds": picoseconds, "temperatures_K": temperatures}
-    part = place / f"{MARK}.part"
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.rename(place / MARK)
+    write_json(place / MARK, content)
 
 
 def _copy_side(place: Path, side: str, engine: str, picoseconds: float | None) -> None:
@@ -368,16 +367,12 @@ class Progress:
 def _evaluate(place: Path, kelvins: dict[str, float]) -> None:
     """Text, picture and numbers; the file of numbers, which says that all is done, comes last."""
     from ..demos import batio3
-    from ..files import atomic_write
 
     phases = [
         batio3.evaluate(side, kelvin, batio3.read(place / "demo" / side / "COLVAR", kelvin))
         for side, kelvin in kelvins.items()
     ]
     batio3.draw(phases, place / "batio3.png")
-    for name, content in (
-        ("result.txt", batio3.text(phases)),
-        ("result.json", json.dumps(batio3.numbers(phases), indent=1) + "\n"),
-    ):
-        with atomic_write(place / name) as part:
-            part.write_text(content)
+    with atomic_write(place / "result.txt") as part:
+        part.write_text(batio3.text(phases))
+    write_json(place / "result.json", batio3.numbers(phases))

@@ -55,9 +55,8 @@ def fes(
 
     The sum of hills is written as `plumed sum_hills` writes it, in the unit of the files.
     """
-    import json
-
     from ..analysis.study import as_text, study
+    from ..files import write_json
     from .logs import set_up_logging
 
     set_up_logging(verbose)
@@ -85,7 +84,7 @@ def fes(
         reports[name] = found.report(10 * kt)
         studies.append((name, found))
         typer.echo(as_text(reports[name]))
-    (output / "report.json").write_text(json.dumps(reports, indent=1) + "\n")
+    write_json(output / "report.json", reports)
     if picture:
         from ..analysis.pictures import draw, draw_convergence
 

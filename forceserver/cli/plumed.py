@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ForceServerError
+from ..files import atomic_write
 
 app = typer.Typer(no_args_is_help=True, help="The FORCESERVER action, for PLUMED in any engine.")
 
@@ -59,6 +60,6 @@ def build_action(output: Path) -> Path:
         if run.returncode != 0 or built is None:
             raise ForceServerError(f"plumed mklib cannot compile {ACTION}:\n{run.stdout}{run.stderr}")
         output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(built, output.with_name(output.name + ".tmp"))
-    output.with_name(output.name + ".tmp").replace(output)
+        with atomic_write(output) as part:
+            shutil.copy(built, part)
     return output

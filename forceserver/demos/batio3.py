@@ -39,7 +39,7 @@ RED = "#b3363b"
 COLOURS = BLUE, RED
 """Of the two temperatures."""
 
-FREE_ENERGY = {"xlabel": "|s| (Å)", "ylabel": "free energy (meV)", "xlim": (0, 0.2), "ylim": (-3, 60)}
+FREE_ENERGY = {"xlabel": "|s| (Å)", "ylabel": "free energy (meV)", "xlim": (0, 0.2)}
 """Axes of curves."""
 
 
@@ -120,7 +120,7 @@ def evaluate(name: str, kelvin: float, data: Vectors) -> Phase:
 
 
 def numbers(phases: list[Phase]) -> list[dict]:
-    """The result for programs."""
+    """The result for programs; what is not known is not finite."""
     found = []
     for phase in phases:
         x, f, error = phase.curve
@@ -132,20 +132,20 @@ def numbers(phases: list[Phase]) -> list[dict]:
                 "temperature_K": phase.kelvin,
                 "ordered": phase.ordered,
                 "minimum_angstrom": phase.minimum,
-                "centre_meV": _or_none(centre),
-                "centre_error_meV": _or_none(centre_error),
+                "centre_meV": centre,
+                "centre_error_meV": centre_error,
                 "directions": [
                     {
                         "direction": d.name,
                         "length_angstrom": d.length,
-                        "free_energy_meV": _or_none(d.free_energy),
-                        "error_meV": _or_none(d.error),
+                        "free_energy_meV": d.free_energy,
+                        "error_meV": d.error,
                     }
                     for d in phase.directions
                 ],
                 "halves": {
-                    "rms_difference_meV": _or_none(phase.halves.difference),
-                    "expected_error_meV": _or_none(phase.halves.expected),
+                    "rms_difference_meV": phase.halves.difference,
+                    "expected_error_meV": phase.halves.expected,
                     "points": phase.halves.points,
                     "agree": phase.halves.within,
                 },
@@ -155,11 +155,6 @@ def numbers(phases: list[Phase]) -> list[dict]:
             }
         )
     return found
-
-
-def _or_none(value: float) -> float | None:
-    """JSON has no numbers that are not finite."""
-    return value if np.isfinite(value) else None
 
 
 def text(phases: list[Phase]) -> str:
@@ -213,13 +208,7 @@ def draw(phases: list[Phase], path: Path) -> None:
         panels["curve"].fill_between(x, f - error, f + error, color=COLOURS[k], alpha=0.25, lw=0)
         panels["curve"].plot(x, f, color=COLOURS[k], lw=1.5, label=f"{phase.kelvin:g} K")
     _draw_ways(panels["ways"], phases[0])
-    panels["curve"].set(
-        xlabel="|s| (Å)",
-        ylabel="free energy (meV)",
-        ylim=(-3, 80),
-        xlim=(0, 0.2),
-        title="of the length (± standard error)",
-    )
+    panels["curve"].set(**FREE_ENERGY, ylim=(-3, 80), title="of the length (± standard error)")
     panels["curve"].legend(frameon=False)
     for name, axes in panels.items():
         axes.title.set_size(10)
@@ -266,11 +255,5 @@ def _draw_ways(axes, phase: Phase) -> None:
             color=colour,
             label=f"[{name}]",
         )
-    axes.set(
-        xlabel="|s| (Å)",
-        ylabel="free energy (meV)",
-        ylim=(-3, 60),
-        xlim=(0, 0.2),
-        title=f"by direction, {phase.kelvin:g} K",
-    )
+    axes.set(**FREE_ENERGY, ylim=(-3, 60), title=f"by direction, {phase.kelvin:g} K")
     axes.legend(frameon=False)

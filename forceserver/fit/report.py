@@ -1,6 +1,5 @@
 """What a fit is like: a table of errors by group, parity plots, the learning curve."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from ..analysis.parity import ENERGY, FORCE, STRESS, TOTAL, ParityTable
 from ..errors import InputError, PotentialError
-from ..files import atomic_write
+from ..files import atomic_write, write_json
 from ..potentials.gap import GapPotential
 from ..potentials.gap_model import GapModel
 from .data import Labelled
@@ -38,8 +37,7 @@ def compare(
 def write(folder: Path, fit: Fit, tables: dict[str, ParityTable], progress: Progress = silent) -> None:
     """Writes errors.json, parity_<set>.png, and learning_curve.png if there is a test set."""
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "errors.json") as part:
-        part.write_text(json.dumps({name: errors(table) for name, table in tables.items()}, indent=2) + "\n")
+    write_json(folder / "errors.json", {name: errors(table) for name, table in tables.items()})
     for name, table in tables.items():
         table.plot(folder / f"parity_{name}.png")
     if fit.test and len(fit.by_share) > 1:

@@ -188,6 +188,20 @@ def test_a_handful_of_rows_has_one_minimum_and_no_error_bars(tmp_path):
     assert len(json.loads((tmp_path / "report.json").read_text())["reweighting"]["minima"]) == 1
 
 
+def test_a_barrier_that_was_crossed_once_has_no_error(tmp_path):
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(-1, 0.1, 500), np.linspace(-1, 1, 400), rng.normal(1, 0.1, 500)])
+    rows = "".join(f"{n} {value:.5f} 0\n" for n, value in enumerate(x))
+    (tmp_path / "COLVAR").write_text("#! FIELDS time x w.bias\n" + rows)
+    options = ["--colvar", str(tmp_path / "COLVAR"), "--variables", "x", "-T", "300", "--no-picture"]
+    result = CliRunner().invoke(app, ["fes", *options, "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
+    (barrier,) = report["reweighting"]["barriers"]
+    assert barrier["forward"] > 1
+    assert barrier["forward_error"] is None
+
+
 def test_reweighting_takes_rbias_and_the_bias_of_what_has_none():
     fields = ["time", "x", "m.bias", "m.rbias", "m.rct", "walls.bias", "x_squared"]
     assert Colvar("COLVAR", fields, {}, np.empty((0, 7))).bias_columns() == ["m.rbias", "walls.bias"]
