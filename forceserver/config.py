@@ -41,6 +41,17 @@ def _must_exist(path: Path) -> Path:
     return path
 
 
+def _is_element(symbol: str) -> str:
+    from ase.data import atomic_numbers
+
+    if symbol not in atomic_numbers or symbol == "X":
+        raise ValueError(f"there is no element {symbol!r}")
+    return symbol
+
+
+Element = Annotated[str, pydantic.AfterValidator(_is_element)]
+"""A chemical symbol."""
+
 InputFile = Annotated[Path, BeforeValidator(_relative_to_config), pydantic.AfterValidator(_must_exist)]
 """A path that must be an existing file when the configuration is read."""
 
@@ -66,7 +77,7 @@ def explain(error: pydantic.ValidationError, source: str, model: type[Section] |
     """
     lines = [f"{source}: {error.error_count()} problem(s)"]
     for finding in error.errors(include_url=False):
-        key = ".".join(str(part) for part in finding["loc"]) or "(whole file)"
+        key = ".".join(str(part) for part in finding["loc"] if part != "[key]") or "(whole file)"
         message = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "missing":
             lines.append(f"  {key}: this key is required")

@@ -25,9 +25,9 @@ import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from ase.units import kB
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, field_validator
+from pydantic import Field, PositiveFloat
 
-from ..config import InputFile, OutputPath, Section
+from ..config import Element, InputFile, OutputPath, Section
 from ..cv import CollectiveVariable
 from ..errors import BiasError, ForceServerError, InputError
 from ..frame import Frame, Result
@@ -54,19 +54,11 @@ class PlumedSection(Section):
     plumed_dat: InputFile = Field(description="PLUMED's input; variables are EXTRACV NAME=variable_output")
     time_step_fs: PositiveFloat = Field(description="of the simulation, for PLUMED's times")
     temperature_K: PositiveFloat | None = Field(default=None, description="what actions without TEMP take")
-    charges_e: dict[str, float] = Field(default={}, description="charges of species, for PLUMED's own variables")
+    charges_e: dict[Element, float] = Field(default={}, description="charges of species, for PLUMED's own variables")
     log_file: OutputPath = Path("plumed.log")
     state_file: OutputPath = Field(
         default=Path("PLUMED.state"), description="the last steps; if it exists, PLUMED restarts"
     )
-
-    @field_validator("charges_e")
-    @classmethod
-    def _species(cls, charges: dict[str, float]) -> dict[str, float]:
-        for symbol in charges:
-            if symbol not in atomic_numbers:
-                raise ValueError(f"there is no element {symbol!r}")
-        return charges
 
 
 class PlumedBias(Potential):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field, field_validator
 
-from ..config import InputFile, OutputPath, Section, explain, read_toml
+from ..config import Element, InputFile, OutputPath, Section, explain, read_toml
 from ..errors import InputError
 from ..potentials.gap_model import SoapHypers
 from ..potentials.pair import LennardJones, Zbl
@@ -106,7 +106,7 @@ class FitConfig(Section):
     data: DataConfig
     descriptors: list[Descriptor] = Field(min_length=1)
     baseline: list[Annotated[LennardJones | Zbl, Field(discriminator="form")]] = Field(default_factory=list)
-    energies_ev: dict[str, float] = Field(default_factory=dict)
+    energies_ev: dict[Element, float] = Field(default_factory=dict)
     sigma: dict[str, Sigma] = Field(default_factory=dict)
     cross_validation: CrossValidationConfig | None = None
     seed: int = 0
@@ -120,15 +120,6 @@ class FitConfig(Section):
         if not path.absolute().parent.is_dir():
             raise ValueError(f"there is no folder {path.absolute().parent}")
         return path
-
-    @field_validator("energies_ev")
-    @classmethod
-    def _are_elements(cls, energies: dict[str, float]) -> dict[str, float]:
-        from ase.data import atomic_numbers
-
-        if wrong := [symbol for symbol in energies if symbol not in atomic_numbers]:
-            raise ValueError(f"{', '.join(wrong)}: no such chemical element")
-        return energies
 
     def sigma_of(self, group: str) -> Sigma:
         """The expected errors of a group of structures."""

@@ -22,7 +22,7 @@ from ..representation.neighbours import NeighbourList, Selection
 from . import librascal
 from .base import Potential
 from .gap_model import MEMBERS, GapModel, SoapTerm
-from .pair import PairPotential, _Interaction
+from .pair import PairInteraction, PairPotential
 
 _kernel = _ext.kernel("sparse_kernel")
 
@@ -248,7 +248,7 @@ def _total(place: _Place, atoms: int) -> Result:
     return Result(float(energy), forces, virial)
 
 
-def pair_shares(interaction: _Interaction, frame: Frame) -> Array:
+def pair_shares(interaction: PairInteraction, frame: Frame) -> Array:
     """(N,) eV: half of the energy of every pair that an atom is in."""
     from vesin import NeighborList
 

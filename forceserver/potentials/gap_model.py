@@ -31,7 +31,7 @@ from ..representation.bases import AnyRadialBasis
 from ..representation.expansion import ExpansionBasis
 from ..representation.invariants import PowerSpectrumBasis
 from ..representation.spline import SplineTable
-from .pair import LennardJones, Zbl, _Interaction
+from .pair import LennardJones, PairInteraction, Zbl
 
 FORMAT = "forceserver sparse kernel model"
 VERSION = 2
@@ -40,7 +40,7 @@ MEMBERS = 8
 UNITS = {"length": "angstrom", "energy": "eV"}
 
 
-class GaussianPair(_Interaction):
+class GaussianPair(PairInteraction):
     """`form = "gaussians"`: sum_t w_t exp(-(r - r_t)^2 / 2 s^2), a two-body kernel model after its fit."""
 
     form: Literal["gaussians"] = "gaussians"
@@ -123,8 +123,8 @@ class GapModel:
     species: tuple[int, ...]
     energies: Mapping[int, float]
     soap: tuple[SoapTerm, ...] = ()
-    pairs: tuple[_Interaction, ...] = ()
-    pair_members: tuple[tuple[_Interaction, ...], ...] | None = None
+    pairs: tuple[PairInteraction, ...] = ()
+    pair_members: tuple[tuple[PairInteraction, ...], ...] | None = None
     summary: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -216,7 +216,7 @@ class GapModel:
         )
 
 
-def _dump(interactions: tuple[_Interaction, ...]) -> list[dict[str, Any]]:
+def _dump(interactions: tuple[PairInteraction, ...]) -> list[dict[str, Any]]:
     return [interaction.model_dump(mode="json") for interaction in interactions]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from ..config import Section
+from ..config import Element, Section
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
 from .base import Potential
@@ -40,7 +40,7 @@ class LammpsConfig(Section):
 
     kind: Literal["lammps"]
     commands: list[str] = Field(min_length=1)
-    species: list[str] = Field(min_length=1)
+    species: list[Element] = Field(min_length=1)
     charges: dict[str, float] = Field(default_factory=dict)
     units: Literal["metal", "real", "electron", "lj"] = "metal"
     lj_energy_ev: float = Field(default=1.0, gt=0)
@@ -51,11 +51,7 @@ class LammpsConfig(Section):
 
     @field_validator("species")
     @classmethod
-    def _are_elements(cls, species: list[str]) -> list[str]:
-        from ase.data import atomic_numbers
-
-        if wrong := [symbol for symbol in species if symbol not in atomic_numbers]:
-            raise ValueError(f"{', '.join(wrong)}: no such chemical element")
+    def _are_different(cls, species: list[str]) -> list[str]:
         if len(set(species)) < len(species):
             raise ValueError("a species is named twice; one LAMMPS type for each")
         return species

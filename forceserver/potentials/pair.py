@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from .. import _ext
-from ..config import InputFile, Section
+from ..config import Element, InputFile, Section
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
 from .base import Potential
@@ -31,7 +31,7 @@ Function = Callable[[Array], tuple[Array, Array]]
 """Distances (k,) in Angstrom to energies (eV) and their derivatives (eV/Angstrom)."""
 
 
-class _Interaction(Section):
+class PairInteraction(Section):
     """What all forms have.
 
     species: chemical symbols of the two atoms of the pair.
@@ -41,21 +41,12 @@ class _Interaction(Section):
         4653 (1991)).
     """
 
-    species: tuple[str, str]
+    species: tuple[Element, Element]
     cutoff_angstrom: float = Field(gt=0.1)
     smoothing_angstrom: float = Field(gt=0)
 
-    @field_validator("species")
-    @classmethod
-    def _are_elements(cls, species: tuple[str, str]) -> tuple[str, str]:
-        from ase.data import atomic_numbers
-
-        if wrong := [symbol for symbol in species if symbol not in atomic_numbers]:
-            raise ValueError(f"{', '.join(wrong)}: no such chemical element")
-        return species
-
     @model_validator(mode="after")
-    def _smoothing_fits(self) -> "_Interaction":
+    def _smoothing_fits(self) -> "PairInteraction":
         if self.smoothing_angstrom > self.cutoff_angstrom:
             raise ValueError(f"smoothing_angstrom must not exceed cutoff_angstrom = {self.cutoff_angstrom:g}")
         return self
@@ -91,7 +82,7 @@ def smooth_step(r: Array, cutoff: float, smoothing: float) -> tuple[Array, Array
     return 1 - x**3 * (10 - x * (15 - 6 * x)), -30 * (x * (1 - x)) ** 2 / smoothing
 
 
-class LennardJones(_Interaction):
+class LennardJones(PairInteraction):
     """`form = "lennard_jones"`: 4 epsilon ((sigma/r)^12 - (sigma/r)^6)."""
 
     form: Literal["lennard_jones"] = "lennard_jones"
@@ -103,7 +94,7 @@ class LennardJones(_Interaction):
         return 4 * self.epsilon_ev * power * (power - 1), -24 * self.epsilon_ev / r * power * (2 * power - 1)
 
 
-class Zbl(_Interaction):
+class Zbl(PairInteraction):
     """`form = "zbl"`: the screened Coulomb repulsion of two nuclei, as it is at short distances.
 
     Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Matter (1985): the universal screening function.
@@ -124,7 +115,7 @@ class Zbl(_Interaction):
         return coulomb * screening, coulomb * (derivative - screening / r)
 
 
-class Table(_Interaction):
+class Table(PairInteraction):
     """`form = "table"`: energies from a file, interpolated by a spline of degree five.
 
     file: text, one point a line, distance (Angstrom) and energy (eV), distances increasing, `#` begins a comment. It
@@ -190,7 +181,7 @@ class PairPotential(Potential):
     the tables reach, or of a species without interactions.
     """
 
-    def __init__(self, interactions: Sequence[_Interaction], tolerance: float = 1e-9) -> None:
+    def __init__(self, interactions: Sequence[PairInteraction], tolerance: float = 1e-9) -> None:
         of_pair = {
             pair: list(group) for pair, group in itertools.groupby(sorted(interactions, key=_numbers), key=_numbers)
         }
@@ -266,11 +257,11 @@ class PairPotential(Potential):
             return list(pool.map(search, lists, frames))
 
 
-def _numbers(interaction: _Interaction) -> tuple[int, int]:
+def _numbers(interaction: PairInteraction) -> tuple[int, int]:
     return interaction.numbers
 
 
-def _total(terms: Iterable[_Interaction]) -> Function:
+def _total(terms: Iterable[PairInteraction]) -> Function:
     def function(r: Array) -> tuple[Array, Array]:
         energies, derivatives = zip(*(term.evaluate(r) for term in terms), strict=True)
         return sum(energies), sum(derivatives)
