@@ -55,10 +55,8 @@ class VariableSection(Section):
 
     def axis(self) -> Axis:
         lower, upper = self.domain or (self.lower, self.upper)
-        spacings = (upper - lower) / (0.2 * self.sigma)
-        return Axis(
-            lower, upper, self.bins or max(math.ceil(spacings - 1e-9), 2)
-        )  # a whole number up to round-off stays
+        spacings = (upper - lower) / (0.2 * self.sigma) - 1e-9  # a whole number up to round-off stays
+        return Axis(lower, upper, self.bins or max(math.ceil(spacings), 2))
 
 
 class HillsSection(Section):

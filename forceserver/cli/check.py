@@ -170,8 +170,10 @@ def _sockets(config: Path, clients: dict[str, "SocketConfig"], ipi: "IpiInput") 
 
 
 def _unix_name(path: str, folder: Path) -> Iterator[Finding]:
-    if len(os.fsencode(path)) > 107:
-        yield Finding(WRONG, "socket", f"the name {path} has {len(path)} characters; the system takes 107")
+    from ..doors.transports import SUN_PATH_BYTES
+
+    if (size := len(os.fsencode(path))) > SUN_PATH_BYTES:
+        yield Finding(WRONG, "socket", f"the name {path} has {size} bytes; the system takes {SUN_PATH_BYTES}")
     try:
         mode = os.stat(folder / path).st_mode
     except FileNotFoundError:

@@ -1,5 +1,6 @@
 """`forceserver evaluate`: the potential of the configuration on the structures of a file, without a simulation."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -98,8 +99,6 @@ def evaluate(
 def _evaluate_all(
     potential: "Potential", structures: Path, output: Path | None, keys: Keys, batch: int
 ) -> "ParityTable":
-    import contextlib
-
     from ase.io.extxyz import write_extxyz
 
     from ..analysis.parity import ParityTable

@@ -28,20 +28,19 @@ from ..cv import CollectiveVariable
 from ..errors import ForceServerError, InputError, ProtocolError
 from . import cv_protocol as protocol
 from .cv_protocol import Kind, Layout
+from .transports import SUN_PATH_BYTES
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds within which HELLO, and the rest of any message, must come."""
 
-MAX_PATH = 107
-
 
 class CVDoorConfig(Section):
     """Section [cv_door]: where PLUMED finds the collective variables."""
 
     address: str = Field(
-        description="path of a unix socket (absolute, at most 107 characters), or host:port; TCP has no password, so"
+        description="path of a unix socket (absolute, at most 107 bytes), or host:port; TCP has no password, so"
         " use it in networks that you trust"
     )
     max_clients: int = Field(default=256, ge=1, description="more connections than these are refused")
@@ -50,8 +49,8 @@ class CVDoorConfig(Section):
     @classmethod
     def _is_address(cls, address: str) -> str:
         if address.startswith("/"):
-            if len(os.fsencode(address)) > MAX_PATH:
-                raise ValueError(f"a socket path may have at most {MAX_PATH} characters")
+            if len(os.fsencode(address)) > SUN_PATH_BYTES:
+                raise ValueError(f"a socket path may have at most {SUN_PATH_BYTES} bytes")
             return address
         host, colon, port = address.rpartition(":")
         if not (colon and host and port.isdecimal() and int(port) < 65536):
@@ -125,7 +124,7 @@ class CVServer:
                 if self._closing:
                     return
                 log.error("the CV door cannot accept a client: %s", error)  # out of file descriptors, most likely
-                threading.Event().wait(0.1)
+                time.sleep(0.1)
                 continue
             with self._lock:
                 full = len(self._clients) >= self._max_clients

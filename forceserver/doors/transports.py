@@ -25,6 +25,8 @@ from ..frame import Array
 from .wire import ClientConnection, ServerConnection, segment_shapes
 
 SUN_PATH_BYTES = 107
+"""The longest path of a unix socket on Linux; macOS takes 103."""
+
 UNIX_SEND_BUFFER = 1 << 20
 """A long reply goes out without waiting for the server to make room: 250 us instead of 275 at 32 768 atoms.
 
@@ -87,8 +89,9 @@ class SocketConfig(Section):
 def _prepare_tcp(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, option):  # macOS has no TCP_KEEPIDLE before Python 3.10
+    # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE
+    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 

@@ -108,6 +108,11 @@ class GapPotential(Potential):
             self._add_uncertainty(frames, results)
         return results
 
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+
     def atomic_energies(self, frame: Frame) -> Array:
         """(N,), eV; the energy of a pair is shared equally. Their sum is the energy."""
         self.compute_one(frame)
