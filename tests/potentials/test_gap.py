@@ -108,18 +108,26 @@ def test_forces_and_virial_to_eight_digits(carbide, zeta):
 
 
 def test_threads_do_not_change_a_bit(batio3):
-    frame = Frame.from_ase(batio3.repeat(2))
+    """Neither those that share the atoms of a frame, nor those that share the frames of a batch."""
+    batch = []
+    for seed in range(3):
+        batio3.rattle(0.05, seed=seed)
+        batch.append(Frame.from_ase(batio3))
+    large = Frame.from_ase(batio3.repeat(2))
     threads, results = _ext.cpu.max_threads(), []
     try:
         for count in (1, 2, 3):
             _ext.cpu.set_threads(count)
-            results.append(GapPotential(some_model()).compute_one(frame))
+            potential = GapPotential(some_model())
+            results.append([potential.compute_one(large), *potential.compute(batch)])
+            potential.close()
     finally:
         _ext.cpu.set_threads(threads)
-    for other in results[1:]:
-        assert other.energy == results[0].energy
-        np.testing.assert_array_equal(other.forces, results[0].forces)
-        np.testing.assert_array_equal(other.virial, results[0].virial)
+    for others in results[1:]:
+        for one, other in zip(results[0], others, strict=True):
+            assert other.energy == one.energy
+            np.testing.assert_array_equal(other.forces, one.forces)
+            np.testing.assert_array_equal(other.virial, one.virial)
 
 
 def test_atomic_energies_sum_to_the_energy(batio3):
