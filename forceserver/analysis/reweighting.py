@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..bias.fields import FieldsReader
 from ..bias.grid import Axis
-from ..bias.variables import Variable, parse_number
+from ..bias.variables import Variable, variable_of
 from ..errors import InputError
 from ..frame import Array
 from .estimate import Estimate
@@ -33,11 +33,7 @@ class Colvar:
         return self.rows[:, index_of(self.fields, name)]
 
     def variable(self, name: str) -> Variable:
-        if f"min_{name}" not in self.constants:
-            return Variable(name)
-        return Variable(
-            name, (parse_number(self.constants[f"min_{name}"]), parse_number(self.constants[f"max_{name}"]))
-        )
+        return variable_of(name, self.constants)
 
     def bias_columns(self) -> list[str]:
         """Every `label.rbias`, and every `label.bias` of other labels."""

@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 from ..bias.fields import header
 from ..bias.variables import Variable, format_number
 from ..errors import InputError
+from ..files import atomic_write
 from ..frame import Array
 
 
@@ -85,7 +86,7 @@ class Surface:
         template = " %14.9f" * len(columns) + "\n"
         shape = self.values.shape
         block = shape[0] if len(shape) == 2 else int(np.prod(shape[:2])) if len(shape) == 3 else len(rows)
-        with open(path, "w") as file:
+        with atomic_write(path) as part, open(part, "w") as file:
             file.write(header(fields, constants))
             for start in range(0, len(rows), block):
                 file.write("\n" * (start > 0))

@@ -18,7 +18,7 @@ from ..errors import BiasError, InputError
 from ..frame import Array
 from .fields import FieldsReader, header, size_of_rows
 from .history import lock, undo
-from .variables import Variable, format_number, parse_number, shortest
+from .variables import Variable, domain_constants, shortest, variable_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class HillsReader:
             raise InputError(f"{path}: kernels are {constants['kerneltype']}, only {KERNEL} (PLUMED 2.8) is supported")
         d = len(names)
         return Hills(
-            tuple(Variable(name, _domain(name, constants)) for name in names),
+            tuple(variable_of(name, constants) for name in names),
             rows[:, 0],
             np.ascontiguousarray(rows[:, 1 : 1 + d]),
             np.ascontiguousarray(rows[:, 1 + d : 1 + 2 * d]),
@@ -85,12 +85,6 @@ class HillsReader:
 def _no_hills(variables: tuple[Variable, ...]) -> Hills:
     d = len(variables)
     return Hills(variables, np.empty(0), np.empty((0, d)), np.empty((0, d)), np.empty(0), np.empty(0))
-
-
-def _domain(name: str, constants: dict[str, str]) -> tuple[float, float] | None:
-    if f"min_{name}" not in constants:
-        return None
-    return parse_number(constants[f"min_{name}"]), parse_number(constants[f"max_{name}"])
 
 
 def read_hills(path: Path) -> Hills:
@@ -174,11 +168,7 @@ class HillsWriter:
 
     def _header(self) -> str:
         names = [variable.name for variable in self.variables]
-        constants = {"multivariate": "false", "kerneltype": KERNEL}
-        for variable in self.variables:
-            if variable.domain:
-                constants[f"min_{variable.name}"] = format_number(variable.domain[0])
-                constants[f"max_{variable.name}"] = format_number(variable.domain[1])
+        constants = {"multivariate": "false", "kerneltype": KERNEL, **domain_constants(self.variables)}
         fields = ["time", *names, *(f"sigma_{name}" for name in names), "height", "biasf"]
         return header(fields + ["clock"] * self.with_clock, constants)
 

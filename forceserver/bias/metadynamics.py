@@ -29,7 +29,7 @@ from .deposit import HillDeposit
 from .history import History
 from .restraints import MovingRestraint, Restraint, Wall
 from .units import PER_EV, EnergyUnit
-from .variables import Variable, format_number
+from .variables import Variable, domain_constants
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +64,8 @@ class Metadynamics(Bias):
         self._terms = self._term_functions()
         self._colvar = None
         if colvar_file:
-            constants = {}
-            for variable in variables:
-                if variable.domain:
-                    constants[f"min_{variable.name}"] = format_number(variable.domain[0])
-                    constants[f"max_{variable.name}"] = format_number(variable.domain[1])
-            fields = ["time", *self.names, *self._terms]
-            self._colvar = ColvarWriter(colvar_file, fields, constants, (self.step + 0.5) * time_step_ps)
+            fields, last = ["time", *self.names, *self._terms], (self.step + 0.5) * time_step_ps
+            self._colvar = ColvarWriter(colvar_file, fields, domain_constants(variables), last)
         self._work = self._clock.current["work"].tolist() if self.step >= 0 else [0.0] * len(moving)
         if self._clock.returning is not None:
             self._complete_return()

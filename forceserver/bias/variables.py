@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,3 +49,20 @@ def format_number(value: float) -> str:
 def shortest(number: float) -> str:
     """The shortest text that reads back to the same bits."""
     return repr(float(number)).removesuffix(".0")
+
+
+def domain_constants(variables: Sequence[Variable]) -> dict[str, str]:
+    """The domains as the headers of bias files say them."""
+    constants = {}
+    for variable in variables:
+        if variable.domain:
+            constants[f"min_{variable.name}"] = format_number(variable.domain[0])
+            constants[f"max_{variable.name}"] = format_number(variable.domain[1])
+    return constants
+
+
+def variable_of(name: str, constants: Mapping[str, str]) -> Variable:
+    """A variable with the domain that a header gives it."""
+    if f"min_{name}" not in constants:
+        return Variable(name)
+    return Variable(name, (parse_number(constants[f"min_{name}"]), parse_number(constants[f"max_{name}"])))

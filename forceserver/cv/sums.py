@@ -79,7 +79,7 @@ class GroupSum:
         distance = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         value, slope = (Y0 * self._weight * array[:, 0] for array in table.evaluate(distance))
         pair_gradient = vectors * (slope / distance)[:, None]
-        centre = np.repeat(self.list.centre_site, np.diff(self.list.first))
+        centre = self.list.centre_site[self.list.pair_centre]
         gradient = np.empty((len(self.sites), 3))
         for k in range(3):  # bincount: a tenth of the time of np.add.at
             towards, away = (

@@ -220,8 +220,7 @@ class CollectiveVariable:
             except ValueError as error:
                 raise InputError(f"collective variable {self.name}: {error}") from error
             distance = np.linalg.norm(part.list.vectors(), axis=1)
-            centre = np.repeat(np.arange(len(group.members)), np.diff(part.list.first))
-            count = np.bincount(centre[distance < part.list.cutoff], minlength=len(group.members))
+            count = np.bincount(part.list.pair_centre[distance < part.list.cutoff], minlength=len(group.members))
             if not count.all():
                 lonely = group.members[np.argmin(count)]
                 raise InputError(
