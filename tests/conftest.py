@@ -7,9 +7,11 @@ thousand).
 import os
 
 import hypothesis
+import numpy as np
 import pytest
 from ase import Atoms
 
+from forceserver import _ext
 from forceserver.bias.plumed_kernel import find_kernel
 from forceserver.cli.plumed import build_action
 
@@ -46,6 +48,29 @@ def pytest_terminal_summary(terminalreporter):
 def action(tmp_path_factory):
     """The FORCESERVER action, compiled."""
     return build_action(tmp_path_factory.mktemp("action") / "ForceServer.so")
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads; afterwards it is what it was."""
+    before = _ext.cpu.max_threads()
+    yield _ext.cpu.set_threads
+    _ext.cpu.set_threads(before)
+
+
+@pytest.fixture
+def threads_change_no_bit(threads):
+    """Asserts that the arrays and numbers that a function gives are the same with one, two and three threads."""
+
+    def check(compute):
+        threads(1)
+        expected = [np.copy(array) for array in compute()]
+        for count in (2, 3):
+            threads(count)
+            for found, one in zip(compute(), expected, strict=True):
+                np.testing.assert_array_equal(found, one)
+
+    return check
 
 
 @pytest.fixture

@@ -30,12 +30,8 @@ def test_unknown_build_is_refused_with_the_allowed_ones():
     assert _ext.isa in run.stderr
 
 
-def test_thread_count_can_be_set():
-    before = _ext.cpu.max_threads()
-    try:
-        _ext.cpu.set_threads(1)
-        assert _ext.cpu.max_threads() == 1
-    finally:
-        _ext.cpu.set_threads(before)
+def test_thread_count_can_be_set(threads):
+    threads(1)
+    assert _ext.cpu.max_threads() == 1
     with pytest.raises(ValueError, match="at least 1"):
-        _ext.cpu.set_threads(0)
+        threads(0)

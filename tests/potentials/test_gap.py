@@ -107,27 +107,21 @@ def test_forces_and_virial_to_eight_digits(carbide, zeta):
     np.testing.assert_allclose(-slopes, result.virial, atol=1e-8 * np.abs(result.virial).max())
 
 
-def test_threads_do_not_change_a_bit(batio3):
-    """Neither those that share the atoms of a frame, nor those that share the frames of a batch."""
+def test_same_bits_for_any_number_of_threads(batio3, threads_change_no_bit):
+    """Whether they share the atoms of a frame, or the frames of a batch."""
     batch = []
     for seed in range(3):
         batio3.rattle(0.05, seed=seed)
         batch.append(Frame.from_ase(batio3))
     large = Frame.from_ase(batio3.repeat(2))
-    threads, results = _ext.cpu.max_threads(), []
-    try:
-        for count in (1, 2, 3):
-            _ext.cpu.set_threads(count)
-            potential = GapPotential(some_model())
-            results.append([potential.compute_one(large), *potential.compute(batch)])
-            potential.close()
-    finally:
-        _ext.cpu.set_threads(threads)
-    for others in results[1:]:
-        for one, other in zip(results[0], others, strict=True):
-            assert other.energy == one.energy
-            np.testing.assert_array_equal(other.forces, one.forces)
-            np.testing.assert_array_equal(other.virial, one.virial)
+
+    def everything():
+        potential = GapPotential(some_model())
+        results = [potential.compute_one(large), *potential.compute(batch)]
+        potential.close()
+        return [number for result in results for number in (result.energy, result.forces, result.virial)]
+
+    threads_change_no_bit(everything)
 
 
 def test_atomic_energies_sum_to_the_energy(batio3):

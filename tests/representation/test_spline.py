@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forceserver import _ext
 from forceserver.representation.cutoff import ShiftedCosine
 from forceserver.representation.dvr import DvrBasis
 from forceserver.representation.gto import GtoBasis
@@ -86,15 +85,11 @@ def test_other_bases(kind, basis):
     assert table.counts == ((5, 5, 5, 5, 5) if kind is DvrBasis else (5, 4, 4, 3, 3))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_many_distances_at_once(basis, table, threads):
-    before = _ext.cpu.max_threads()
-    try:
-        _ext.cpu.set_threads(threads)
-        r = np.random.default_rng(6).uniform(0, 3.2, 50_000)
-        values, derivatives = table.evaluate(r)
-    finally:
-        _ext.cpu.set_threads(before)
+@pytest.mark.parametrize("count", [1, 2])
+def test_many_distances_at_once(table, threads, count):
+    threads(count)
+    r = np.random.default_rng(6).uniform(0, 3.2, 50_000)
+    values, derivatives = table.evaluate(r)
     i = np.minimum((r * table.inverse_step).astype(int), table.n_intervals - 1)
     a = np.moveaxis(table.coefficients[i, :, :15], 1, 0)
     t = (r - i * table.step)[:, None]
