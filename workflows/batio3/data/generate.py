@@ -237,22 +237,26 @@ def kpoints(S, nk=NK):
     return sc
 
 
-def make_calc(S, cell, symmetric=False, ecut=ECUT, nk=NK, txt=None, tight=False, beta=0.4, nold=8):
+def grid(cell):
+    """Points along the cell vectors for the wave functions, in multiples of four that are good for an FFT."""
+    gpts = [int(np.ceil(l / H_MAX / 4 - 0.02)) * 4 for l in np.linalg.norm(np.asarray(cell), axis=1)]
+    return [{44: 48, 28: 28, 52: 56}.get(x, x) for x in gpts]
+
+
+def make_calc(S, cell, symmetric=False, ecut=ECUT, nk=NK, txt=None, tight=False, beta=0.4, nold=8, gpts=None):
     from gpaw import GPAW, PW, Davidson, FermiDirac, Mixer
     from gpaw.xc import XC
 
     xc = XC("PBEsol")
     xc.get_setup_name = lambda: "PBE"  # PBE frozen cores and projectors, PBEsol functional
     n = round(abs(np.linalg.det(S)))
-    gpts = [int(np.ceil(l / H_MAX / 4 - 0.02)) * 4 for l in np.linalg.norm(np.asarray(cell), axis=1)]
-    gpts = [{44: 48, 28: 28, 52: 56}.get(x, x) for x in gpts]
     diag = np.array_equal(np.array(S), np.diag(np.diag(S))) and all((nk // int(x)) % 2 == 0 for x in np.diag(S))
     kp = {"size": tuple(nk // int(x) for x in np.diag(S))} if diag else kpoints(S, nk)
     return GPAW(
         mode=PW(ecut),
         xc=xc,
         kpts=kp,
-        gpts=gpts,
+        gpts=gpts or grid(cell),
         symmetry={} if symmetric else {"point_group": False},
         nbands=21 * n + 2,
         occupations=FermiDirac(0.01),
@@ -359,6 +363,16 @@ def count_plane_waves(cell, S, ecut=ECUT):
     return total / len(ks), abs(np.linalg.det(cell)) * gmax**3 / 6 / np.pi**2
 
 
+def corrected(atoms, S):
+    """Energy and stress of a calculation without the errors of the finite basis and of the grid."""
+    n = len(atoms) // 5
+    npw, ideal = count_plane_waves(atoms.cell[:], S)
+    offset = GRID_OFFSET.get(atoms.info["cell_kind"], 0.0)
+    stress = atoms.get_stress()
+    stress[:3] -= PV_PULAY * n / atoms.get_volume()
+    return atoms.get_potential_energy() + n * (C_PW * np.log(npw / ideal) - offset), stress
+
+
 def tile(at, S, e, f, s):
     """Exact periodic repetition to the 2x2x2 supercell (40 atoms)."""
     T = np.rint(2 * np.linalg.inv(S)).astype(int)
@@ -381,8 +395,8 @@ TEST = {"md_uncertain": 0.25}  # share of the test set, where it is not 0.15
 def planned(frames):
     """For each frame the structure that was to be computed and its supercell matrix."""
     groups, selected = {}, {}
-    if os.path.exists("active_selected.extxyz"):
-        selected = {(a.info["group"], a.info["index"]): a for a in read("active_selected.extxyz", ":")}
+    for name in glob.glob("active_selected_*.extxyz"):
+        selected |= {(a.info["group"], a.info["index"]): a for a in read(name, ":")}
     for a in frames:
         g, i = a.info["group"], a.info["index"]
         if (g, i) in selected:
@@ -403,15 +417,9 @@ def merge(args):
     native, tiled = [], []
     rows = []
     for a, (atoms0, S) in zip(frames, planned(frames), strict=True):
-        kind = a.info["cell_kind"]
         assert abs(atoms0.cell[:] - a.cell[:]).max() < 1e-6
         assert abs(atoms0.positions - a.positions).max() < 1e-6
-        n = len(a) // 5
-        npw, ideal = count_plane_waves(a.cell[:], S)
-        e = a.get_potential_energy() + n * (C_PW * np.log(npw / ideal) - GRID_OFFSET.get(kind, 0.0))
-        s = a.get_stress()
-        s[:3] -= PV_PULAY * n / a.get_volume()
-        rows.append((a, S, kind, n, e, s))
+        rows.append((a, S, a.info["cell_kind"], len(a) // 5, *corrected(a, S)))
     cub = [(r[0].info["scan_a"], r[4]) for r in rows if r[0].info["config_type"] == "cubic_volume"]
     x, y = np.array(cub).T
     p = np.polyfit(x**-2.0, y, 2)
