@@ -45,6 +45,6 @@ def test_every_command_is_listed():
 
 
 def test_links_lead_somewhere():
-    for page in (*DOCS.rglob("*.md"), DOCS.parent / "README.md"):
+    for page in (*DOCS.rglob("*.md"), *(DOCS.parent / "workflows").rglob("*.md"), DOCS.parent / "README.md"):
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page}: {link}"

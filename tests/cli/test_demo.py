@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+from proc import alive, descendants
 
 from forceserver.bias.fields import FieldsReader
 from forceserver.cli import demo
@@ -88,23 +89,6 @@ def test_complete_results_are_shown_again_and_kept(undisturbed):
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
 
 
-def children(pid: int) -> dict[int, str]:
-    """Process ids and command lines of the descendants of a process."""
-    found = {}
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{entry}/stat") as file:
-                parent = int(file.read().rpartition(")")[2].split()[1])
-            with open(f"/proc/{entry}/cmdline") as file:
-                command = file.read().replace("\0", " ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == pid:
-            found[int(entry)] = command
-            found |= children(int(entry))
-    return found
-
-
 def wait_for_steps(process, colvar, count: int) -> None:
     deadline = time.monotonic() + 120
     while not colvar.exists() or colvar.read_bytes().count(b"\n") < count:
@@ -117,7 +101,7 @@ def an_ipi_of(process) -> int:
     """The id of an i-PI that the demo runs; it starts after files of an earlier run are there already."""
     while True:
         assert process.poll() is None, process.communicate()[0]
-        for pid, command in children(process.pid).items():
+        for pid, command in descendants(process.pid).items():
             if "i-pi" in command:
                 return pid
 
@@ -131,12 +115,12 @@ def interrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupted")
     first = start(folder, *SHORT)
     wait_for_steps(first, folder / "batio3" / "demo" / "cold" / "COLVAR", 30)
-    family = children(first.pid)
+    family = descendants(first.pid)
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGINT
     assert "the same command goes on from here" in said
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in family)
+    assert not any(alive(pid) for pid in family)
     assert not (folder / "batio3" / "result.json").exists()
     return folder
 
@@ -190,7 +174,7 @@ def test_killed_at_random_the_hills_are_those_of_an_undisturbed_run(tmp_path):
         while demo_process.poll() is None:
             time.sleep(dice.uniform(0.5, 4.0))
             if killed < 30:
-                family = children(demo_process.pid)
+                family = descendants(demo_process.pid)
                 kinds = dice.choice((["i-pi"], ["forceserver drive"], ["i-pi", "forceserver drive"]))
                 for pid in [pid for pid, command in family.items() if any(kind in command for kind in kinds)]:
                     if dice.random() < 0.7 and "launch" not in family[pid]:

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from proc import alive, children
 
 from forceserver.cli.launch import driver_environment
 from forceserver.doors.ipi_restart import _end_of_frames
@@ -43,33 +44,8 @@ def start(case, *arguments, **environment) -> subprocess.Popen:
     )
 
 
-def children(pid: int) -> dict[int, str]:
-    """Process ids and command lines of the living children of a process."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat") as file:
-                    fields = file.read().rpartition(")")[2].split()
-                with open(f"/proc/{entry}/cmdline") as file:
-                    command = file.read().replace("\0", " ")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == pid and fields[0] != "Z":
-                found[int(entry)] = command
-    return found
-
-
 def drivers(pid: int) -> list[int]:
     return [child for child, command in children(pid).items() if "forceserver drive" in command]
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def wait_until(condition, seconds: float = 60.0) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase.io import read, write
 from ase.units import Bohr
-from ipi_runs import BIN, HERE, THREADS, ended
+from ipi_runs import BIN, HERE, THREADS, ended, write_ipi_xyz
 from plumed_runs import version
 from polarization import TOML_P
 
@@ -159,11 +159,7 @@ def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, 
     folder.mkdir()
     prefix = f"{folder}/s_" if len(str(folder)) < 90 else f"/tmp/fs_{os.getpid()}_{way}_"
     write(folder / "batio3.extxyz", atoms)
-    cell = " ".join(f"{x:.17g}" for x in (atoms.cell.array.T / Bohr).ravel())
-    lines = [str(len(atoms)), f"# CELL(H): {cell} cell{{atomic_unit}} positions{{atomic_unit}}"]
-    for symbol, position in zip(atoms.symbols, atoms.positions / Bohr, strict=True):
-        lines.append(" ".join([symbol, *(f"{x:.17g}" for x in position)]))
-    (folder / "ipi.xyz").write_text("\n".join(lines) + "\n")
+    write_ipi_xyz(folder / "ipi.xyz", atoms)
     dynamics = "nve" if static else "nvt"
     (folder / "input.xml").write_text(ipi_input(prefix, way, beads, dynamics, steps, checkpoints))
     door = {"embedded": EMBEDDED, "hosted": HOSTED, "action": '\n[cv_door]\naddress = "PREFIXcv"\n', "none": ""}[way]

@@ -34,6 +34,15 @@ def aluminium(repeat: int = 2, triclinic: bool = False) -> Atoms:
     return atoms
 
 
+def write_ipi_xyz(path: Path, atoms: Atoms) -> None:
+    """A structure in i-PI's own format, in atomic units, with all digits."""
+    cell = " ".join(f"{x:.17g}" for x in (atoms.cell.array.T / Bohr).ravel())
+    lines = [str(len(atoms)), f"# CELL(H): {cell} cell{{atomic_unit}} positions{{atomic_unit}}"]
+    for symbol, position in zip(atoms.symbols, atoms.positions / Bohr, strict=True):
+        lines.append(" ".join([symbol, *(f"{x:.17g}" for x in position)]))
+    path.write_text("\n".join(lines) + "\n")
+
+
 def free_port() -> int:
     """A TCP port that nobody listens on."""
     with socket.socket() as sock:
@@ -88,14 +97,8 @@ class Ipi:
         self.address = "127.0.0.1" if self.mode == "inet" else "sock"
         self._atoms = atoms = aluminium(self.repeat, self.triclinic)
         write(self.template, atoms, format="extxyz")
-        self._write_ipi_structure(atoms)
+        write_ipi_xyz(self.folder / "ipi.xyz", atoms)
         (self.folder / "input.xml").write_text(self._xml())
-
-    def _write_ipi_structure(self, atoms: Atoms) -> None:
-        cell = " ".join(f"{x:.17g}" for x in (atoms.cell.array.T / Bohr).ravel())
-        lines = [str(len(atoms)), f"# CELL(H): {cell} cell{{atomic_unit}} positions{{atomic_unit}}"]
-        lines += [f"Al {x:.17g} {y:.17g} {z:.17g}" for x, y, z in atoms.positions / Bohr]
-        (self.folder / "ipi.xyz").write_text("\n".join(lines) + "\n")
 
     def _xml(self) -> str:
         socket_keys = f"<address>{self.address}</address>"
