@@ -74,7 +74,7 @@ def demo(
     with _locked(place / MARK) as settings:
         if not (place / "result.json").exists():
             typer.echo(f"inputs and results: {place}; bias by {settings['engine']}")
-            code = _simulate([Side(place, side) for side in settings["temperatures_K"]])
+            code = _simulate([Side(place, side) for side in settings["temperatures_K"]], settings["temperatures_K"])
             if code != 0:
                 typer.echo("the same command goes on from here; --force begins anew", err=True)
                 raise typer.Exit(code)
@@ -142,9 +142,9 @@ def _remove(place: Path) -> None:
 
 def _set_up(place: Path, engine: str, picoseconds: float | None) -> None:
     """Copies the inputs; the file that marks the folder comes last."""
-    if place.exists() and any(place.iterdir()):
-        half_made = {path.name for path in place.iterdir()} <= {"demo", "potential"}
-        if not half_made:
+    if place.exists():
+        strange = [path.name for path in place.iterdir() if path.name not in ("demo", "potential")]
+        if not all(name.startswith(f".{Path(MARK).stem}.") for name in strange):  # a mark that was not finished
             raise InputError(f"{place} holds other files; choose another --folder")
         shutil.rmtree(place)
     source = _workflow("batio3")
@@ -265,12 +265,11 @@ class Side:
         self.estimate = "F(0) not seen yet" if centre is None else f"F(0) - F(min) = {centre:.0f} meV"
 
 
-def _simulate(sides: list[Side]) -> int:
+def _simulate(sides: list[Side], kelvins: dict[str, float]) -> int:
     """Runs the simulations side by side; 0 if all are complete, otherwise the exit code of the one that failed."""
     from .launch import signals_noted
 
-    settings = json.loads((sides[0].place / MARK).read_text())
-    with signals_noted() as signals, Progress(sides, settings["temperatures_K"]) as progress:
+    with signals_noted() as signals, Progress(sides, kelvins) as progress:
         try:
             for side in sides:
                 side.begin()

@@ -204,6 +204,15 @@ def test_other_files_are_left_alone(aluminium, tmp_path):
     assert (place / "thesis.txt").read_text() == "mine"
 
 
+def test_a_folder_that_was_killed_while_it_was_made_is_made_again(tmp_path):
+    place = tmp_path / "batio3"
+    (place / "demo").mkdir(parents=True)
+    (place / f".{demo.MARK.replace('.', '.1234.part.')}").write_text("{")
+    demo._set_up(place, "metadynamics", 1.0)
+    assert {path.name for path in place.iterdir()} == {"demo", "potential", demo.MARK}
+    assert json.loads((place / demo.MARK).read_text())["temperatures_K"] == {"cold": 50.0, "hot": 150.0}
+
+
 def test_two_demos_in_one_folder_are_refused(aluminium, undisturbed):
     place, _ = undisturbed
     with open(place / demo.MARK) as file:
