@@ -226,6 +226,9 @@ def _speed(server: "SocketServer", ipi: "IpiInput", drivers: int) -> Iterator[Fi
             f"<latency> is {server.latency_seconds:g} s: <latency>0</latency> saves about "
             f"{DEFAULT_LATENCY_MICROSECONDS} µs a step",
         )
+    if ipi.threading and len(ipi.systems) == 1:
+        text = "one system: threading='False' of <simulation> saves a thread that every step is handed to"
+        yield Finding(ADVICE, "speed", text)
     if not server.consolidated:
         yield Finding(ADVICE, "speed", "<consolidate_messages> is off: one more round trip per structure")
         if server.batch_size > 1:

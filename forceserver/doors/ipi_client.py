@@ -36,8 +36,8 @@ from .wire import EXIT, GETFORCE, INIT, POSDATA, SEGMENTS, STATUS, ClientConnect
 
 log = logging.getLogger(__name__)
 
-REPLICA_WORTHWHILE_SECONDS = 2e-3
-"""Structures that take longer than this are worth the ~40 us that it costs to ask for their replica every time."""
+REPLICA_WORTHWHILE_SECONDS = 5e-2
+"""Structures that take longer than this are worth the 0.25 ms that it costs to ask for their replica every time."""
 
 
 class DriverConfig(Section):

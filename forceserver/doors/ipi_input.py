@@ -87,6 +87,8 @@ class IpiInput:
     step: int
     total_steps: int
     verbosity: str
+    threading: bool
+    """Whether systems are stepped in threads of their own."""
     properties: tuple[PropertiesFile, ...]
     trajectories: tuple[Path, ...]
     """Of each <trajectory>, how the names of its files begin."""
@@ -147,6 +149,7 @@ def _read(path: Path) -> IpiInput:
         step=simulation.step.fetch(),
         total_steps=simulation.total_steps.fetch(),
         verbosity=simulation.verbosity.fetch(),
+        threading=simulation.threading.fetch(),
         **_outputs(simulation.output.fetch(), systems, path.parent),
     )
 

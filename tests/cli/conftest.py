@@ -31,7 +31,7 @@ input = "input.xml"
 """
 
 SIMULATION = """
-<simulation verbosity='low' sockets_prefix='{prefix}'>
+<simulation verbosity='low' threading='False' sockets_prefix='{prefix}'>
   <output prefix='sim'>
     <properties stride='1' filename='out'>
       [ step, time{{picosecond}}, conserved{{electronvolt}}, temperature{{kelvin}}, potential{{electronvolt}} ]

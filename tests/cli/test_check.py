@@ -185,6 +185,7 @@ def test_advice_about_speed(aluminium):
     code, said = check(aluminium, "-n", 2)
     assert code == 0, said
     assert "<latency>0</latency> saves" in said
+    assert "threading" not in said
     assert "<batch_size>4</batch_size> gives each driver its share at once" in said
     aluminium.write_simulation(beads=2, forcefield=BATCHES.format(8))
     _, said = check(aluminium, "-n", 4)
@@ -192,6 +193,8 @@ def test_advice_about_speed(aluminium):
     assert "3 of 4 drivers will have nothing to do" in said
     aluminium.write_simulation(beads=8, forcefield=BATCHES.format(3))
     assert "8 structures a step are no multiple of <batch_size> 3" in check(aluminium, "-n", 3)[1]
+    aluminium.write_simulation(old="threading='False'", new="")
+    assert "threading='False' of <simulation> saves a thread" in check(aluminium)[1]
 
 
 def test_batches_need_consolidated_messages(aluminium):

@@ -313,7 +313,7 @@ def test_failure_in_a_batch_saves_the_batch(unix, tmp_path):
 
 def test_replica_is_asked_for_when_structures_take_long(unix):
     with listen(unix) as listener:
-        door = Door(unix, Springs(lambda frame, result: time.sleep(0.01)))
+        door = Door(unix, Springs(lambda frame, result: time.sleep(0.06)))
         with accepted(listener) as server:
             evaluate(server, structure())
             assert ask_status(server) == wire.NEEDINIT
