@@ -1,12 +1,15 @@
 """The barium titanate demo: steps a second, and where the time of a step goes.
 
 The inputs are those of `forceserver demo batio3` (50 K, metadynamics, unix sockets, one thread for the driver), for
-2x2x2 cells (40 atoms) and repeated to 4x4x4 (320 atoms). A step is timed by i-PI itself (`t/step` in its log, the
-median over blocks of 100 steps, in brackets the best); force and bias are timed by calling what the driver calls, in
-rounds before and after (best). What is left of the best step is i-PI, its outputs and the sockets. The last table is a
-path integral of 8 beads without bias, the driver with two threads; throughput in beads a second, from the best blocks.
+2x2x2 cells (40 atoms) and repeated to 4x4x4 (320 atoms). A step is timed by i-PI itself (`t/step` in its log), force
+and bias by the driver in the same run; everything is the median over blocks of 100 steps, in brackets the best. What is
+left of a step is i-PI, its outputs and the sockets. The limits of that: the same input stepped by i-PI alone, with
+`<ffdirect>` and its potential of zeros in place of both sockets, and by i-PI with its own Python driver and the same
+zeros at both sockets. The last table is a path integral of 8 beads without bias on two cores: one driver with two
+threads, or two with one each; throughput in beads a second, from the best blocks.
 """
 
+import json
 import os
 import re
 import shutil
@@ -14,22 +17,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+from forceserver.cli.launch import ipi_script
 
-from forceserver import _ext
-from forceserver.bias.choice import build_bias
-from forceserver.cv import build_variables
-from forceserver.potentials import build_potential
-from forceserver.settings import load
-from forceserver.template import read_template
-
-from .harness import Table, interleave
+from .harness import Table
 
 STUDY = Path(__file__).parents[1] / "workflows" / "batio3"
+TIMED_DRIVE = Path(__file__).parent / "clients" / "timed_drive.py"
+BLOCK = 100
 ENGINE = re.compile(r"^order = .*$", re.MULTILINE)
 PER_STEP = re.compile(r"t/step:\s+([\d.e+-]+)")
 
@@ -61,83 +59,105 @@ def case(folder: Path, repeat: int, steps: int, beads: int = 1, batch: int = 1) 
     return config
 
 
-def seconds_per_step(config: Path, threads: int) -> list[float]:
-    """Of a simulation that is run to its end, by blocks; without the first ones, in which everything starts."""
-    command = [sys.executable, "-m", "forceserver", "launch", str(config), "--threads", str(threads)]
-    done = subprocess.run(command, env={**os.environ, "OMP_WAIT_POLICY": "passive"}, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"benchmarks: the simulation failed: {done.stderr}")
-    times = [float(number) for number in PER_STEP.findall((config.parent / "ipi.log").read_text())]
-    return times[2:]
+def i_pi_alone(config: Path) -> list[list[str]]:
+    """Zeros inside i-PI in place of the sockets; no drivers."""
+    xml = config.parent / "input.xml"
+    content = re.sub(
+        r"<ffsocket name='(\w+)'.*?</ffsocket>",
+        r"<ffdirect name='\1' pbc='False'><pes>dummy</pes></ffdirect>",
+        xml.read_text(),
+    )
+    xml.write_text(content)
+    return []
 
 
-def parts(config: Path, folder: Path) -> dict[str, float]:
-    """Seconds of force and bias for configurations that move a little every time."""
-    here, threads = Path.cwd(), _ext.cpu.max_threads()
-    os.chdir(folder)  # the bias writes into it
-    _ext.cpu.set_threads(1)
-    try:
-        settings = load(config)
-        template = read_template(settings.structure)
-        potential = build_potential(settings.potential, template)
-        bias = build_bias(settings.bias, build_variables(settings.cv, template), template)
-        dice = np.random.default_rng(1)
+def its_own_drivers(config: Path) -> list[list[str]]:
+    """i-PI's Python driver with zeros, one for every socket."""
+    program = [sys.executable, str(ipi_script().with_name("i-pi-driver-py"))]
+    return [[*program, "-u", "-a", address, "-S", "./", "-m", "dummy"] for address in ("force", "bias")]
 
-        def moved():
-            return replace(template, positions=template.positions + dice.normal(scale=0.002, size=(len(template), 3)))
 
-        timings = interleave(
-            {"force": lambda: potential.compute([moved()]), "bias": lambda: bias.compute([moved()])}, rounds=9
-        )
-        bias.close()
-    finally:
-        os.chdir(here)
-        _ext.cpu.set_threads(threads)
-    return {name: timing.best for name, timing in timings.items()}
+def our_driver(config: Path, number: int = 1) -> list[list[str]]:
+    """`number` of ours, each with all doors that are configured."""
+    return [[sys.executable, str(TIMED_DRIVE), config.name]] * number
+
+
+def run(config: Path, drivers: list[list[str]], threads: int) -> dict[str, list[float]]:
+    """Seconds of a step and behind each door by blocks, without the first two, in which everything starts."""
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(threads)}
+    place, log = config.parent, config.parent / "ipi.log"
+    sockets = (place / "input.xml").read_text().count("<ffsocket")
+    with open(log, "w") as file:
+        command = [sys.executable, "-u", str(ipi_script()), "input.xml"]
+        ipi = subprocess.Popen(command, cwd=place, stdout=file, stderr=file)
+        while ipi.poll() is None and log.read_text().count("Starting the polling thread") < sockets:
+            time.sleep(0.1)
+        clients = [
+            subprocess.Popen(driver, cwd=place, env=environment, stdout=subprocess.PIPE, text=True)
+            for driver in drivers
+        ]
+        said = [client.communicate()[0].strip() for client in clients]
+        ipi.wait()
+    blocks = {"step": [float(number) for number in PER_STEP.findall(log.read_text())][1:]}
+    if ipi.returncode or not blocks["step"]:
+        raise SystemExit(f"benchmarks: the simulation failed: {log.read_text()[-2000:]}")
+    for text in said:
+        for door, calls in json.loads(text if text.startswith("{") else "{}").items():
+            blocks[door] = [statistics.mean(calls[i : i + BLOCK]) for i in range(0, len(calls) - BLOCK, BLOCK)]
+    return {name: times[2:] for name, times in blocks.items()}
 
 
 def step_table(quick: bool) -> Table:
     """Steps a second and shares, by size."""
-    table = Table(
-        "One simulation, one driver thread: where a step goes",
-        ["cells", "steps/s", "step, ms", "force, ms", "bias and variable, ms", "i-PI and sockets, ms", "all but force"],
-    )
-    for repeat, steps in ((1, 800 if quick else 4000), (2, 400 if quick else 1200)):
-        with tempfile.TemporaryDirectory(prefix="fsbench-") as folder:
-            place = Path(folder)
-            config = case(place / "run", repeat, steps)
-            other = case(place / "parts", repeat, steps)
-            before = parts(other, other.parent)
-            steps_taken = seconds_per_step(config, threads=1)
-            after = parts(other, other.parent)
-        force, bias = (min(before[name], after[name]) for name in ("force", "bias"))
-        median, best = statistics.median(steps_taken), min(steps_taken)
+    columns = ["cells", "steps/s", "step, ms", "force, ms", "bias and variable, ms", "i-PI and sockets, ms"]
+    columns += ["i-PI, its own driver, zeros, ms", "i-PI alone, zeros, ms", "all but force"]
+    table = Table("One simulation, one driver thread: where a step goes", columns)
+    for repeat, steps in ((1, 800 if quick else 3000), (2, 500 if quick else 1200)):
+        runs = {our_driver: {}, its_own_drivers: {}, i_pi_alone: {}}
+        for _ in range(1 if quick else 3):
+            for contender, blocks in runs.items():
+                with tempfile.TemporaryDirectory(prefix="fsbench-") as folder:
+                    config = case(Path(folder) / "run", repeat, steps)
+                    for name, times in run(config, contender(config), threads=1).items():
+                        blocks.setdefault(name, []).extend(times)
+        ours = {name: (statistics.median(times), min(times)) for name, times in runs[our_driver].items()}
+        (step, best), force, bias = ours["step"], ours["force"], ours["bias"]
+        rest = step - force[0] - bias[0]
+        limits = [runs[contender]["step"] for contender in (its_own_drivers, i_pi_alone)]
         table.rows.append(
             (
                 f"{2 * repeat}x{2 * repeat}x{2 * repeat} ({40 * repeat**3} atoms)",
-                f"{1 / median:.0f} ({1 / best:.0f})",
-                f"{1e3 * median:.2f} ({1e3 * best:.2f})",
-                1e3 * force,
-                1e3 * bias,
-                1e3 * (best - force - bias),
-                f"{100 * (1 - force / best):.0f} %",
+                f"{1 / step:.0f} ({1 / best:.0f})",
+                *(f"{1e3 * median:.2f} ({1e3 * least:.2f})" for median, least in ((step, best), force, bias)),
+                1e3 * rest,
+                *(f"{1e3 * statistics.median(times):.2f} ({1e3 * min(times):.2f})" for times in limits),
+                f"{100 * (1 - force[0] / step):.0f} %",
             )
         )
     return table
 
 
 def bead_table(quick: bool) -> Table:
-    """Beads one by one and as one batch."""
-    table = Table("8 beads, 2x2x2, driver with two threads", ["requests", "step, ms", "beads/s", "x one by one"])
+    """Beads one by one and in batches."""
+    table = Table("8 beads, 2x2x2, two cores", ["requests", "step, ms", "beads/s", "x one by one"])
     rounds, steps = (1, 600) if quick else (3, 1000)
-    times = {1: [], 8: []}
+    contenders = {  # size of batches, drivers, threads of each
+        "one by one, one driver with two threads": (1, 1, 2),
+        "one batch of 8, one driver with two threads": (8, 1, 2),
+        "one by one, two drivers": (1, 2, 1),
+        "two batches of 4, two drivers": (4, 2, 1),
+        "i-PI alone, zeros": (1, 0, 1),
+    }
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for batch, found in times.items():
+        for name, (batch, drivers, threads) in contenders.items():
             with tempfile.TemporaryDirectory(prefix="fsbench-") as folder:
-                found += seconds_per_step(case(Path(folder), 1, steps, beads=8, batch=batch), threads=2)
-    single = min(times[1])
-    for batch, name in ((1, "one by one"), (8, "one batch of 8")):
-        step = min(times[batch])
+                config = case(Path(folder) / "run", 1, steps, beads=8, batch=batch)
+                commands = our_driver(config, drivers) if drivers else i_pi_alone(config)
+                times[name] += run(config, commands, threads)["step"]
+    single = min(next(iter(times.values())))
+    for name, found in times.items():
+        step = min(found)
         table.rows.append((name, 1e3 * step, 8 / step, single / step))
     return table
 

@@ -1,0 +1,53 @@
+"""Every door of a configuration, as `forceserver drive` opens them, with the time that is spent behind each.
+
+    python timed_drive.py CONFIG
+
+At the end one line of JSON: the seconds of every call by door, in the order of the calls.
+"""
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+from forceserver.bias.choice import build_bias
+from forceserver.cv import build_variables
+from forceserver.doors.ipi_client import serve
+from forceserver.potentials import build_potential
+from forceserver.potentials.base import Potential
+from forceserver.settings import load
+from forceserver.template import read_template
+
+
+class Timed(Potential):
+    """A potential and the seconds of its calls."""
+
+    def __init__(self, inner: Potential) -> None:
+        self._inner = inner
+        self.seconds: list[float] = []
+
+    def compute_one(self, frame):
+        return self.compute([frame])[0]
+
+    def compute(self, frames):
+        begin = time.perf_counter()
+        results = self._inner.compute(frames)
+        self.seconds.append(time.perf_counter() - begin)
+        return results
+
+
+if __name__ == "__main__":
+    settings = load(Path(sys.argv[1]))
+    template = read_template(settings.structure)
+    doors = {"force": Timed(build_potential(settings.potential, template))}
+    if settings.bias:
+        doors["bias"] = Timed(build_bias(settings.bias, build_variables(settings.cv, template), template))
+        beside = threading.Thread(
+            target=serve, args=(doors["bias"], template, settings.bias_socket, settings.driver), daemon=True
+        )
+        beside.start()
+    serve(doors["force"], template, settings.socket, settings.driver)
+    if settings.bias:
+        beside.join()
+    print(json.dumps({name: door.seconds for name, door in doors.items()}))
