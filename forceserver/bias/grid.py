@@ -95,13 +95,11 @@ class HillGrid:
 
     def _allocate(self) -> None:
         self._table = np.zeros((np.prod(self._shape), 1 << len(self._shape)))
-
-    def _ends(self) -> tuple[Array, Array]:
-        lower = self._origin + self._spacing * self._first
-        return lower, lower + self._spacing * (self._shape - 1)
+        self._lower = self._origin + self._spacing * self._first
+        self._upper = self._lower + self._spacing * (self._shape - 1)
 
     def _check(self, s: Array) -> None:
-        lower, upper = self._ends()
+        lower, upper = self._lower, self._upper
         for k, variable in enumerate(self.variables):
             if variable.domain is None and not lower[k] <= s[k] <= upper[k]:
                 raise BiasError(
@@ -111,9 +109,8 @@ class HillGrid:
 
     def _extend(self, s: Array) -> None:
         """Adds a fifth of the range, or more if need be, on the sides where s is outside; fills the new grid."""
-        lower, upper = self._ends()
-        below = np.where(self._period > 0, 0, np.ceil((lower - s) / self._spacing)).astype(int)
-        above = np.where(self._period > 0, 0, np.ceil((s - upper) / self._spacing)).astype(int)
+        below = np.where(self._period > 0, 0, np.ceil((self._lower - s) / self._spacing)).astype(int)
+        above = np.where(self._period > 0, 0, np.ceil((s - self._upper) / self._spacing)).astype(int)
         if np.all(below <= 0) and np.all(above <= 0):
             return
         margin = self._shape // 5 + 1

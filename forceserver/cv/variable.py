@@ -132,7 +132,10 @@ class CollectiveVariable:
             if len(sites) < gradient.shape[1]:
                 gradient = gradient[:, sites]
             if not np.array_equal(jacobian, IDENTITY):
-                gradient, b_strain = (np.tensordot(jacobian, array, axes=1) for array in (gradient, b_strain))
+                gradient, b_strain = (
+                    np.dot(jacobian, array.reshape(len(array), -1)).reshape(-1, *array.shape[1:])
+                    for array in (gradient, b_strain)
+                )
             strain[rows] = b_strain
             if gradients is None:
                 gradients = gradient
