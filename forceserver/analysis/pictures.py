@@ -2,15 +2,20 @@
 
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from ..files import atomic_write
 from ..frame import Array
 from .estimate import distance_to_end
 from .landscape import maximum_flux_path
 from .study import Study
 from .surface import Surface
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#2b5c8a", "#d1731f", "#707070"
 CEILING_KT = 25
@@ -21,10 +26,7 @@ def draw(study: Study, path: Path) -> None:
     """Draws one to three variables into a file; its ending says in which format."""
     import matplotlib
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(
+    with matplotlib.rc_context(
         {
             "font.size": 9,
             "axes.spines.top": False,
@@ -34,21 +36,22 @@ def draw(study: Study, path: Path) -> None:
             "savefig.dpi": 200,
         }
     ):
-        figure = (_curve, _map, _slices)[len(study.estimate.surface.names) - 1](study, plt)
-        figure.savefig(path)
-        plt.close(figure)
+        figure = (_curve, _map, _slices)[len(study.estimate.surface.names) - 1](study)
+        with atomic_write(path) as part:
+            figure.savefig(part)
 
 
 def draw_convergence(studies: list[Study], depth: float, path: Path) -> None:
     """Distance to the final free energy, and populations, with simulation time."""
     import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     rows = len(studies)
-    with plt.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 200}):
-        figure, axes = plt.subplots(rows, 2, figsize=(6.8, 2.5 * rows), squeeze=False, layout="constrained")
+    with matplotlib.rc_context(
+        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 200}
+    ):
+        figure = Figure(figsize=(6.8, 2.5 * rows), layout="constrained")
+        axes = figure.subplots(rows, 2, squeeze=False)
         for (left, right), study in zip(axes, studies, strict=True):
             estimate = study.estimate
             left.plot(estimate.times, distance_to_end(estimate, depth), ".-", color=BLUE, lw=1, ms=4)
@@ -59,11 +62,11 @@ def draw_convergence(studies: list[Study], depth: float, path: Path) -> None:
             left.set(xlabel="time (ps)", ylabel=f"rms distance to end ({study.unit})", ylim=(0, None))
             left.set_title(f"by {estimate.method}", loc="left", fontsize=9)
             for k, name in enumerate(list(study.regions)[:8]):
-                right.plot(estimate.times, study.history_of(name), ".-", lw=1, ms=4, label=name, color=plt.cm.tab10(k))
+                right.plot(estimate.times, study.history_of(name), ".-", lw=1, ms=4, label=name, color=f"C{k}")
             right.set(xlabel="time (ps)", ylabel="population", ylim=(-0.02, 1.02))
             right.legend(frameon=False, ncols=2, fontsize=8)
-        figure.savefig(path)
-        plt.close(figure)
+        with atomic_write(path) as part:
+            figure.savefig(part)
 
 
 def _label(study: Study) -> str:
@@ -80,11 +83,14 @@ def _shifted(study: Study) -> tuple[Array, float]:
     return np.where(np.isfinite(f), f, np.nan), top
 
 
-def _curve(study: Study, plt):
+def _curve(study: Study) -> "Figure":
+    from matplotlib.figure import Figure
+
     surface = study.estimate.surface
     f, top = _shifted(study)
     x = surface.nodes[0]
-    figure, axis = plt.subplots(figsize=(4.4, 3.0))
+    figure = Figure(figsize=(4.4, 3.0))
+    axis = figure.subplots()
     errors = np.where(np.isfinite(surface.errors), surface.errors, np.nan)
     axis.fill_between(x, f - errors, f + errors, color=BLUE, alpha=0.25, lw=0, label="± standard error")
     axis.plot(x, f, color=BLUE, lw=1.5)
@@ -101,10 +107,13 @@ def _curve(study: Study, plt):
     return figure
 
 
-def _map(study: Study, plt):
+def _map(study: Study) -> "Figure":
+    from matplotlib.figure import Figure
+
     surface = study.estimate.surface
     f, top = _shifted(study)
-    figure, axis = plt.subplots(figsize=(4.8, 3.9))
+    figure = Figure(figsize=(4.8, 3.9))
+    axis = figure.subplots()
     filled = _contours(axis, surface.nodes[0], surface.nodes[1], f, top)
     _colorbar(figure, filled, [axis], study)
     _way(axis, study)
@@ -119,11 +128,14 @@ def _map(study: Study, plt):
     return figure
 
 
-def _slices(study: Study, plt):
+def _slices(study: Study) -> "Figure":
     """Above: planes through the lowest minimum. Below: the other variable integrated out."""
+    from matplotlib.figure import Figure
+
     surface, kt = study.estimate.surface, study.estimate.kt
     f, top = _shifted(study)
-    figure, axes = plt.subplots(2, 3, figsize=(9.6, 5.8))
+    figure = Figure(figsize=(9.6, 5.8))
+    axes = figure.subplots(2, 3)
     through = study.landscape.minima[0].index
     inside = np.nan_to_num(f, nan=np.inf) < top
     for column, (a, b, c) in enumerate(((0, 1, 2), (0, 2, 1), (1, 2, 0))):
