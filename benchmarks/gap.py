@@ -207,13 +207,13 @@ def stages(folder: Path, quick: bool) -> Table:
     (term,) = potential._places[0].terms
     ((species, kernel),) = potential._kernels[0].items()
     part, spectrum, gradient = term.parts[species], term.spectrum, term.gradient
-    features, energies, members, work = spectrum.values(), term.energies[part], term.members[part], term.work
+    features = spectrum.values()
     timings = interleave(
         {
             "neighbours (kept)": lambda: term.neighbours.update(frame.positions, frame.cell),
             "expansion": spectrum.expansion.values,
             "expansion and power spectrum": spectrum.values,
-            "kernel": lambda: kernel.evaluate(features[part], energies, gradient[part], members, work),
+            "kernel": lambda: kernel.evaluate(features[part], term.energies[part], gradient[part], term.members[part]),
             "expansion, backwards": lambda: spectrum.expansion.vjp(spectrum._gradient),
             "power spectrum and expansion, backwards": lambda: spectrum.vjp(gradient),
             "all": lambda: potential.compute_one(frame),

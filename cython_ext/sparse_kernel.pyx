@@ -39,15 +39,18 @@ cdef class SparseKernel:
     """points (M, F), weights (M,), members (M, 8) or None: float64; single: products with slopes in single precision."""
 
     cdef SparsePoints q
+    cdef int threads
     cdef double[::1] weights, by_point, by_feature, parts
     cdef float[::1] by_feature_single
-    cdef double[:, ::1] members, directions
+    cdef double[:, ::1] members, work, directions
 
     def __init__(self, const double[:, ::1] points, const double[::1] weights, const double[:, ::1] members, int zeta,
                  bint single):
         cdef int64_t n = points.shape[0]
         cdef int64_t n_features = points.shape[1]
         cdef int64_t padded = (n + FS_POINTS - 1) // FS_POINTS * FS_POINTS
+        self.threads = openmp.omp_get_max_threads()
+        self.work = np.zeros((self.threads, fs_work_size(n_features)))
         self.weights = np.zeros(padded)
         self.weights[:n] = weights
         self.by_point = np.zeros(padded * n_features)
@@ -78,24 +81,16 @@ cdef class SparseKernel:
             self.q.by_feature = &self.by_feature[0]
 
     def evaluate(self, const double[:, ::1] p, double[::1] energies, double[:, ::1] gradient,
-                 double[:, ::1] member_energies, double[:, ::1] work):
-        """From p (n, F): energies (n,), dE/dp to gradient (n, F); member_energies (n, 8) if there are members.
-
-        work: one row of `workspace(F)` for each thread. Several may call it at once, with work of their own.
-        """
+                 double[:, ::1] member_energies):
+        """From p (n, F): energies (n,), dE/dp to gradient (n, F); member_energies (n, 8) if there are members."""
         cdef int64_t n = p.shape[0]
         cdef int64_t n_blocks = (n + FS_CENTRES - 1) // FS_CENTRES
         cdef int64_t block, first
-        cdef int threads = <int>min(<int64_t>min(openmp.omp_get_max_threads(), work.shape[0]), n_blocks)
+        cdef int threads = <int>min(<int64_t>min(openmp.omp_get_max_threads(), self.threads), n_blocks)
         for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
             first = block * FS_CENTRES
             fs_centres(&self.q, <int>min(<int64_t>FS_CENTRES, n - first), &p[first, 0], &energies[first],
-                       &member_energies[first, 0], &gradient[first, 0], &work[openmp.omp_get_thread_num(), 0])
-
-
-def workspace(int64_t n_features) -> int:
-    """Doubles of work space that one thread needs."""
-    return fs_work_size(n_features)
+                       &member_energies[first, 0], &gradient[first, 0], &self.work[openmp.omp_get_thread_num(), 0])
 
 
 def principal_directions(points):

@@ -5,7 +5,7 @@ derivative costs about as much as the energy, whatever the number of features an
 formula and the file; cython_ext/sparse_kernel.pyx the kernel.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -91,29 +91,22 @@ class GapPotential(Potential):
 
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         places = [self._place(number, frame) for number, frame in enumerate(frames)]
-        results = self._share(self._compute_at, places, frames)
+        for number, kernels in enumerate(self._kernels):
+            terms = [place.terms[number] for place in places]
+            try:
+                self._share(_Term.describe, terms, frames)
+            except ValueError as error:
+                raise PotentialError(str(error)) from error
+            _evaluate(kernels, terms)
+        results = self._share(_total, places, map(len, frames))
+        if self._pairs is not None:
+            for result, pair in zip(results, self._pairs.compute(frames), strict=True):
+                result.energy += pair.energy
+                result.forces += pair.forces
+                result.virial += pair.virial
         if self._uncertainty:
             self._add_uncertainty(frames, results)
         return results
-
-    def _compute_at(self, place: "_Place", frame: Frame) -> Result:
-        """Base, terms and pairs of one frame."""
-        energy, forces, virial = place.base.sum(), np.zeros((len(frame), 3)), np.zeros((3, 3))
-        for kernels, term in zip(self._kernels, place.terms, strict=True):
-            try:
-                term.evaluate(kernels, frame)
-            except ValueError as error:
-                raise PotentialError(str(error)) from error
-            pulled, strain = term.spectrum.vjp(term.gradient)
-            energy += term.energies.sum()
-            forces += pulled
-            virial += strain
-        if place.pairs is not None:
-            pair = place.pairs.compute_one(frame)
-            energy += pair.energy
-            forces += pair.forces
-            virial += pair.virial
-        return Result(float(energy), forces, virial)
 
     def close(self) -> None:
         if self._threads is not None:
@@ -131,24 +124,17 @@ class GapPotential(Potential):
             energies += pair_shares(interaction, frame)
         return energies
 
-    def _share(self, function: Callable, places: Sequence, frames: Sequence) -> list:
-        """`function` of each place and frame; on one thread each if there are at least as many as threads.
+    def _share(self, function: Callable, first: Sequence, second: Iterable) -> list:
+        """`function` of the pairs, one for each frame; on one thread each if there are at least as many as threads.
 
-        A small frame cannot keep several threads busy, and threads of Python disturb each other at every hand-over: so
-        each takes its part of the frames from positions to forces.
+        A small frame cannot keep several threads busy.
         """
         threads = _ext.cpu.max_threads()
-        if threads == 1 or len(frames) < threads:
-            return list(map(function, places, frames))
+        if threads == 1 or len(first) < threads:
+            return list(map(function, first, second))
         if self._threads is None:
             self._threads = ThreadPoolExecutor(threads, "gap", initializer=_ext.cpu.set_threads, initargs=(1,))
-        parts = [slice(k, None, threads) for k in range(threads)]
-        results: list = [None] * len(frames)
-        for part, found in zip(
-            parts, self._threads.map(lambda part: list(map(function, places[part], frames[part])), parts), strict=True
-        ):
-            results[part] = found
-        return results
+        return list(self._threads.map(function, first, second))
 
     def _place(self, number: int, frame: Frame) -> "_Place":
         """What is kept for the frame at this place of the batch, made anew if its species or periodicity change."""
@@ -160,7 +146,6 @@ class GapPotential(Potential):
             place.species, place.pbc = frame.species.copy(), frame.pbc.copy()
             place.base = np.array([self.model.energies[species] for species in frame.species.tolist()])
             place.terms = [_Term(basis, frame, self._skin) for basis in self._bases]
-            place.pairs = self._pairs and self._pairs.another()
         return place
 
     def _check_species(self, frame: Frame) -> None:
@@ -194,7 +179,6 @@ class _Place:
     pbc: Array | None = None
     base: Array
     terms: "list[_Term]"
-    pairs: PairPotential | None
 
     def fits(self, frame: Frame) -> bool:
         return (
@@ -221,21 +205,52 @@ class _Term:
         self.energies = np.zeros(len(species))
         self.members = np.zeros((len(species), MEMBERS))
         self.gradient = np.zeros((len(species), len(basis)))
-        self.work = np.empty((_ext.cpu.max_threads(), _kernel.workspace(len(basis))))
         self.parts = {
             number: slice(*np.searchsorted(species, [number, number + 1]).tolist())
             for number in np.unique(species).tolist()
         }
 
-    def evaluate(self, kernels: dict, frame: Frame) -> None:
-        """Energies of the atoms and their derivatives by the power spectra; `ValueError` for atoms on one place."""
+    def describe(self, frame: Frame) -> None:
+        """Computes the power spectra of the atoms."""
         self.neighbours.update(np.ascontiguousarray(frame.positions), np.ascontiguousarray(frame.cell))
-        features = self.spectrum.values()
-        for species, part in self.parts.items():
-            if species in kernels:
-                kernels[species].evaluate(
-                    features[part], self.energies[part], self.gradient[part], self.members[part], self.work
-                )
+        self.features = self.spectrum.values()
+
+    def pull(self) -> tuple[Array, Array]:
+        """Forces and virial from the derivatives of the energies by the power spectra; they belong to this object."""
+        return self.spectrum.vjp(self.gradient)
+
+
+def _evaluate(kernels: dict, terms: "list[_Term]") -> None:
+    """Energies of the atoms and their derivatives by the power spectra.
+
+    Atoms of one species of all frames make one matrix: the frames of a batch are too small to share cores one by one.
+    """
+    for species, kernel in kernels.items():
+        owners = [(term, term.parts[species]) for term in terms if species in term.parts]
+        if len(owners) == 1:
+            term, part = owners[0]
+            kernel.evaluate(term.features[part], term.energies[part], term.gradient[part], term.members[part])
+        elif owners:
+            features = np.concatenate([term.features[part] for term, part in owners])
+            energies, gradient = np.empty(len(features)), np.empty_like(features)
+            members = np.empty((len(features), MEMBERS))
+            kernel.evaluate(features, energies, gradient, members)
+            first = 0
+            for term, part in owners:
+                rows = slice(first, first := first + part.stop - part.start)
+                term.energies[part], term.gradient[part] = energies[rows], gradient[rows]
+                term.members[part] = members[rows]
+
+
+def _total(place: _Place, atoms: int) -> Result:
+    """Base and terms of one frame."""
+    energy, forces, virial = place.base.sum(), np.zeros((atoms, 3)), np.zeros((3, 3))
+    for term in place.terms:
+        pulled, strain = term.pull()
+        energy += term.energies.sum()
+        forces += pulled
+        virial += strain
+    return Result(float(energy), forces, virial)
 
 
 def pair_shares(interaction: PairInteraction, frame: Frame) -> Array:

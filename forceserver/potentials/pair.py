@@ -4,7 +4,6 @@ Whatever the forms are, the pairs of one kind share one table of the sum of all 
 a second term costs nothing. See cython_ext/pair.pyx for the grid of the tables.
 """
 
-import copy
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -195,12 +194,6 @@ class PairPotential(Potential):
         closest = np.array([max(term.closest for term in terms) for terms in of_pair.values()])
         self._tables = Tables.fit([_total(terms) for terms in of_pair.values()], closest, self._cutoffs, tolerance)
         self._lists: list = []
-
-    def another(self) -> "PairPotential":
-        """One with the same tables and neighbour lists of its own, for another thread."""
-        other = copy.copy(self)
-        other._lists = []
-        return other
 
     def kinds(self, species: NDArray[np.int32]) -> NDArray[np.int32]:
         """(N,) int32: where the species of each atom is in the table of interactions."""

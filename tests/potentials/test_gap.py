@@ -60,8 +60,7 @@ def test_kernel_is_that_of_numpy(n, m, f, zeta, single):
     p, q = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rng.normal(size=(n, f)), rng.normal(size=(m, f))))
     weights, members = rng.normal(size=m), rng.normal(size=(m, 8))
     energies, gradient, of_members = np.empty(n), np.empty((n, f)), np.empty((n, 8))
-    work = np.empty((2, _kernel.workspace(f)))
-    _kernel.SparseKernel(q, weights, members, zeta, single).evaluate(p, energies, gradient, of_members, work)
+    _kernel.SparseKernel(q, weights, members, zeta, single).evaluate(p, energies, gradient, of_members)
     u = p @ q.T
     tolerance = {"rtol": 0, "atol": (1e-6 if single else 1e-14) * zeta * np.abs(weights).sum()}
     np.testing.assert_allclose(energies, u**zeta @ weights, **tolerance)
@@ -177,8 +176,7 @@ def test_single_precision_bears_large_weights_that_cancel():
     gradients = [np.empty_like(p) for _ in range(2)]
     for single, gradient in zip((False, True), gradients, strict=True):
         kernel = _kernel.SparseKernel(q, weights, None, 3, single)
-        work = np.empty((1, _kernel.workspace(p.shape[1])))
-        kernel.evaluate(p, np.empty(len(p)), gradient, np.empty((len(p), 8)), work)
+        kernel.evaluate(p, np.empty(len(p)), gradient, np.empty((len(p), 8)))
     assert np.abs(gradients[1] - gradients[0]).max() < 1e-10 * np.abs(weights).sum()
 
 
