@@ -224,17 +224,19 @@ class Side:
 
         simulation = read_ipi_input(self.folder / "input.xml")
         self.total = simulation.total_steps
-        restart = []
         try:
             self.step = newest_state(simulation).step
-            restart = ["--restart"]
         except InputError:
-            if (self.folder / "ipi.log").exists():  # it ended before there was anything to go on from
-                settings = json.loads((self.place / MARK).read_text())
-                _copy_side(self.place, self.name, settings["engine"], settings["picoseconds"])
+            self.step = 0
+        if self.step == 0 and (self.folder / "ipi.log").exists():
+            # anew: a bias that has seen the first steps would take them for a new run, and count them twice
+            settings = json.loads((self.place / MARK).read_text())
+            _copy_side(self.place, self.name, settings["engine"], settings["picoseconds"])
         if self.step >= self.total:
             return
-        command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", "1", *restart]
+        command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", "1"]
+        if self.step:
+            command.append("--restart")
         self.process = processes.start(command, self.folder, self.log, os.environ)
         self.reader = StepReader(simulation, self.folder / "ipi.log")
 

@@ -104,6 +104,12 @@ def run_simulation(
         state = newest_state(read_ipi_input(path))
         remove_dead_sockets(state)
         path = state.path
+        if state.step == 0 and settings.bias is not None:
+            print(
+                f"forceserver: {path} is of step 0: remove the files of the bias, or it counts this as a new run with "
+                "the hills that are there",
+                file=sys.stderr,
+            )
     findings = findings_of(config, settings, drivers=drivers, simulation=path)
     if any(finding.verdict is WRONG for finding in findings):
         show_findings(finding for finding in findings if finding.verdict is WRONG)

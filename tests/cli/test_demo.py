@@ -17,7 +17,7 @@ import pytest
 from proc import alive, descendants
 
 from forceserver.bias.fields import FieldsReader
-from forceserver.cli import demo
+from forceserver.cli import demo, processes
 from forceserver.errors import InputError
 
 SHORT = "--ps", "1", "--engine", "metadynamics"
@@ -211,6 +211,21 @@ def test_a_folder_that_was_killed_while_it_was_made_is_made_again(tmp_path):
     demo._set_up(place, "metadynamics", 1.0)
     assert {path.name for path in place.iterdir()} == {"demo", "potential", demo.MARK}
     assert json.loads((place / demo.MARK).read_text())["temperatures_K"] == {"cold": 50.0, "hot": 150.0}
+
+
+def test_a_state_of_step_0_is_nothing_to_go_on_from(tmp_path):
+    place = tmp_path / "batio3"
+    demo._set_up(place, "metadynamics", 1.0)
+    side = demo.Side(place, "cold")
+    for name in ("ipi.log", "HILLS", "BIAS.clock"):  # of a run that was ended in its first steps
+        (side.folder / name).write_text("")
+    shutil.copy(side.folder / "input.xml", side.folder / "RESTART")
+    side.begin()
+    try:
+        assert "--restart" not in side.process.args
+        assert not any((side.folder / name).exists() for name in ("RESTART", "HILLS", "BIAS.clock"))
+    finally:
+        processes.end([side.process], demo.GRACE_SECONDS)
 
 
 def test_two_demos_in_one_folder_are_refused(aluminium, undisturbed):
