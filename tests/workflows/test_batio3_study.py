@@ -15,7 +15,7 @@ from forceserver.cli.check import WRONG, findings_of
 from forceserver.settings import load
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
-STEPS = {"path_integral": 260, "walkers": 260, "npt": 40, "finite_size": 40, "replica_exchange": 40}
+STEPS = {"path_integral": 260, "walkers": 260, "npt": 120, "finite_size": 40, "replica_exchange": 40}
 """Rows of COLVAR make ten blocks; trajectories are content with fewer."""
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="not in the repository")
@@ -78,9 +78,10 @@ def test_a_few_steps(study, tmp_path):
     results = json.loads(text)
     assert (tmp_path / study / f"{study}.png").stat().st_size > 10_000
     if study == "path_integral":
-        beads = {run: properties(tmp_path / study / run / "out.properties") for run in ("quantum", "classical")}
-        assert beads["quantum"][-1, 5] > 1.3 * beads["classical"][-1, 5]  # kinetic energy: zero-point motion
-        assert 0.03 < results["quantum"]["norm"][0] < 0.2
+        runs = results["beads"]
+        assert list(runs) == ["1", "8", "16", "32"]
+        assert runs["16"]["kinetic"][0] > 1.3 * runs["1"]["kinetic"][0]  # zero-point motion
+        assert all(0.03 < run["norm"][0] < 0.2 for run in runs.values())
     elif study == "walkers":
         assert results["walkers"] == 4
         assert results["hills"] == 4 * (STEPS[study] // 50)
@@ -89,7 +90,7 @@ def test_a_few_steps(study, tmp_path):
         assert {"2", "3"} <= set(results)
     else:
         for part in [results] if study == "replica_exchange" else [results["from_R"], results["from_T"]]:
-            assert len(part["at"]) == {"npt": 9, "replica_exchange": 8}[study]
+            assert len(part["at"]) == {"npt": 16, "replica_exchange": 8}[study]
             assert all(0.03 < row["norm"][0] < 0.2 for row in part["at"].values())
 
 

@@ -109,6 +109,12 @@ def halves(values: Array, function=np.mean) -> list[float]:
     return [float(function(part)) for part in (values, values[:middle], values[middle:])]
 
 
+def mean_and_error(values: Array, blocks: int = 10) -> list[float]:
+    """The mean, and its standard error from the means of successive blocks."""
+    means = [part.mean() for part in np.array_split(values, blocks)]
+    return [float(np.mean(values)), float(np.std(means, ddof=1) / len(means) ** 0.5)]
+
+
 def binder(s: Array) -> float:
     """(5 - 3 <s^4> / <s^2>^2) / 2 of vectors (n, 3): 1 if their length is sharp, 0 if their components are Gaussian."""
     s2 = np.sum(s**2, axis=1)

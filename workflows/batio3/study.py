@@ -46,10 +46,16 @@ def _walker(number: int) -> dict[str, str]:
     }
 
 
-CLASSICAL = {"nbeads='16'": "nbeads='1'", "<batch_size>16<": "<batch_size>1<"}
+def _beads(number: int, steps: int = 20000) -> dict[str, str]:
+    return {
+        "nbeads='16'": f"nbeads='{number}'",
+        "<batch_size>16<": f"<batch_size>{number}<",
+        "<total_steps>20000<": f"<total_steps>{steps}<",
+    }
+
 
 STUDIES = {
-    "path_integral": Study({"quantum": {}, "classical": CLASSICAL}),
+    "path_integral": Study({"1": _beads(1, 40000), "8": _beads(8, 40000), "16": {}, "32": _beads(32, 5000)}),
     "npt": Study({"from_R": {}, "from_T": {"rhombohedral_4": "tetragonal_4"}}, at_once=2),
     "finite_size": Study({"2": {}, "3": {"rhombohedral_2": "rhombohedral_3"}}),
     "replica_exchange": Study({"2": {}}),

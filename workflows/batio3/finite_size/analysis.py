@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from observables import Frames, binder, checksum, distribution, figure, halves, read_frames, write_results
 
-SKIP = 1 / 3
+SKIP = 1 / 5
 """Of each trajectory is left out."""
 EDGES = np.linspace(0, 0.25, 26)
 BLUES = {"2": "#a9c6df", "3": "#5b8db8", "4": "#1f4a73"}

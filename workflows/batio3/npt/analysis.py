@@ -20,10 +20,13 @@ from observables import (
 
 LINES = ("#1f4a73", "#5b8db8", "#d1731f")
 STARTS = {"from_R": "begun rhombohedral", "from_T": "begun tetragonal"}
-SKIP = 1 / 3
+SKIP = 1 / 5
 """Of each trajectory is left out."""
 WINDOW_PS = 2.0
 """Means over so long tell phases apart."""
+BLOCK_PS = 10.0
+SAMPLES = 400
+"""Errors of transition temperatures are from so many samples of blocks of that length."""
 PUBLISHED = {"R-O": 18.6, "O-T": 91.4, "T-C": 182.4}
 """K; Gigli et al., npj Comput. Mater. 8, 209 (2022): PBEsol, 4x4x4 cells."""
 
@@ -32,76 +35,109 @@ def analyse(folder: Path) -> str:
     """Writes npt.json and npt.png into `folder`; returns a table."""
     starts = [start for start in STARTS if (folder / start).exists()]
     results = {"model": checksum(folder / starts[0]), "skipped": SKIP}
-    lines = []
+    lines, parts = [], {}
     for start in starts:
         frames = read_frames(folder / start)
-        table = {kelvin: _at(frames.at(kelvin, SKIP * frames.time_ps.max())) for kelvin in frames.temperatures}
-        found = {name: transitions(table, name) for name in PUBLISHED}
-        results[start] = {"ps": float(frames.time_ps.max()), "at": table, "transitions": found}
-        lines += [f"{STARTS[start]}, {frames.time_ps.max():.1f} ps", *_lines(table, found), ""]
+        chosen = {kelvin: frames.at(kelvin, SKIP * frames.time_ps.max()) for kelvin in frames.temperatures}
+        table = {kelvin: _at(part) for kelvin, part in chosen.items()}
+        parts[start] = {kelvin: blocks(part) for kelvin, part in chosen.items()}
+        results[start] = {"ps": float(frames.time_ps.max()), "at": table}
+        lines += [f"{STARTS[start]}, {frames.time_ps.max():.1f} ps", *_lines(table), ""]
+    together = {kelvin: np.concatenate([part[kelvin] for part in parts.values()]) for kelvin in parts[starts[0]]}
+    found = {name: transitions(part) for name, part in {"both": together, **parts}.items()}
+    results["transitions"] = found
+    lines.append("     " + "".join(f"{STARTS.get(name, name):>20}" for name in found) + "           published")
+    for name, published in PUBLISHED.items():
+        numbers = "".join(f"{found[part][name][0]:12.0f} +- {found[part][name][1]:2.0f} K" for part in found)
+        lines.append(f"{name}  {numbers} {published:17.1f} K")
     write_results(folder / "npt.json", results)
-    _draw(folder / "npt.png", {start: results[start]["at"] for start in starts})
+    _draw(folder / "npt.png", {start: results[start]["at"] for start in starts}, found["both"])
     return "\n".join(lines)
 
 
-def _lines(table: dict, found: dict) -> Iterator[str]:
+def _lines(table: dict) -> Iterator[str]:
     yield "   K     R    O    T    C    halves |s|      sorted |s_i|          cell (A)             angles"
     for kelvin, row in table.items():
         shares = " ".join(f"{row['populations'][phase][0]:4.2f}" for phase in PHASES)
         norms = f"{row['norm'][1]:.3f} {row['norm'][2]:.3f}"
-        components = " ".join(f"{x:.3f}" for x in row["components"][0])
-        cell = " ".join(f"{x:.4f}" for x in row["lengths"][0]) + "  " + " ".join(f"{x:.2f}" for x in row["angles"])
+        components = " ".join(f"{x:.3f}" for x in row["components"])
+        cell = " ".join(f"{x:.4f}" for x in row["lengths"]) + "  " + " ".join(f"{x:.2f}" for x in row["angles"])
         yield f"{kelvin:5.0f}  {shares}  {norms}  {components}  {cell}"
-    for name, temperatures in found.items():
-        kelvin = ", ".join("none" if x is None else f"{x:.0f} K" for x in temperatures)
-        yield f"{name} (all, halves): {kelvin}; published {PUBLISHED[name]:.0f} K"
 
 
-def transitions(table: dict, name: str) -> list[float | None]:
-    """Where a phase ends: from all data, from the first and from the second half.
+def blocks(frames: Frames) -> np.ndarray:
+    """Means over `BLOCK_PS` of the squares of sorted components of s, (n, 3)."""
+    squares = _sorted_windows(frames)[0] ** 2
+    count = max(round(np.ptp(frames.time_ps) / BLOCK_PS), 1)
+    return np.array([part.mean(axis=0) for part in np.array_split(squares, min(count, len(squares)))])
 
-    R-O: the smallest component of s falls to half of the largest. O-T: along the middle component the cell becomes
-    shorter than the mean of the other lengths, so one axis is long instead of two (looked for above the temperature at
-    which it is longest in comparison). T-C: the largest component falls to half of what it is at the lowest
-    temperature. Linear interpolation between temperatures; None if that happens at none of them.
+
+def transitions(blocks: dict[float, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Temperatures of R-O, O-T and T-C with their errors, from blocks by temperature; nan if there is none.
+
+    The error is the standard deviation over samples of the blocks, with repetition, at each temperature.
     """
-    kelvin = np.array(list(table))
-    largest, _, smallest = np.array([row["components"] for row in table.values()]).transpose(2, 1, 0)
-    a, b, c = np.array([row["lengths"] for row in table.values()]).transpose(2, 1, 0)
-    curves = {"R-O": smallest / largest - 0.5, "O-T": b - (a + c) / 2, "T-C": largest / largest[:, :1] - 0.5}[name]
-    found = []
-    for curve in curves:
-        first = int(np.argmax(curve)) if name == "O-T" else 0
-        falls = first + np.flatnonzero((curve[first:-1] > 0) & (curve[first + 1 :] <= 0))
-        k = falls[0] if len(falls) else None
-        found.append(None if k is None else float(np.interp(0, [-curve[k], -curve[k + 1]], [kelvin[k], kelvin[k + 1]])))
-    return found
+    kelvin, random = np.array(list(blocks)), np.random.default_rng(2022)
+    whole = crossings(kelvin, np.array([part.mean(axis=0) for part in blocks.values()]))
+    samples = np.array(
+        [
+            crossings(kelvin, np.array([random.choice(part, len(part)).mean(axis=0) for part in blocks.values()]))
+            for _ in range(SAMPLES)
+        ]
+    )
+    errors = [np.std(column[np.isfinite(column)]) if np.isfinite(column).any() else np.nan for column in samples.T]
+    return {name: (float(x), float(error)) for name, x, error in zip(PUBLISHED, whole, errors, strict=True)}
+
+
+def crossings(kelvin: np.ndarray, squares: np.ndarray) -> list[float]:
+    """Where phases end: R-O, O-T, T-C of mean sorted s_i^2, largest first (n, 3); nan if that happens nowhere.
+
+    R-O: the smallest falls to half of the largest. O-T: the middle one falls to the mean of the others, halfway between
+    (1, 1, 0) and (1, 0, 0); looked for above the temperature where it is highest in comparison. T-C: the largest falls
+    to a quarter, the component to half, of what it is at the lowest temperature.
+    """
+    a, b, c = squares.T
+    two = (b - (a + c) / 2) / a
+    first = int(np.argmax(two))
+    return [zero(kelvin, c / a - 0.5), zero(kelvin[first:], two[first:]), zero(kelvin, a / a[0] - 0.25)]
+
+
+def zero(x: np.ndarray, y: np.ndarray) -> float:
+    """Where y, interpolated, falls from positive to negative; nan if it does not.
+
+    If noise makes it do so more than once: where the falls would be if the parts between them were sorted by sign.
+    """
+    found = [0.0, 0.0]
+    for k in np.flatnonzero((y[:-1] > 0) != (y[1:] > 0)):
+        found[int(y[k] <= 0)] += x[k] + y[k] / (y[k] - y[k + 1]) * (x[k + 1] - x[k])
+    return found[0] - found[1] if y[0] > 0 >= y[-1] else np.nan
+
+
+def _sorted_windows(frames: Frames) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Window means of |s_i|, largest first, and of lengths (Angstrom) and angles (degrees) of the cell along them."""
+    spacing = float(np.median(np.diff(frames.time_ps)))
+    length = max(min(round(WINDOW_PS / spacing), len(frames.s) // 2), 1)
+    s, cell = windows(frames.s, length), windows(frames.cell, length)
+    order = np.argsort(-np.abs(s), axis=1)
+    values = (np.abs(s), np.linalg.norm(cell, axis=2), _angles(cell, s))
+    return tuple(np.take_along_axis(part, order, axis=1) for part in values)
 
 
 def _at(frames: Frames) -> dict:
     """What is to be known at one temperature; lists of three are the whole, the first and the second half."""
-    spacing = float(np.median(np.diff(frames.time_ps)))
-    length = min(round(WINDOW_PS / spacing), len(frames.s) // 2)
-    s, cell = windows(frames.s, length), windows(frames.cell, length)
-    phases, components = phase_of(s), -np.sort(-np.abs(s), axis=1)
-    order = np.argsort(-np.abs(s), axis=1)
-    lengths = np.take_along_axis(np.linalg.norm(cell, axis=2), order, axis=1)
-    angles = np.take_along_axis(_angles(cell, s), order, axis=1)
+    components, lengths, angles = _sorted_windows(frames)
+    phases = phase_of(components)
     populations = {phase: halves(phases == k) for k, phase in enumerate(PHASES)}
     return {
         "phase": max(PHASES, key=lambda phase: populations[phase][0]),
         "populations": populations,
-        "norm": halves(np.linalg.norm(s, axis=1)),
+        "norm": halves(np.linalg.norm(components, axis=1)),
         "binder": [binder(part) for part in (frames.s, *np.array_split(frames.s, 2))],
-        "components": _whole_and_halves(components),
-        "lengths": _whole_and_halves(lengths),
+        "components": components.mean(axis=0),
+        "lengths": lengths.mean(axis=0),
         "angles": angles.mean(axis=0),
         "volume": halves(np.linalg.det(frames.cell)),
     }
-
-
-def _whole_and_halves(values: np.ndarray) -> list[np.ndarray]:
-    return [part.mean(axis=0) for part in (values, *np.array_split(values, 2))]
 
 
 def _angles(cells: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -111,7 +147,7 @@ def _angles(cells: np.ndarray, s: np.ndarray) -> np.ndarray:
     return np.degrees(np.arccos(np.stack(cosines, axis=1)))
 
 
-def _draw(path: Path, tables: dict[str, dict]) -> None:
+def _draw(path: Path, tables: dict[str, dict], found: dict[str, tuple[float, float]]) -> None:
     with figure(path, 4, width=10.0, height=2.7) as (*shares, middle, right):
         for axes, (start, table) in zip(shares, tables.items(), strict=False):
             kelvin = list(table)
@@ -126,11 +162,14 @@ def _draw(path: Path, tables: dict[str, dict]) -> None:
             for k, (label, colour) in enumerate(zip(("largest", "middle", "smallest"), LINES, strict=True)):
                 label = None if style != "o-" else label
                 values = (
-                    [row["components"][0][k] for row in table.values()],
-                    [row["lengths"][0][k] for row in table.values()],
+                    [row["components"][k] for row in table.values()],
+                    [row["lengths"][k] for row in table.values()],
                 )
                 for axes, part in zip((middle, right), values, strict=True):
                     axes.plot(list(table), part, style, color=colour, ms=3, lw=1, label=label)
+        for axes in (middle, right):
+            for temperature, error in found.values():
+                axes.axvspan(temperature - error, temperature + error, color="#d0d0d0", lw=0, zorder=0)
         middle.set(xlabel="T (K)", ylabel=r"components $|s_i|$ (Å)", ylim=(0, None))
         middle.legend(frameon=False)
         right.set(xlabel="T (K)", ylabel="cell along the same axes (Å)")
