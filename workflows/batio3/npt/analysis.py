@@ -45,11 +45,12 @@ def analyse(folder: Path) -> str:
         lines += [f"{STARTS[start]}, {frames.time_ps.max():.1f} ps", *_lines(table), ""]
     together = {kelvin: np.concatenate([part[kelvin] for part in parts.values()]) for kelvin in parts[starts[0]]}
     found = {name: transitions(part) for name, part in {"both": together, **parts}.items()}
-    results["transitions"] = found
-    lines.append("     " + "".join(f"{STARTS.get(name, name):>20}" for name in found) + "           published")
+    by_shares = half_shares([results[start]["at"] for start in starts])
+    results |= {"transitions": found, "transitions by shares": by_shares}
+    lines.append("     " + "".join(f"{STARTS.get(name, name):>20}" for name in found) + "   by shares   published")
     for name, published in PUBLISHED.items():
         numbers = "".join(f"{found[part][name][0]:12.0f} +- {found[part][name][1]:2.0f} K" for part in found)
-        lines.append(f"{name}  {numbers} {published:17.1f} K")
+        lines.append(f"{name}  {numbers} {by_shares[name]:9.0f} K {published:9.1f} K")
     write_results(folder / "npt.json", results)
     _draw(folder / "npt.png", {start: results[start]["at"] for start in starts}, found["both"])
     return "\n".join(lines)
@@ -100,6 +101,14 @@ def crossings(kelvin: np.ndarray, squares: np.ndarray) -> list[float]:
     two = (b - (a + c) / 2) / a
     first = int(np.argmax(two))
     return [zero(kelvin, c / a - 0.5), zero(kelvin[first:], two[first:]), zero(kelvin, a / a[0] - 0.25)]
+
+
+def half_shares(tables: list[dict]) -> dict[str, float]:
+    """Where the shares of R, of R and O, and of R, O and T fall to a half."""
+    shares = [[[row["populations"][phase][0] for phase in PHASES] for row in table.values()] for table in tables]
+    below = np.cumsum(np.mean(shares, axis=0), axis=1)
+    kelvin = np.array(list(tables[0]))
+    return {name: zero(kelvin, below[:, k] - 0.5) for k, name in enumerate(PUBLISHED)}
 
 
 def zero(x: np.ndarray, y: np.ndarray) -> float:
@@ -170,6 +179,6 @@ def _draw(path: Path, tables: dict[str, dict], found: dict[str, tuple[float, flo
         for axes in (middle, right):
             for temperature, error in found.values():
                 axes.axvspan(temperature - error, temperature + error, color="#d0d0d0", lw=0, zorder=0)
-        middle.set(xlabel="T (K)", ylabel=r"components $|s_i|$ (Å)", ylim=(0, None))
+        middle.set(xlabel="T (K)", ylabel=r"components $|s_i|$ (Å)", ylim=(0, 0.12))
         middle.legend(frameon=False)
         right.set(xlabel="T (K)", ylabel="cell along the same axes (Å)")
