@@ -5,8 +5,9 @@ The inputs are those of `forceserver demo batio3` (50 K, metadynamics, unix sock
 and bias by the driver in the same run; everything is the median over blocks of 100 steps, in brackets the best. What is
 left of a step is i-PI, its outputs and the sockets. The limits of that: the same input stepped by i-PI alone, with
 `<ffdirect>` and its potential of zeros in place of both sockets, and by i-PI with its own Python driver and the same
-zeros at both sockets. The last table is a path integral of 8 beads without bias on two cores: one driver with two
-threads, or two with one each; throughput in beads a second, from the best blocks.
+zeros at both sockets. The second table is the same simulation with our bias, or force and bias, called by i-PI
+(`<ffdirect>` with `forceserver ipi-pes`). The last table is a path integral of 8 beads without bias on two cores: one
+driver with two threads, or two with one each; throughput in beads a second, from the best blocks.
 """
 
 import json
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from forceserver.cli.launch import ipi_script
+from forceserver.doors import ipi_pes
 
 from .harness import Table
 
@@ -82,6 +84,30 @@ def our_driver(config: Path, number: int = 1) -> list[list[str]]:
     return [[sys.executable, str(TIMED_DRIVE), config.name]] * number
 
 
+def bias_inside(config: Path) -> list[list[str]]:
+    """i-PI calls the bias, a driver has the force."""
+    call_inside(config, "bias")
+    return our_driver(config)
+
+
+def all_inside(config: Path) -> list[list[str]]:
+    """i-PI calls force and bias; no drivers."""
+    for door in ("force", "bias"):
+        call_inside(config, door)
+    return []
+
+
+def call_inside(config: Path, door: str) -> None:
+    """Takes the socket of a door out of i-PI's input and our configuration, and lets i-PI call instead."""
+    xml, section = config.parent / "input.xml", {"force": "socket", "bias": "bias_socket"}[door]
+    direct = (
+        f"<ffdirect name='{door}' pbc='False'><pes>custom</pes><pes_path>{ipi_pes.__file__}</pes_path>"
+        f"<parameters>{{config: {config.name}, door: {door}}}</parameters></ffdirect>"
+    )
+    xml.write_text(re.sub(rf"<ffsocket name='{door}'.*?</ffsocket>", direct, xml.read_text()))
+    config.write_text(re.sub(rf"\[{section}\].*?\n\n", "", config.read_text(), flags=re.DOTALL))
+
+
 def run(config: Path, drivers: list[list[str]], threads: int) -> dict[str, list[float]]:
     """Seconds of a step and behind each door by blocks, without the first two, in which everything starts."""
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(threads)}
@@ -89,7 +115,7 @@ def run(config: Path, drivers: list[list[str]], threads: int) -> dict[str, list[
     sockets = (place / "input.xml").read_text().count("<ffsocket")
     with open(log, "w") as file:
         command = [sys.executable, "-u", str(ipi_script()), "input.xml"]
-        ipi = subprocess.Popen(command, cwd=place, stdout=file, stderr=file)
+        ipi = subprocess.Popen(command, cwd=place, env=environment, stdout=file, stderr=file)
         while ipi.poll() is None and log.read_text().count("Starting the polling thread") < sockets:
             time.sleep(0.1)
         clients = [
@@ -107,13 +133,17 @@ def run(config: Path, drivers: list[list[str]], threads: int) -> dict[str, list[
     return {name: times[2:] for name, times in blocks.items()}
 
 
-def step_table(quick: bool) -> Table:
-    """Steps a second and shares, by size."""
+def step_tables(quick: bool) -> Iterator[Table]:
+    """Steps a second and shares, by size; then with less between i-PI and us."""
     columns = ["cells", "steps/s", "step, ms", "force, ms", "bias and variable, ms", "i-PI and sockets, ms"]
     columns += ["i-PI, its own driver, zeros, ms", "i-PI alone, zeros, ms", "all but force"]
-    table = Table("One simulation, one driver thread: where a step goes", columns)
+    shares = Table("One simulation, one driver thread: where a step goes", columns)
+    inside = Table(
+        "The same, step in ms (all but force)",
+        ["cells", "two sockets", "bias inside i-PI", "force and bias inside i-PI"],
+    )
     for repeat, steps in ((1, 800 if quick else 3000), (2, 500 if quick else 1200)):
-        runs = {our_driver: {}, its_own_drivers: {}, i_pi_alone: {}}
+        runs = {our_driver: {}, bias_inside: {}, all_inside: {}, its_own_drivers: {}, i_pi_alone: {}}
         for _ in range(1 if quick else 3):
             for contender, blocks in runs.items():
                 with tempfile.TemporaryDirectory(prefix="fsbench-") as folder:
@@ -124,9 +154,10 @@ def step_table(quick: bool) -> Table:
         (step, best), force, bias = ours["step"], ours["force"], ours["bias"]
         rest = step - force[0] - bias[0]
         limits = [runs[contender]["step"] for contender in (its_own_drivers, i_pi_alone)]
-        table.rows.append(
+        cells = f"{2 * repeat}x{2 * repeat}x{2 * repeat} ({40 * repeat**3} atoms)"
+        shares.rows.append(
             (
-                f"{2 * repeat}x{2 * repeat}x{2 * repeat} ({40 * repeat**3} atoms)",
+                cells,
                 f"{1 / step:.0f} ({1 / best:.0f})",
                 *(f"{1e3 * median:.2f} ({1e3 * least:.2f})" for median, least in ((step, best), force, bias)),
                 1e3 * rest,
@@ -134,7 +165,10 @@ def step_table(quick: bool) -> Table:
                 f"{100 * (1 - force[0] / step):.0f} %",
             )
         )
-    return table
+        ways = [statistics.median(runs[contender]["step"]) for contender in (our_driver, bias_inside, all_inside)]
+        inside.rows.append((cells, *(f"{1e3 * way:.2f} ({100 * (1 - force[0] / way):.0f} %)" for way in ways)))
+    yield shares
+    yield inside
 
 
 def bead_table(quick: bool) -> Table:
@@ -164,5 +198,5 @@ def bead_table(quick: bool) -> Table:
 
 def tables(quick: bool) -> Iterator[Table]:
     """All tables."""
-    yield step_table(quick)
+    yield from step_tables(quick)
     yield bead_table(quick)

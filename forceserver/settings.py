@@ -45,8 +45,8 @@ class Settings(Section):
     def _complete(self) -> "Settings":
         if self.cv_door and not self.cv:
             raise ValueError("[cv_door] has nothing to serve: give at least one [[cv]]")
-        if (self.bias is None) != (self.bias_socket is None):
-            raise ValueError("[bias] and [bias_socket], where i-PI wants it, belong together: one is missing")
+        if self.bias_socket and self.bias is None:
+            raise ValueError("[bias_socket] has nothing to serve: give [bias]")
         return self
 
 

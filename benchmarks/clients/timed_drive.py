@@ -41,13 +41,13 @@ if __name__ == "__main__":
     settings = load(Path(sys.argv[1]))
     template = read_template(settings.structure)
     doors = {"force": Timed(build_potential(settings.potential, template))}
-    if settings.bias:
+    if settings.bias_socket:
         doors["bias"] = Timed(build_bias(settings.bias, build_variables(settings.cv, template), template))
         beside = threading.Thread(
             target=serve, args=(doors["bias"], template, settings.bias_socket, settings.driver), daemon=True
         )
         beside.start()
     serve(doors["force"], template, settings.socket, settings.driver)
-    if settings.bias:
+    if settings.bias_socket:
         beside.join()
     print(json.dumps({name: door.seconds for name, door in doors.items()}))

@@ -80,6 +80,8 @@ def drive(
             variables = build_variables(settings.cv, template)
         force_door = bias_door = None
         if Door.BIAS in wanted:
+            why = "it says where i-PI wants the bias (one inside i-PI, see ipi-pes: --door force leaves it to i-PI)"
+            require(settings.bias_socket, "bias_socket", config, why)
             from ..bias.choice import build_bias
 
             bias_door = partial(_serve_bias, build_bias(settings.bias, variables, template), template, settings)

@@ -1,20 +1,25 @@
-"""The potential of a configuration as a PES file of i-PI: no socket, no second process.
+"""The potential or the bias of a configuration as a PES file of i-PI: no socket, no second process.
 
 `forceserver ipi-pes` prints the path of this file. i-PI's `<ffdirect>` with `<pes> custom </pes>` and its Python driver
 with `-m custom -P` load it by path, outside any package (hence the absolute imports), build the class that
 `__DRIVER_CLASS__` names with the `<parameters>` (or `-o`) and call it for every structure or list of structures.
 """
 
+import atexit
 import threading
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from forceserver.bias.choice import build_bias
+from forceserver.cv import build_variables
 from forceserver.doors.direct import DirectDoor
-from forceserver.errors import ForceServerError
+from forceserver.errors import ForceServerError, InputError
+from forceserver.frame import Frame
 from forceserver.potentials import build_potential
-from forceserver.settings import load, require
+from forceserver.potentials.base import Potential
+from forceserver.settings import Settings, load, require
 from forceserver.template import read_template
 
 __DRIVER_NAME__ = "forceserver"
@@ -26,15 +31,18 @@ IpiResult = tuple[float, NDArray, NDArray, str]
 class ForceServerPES:
     """What i-PI calls. Atomic units, cell vectors as columns.
 
-    config: path of the configuration, relative to where i-PI runs. Other parameters (i-PI adds `verbosity`) are not
-    for us.
+    config: path of the configuration, relative to where i-PI runs. door: `force`, its potential, or `bias`. Other
+    parameters (i-PI adds `verbosity`) are not for us.
     """
 
-    def __init__(self, config: str = "forceserver.toml", **_: Any) -> None:
+    def __init__(self, config: str = "forceserver.toml", door: str = "force", **_: Any) -> None:
+        if door not in _BUILD:
+            raise InputError(f"<parameters> of <ffdirect>: there is no door {door!r}; there are {', '.join(_BUILD)}")
         settings = load(Path(config))
-        require(settings.potential, "potential", Path(config), "it says what computes the forces")
         template = read_template(settings.structure)
-        self._door = DirectDoor(build_potential(settings.potential, template), template, settings.driver)
+        evaluated = _BUILD[door](settings, Path(config), template)
+        atexit.register(evaluated.close)
+        self._door = DirectDoor(evaluated, template, settings.driver)
 
     def __call__(self, cell: NDArray | list[NDArray], pos: NDArray | list[NDArray]) -> IpiResult | list[IpiResult]:
         """(energy, forces, virial, extras) for a structure, a list of them for lists of cells and positions."""
@@ -46,6 +54,19 @@ class ForceServerPES:
             raise
         results = [(energy, forces, virial, extras.decode()) for energy, forces, virial, extras in replies]
         return results[0] if single else results
+
+
+def _potential(settings: Settings, path: Path, template: Frame) -> Potential:
+    section = require(settings.potential, "potential", path, "it says what computes the forces")
+    return build_potential(section, template)
+
+
+def _bias(settings: Settings, path: Path, template: Frame) -> Potential:
+    section = require(settings.bias, "bias", path, "it says what the bias is")
+    return build_bias(section, build_variables(settings.cv, template), template)
+
+
+_BUILD = {"force": _potential, "bias": _bias}
 
 
 def _end_polling(error: ForceServerError) -> None:

@@ -2,6 +2,13 @@
 
 import pytest
 
+BIAS = """[bias]
+engine = "metadynamics"
+time_step_fs = 1
+variables = [{ name = "p_x", hills = false }]
+restraints = [{ variable = "p_x", at = 0, kappa_eV = 1 }]
+"""
+
 
 @pytest.mark.parametrize(
     ("old", "new", "arguments", "message"),
@@ -10,6 +17,7 @@ import pytest
         ("[potential]", "[driver]\n[unused]", [], "unused: unknown key"),
         ("", "", ["--door", "cv"], "does not configure the door cv"),
         ("", "", ["--host", "node1"], "--host node1: "),
+        ("[socket]", f"{BIAS}[socket]", [], "section [bias_socket] is missing: it says where i-PI wants the bias"),
         ("", "", ["--door", "window"], "'force', 'bias', 'cv'"),
         ("EMT", "EMT3", [], "has no 'EMT3'"),
         ('file = "al.extxyz"', 'file = "input.xml"', [], "ASE cannot read it"),

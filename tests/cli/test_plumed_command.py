@@ -91,7 +91,7 @@ def test_auto_takes_the_embedded_engine_without_plumed(settings_of, batio3, monk
     ("text", "message"),
     [
         ('[structure]\nfile = "batio3.extxyz"\n[cv_door]\naddress = "/tmp/x"\n', "at least one"),
-        (TOML_P + AUTO.replace('[bias_socket]\nmode = "unix"\naddress = "bias"\n', ""), "belong together"),
+        (TOML_P + '[bias_socket]\nmode = "unix"\naddress = "bias"\n', "nothing to serve: give .bias."),
         (TOML_P + AUTO.replace("plumed.dat", "none.dat"), "there is no file"),
         (TOML_P.replace('"Ti"', '"Tj"'), "no element 'Tj'"),
     ],

@@ -20,7 +20,7 @@ import forceserver.doors.ipi_pes
 from forceserver.cli.launch import ipi_script
 from forceserver.doors.direct import DirectDoor
 from forceserver.doors.ipi_client import DriverConfig
-from forceserver.errors import PotentialError, ProtocolError
+from forceserver.errors import InputError, PotentialError, ProtocolError
 from forceserver.frame import Frame, Result
 from forceserver.potentials.ase import AsePotential
 from forceserver.potentials.base import Potential
@@ -70,6 +70,12 @@ def test_path_of_the_pes_file_is_printed(aluminium):
     run = aluminium.run("ipi-pes")
     assert run.returncode == 0
     assert Path(run.stdout.strip()).samefile(PES)
+
+
+def test_what_a_pes_file_cannot_serve_is_said(aluminium):
+    for door, message in (("window", "no door 'window'; there are force, bias"), ("bias", r"\[bias\] is missing")):
+        with pytest.raises(InputError, match=message):
+            forceserver.doors.ipi_pes.ForceServerPES(aluminium.config, door=door)
 
 
 @pytest.mark.parametrize(("beads", "forcefield"), [(1, DIRECT), (4, DIRECT_BATCHES)])

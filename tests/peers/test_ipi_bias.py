@@ -1,4 +1,4 @@
-"""What i-PI makes of the three ways to a bias: hills on the centroid, once every pace steps; energy."""
+"""What i-PI makes of the ways to a bias: hills on the centroid, once every pace steps; energy."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def values_at(folder, positions, atoms) -> np.ndarray:
     return np.array(values)
 
 
-WAYS = [pytest.param(way, marks=pytest.mark.plumed) for way in ("action", "hosted")] + ["embedded"]
+WAYS = [pytest.param(way, marks=pytest.mark.plumed) for way in ("action", "hosted")] + ["embedded", "inside"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -52,3 +52,12 @@ def test_hosted_and_embedded_go_the_same_way(crystal, tmp_path):
     assert n >= STEPS // PACE - 1
     np.testing.assert_allclose(hosted[:n, :6], embedded[:n, :6], rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(runs["hosted"][0][:, 2], runs["embedded"][0][:, 2], atol=1e-7)
+
+
+def test_a_bias_inside_ipi_is_the_one_behind_the_socket(crystal, tmp_path):
+    """The same trajectory and files of the same bytes."""
+    runs = {way: simulate(tmp_path / way, crystal, way, beads=2) for way in ("embedded", "inside")}
+    for name in ("HILLS", "COLVAR"):
+        assert (tmp_path / "inside" / name).read_bytes() == (tmp_path / "embedded" / name).read_bytes()
+    np.testing.assert_array_equal(runs["inside"][0], runs["embedded"][0])
+    np.testing.assert_array_equal(runs["inside"][1], runs["embedded"][1])
