@@ -57,8 +57,10 @@ def test_plumed_is_asked_for_the_same_hills(study):
     text = (FOLDER / study / "plumed.dat").read_text()
     bias, words = settings.bias.metadynamics, dict(word.split("=", 1) for word in text.split() if "=" in word)
     lists = {"GRID_MIN": "lower", "GRID_MAX": "upper", "SIGMA": "sigma"}
+    biased = [variable for variable in bias.variables if variable.hills]
+    assert f"ARG={','.join(variable.name for variable in biased)} SIGMA" in text
     for key, name in lists.items():
-        assert [float(x) for x in words[key].split(",")] == [getattr(variable, name) for variable in bias.variables]
+        assert [float(x) for x in words[key].split(",")] == [getattr(variable, name) for variable in biased]
     assert float(words["HEIGHT"]) == pytest.approx(bias.hills.height_eV * 96.48533212, rel=1e-5)
     assert float(words["PACE"]) == bias.hills.pace_steps
     assert float(words["BIASFACTOR"]) == bias.hills.bias_factor
