@@ -55,7 +55,7 @@ def _beads(number: int, steps: int = 20000) -> dict[str, str]:
 
 
 STUDIES = {
-    "path_integral": Study({"1": _beads(1, 60000), "8": _beads(8, 40000), "16": {}, "32": _beads(32, 5000)}),
+    "path_integral": Study({"1": _beads(1, 60000), "8": _beads(8, 30000), "16": {}, "32": _beads(32, 5000)}),
     "npt": Study({"from_R": {}, "from_T": {"rhombohedral_4": "tetragonal_4"}}, at_once=2),
     "finite_size": Study({"2": {}, "3": {"rhombohedral_2": "rhombohedral_3"}}),
     "replica_exchange": Study({"2": {}}),
