@@ -74,11 +74,12 @@ def demo(
     with _locked(place / MARK) as settings:
         if not (place / "result.json").exists():
             typer.echo(f"inputs and results: {place}; bias by {settings['engine']}")
-            code = _simulate([Side(place, side) for side in settings["temperatures_K"]], settings["temperatures_K"])
+            kelvins = settings["temperatures_K"]
+            code = _simulate([Side(place, side, settings) for side in kelvins], kelvins)
             if code != 0:
                 typer.echo("the same command goes on from here; --force begins anew", err=True)
                 raise typer.Exit(code)
-            _evaluate(place, settings["temperatures_K"])
+            _evaluate(place, kelvins)
         else:
             typer.echo(f"{place} is complete; --force makes it anew, --folder another one")
         typer.echo((place / "result.txt").read_text())
@@ -198,10 +199,11 @@ def _locked(mark: Path) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class Side:
-    """One of the simulations: its files, its process, how far it is."""
+    """One of the simulations: its files, what the mark says of it, its process, how far it is."""
 
     place: Path
     name: str
+    settings: dict[str, Any]
     process: "subprocess.Popen | None" = None
     reader: "StepReader | None" = None
     step: int = 0
@@ -230,8 +232,7 @@ class Side:
             self.step = 0
         if self.step == 0 and (self.folder / "ipi.log").exists():
             # anew: a bias that has seen the first steps would take them for a new run, and count them twice
-            settings = json.loads((self.place / MARK).read_text())
-            _copy_side(self.place, self.name, settings["engine"], settings["picoseconds"])
+            _copy_side(self.place, self.name, self.settings["engine"], self.settings["picoseconds"])
         if self.step >= self.total:
             return
         command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", "1"]

@@ -216,7 +216,7 @@ def test_a_folder_that_was_killed_while_it_was_made_is_made_again(tmp_path):
 def test_a_state_of_step_0_is_nothing_to_go_on_from(tmp_path):
     place = tmp_path / "batio3"
     demo._set_up(place, "metadynamics", 1.0)
-    side = demo.Side(place, "cold")
+    side = demo.Side(place, "cold", json.loads((place / demo.MARK).read_text()))
     for name in ("ipi.log", "HILLS", "BIAS.clock"):  # of a run that was ended in its first steps
         (side.folder / name).write_text("")
     shutil.copy(side.folder / "input.xml", side.folder / "RESTART")

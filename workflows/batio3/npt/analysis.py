@@ -170,12 +170,9 @@ def _draw(path: Path, tables: dict[str, dict], found: dict[str, tuple[float, flo
         for table, style in zip(tables.values(), ("o-", "s--"), strict=False):
             for k, (label, colour) in enumerate(zip(("largest", "middle", "smallest"), LINES, strict=True)):
                 label = None if style != "o-" else label
-                values = (
-                    [row["components"][k] for row in table.values()],
-                    [row["lengths"][k] for row in table.values()],
-                )
-                for axes, part in zip((middle, right), values, strict=True):
-                    axes.plot(list(table), part, style, color=colour, ms=3, lw=1, label=label)
+                for axes, what in ((middle, "components"), (right, "lengths")):
+                    values = [row[what][k] for row in table.values()]
+                    axes.plot(list(table), values, style, color=colour, ms=3, lw=1, label=label)
         for axes in (middle, right):
             for temperature, error in found.values():
                 axes.axvspan(temperature - error, temperature + error, color="#d0d0d0", lw=0, zorder=0)

@@ -6,7 +6,6 @@ relaxed phases, phonons. The functions are used by the tests, too.
 
 import argparse
 import hashlib
-import json
 import sys
 import tempfile
 from itertools import pairwise
@@ -18,7 +17,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from forceserver.ase import ForceServerCalculator
-from forceserver.files import atomic_write
+from forceserver.files import atomic_write, write_json
 from forceserver.fit import data as labelled_data
 from forceserver.fit import report
 from forceserver.fit.config import DataConfig
@@ -279,8 +278,7 @@ def main() -> None:
     found["cell_after_20_ps_at_500_K"] = (hot.cell.array / 2).round(3).tolist()
     print(f"a 2x2x2 cell after 20 ps at 500 K and no pressure, halved: {hot.cell.cellpar()[:3] / 2}")
     plot_phonons(folder / "phonons.png", cubic, rhombohedral, calculator)
-    with atomic_write(folder / "validation.json") as part:
-        part.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(folder / "validation.json", found)
 
 
 if __name__ == "__main__":
