@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 TORCH  ?=
+# Processes that share the tests, a file each at a time: expensive fixtures are those of a file.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
 
 # The compilers of the package (meson, ninja, cython) and the tests' peers are programs of the virtual environment.
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -52,10 +55,10 @@ demo: $(VENV)/built  ## free energies of BaTiO3 at two temperatures, with a pict
 	$(BIN)/forceserver demo batio3
 
 test: $(READY)  ## run the fast tests (sets everything up first)
-	$(BIN)/python -m pytest -m 'not slow' $(PYTEST)
+	$(BIN)/python -m pytest -m 'not slow' $(PARALLEL) $(PYTEST)
 
 test-slow: $(READY)  ## run all tests, the long ones too
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 HYPOTHESIS_PROFILE ?= nightly
 

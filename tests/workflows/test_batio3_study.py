@@ -17,6 +17,8 @@ from forceserver.settings import load
 FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
 STEPS = {"path_integral": 260, "walkers": 260, "npt": 120, "finite_size": 40, "replica_exchange": 40}
 """Rows of COLVAR make ten blocks; trajectories are content with fewer."""
+RUNS = {"path_integral": ("--only", "1", "--only", "16")}
+"""Where a study has more runs than a test needs."""
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="not in the repository")
 
@@ -73,7 +75,7 @@ def test_plumed_is_asked_for_the_same_hills(study):
     "study", [pytest.param(study, marks=pytest.mark.slow if study == "npt" else ()) for study in STEPS]
 )
 def test_a_few_steps(study, tmp_path):
-    finish(start(study, tmp_path, STEPS[study]))
+    finish(start(study, tmp_path, STEPS[study], *RUNS.get(study, ())))
     text = (tmp_path / study / f"{study}.json").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text
@@ -81,7 +83,7 @@ def test_a_few_steps(study, tmp_path):
     assert (tmp_path / study / f"{study}.png").stat().st_size > 10_000
     if study == "path_integral":
         runs = results["beads"]
-        assert list(runs) == ["1", "8", "16", "32"]
+        assert list(runs) == ["1", "16"]
         assert runs["16"]["kinetic"][0] > 1.3 * runs["1"]["kinetic"][0]  # zero-point motion
         assert all(0.03 < run["norm"][0] < 0.2 for run in runs.values())
     elif study == "walkers":

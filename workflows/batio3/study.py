@@ -114,15 +114,20 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="Of the driver of each run.")] = 2,
     runs: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the simulations are.")] = HERE / "runs",
     model: Annotated[Path, typer.Option(help="Another potential.")] = MODEL,
+    only: Annotated[list[str] | None, typer.Option(metavar="RUN", help="Simulate this run of the study alone.")] = None,
     analyse: Annotated[bool, typer.Option("--analyse", help="Do not simulate.")] = False,
 ) -> None:
     """Runs a study, or goes on with it, and analyses it: data and picture are in FOLDER/NAME."""
     if name not in STUDIES:
         raise typer.BadParameter(f"there is no {name}; there are {', '.join(STUDIES)}")
     study = STUDIES[name]
+    unknown = set(only or ()) - set(study.runs)
+    if unknown:
+        raise typer.BadParameter(f"{name} has no run {', '.join(unknown)}; it has {', '.join(study.runs)}")
     folder = runs.absolute() / name
     if not analyse:
-        simulations = [Run(folder / run, HERE / name, changes) for run, changes in study.runs.items()]
+        chosen = {run: changes for run, changes in study.runs.items() if not only or run in only}
+        simulations = [Run(folder / run, HERE / name, changes) for run, changes in chosen.items()]
         for run in simulations:
             run.prepare(steps, model.absolute())
         if study.shared:
