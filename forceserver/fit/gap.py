@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..arrays import ArrayFile, Claim
 from ..errors import InputError, PotentialError
 from ..files import atomic_write
 from ..frame import Array
@@ -221,21 +222,30 @@ def _write_part(path: Path, fingerprint: str, factors: dict[str, Factor]) -> Non
 
 
 def _read_part(path: Path, fingerprint: str, n: int) -> dict[str, Factor] | None:
-    """The factors of a group, or None if they are not there or of another fit."""
+    """The factors of a group, or None if they are not there, damaged, or of another fit."""
+    if not path.exists():
+        return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["fingerprint"]) != fingerprint:
+        with ArrayFile(path) as file:
+            if "fingerprint" not in file.claims or str(file.read("fingerprint")) != fingerprint:
                 return None
-            factors = {}
-            for quantity, count in zip(QUANTITIES, file["counts"].tolist(), strict=True):
-                factors[quantity] = Factor(n)
-                factors[quantity].count = count
+            counts = file.read("counts").tolist()
+            factors = {quantity: Factor(n) for quantity in QUANTITIES}
+            for (quantity, factor), count in zip(factors.items(), counts, strict=True):
+                factor.count = count
                 if count:
-                    factors[quantity].r = np.asfortranarray(file[quantity])
-    except (OSError, ValueError, KeyError):
+                    _must_be_square(quantity, file.claims[quantity], n + 1)
+                    factor.r = np.asfortranarray(file.read(quantity))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: cannot be read, its structures are computed again: %s", path, error)
         return None
     log.info("%s: taken from the fit that was interrupted", path)
     return factors
+
+
+def _must_be_square(name: str, claim: Claim, size: int) -> None:
+    if claim.shape != (size, size) or claim.dtype != np.float64:
+        raise ValueError(f"{name}: is {claim}, must be float64 {(size, size)}")
 
 
 def _block_diagonal(blocks: Sequence[Array]) -> Array:

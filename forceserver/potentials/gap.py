@@ -61,8 +61,8 @@ class GapPotential(Potential):
     """A model at work; the arguments are those of `GapConfig`.
 
     Neighbour lists and work space are kept for each place in the batch. `InputError` if an uncertainty is asked of a
-    model without members. Computing raises `PotentialError` for a species that the model does not know and for atoms
-    on one place.
+    model without members, or if its features or pair potentials cannot be computed. Computing raises `PotentialError`
+    for a species that the model does not know and for atoms on one place.
     """
 
     def __init__(
@@ -78,11 +78,14 @@ class GapPotential(Potential):
         self.model = model
         self._uncertainty = uncertainty
         self._skin = skin
-        self._bases = [term.power_spectrum(model.species) for term in model.soap]
         single = precision == "single"
-        self._kernels = [_kernels_of(term, single, uncertainty) for term in model.soap]
-        self._pairs = PairPotential(model.pairs) if model.pairs else None
-        self._pair_members = [PairPotential(pairs) for pairs in model.pair_members or () if pairs and uncertainty]
+        try:
+            self._bases = [term.power_spectrum(model.species) for term in model.soap]
+            self._kernels = [_kernels_of(term, single, uncertainty) for term in model.soap]
+            self._pairs = PairPotential(model.pairs) if model.pairs else None
+            self._pair_members = [PairPotential(pairs) for pairs in model.pair_members or () if pairs and uncertainty]
+        except ValueError as error:
+            raise InputError(f"the model cannot be computed: {error}") from error
         self._places: list[_Place] = []
         self._threads: ThreadPoolExecutor | None = None
 

@@ -7,7 +7,8 @@ variance of the kernel is part of the weights. Eight members have the weights of
 that the standard deviation of their energies is the jackknife error of the model.
 
 The file is one `.npz` without pickles: a header (JSON) with schema version, units, hyper-parameters and the summary of
-the training, arrays, and a SHA-256 over all of them.
+the training, arrays, and a SHA-256 over all of them. The header is read first, then what the other arrays claim to be
+is compared with it, and only then are they read.
 """
 
 import hashlib
@@ -16,14 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import pydantic
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter
+from pydantic import Field, model_validator
 
-from ..config import Section
+from ..arrays import ArrayFile, Claim
+from ..config import Section, explain
 from ..errors import InputError
 from ..files import atomic_write
 from ..frame import Array
@@ -38,6 +39,7 @@ VERSION = 2
 READABLE = (1, 2)  # 2 has multiplicities of features and mixed radial functions
 MEMBERS = 8
 UNITS = {"length": "angstrom", "energy": "eV"}
+LARGEST_HEADER = 2**25  # bytes
 
 
 class GaussianPair(PairInteraction):
@@ -47,6 +49,12 @@ class GaussianPair(PairInteraction):
     length_angstrom: float = Field(gt=0)
     distances_angstrom: tuple[float, ...]
     weights_ev: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> "GaussianPair":
+        if len(self.weights_ev) != len(self.distances_angstrom):
+            raise ValueError(f"{len(self.weights_ev)} weights_ev for {len(self.distances_angstrom)} distances_angstrom")
+        return self
 
     def bare(self, r: Array) -> tuple[Array, Array]:
         value, slope = gaussians(r, np.array(self.distances_angstrom), self.length_angstrom)
@@ -61,7 +69,6 @@ def gaussians(r: Array, centres: Array, length: float) -> tuple[Array, Array]:
 
 
 ModelInteraction = Annotated[LennardJones | Zbl | GaussianPair, Field(discriminator="form")]
-_INTERACTIONS = TypeAdapter(tuple[ModelInteraction, ...])
 
 
 class SoapHypers(Section):
@@ -133,18 +140,40 @@ class GapModel:
         return self.pair_members is not None
 
     def save(self, path: Path) -> None:
-        """Writes the file; it is complete or not there."""
-        arrays = {}
-        for k, term in enumerate(self.soap):
-            arrays[f"soap{k}/features"] = np.asarray(term.features, dtype=np.int32)
-            if term.multiplicity is not None:
-                arrays[f"soap{k}/multiplicity"] = np.asarray(term.multiplicity, dtype=np.int32)
-            parts = {"points": term.points, "weights": term.weights}
-            parts |= {"members": term.members or {}, "mixing": term.mixing or {}}
-            for name, part in parts.items():
-                for species, array in part.items():
-                    arrays[f"soap{k}/{name}/{species}"] = np.ascontiguousarray(array, dtype=np.float64)
-        header = {
+        """Writes the file; it is complete or not there. `ValueError` if `load` would refuse it."""
+        header, arrays = self._header(), self._arrays()
+        self.check()
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
+            np.savez(file, checksum=_checksum(arrays), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "GapModel":
+        """Reads a file; `InputError` names what is damaged, of another kind, of an unknown version, or does not fit."""
+        try:
+            with ArrayFile(path) as file:
+                header = _read_header(file)
+                _check_claims(header, file.claims)
+                arrays = {name: file.read(name) for name in file.claims}
+            checksum = arrays.pop("checksum")
+            if not np.array_equal(checksum, _checksum(arrays)):
+                raise ValueError("its checksum is wrong, the file is damaged; copy or fit it again")
+            _check_numbers(arrays)
+        except (OSError, ValueError) as error:
+            raise InputError(f"model {path}: {error}") from error
+        return cls._from(header, arrays)
+
+    def check(self) -> None:
+        """`ValueError` if shapes do not belong together or numbers are not finite."""
+        arrays = self._arrays()
+        _check_claims(
+            Header.model_validate(self._header()),
+            {name: Claim(array.shape, array.dtype) for name, array in arrays.items()},
+        )
+        _check_numbers(arrays)
+
+    def _header(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "version": VERSION,
             "units": UNITS,
@@ -155,47 +184,28 @@ class GapModel:
             "pair_members": None if self.pair_members is None else [_dump(pairs) for pairs in self.pair_members],
             "summary": dict(self.summary),
         }
-        arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
-            np.savez(file, checksum=_checksum(arrays), **arrays)
+
+    def _arrays(self) -> dict[str, NDArray]:
+        arrays = {}
+        for k, term in enumerate(self.soap):
+            arrays[f"soap{k}/features"] = np.asarray(term.features, dtype=np.int32)
+            if term.multiplicity is not None:
+                arrays[f"soap{k}/multiplicity"] = np.asarray(term.multiplicity, dtype=np.int32)
+            parts = {"points": term.points, "weights": term.weights}
+            parts |= {"members": term.members or {}, "mixing": term.mixing or {}}
+            for name, part in parts.items():
+                for species, array in part.items():
+                    arrays[f"soap{k}/{name}/{species}"] = np.ascontiguousarray(array, dtype=np.float64)
+        return arrays
 
     @classmethod
-    def load(cls, path: Path) -> "GapModel":
-        """Reads a file; `InputError` if it is damaged, of another kind, or of a version that is not known."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except (OSError, ValueError, BadZipFile, EOFError, KeyError) as error:
-            raise InputError(f"model {path}: cannot be read, it is damaged or no model: {error}") from error
-        if "header" not in arrays or "checksum" not in arrays:
-            raise InputError(f"model {path}: is not a {FORMAT} (it has no header)")
-        checksum = arrays.pop("checksum")
-        try:
-            header = json.loads(arrays["header"].tobytes())
-        except ValueError as error:
-            raise InputError(f"model {path}: its header is damaged: {error}") from error
-        if header.get("format") != FORMAT:
-            raise InputError(f"model {path}: is not a {FORMAT} but {header.get('format')!r}")
-        if header.get("version") not in READABLE:
-            raise InputError(
-                f"model {path}: has schema version {header.get('version')}, this program reads versions up to "
-                f"{VERSION}; use the version of forceserver that wrote it, or fit it anew"
-            )
-        if not np.array_equal(checksum, _checksum(arrays)):
-            raise InputError(f"model {path}: its checksum is wrong, the file is damaged; copy or fit it again")
-        try:
-            return cls._from(header, arrays)
-        except (KeyError, pydantic.ValidationError) as error:
-            raise InputError(f"model {path}: its content does not fit the schema: {error}") from error
-
-    @classmethod
-    def _from(cls, header: dict[str, Any], arrays: dict[str, NDArray]) -> "GapModel":
+    def _from(cls, header: "Header", arrays: dict[str, NDArray]) -> "GapModel":
         def of_species(prefix: str) -> dict[int, Array]:
             return {int(name[len(prefix) :]): array for name, array in arrays.items() if name.startswith(prefix)}
 
         soap = tuple(
             SoapTerm(
-                SoapHypers.model_validate(hypers),
+                hypers,
                 arrays[f"soap{k}/features"],
                 of_species(f"soap{k}/points/"),
                 of_species(f"soap{k}/weights/"),
@@ -203,17 +213,118 @@ class GapModel:
                 arrays.get(f"soap{k}/multiplicity"),
                 of_species(f"soap{k}/mixing/") or None,
             )
-            for k, hypers in enumerate(header["soap"])
+            for k, hypers in enumerate(header.soap)
         )
-        members = header["pair_members"]
         return cls(
-            species=tuple(header["species"]),
-            energies={int(species): energy for species, energy in header["energies"].items()},
+            species=header.species,
+            energies=header.energies,
             soap=soap,
-            pairs=_INTERACTIONS.validate_python(header["pairs"]),
-            pair_members=None if members is None else tuple(map(_INTERACTIONS.validate_python, members)),
-            summary=header["summary"],
+            pairs=header.pairs,
+            pair_members=header.pair_members,
+            summary=header.summary,
         )
+
+
+class Units(Section):
+    """Those of all numbers in a file; there are no others."""
+
+    length: Literal["angstrom"]
+    energy: Literal["eV"]
+
+
+class Header(Section):
+    """What a file says of itself."""
+
+    format: str
+    version: int
+    units: Units
+    species: tuple[Annotated[int, Field(ge=1, le=118)], ...] = Field(min_length=1)
+    energies: dict[int, float]
+    soap: tuple[SoapHypers, ...]
+    pairs: tuple[ModelInteraction, ...]
+    pair_members: Annotated[tuple[tuple[ModelInteraction, ...], ...], Field(min_length=8, max_length=8)] | None
+    summary: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _species_agree(self) -> "Header":
+        if list(self.species) != sorted(set(self.species)):
+            raise ValueError(f"species: {self.species} must ascend, each once")
+        if set(self.energies) != set(self.species):
+            raise ValueError(f"energies: those of {sorted(self.energies)} are given, of {self.species} they must be")
+        return self
+
+
+def _read_header(file: ArrayFile) -> Header:
+    if not {"header", "checksum"} <= file.claims.keys():
+        raise ValueError(f"is not a {FORMAT} (it has no header)")
+    claim = file.claims["header"]
+    if claim.dtype != np.uint8 or len(claim.shape) != 1 or claim.shape[0] > LARGEST_HEADER:
+        raise ValueError(f"header: is {claim}, must be uint8, one-dimensional, of {LARGEST_HEADER} bytes at most")
+    try:
+        content = json.loads(file.read("header").tobytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its header is damaged: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        said = content.get("format") if isinstance(content, dict) else content
+        raise ValueError(f"is not a {FORMAT} but {str(said)[:80]!r}")
+    if content.get("version") not in READABLE:
+        raise ValueError(
+            f"has schema version {str(content.get('version'))[:80]}, this program reads versions up to "
+            f"{VERSION}; use the version of forceserver that wrote it, or fit it anew"
+        )
+    try:
+        return Header.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ValueError(explain(error, "its header", Header)) from error
+
+
+def _check_claims(header: Header, claims: Mapping[str, Claim]) -> None:
+    """`ValueError` unless there are the arrays that the header promises, and no others, in shapes that fit together."""
+    expected = _expected(header, claims)
+    for name, claim in expected.items():
+        if name not in claims:
+            raise ValueError(f"{name}: this array is missing")
+        if claims[name] != claim:
+            raise ValueError(f"{name}: is {claims[name]}, must be {claim}")
+    for name in claims:
+        if name not in expected and name not in ("header", "checksum"):
+            raise ValueError(f"{name}: no such array belongs to a model of these species and power spectra")
+
+
+def _expected(header: Header, claims: Mapping[str, Claim]) -> dict[str, Claim]:
+    """Every array; what the header leaves open is how many features, sparse points and mixed functions there are."""
+
+    def size(name: str, axis: int = 0) -> int:
+        shape = claims[name].shape if name in claims else ()
+        return max(1, shape[axis]) if axis < len(shape) else 1  # of all there must be one at least
+
+    integer, real = np.dtype(np.int32), np.dtype(np.float64)
+    expected = {}
+    for k, hypers in enumerate(header.soap):
+        here = f"soap{k}"
+        parts = {name.split("/")[1] for name in claims if name.startswith(f"{here}/")}
+        centres = [s for s in header.species if any(f"{here}/{part}/{s}" in claims for part in ("points", "weights"))]
+        features, functions = size(f"{here}/features"), size(f"{here}/mixing/{header.species[0]}", axis=1)
+        expected[f"{here}/features"] = Claim((features, 5), integer)
+        if "multiplicity" in parts:
+            expected[f"{here}/multiplicity"] = Claim((features,), integer)
+        for s in centres or header.species:
+            points = size(f"{here}/points/{s}")
+            expected[f"{here}/points/{s}"] = Claim((points, features), real)
+            expected[f"{here}/weights/{s}"] = Claim((points,), real)
+            if header.pair_members is not None:
+                expected[f"{here}/members/{s}"] = Claim((points, MEMBERS), real)
+        for s in header.species if "mixing" in parts else ():
+            shape = (hypers.basis.l_max + 1, functions, hypers.basis.n_max)
+            expected[f"{here}/mixing/{s}"] = Claim(shape, real)
+    return expected
+
+
+def _check_numbers(arrays: Mapping[str, NDArray]) -> None:
+    for name, array in arrays.items():
+        if array.dtype == np.float64 and not np.isfinite(array).all():
+            place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+            raise ValueError(f"{name}: the number at {place} is {array[place]}")
 
 
 def _dump(interactions: tuple[PairInteraction, ...]) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic
 
+from ..arrays import read_array
 from ..errors import InputError
 from ..frame import Array
 from .gap_model import GapModel, SoapHypers, SoapTerm
@@ -35,15 +35,17 @@ def load(path: Path) -> GapModel:
         values, features, multiplicity = _features(points, hypers)
         term = _term(hypers, int(kernel["zeta"]), values, features, multiplicity, _array(krr["weights"], path))
         energies = {int(s): float(e) for s, e in (krr["self_contributions"] or {}).items()}
-    except (OSError, ValueError, KeyError, TypeError, IndexError, pydantic.ValidationError) as error:
+        species = _species(points)
+        model = GapModel(
+            species=species,
+            energies={s: energies.get(s, 0.0) for s in species},
+            soap=(term,),
+            summary={"made_by": "librascal", "description": str(krr.get("description", ""))},
+        )
+        model.check()
+    except Exception as error:  # JSON can hold anything in any place
         raise InputError(f"model {path}: is not a librascal model that can be read: {_words(error)}") from error
-    species = _species(points)
-    return GapModel(
-        species=species,
-        energies={s: energies.get(s, 0.0) for s in species},
-        soap=(term,),
-        summary={"made_by": "librascal", "description": str(krr.get("description", ""))},
-    )
+    return model
 
 
 def _words(error: Exception) -> str:
@@ -66,7 +68,7 @@ def _must_be(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 def _array(stored: Any, path: Path) -> Array:
     """A small array is ["npy", values], a large one the name of a file."""
     if isinstance(stored, str):
-        return np.load(Path(path).parent / Path(stored).name, allow_pickle=False).ravel()
+        return read_array(Path(path).parent / Path(stored).name).astype(np.float64).ravel()
     return np.array(stored[1], dtype=np.float64).ravel()
 
 

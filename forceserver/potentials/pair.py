@@ -5,6 +5,7 @@ a second term costs nothing. See cython_ext/pair.pyx for the grid of the tables.
 """
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
@@ -128,8 +129,10 @@ class Table(PairInteraction):
     @model_validator(mode="after")
     def _is_a_table(self) -> "Table":
         try:
-            points = np.loadtxt(self.file, ndmin=2)
-        except ValueError as error:
+            with open(self.file) as file, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # numpy warns of an empty one
+                points = np.loadtxt(file, ndmin=2)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{self.file} is not a table of numbers: {error}") from error
         if points.shape[1] != 2 or len(points) < 6:
             raise ValueError(f"{self.file} must have two columns and six lines at least, it has {points.shape[::-1]}")

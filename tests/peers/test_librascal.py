@@ -8,8 +8,11 @@ import ase.io
 import numpy as np
 import pytest
 from ase.stress import voigt_6_to_full_3x3_stress
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forceserver.ase import ForceServerCalculator
+from forceserver.cli.info import describe
 from forceserver.errors import InputError
 from forceserver.potentials import librascal
 from forceserver.potentials.gap_model import GapModel
@@ -99,3 +102,49 @@ def test_file_keeps_everything(tmp_path):
     np.testing.assert_array_equal(again.soap[0].multiplicity, model.soap[0].multiplicity)
     for species, mixing in model.soap[0].mixing.items():
         np.testing.assert_array_equal(again.soap[0].mixing[species], mixing)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("models") / "model.json"
+
+
+ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([]) | st.just({})
+
+
+@given(st.data())
+def test_anything_in_any_place(place, data):
+    """A model that can be described, or an error for people."""
+    content = json.loads((DATA / "mixed_radial.json").read_text())
+    for _ in range(data.draw(st.integers(1, 2))):
+        here, key = {"": content}, ""
+        while isinstance(here[key], dict | list) and here[key] and data.draw(st.integers(0, 7)):
+            here = here[key]
+            key = data.draw(st.sampled_from(sorted(here))) if isinstance(here, dict) else data.draw(
+                st.integers(0, len(here) - 1)
+            )  # fmt: skip
+        here[key] = data.draw(ANYTHING)
+    place.write_text(json.dumps(content))
+    try:
+        model = librascal.load(place)
+    except InputError:
+        return
+    assert describe(model)
+
+
+def test_weights_that_are_not_finite(tmp_path):
+    content = json.loads((DATA / "all_features.json").read_text())
+    content["init_params"]["weights"][1][2] = float("nan")
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"soap0/weights/\d+: the number at .* is nan"):
+        librascal.load(tmp_path / "model.json")
+
+
+def test_weights_in_a_file_that_claims_too_much(tmp_path):
+    content = json.loads((DATA / "all_features.json").read_text())
+    content["init_params"]["weights"] = "weights.npy"
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with open(tmp_path / "weights.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    with pytest.raises(InputError, match="claims 8000000000000 bytes"):
+        librascal.load(tmp_path / "model.json")

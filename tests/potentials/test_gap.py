@@ -1,10 +1,9 @@
 """Sparse kernel models: kernel, potential, file, calculator."""
 
-import json
-
 import numpy as np
 import pytest
 from ase.build import bulk
+from gap_models import some_model
 
 from forceserver import _ext
 from forceserver.ase import ForceServerCalculator
@@ -12,45 +11,9 @@ from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
 from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import FORMAT, GapModel, GaussianPair, SoapHypers, SoapTerm, _checksum
-from forceserver.potentials.pair import Zbl
+from forceserver.potentials.gap_model import GapModel, SoapTerm
 
 _kernel = _ext.kernel("sparse_kernel")
-
-
-def some_model(species=(8, 22, 56), zeta=2, seed=0, members=True):
-    """Random weights: two power spectra, pair potentials, all species."""
-    rng = np.random.default_rng(seed)
-    terms = []
-    for cutoff, n_max in ((3.1, 3), (4.2, 4)):
-        hypers = SoapHypers.model_validate(
-            {
-                "basis": {
-                    "kind": "gto",
-                    "n_max": n_max,
-                    "l_max": 2,
-                    "cutoff": {"cutoff_angstrom": cutoff, "width_angstrom": 1.0},
-                    "density": {"kind": "gaussian", "sigma_angstrom": 0.5},
-                },
-                "zeta": zeta,
-                "spline_tolerance": 1e-8,
-            }
-        )
-        basis = hypers.power_spectrum(species)
-        points, weights, spread = {}, {}, {}
-        for k, s in enumerate(species):
-            q = rng.normal(size=(70 + k, len(basis)))
-            points[s] = q / np.linalg.norm(q, axis=1, keepdims=True)
-            weights[s] = rng.normal(size=len(q))
-            spread[s] = weights[s][:, None] + 0.1 * rng.normal(size=(len(q), 8))
-        terms.append(SoapTerm(hypers, basis.features, points, weights, spread if members else None))
-    pair = {"species": ("Ti", "O"), "cutoff_angstrom": 3.0, "smoothing_angstrom": 1.0, "length_angstrom": 0.5}
-    gaussian = GaussianPair(**pair, distances_angstrom=(1.5, 2.0), weights_ev=(0.7, -0.4))
-    zbl = Zbl(species=("Ba", "O"), cutoff_angstrom=2.5, smoothing_angstrom=1.0)
-    pairs = (gaussian, zbl) if species == (8, 22, 56) else ()
-    return GapModel(
-        species, {s: -1.0 - s for s in species}, tuple(terms), pairs, (pairs,) * 8 if members else None, {"note": "x"}
-    )
 
 
 @pytest.mark.parametrize(("n", "m", "f", "zeta"), [(1, 1, 1, 1), (25, 64, 17, 2), (50, 130, 33, 4), (7, 200, 252, 7)])
@@ -189,70 +152,6 @@ def test_bad_frames_are_told(batio3):
         potential.compute_one(Frame.from_ase(batio3))
     with pytest.raises(InputError, match="no members"):
         GapPotential(some_model(members=False), uncertainty=True)
-
-
-def test_file_gives_the_same_model(tmp_path, batio3):
-    model, path, frame = some_model(), tmp_path / "model.npz", Frame.from_ase(batio3)
-    model.save(path)
-    again = GapModel.load(path)
-    assert (again.species, again.energies, again.pairs, again.summary) == (
-        model.species, model.energies, model.pairs, model.summary,
-    )  # fmt: skip
-    before, after = (GapPotential(m, uncertainty=True).compute_one(frame) for m in (model, again))
-    assert after.energy == before.energy
-    np.testing.assert_array_equal(after.forces, before.forces)
-    np.testing.assert_array_equal(after.extras["committee_pot"], before.extras["committee_pot"])
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def rewrite(path, change):
-    """Changes arrays of a file; the checksum is left as it is unless `change` sets it."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    change(arrays)
-    np.savez(path, **arrays)
-
-
-def new_version(arrays):
-    header = json.loads(arrays["header"].tobytes())
-    header["version"] = 99
-    arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-
-
-def missing_array(arrays):
-    arrays.pop("soap1/features")
-    arrays.pop("checksum")
-    arrays["checksum"] = _checksum(arrays)
-
-
-def nudge(arrays):
-    arrays["soap0/weights/8"][3] *= 1 + 1e-15
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (nudge, "checksum is wrong"),
-        (new_version, "schema version 99, this program reads versions up to 2"),
-        (missing_array, "does not fit the schema"),
-        (lambda arrays: arrays.pop("header"), f"is not a {FORMAT}"),
-    ],
-)
-def test_wrong_files_are_told(tmp_path, change, message):
-    path = tmp_path / "model.npz"
-    some_model().save(path)
-    rewrite(path, change)
-    with pytest.raises(InputError, match=message):
-        GapModel.load(path)
-
-
-@pytest.mark.parametrize("keep", [0, 10, 1000, -30])
-def test_truncated_files_are_told(tmp_path, keep):
-    path = tmp_path / "model.npz"
-    some_model().save(path)
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InputError, match="damaged"):
-        GapModel.load(path)
 
 
 def test_calculator(tmp_path, batio3):

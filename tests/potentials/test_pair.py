@@ -212,6 +212,8 @@ def test_table_is_the_function_that_it_was_written_from(tmp_path):
         ("1 1\n2 1\n3 nan\n4 1\n5 1\n9 1\n", "finite"),
         ("1 1\n2 1\n3 1\n4 1\n5 1\n6 1\n", "ends at 6, before cutoff_angstrom = 8"),
         ("one two\n", "not a table"),
+        ("", "must have two columns"),
+        ("\x1f\x8b\x08", "not a table"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path, text, message):
