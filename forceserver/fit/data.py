@@ -1,5 +1,7 @@
 """Structures with labels, as a fit needs them."""
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +16,28 @@ from .config import DataConfig
 if TYPE_CHECKING:
     from ase import Atoms
 
+log = logging.getLogger(__name__)
+
 UNNAMED = "(none)"
+SAME_ENERGY = 1e-6
+"""eV by which two energies of one isolated atom may differ."""
+ISOLATED = "isolatedatom"
+"""What the kind of an isolated atom is called, in lower case without `_`, `-` and blanks, as by MACE and gap_fit."""
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A structure, its group, and its labels or None: energy (eV), forces (N, 3), virial (3, 3) in eV, -dE/dstrain."""
+    """A structure, its group, and its labels or None: energy (eV), forces (N, 3), virial (3, 3) in eV, -dE/dstrain.
+
+    isolated: whether it is an atom of its own, whose energy is the e_0 of its species.
+    """
 
     frame: Frame
     group: str
     energy: float | None
     forces: Array | None
     virial: Array | None
+    isolated: bool = False
 
 
 def read(path: Path, config: DataConfig) -> list[Labelled]:
@@ -62,7 +74,17 @@ def _labelled(atoms: "Atoms", config: DataConfig, where: str) -> Labelled:
             f"{config.stress_key!r}; name them with data.energy_key and so on, or leave the structure out"
         )
     group = str(atoms.info.get(config.group_key, UNNAMED))
-    return Labelled(Frame.from_ase(atoms), group, None if energy is None else float(energy), forces, virial)
+    isolated = _is_isolated(atoms, group, where)
+    return Labelled(Frame.from_ase(atoms), group, None if energy is None else float(energy), forces, virial, isolated)
+
+
+def _is_isolated(atoms: "Atoms", group: str, where: str) -> bool:
+    """Called so, or one atom without periodic images."""
+    kinds = {group, str(atoms.info.get("config_type", ""))}
+    named = any(re.sub("[-_ ]", "", kind).lower() == ISOLATED for kind in kinds)
+    if named and len(atoms) != 1:
+        raise InputError(f"{where} is called an isolated atom and has {len(atoms)} atoms")
+    return named or (len(atoms) == 1 and not atoms.pbc.any())
 
 
 def _label(atoms: "Atoms", key: str, shape: tuple[int, ...], where: str) -> Array | None:
@@ -104,13 +126,48 @@ def check_species(data: Sequence[Labelled], species: Sequence[int], path: Path) 
             )
 
 
-def atomic_energies(
-    data: Sequence[Labelled], baseline: Sequence[float], given: Mapping[str, float], species: Sequence[int]
-) -> dict[int, float]:
-    """e_0 of each species: given by symbol, or by least squares of the energies beyond the baseline on compositions."""
-    from ase.data import atomic_numbers
+def without_isolated(data: Sequence[Labelled], path: Path) -> tuple[list[Labelled], dict[int, float]]:
+    """The structures that are no isolated atoms, and e_0 (eV) of the species that have one.
 
-    known = {atomic_numbers[symbol]: energy for symbol, energy in given.items()}
+    `InputError` if two isolated atoms of a species have different energies, or one has none.
+    """
+    from ase.data import chemical_symbols
+
+    rest: list[Labelled] = []
+    energies: dict[int, tuple[float, int]] = {}
+    for number, one in enumerate(data):
+        if not one.isolated:
+            rest.append(one)
+            continue
+        species = int(one.frame.species[0])
+        what = f"{path}: structure {number}, an isolated atom of {chemical_symbols[species]},"
+        if one.energy is None:
+            raise InputError(f"{what} has no energy")
+        energy, first = energies.setdefault(species, (one.energy, number))
+        if abs(energy - one.energy) > SAME_ENERGY:
+            raise InputError(f"{what} has {one.energy} eV, structure {first} has {energy} eV: leave one out")
+    return rest, {species: energy for species, (energy, _) in energies.items()}
+
+
+def atomic_energies(
+    data: Sequence[Labelled],
+    baseline: Sequence[float],
+    given: Mapping[str, float],
+    species: Sequence[int],
+    isolated: Mapping[int, float],
+) -> dict[int, float]:
+    """e_0 of each species: given by symbol, or that of its isolated atom (by atomic number), or by least squares of the
+    energies beyond the baseline on compositions."""
+    from ase.data import atomic_numbers, chemical_symbols
+
+    chosen = {atomic_numbers[symbol]: energy for symbol, energy in given.items()}
+    known = {**isolated, **chosen}
+    for number in sorted(set(isolated) & set(species)):
+        symbol, energy = chemical_symbols[number], isolated[number]
+        if abs(known[number] - energy) > SAME_ENERGY:
+            log.warning("energies_ev: %s = %s eV is taken; its isolated atom has %s eV", symbol, known[number], energy)
+        else:
+            log.info("e_0 of %s: %s eV, from its isolated atom", symbol, energy)
     free = [number for number in species if number not in known]
     rows, targets = [], []
     for one, base in zip(data, baseline, strict=True):

@@ -57,18 +57,21 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     The rows of a group of structures are kept in `<output>.parts/` until the model is written, so that a fit that was
     interrupted goes on where it was. `InputError` for data or a configuration that no model can be made from.
     """
-    train = labelled_data.read(config.data.train, config.data)
+    everything = labelled_data.read(config.data.train, config.data)
+    train, isolated = labelled_data.without_isolated(everything, config.data.train)
+    if not train:
+        raise InputError(f"{config.data.train}: there are only isolated atoms in it")
     test = labelled_data.read(config.data.test, config.data) if config.data.test else []
     species = labelled_data.species_of(train)
     if test:
         labelled_data.check_species(test, species, config.data.test)
     if not any(one.energy is not None or one.forces is not None for one in train):
         raise InputError(f"{config.data.train}: no structure has energies or forces")
-    unknown = set(config.sigma) - {one.group for one in train} - {"default"}
+    unknown = set(config.sigma) - {one.group for one in everything} - {"default"}
     if unknown:
         raise InputError(f"sigma: no training structure is in the group {', '.join(sorted(unknown))}")
     baseline = _baseline(config, train)
-    energies = labelled_data.atomic_energies(train, [b[0] for b in baseline], config.energies_ev, species)
+    energies = labelled_data.atomic_energies(train, [b[0] for b in baseline], config.energies_ev, species, isolated)
     columns = [
         _soap_rows(d, species, train, config, progress) if isinstance(d, SoapDescriptor) else PairRows(species, d)
         for d in config.descriptors
