@@ -15,7 +15,8 @@ from .. import __version__
 from ..arrays import ArrayFile, Claim
 from ..errors import InputError, PotentialError
 from ..files import atomic_write
-from ..frame import Array
+from ..frame import Array, Frame
+from ..potentials.gap import ENOUGH, GapPotential
 from ..potentials.gap_model import MEMBERS, GapModel, SoapHypers, SoapTerm
 from ..potentials.pair import PairPotential
 from . import data as labelled_data
@@ -55,7 +56,8 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     """Fits the model of a configuration, writes it to `output` and returns it.
 
     The rows of a group of structures are kept in `<output>.parts/` until the model is written, so that a fit that was
-    interrupted goes on where it was. `InputError` for data or a configuration that no model can be made from.
+    interrupted goes on where it was. The model is tried before it is written. `InputError` for data or a configuration
+    that no model can be made from.
     """
     everything = labelled_data.read(config.data.train, config.data)
     train, isolated = labelled_data.without_isolated(everything, config.data.train)
@@ -86,6 +88,7 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     summary = _summary(config, train, factors, chosen, table)
     make = _Maker(config, species, energies, columns, summary)
     model = make.model(solution.weights, solution.members() if len(groups) == MEMBERS else None)
+    _try(model, train[0].frame)
     model.save(config.output)
     shutil.rmtree(parts, ignore_errors=True)
     sizes = np.cumsum([len(group) for group in groups])
@@ -93,11 +96,23 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     return Fit(model, by_share, train, test)
 
 
+def _try(model: GapModel, frame: Frame) -> None:
+    """`InputError` if the model cannot be built, or gives something that is not finite."""
+    try:
+        result = GapPotential(model, uncertainty=model.has_members).compute_one(frame)
+    except PotentialError as error:
+        raise InputError(f"the model was not written, it cannot be used: {error}") from error
+    if not (np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all()):
+        raise InputError(
+            "the model was not written, it gives numbers that are not finite: raise sigma or lower n_sparse"
+        )
+
+
 def _baseline(config: FitConfig, data: Sequence[Labelled]) -> list[tuple[float, Array, Array]]:
     """Energy, forces and virial of the baseline for every structure."""
     if not config.baseline:
         return [(0.0, np.zeros((len(one.frame), 3)), np.zeros((3, 3))) for one in data]
-    potential = PairPotential(config.baseline)
+    potential = PairPotential(config.baseline, enough=ENOUGH, others=labelled_data.species_of(data))
     results = []
     for number, one in enumerate(data):
         try:

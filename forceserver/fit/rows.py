@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from ..frame import Array, Frame
-from ..potentials.gap_model import GaussianPair, SoapHypers, gaussians
+from ..potentials.gap_model import GaussianPair, SoapHypers, SplinedPair, gaussians
 from ..potentials.pair import smooth_step
 from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList
@@ -179,7 +179,7 @@ class PairRows:
         self.kinds = list(combinations_with_replacement(sorted(species), 2))
         self.size = len(self.kinds) * len(self._points)
 
-    def interactions(self, weights: Array) -> tuple[GaussianPair, ...]:
+    def interactions(self, weights: Array) -> tuple[SplinedPair, ...]:
         """The pair potentials that weights (size,) stand for."""
         from ase.data import chemical_symbols
 
@@ -192,7 +192,7 @@ class PairRows:
                 length_angstrom=d.length_angstrom,
                 distances_angstrom=tuple(self._points.tolist()),
                 weights_ev=tuple(part.tolist()),
-            )
+            ).splined()
             for (first, second), part in zip(self.kinds, weights.reshape(len(self.kinds), -1), strict=True)
         )
 
@@ -224,7 +224,7 @@ class PairRows:
                 ends = np.concatenate([i[mine], j[mine]]), np.concatenate([number, number])
                 signs = np.repeat([1.0, -1.0], len(mine))
                 scatter = sparse.csr_matrix((signs, ends), shape=(len(frame), len(mine)))
-                force_rows[:, columns] = (scatter @ towards.reshape(len(mine), -1)).reshape(-1, n_points)
+                force_rows[:, columns] = (scatter @ towards.reshape(len(mine), 3 * n_points)).reshape(-1, n_points)
             if virial:
                 full = -np.einsum("pa,pbt->abt", vectors[mine], towards)
                 virial_rows[:, columns] = full.reshape(9, -1)[UPPER]

@@ -27,6 +27,7 @@ from .pair import PairInteraction, PairPotential
 _kernel = _ext.kernel("sparse_kernel")
 
 SKIN = 0.5  # Angstrom
+ENOUGH = 1e-6  # accuracy of tables of pairs where a smoothing ends within the reach of another interaction
 
 
 class GapConfig(Section):
@@ -82,8 +83,10 @@ class GapPotential(Potential):
         try:
             self._bases = [term.power_spectrum(model.species) for term in model.soap]
             self._kernels = [_kernels_of(term, single, uncertainty) for term in model.soap]
-            self._pairs = PairPotential(model.pairs) if model.pairs else None
-            self._pair_members = [PairPotential(pairs) for pairs in model.pair_members or () if pairs and uncertainty]
+            self._pairs = _pair_potential(model, model.pairs) if model.pairs else None
+            self._pair_members = [
+                _pair_potential(model, pairs) for pairs in model.pair_members or () if pairs and uncertainty
+            ]
         except ValueError as error:
             raise InputError(f"the model cannot be computed: {error}") from error
         self._places: list[_Place] = []
@@ -268,6 +271,10 @@ def pair_shares(interaction: PairInteraction, frame: Frame) -> Array:
     )
     shares = 0.5 * interaction.evaluate(r[chosen])[0]
     return np.bincount(i[chosen].astype(np.int64), weights=shares, minlength=len(frame))
+
+
+def _pair_potential(model: GapModel, interactions: Sequence[PairInteraction]) -> PairPotential:
+    return PairPotential(interactions, enough=ENOUGH, others=model.species)
 
 
 def _kernels_of(term: SoapTerm, single: bool, members: bool) -> dict:

@@ -13,10 +13,12 @@ is compared with it, and only then are they read.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pydantic
@@ -32,18 +34,50 @@ from ..representation.bases import AnyRadialBasis
 from ..representation.expansion import ExpansionBasis
 from ..representation.invariants import PowerSpectrumBasis
 from ..representation.spline import SplineTable
-from .pair import LennardJones, PairInteraction, Zbl
+from .pair import CLOSEST, LennardJones, PairInteraction, Zbl
+
+if TYPE_CHECKING:
+    from scipy.interpolate import BSpline
 
 FORMAT = "forceserver sparse kernel model"
-VERSION = 2
-READABLE = (1, 2)  # 2 has multiplicities of features and mixed radial functions
+VERSION = 3
+READABLE = (1, 2, 3)  # 2 has multiplicities of features and mixed radial functions, 3 splines of pair potentials
 MEMBERS = 8
 UNITS = {"length": "angstrom", "energy": "eV"}
 LARGEST_HEADER = 2**25  # bytes
+KNOTS_PER_LENGTH = 24  # of a spline in place of Gaussian kernels
+
+
+class SplinedPair(PairInteraction):
+    """`form = "spline"`: a spline of degree five through energies at equal distances from `closest` to the cutoff.
+
+    What a fitted two-body kernel becomes: the weights of its Gaussians are large and cancel, which leaves rounding
+    errors that narrow intervals of a table would amplify.
+    """
+
+    form: Literal["spline"] = "spline"
+    energies_ev: tuple[float, ...] = Field(min_length=6)
+
+    @cached_property
+    def _spline(self) -> "BSpline":
+        from scipy.interpolate import make_interp_spline
+
+        return make_interp_spline(knots(self.cutoff_angstrom, len(self.energies_ev)), self.energies_ev, k=5)
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        return self._spline(r), self._spline(r, nu=1)
+
+
+def knots(cutoff: float, count: int) -> Array:
+    """The distances of a `SplinedPair`, (count,), Angstrom."""
+    return np.linspace(CLOSEST, cutoff, count)
 
 
 class GaussianPair(PairInteraction):
-    """`form = "gaussians"`: sum_t w_t exp(-(r - r_t)^2 / 2 s^2), a two-body kernel model after its fit."""
+    """`form = "gaussians"`: sum_t w_t exp(-(r - r_t)^2 / 2 s^2), a two-body kernel model after its fit.
+
+    Files up to version 2 have it; a fit writes its `splined`.
+    """
 
     form: Literal["gaussians"] = "gaussians"
     length_angstrom: float = Field(gt=0)
@@ -60,6 +94,17 @@ class GaussianPair(PairInteraction):
         value, slope = gaussians(r, np.array(self.distances_angstrom), self.length_angstrom)
         return value @ self.weights_ev, slope @ self.weights_ev
 
+    def splined(self) -> SplinedPair:
+        """The same function without weights that cancel."""
+        count = 8 + math.ceil(KNOTS_PER_LENGTH * self.cutoff_angstrom / self.length_angstrom)
+        energies = self.bare(knots(self.cutoff_angstrom, count))[0]
+        return SplinedPair(
+            species=self.species,
+            cutoff_angstrom=self.cutoff_angstrom,
+            smoothing_angstrom=self.smoothing_angstrom,
+            energies_ev=tuple(energies.tolist()),
+        )
+
 
 def gaussians(r: Array, centres: Array, length: float) -> tuple[Array, Array]:
     """exp(-(r - r_t)^2 / 2 s^2) and derivatives with respect to r, each (k, t)."""
@@ -68,7 +113,7 @@ def gaussians(r: Array, centres: Array, length: float) -> tuple[Array, Array]:
     return value, -x / length * value
 
 
-ModelInteraction = Annotated[LennardJones | Zbl | GaussianPair, Field(discriminator="form")]
+ModelInteraction = Annotated[LennardJones | Zbl | GaussianPair | SplinedPair, Field(discriminator="form")]
 
 
 class SoapHypers(Section):

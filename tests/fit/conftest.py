@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from forceserver.fit.config import FitConfig
@@ -34,3 +35,31 @@ def content(tmp_path):
 @pytest.fixture
 def config(content):
     return FitConfig.model_validate(content)
+
+
+@pytest.fixture(scope="session")
+def alloy(tmp_path_factory):
+    """Copper and gold by EMT: alloys, pure crystals, an isolated atom in a box and one without, a dimer, a cluster."""
+    from ase import Atoms
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+    from ase.io import write
+
+    rng = np.random.default_rng(4)
+    structures = []
+    for number in range(12):
+        atoms = bulk("Cu", a=3.75, cubic=True).repeat((1, 1, 2))
+        atoms.numbers[rng.permutation(8)[: number % 9]] = 79
+        atoms.set_cell(atoms.cell * rng.uniform(0.96, 1.04), scale_atoms=True)
+        atoms.rattle(0.08, seed=number)
+        structures.append(atoms)
+    structures += [bulk("Cu"), bulk("Au")]
+    structures += [Atoms("Cu", cell=[15] * 3, pbc=True, info={"config_type": "IsolatedAtom"})]
+    structures += [Atoms("Au", info={"config_type": "IsolatedAtom"})]
+    structures += [Atoms("CuAu", [[0, 0, 0], [2.5, 0, 0]]), Atoms("Cu3", [[0, 0, 0], [2.4, 0, 0], [0, 2.4, 0]])]
+    for atoms in structures:
+        atoms.calc = EMT()
+        atoms.get_forces()
+    path = tmp_path_factory.mktemp("alloy") / "alloy.extxyz"
+    write(path, structures)
+    return path

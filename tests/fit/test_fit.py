@@ -124,6 +124,42 @@ def test_cross_validation_keeps_the_best(content):
     assert tuple(summary["sigma_factors"].values()) == min(scores, key=scores.get)
 
 
+@pytest.mark.parametrize("settings", [{}, {"n_sparse": 40}, {"length_angstrom": 1.0, "n_sparse": 30}])
+def test_two_body_kernels_with_weights_that_cancel(content, settings):
+    """The default of 20 points, and worse ones: the model that is written is what was fitted."""
+    content["descriptors"][1] = {"kind": "pair", "cutoff_angstrom": 5.0, "smoothing_angstrom": 1.0} | settings
+    content["sigma"] = {"default": {"energy_ev": 0.001, "force_ev_per_angstrom": 0.02}}
+    fit = gap.fit(FitConfig.model_validate(content))
+    frame = fit.train[0].frame
+    loaded = GapPotential(GapModel.load(Path(content["output"])), uncertainty=True).compute_one(frame)
+    assert loaded.energy == GapPotential(fit.model).compute_one(frame).energy
+    assert rmse(fit.model, fit.train, report.FORCE) < 0.25
+
+
+def test_structures_without_some_or_any_pairs(content, alloy):
+    """Pure elements, single atoms, dimers and clusters beside alloys, with every kind of columns."""
+    content["data"] = {"train": str(alloy)}
+    content["descriptors"][0]["n_sparse"] = 30
+    content["descriptors"][1] = {"kind": "pair", "cutoff_angstrom": 5.0, "smoothing_angstrom": 1.0}
+    content["baseline"][0]["species"] = ["Cu", "Cu"]
+    content["sigma"] = {}
+    fit = gap.fit(FitConfig.model_validate(content))
+    assert rmse(fit.model, fit.train, report.FORCE) < 0.3
+
+
+def test_a_model_that_cannot_be_used_is_not_written(config, monkeypatch):
+    """The parts of the fit are still there, so that nothing has to be computed twice."""
+
+    def of_no_use(*arguments, **options):
+        raise InputError("no")
+
+    monkeypatch.setattr(gap, "GapPotential", of_no_use)
+    with pytest.raises(InputError, match="no"):
+        gap.fit(config)
+    assert not config.output.exists()
+    assert len(list(config.output.with_name("si.parts").iterdir())) == 8
+
+
 def broken(change):
     structures = read(DATA, ":")
     change(structures)

@@ -158,7 +158,7 @@ def mixing_too_short(header, arrays):
         (lambda header, arrays: header["units"].update(energy="hartree"), "units.energy = 'hartree'.*'eV'"),
         (lambda header, arrays: header["units"].update(length="bohr"), "units.length = 'bohr'.*'angstrom'"),
         (lambda header, arrays: header.pop("units"), "units: this key is required"),
-        (lambda header, arrays: header.update(version=99), "schema version 99, this program reads versions up to 2"),
+        (lambda header, arrays: header.update(version=99), "schema version 99, this program reads versions up to 3"),
         (lambda header, arrays: header.update(format="a poem"), "is not a .* but 'a poem'"),
         (lambda header, arrays: header.update(species=[8, 56, 22]), "must ascend"),
         (lambda header, arrays: header.update(species=[8, 22, 56, 57]), "energies: those of"),
