@@ -109,7 +109,7 @@ def test_arrays_are_documented_and_right(structures, tmp_path):
 
 def test_the_page_has_an_example_that_runs_and_the_name_of_every_array(structures, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "commands" / "describe.md").read_text()
-    example = re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1]
+    example = re.search(r"```toml[^\n]*\n(.*?)```", page, re.DOTALL)[1].replace("in.extxyz", "in.xyz")
     (tmp_path / "page.toml").write_text(example)
     done = run(tmp_path / "page.toml", tmp_path / "in.xyz", "-o", tmp_path / "page.npz")
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import pytest
 from forceserver.cli.app import app
 from forceserver.settings import Settings
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="not in the repository")
 

@@ -1,0 +1,66 @@
+"""Every page is lived through as it is printed: files are written, commands and scripts run, configurations checked."""
+
+import pytest
+from blocks import PAGES, ROOT, blocks, indented, live_through
+from scenery import SCENERY
+
+STUDY = "tests/workflows/test_batio3_study.py"
+ELSEWHERE = {
+    "make demo": "tests/cli/test_demo.py",
+    "forceserver demo": "tests/cli/test_demo.py",
+    "source .venv": ".ci/run",
+    "mpirun": "tests/cli/test_without_socket.py",
+    "i-pi-driver-py": "tests/cli/test_without_socket.py",
+    "python study.py": STUDY,
+    "python ../study.py": STUDY,
+    "cp -r .": "tests/peers/test_slurm.py",
+    "./run.sh": "tests/workflows/test_lammps_engine.py",
+}
+"""First words of commands that take minutes, another machine or another program -> what runs them."""
+
+NOT_RUN = {
+    "python3 generate.py": "density functional theory, weeks of a core",
+    "python run.py": "hours",
+    "OMP_NUM_THREADS=1 forceserver fit": "minutes; a test fits a part of it",
+}
+
+
+def name_of(page) -> str:
+    return str(page.relative_to(ROOT))
+
+
+PENDING = (
+    "README.md",
+    "docs/cluster.md",
+    "docs/commands/fit.md",
+    "docs/metadynamics.md",
+    "docs/plumed.md",
+    "docs/potentials.md",
+)
+STORIES = [
+    page
+    for page in PAGES
+    if any(block.language in ("sh", "python", "toml") for block in blocks(page)) and name_of(page) not in PENDING
+]
+
+
+@pytest.mark.parametrize("page", STORIES, ids=name_of)
+def test_page_as_printed(page, tmp_path):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    SCENERY.get(name_of(page), lambda folder: None)(folder)
+    live_through(page, folder)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_says_what_it_is(page):
+    assert not indented(page)
+    for block in blocks(page):
+        assert block.language, block.place
+        if block.elsewhere:
+            assert any(block.text.startswith(words) for words in ELSEWHERE | NOT_RUN), block.place
+
+
+def test_what_runs_elsewhere_is_there():
+    for words, test in ELSEWHERE.items():
+        assert (ROOT / test).exists(), words
