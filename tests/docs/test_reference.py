@@ -2,10 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import typer
 
 from forceserver.cli.app import app
+from forceserver.config import Section
+from forceserver.fit.config import FitConfig
 from forceserver.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,3 +52,58 @@ def test_links_lead_somewhere():
     for page in (*DOCS.rglob("*.md"), *(DOCS.parent / "workflows").rglob("*.md"), DOCS.parent / "README.md"):
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def _models(annotation, found: dict[str, type[Section]] | None = None) -> dict[str, type[Section]]:
+    """All sections that can stand in a configuration, however deep; potentials contain potentials."""
+    found = {} if found is None else found
+    for argument in get_args(annotation):
+        _models(argument, found)
+    if isinstance(annotation, type) and issubclass(annotation, Section) and annotation.__name__ not in found:
+        found[annotation.__name__] = annotation
+        for field in annotation.model_fields.values():
+            _models(field.annotation, found)
+    return found
+
+
+PENDING = (
+    "max_candidates", "forces_key", "virial_key", "stress_key", "spline_tolerance", "jitter", "feature_selection",
+    "start_angstrom", "length_angstrom",
+)  # fmt: skip
+MODELS = _models(Settings) | _models(FitConfig)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_key_stands_in_a_page(model):
+    """In a table, in an example or in the text."""
+    text = "\n".join(page.read_text() for page in DOCS.rglob("*.md"))
+    missing = [
+        key for key in MODELS[model].model_fields if not re.search(rf"(`|\.|^|\s|\[){key}(`|\s*=|\]|\.)", text, re.M)
+    ]
+    assert not [key for key in missing if key not in PENDING]
+
+
+def _missing(page: str, *commands) -> list[str]:
+    """The options of these commands of which the page has no name."""
+    options = [
+        parameter for command in commands for parameter in command.params if parameter.param_type_name == "option"
+    ]
+    names = [[*option.opts, *option.secondary_opts] for option in options]
+    return [each[0] for each in names if not any(re.search(rf"(?<![\w-]){name}\b", page) for name in each)]
+
+
+PROGRAM = typer.main.get_command(app)
+
+
+@pytest.mark.parametrize("name", PROGRAM.commands)
+def test_every_option_stands_in_the_page_of_its_command(name):
+    page = (DOCS / "commands" / f"{name}.md").read_text()
+    command = PROGRAM.commands[name]
+    missing = _missing(page, *getattr(command, "commands", {"": command}).values())
+    assert not [option for option in missing if option != "--verbose"], "--verbose is in the page of all commands"
+
+
+def test_every_option_of_all_commands_stands_in_their_page():
+    page = (DOCS / "commands" / "README.md").read_text()
+    assert not _missing(page, PROGRAM)
+    assert "`-v`, `--verbose`" in page
