@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo
 
+from .elements import named_element
 from .errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -42,10 +43,7 @@ def _must_exist(path: Path) -> Path:
 
 
 def _is_element(symbol: str) -> str:
-    from ase.data import atomic_numbers
-
-    if symbol not in atomic_numbers or symbol == "X":
-        raise ValueError(f"there is no element {symbol!r}")
+    named_element(symbol)
     return symbol
 
 

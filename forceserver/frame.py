@@ -36,6 +36,7 @@ class Frame:
     cell: (3, 3) float64, Angstrom, vectors as rows; ignored along directions that are not periodic.
     species: (N,) int32, atomic numbers.
     pbc: (3,) bool.
+    masses: (N,) float64, amu, of a template; None where they are not needed.
     replica, step: where the frame comes from (bead index and running number), for messages; -1 if unknown.
     """
 
@@ -45,6 +46,7 @@ class Frame:
     pbc: NDArray[np.bool_] = field(default_factory=lambda: PERIODIC)
     replica: int = -1
     step: int = -1
+    masses: Array | None = None
 
     def __len__(self) -> int:
         return len(self.species)

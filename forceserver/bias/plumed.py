@@ -76,7 +76,7 @@ class PlumedBias(Potential):
         self._variables = {name: variables[name].copy() for name, _ in self._outputs.values()}
         self._species = template.species
         self._force_unit = _extra_cv_force_unit(actions, kernel)
-        self._masses = atomic_masses[template.species]
+        self._masses = atomic_masses[template.species] if template.masses is None else template.masses
         charges = {atomic_numbers[symbol]: charge for symbol, charge in section.charges_e.items()}
         self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
         self._section, self._kernel = section, kernel

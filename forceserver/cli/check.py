@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..elements import find_element
 from ..errors import InputError
 from . import arguments
 
@@ -187,23 +188,39 @@ def _unix_name(path: str, folder: Path) -> Iterator[Finding]:
     )
 
 
+def _species(template: "Frame", labels: list[str]) -> Iterator[Finding]:
+    """i-PI's labels against the template, by element: an isotope is its element to a potential."""
+    symbols = _symbols(template)
+    elements = [find_element(label) for label in labels]
+    if len(labels) != len(symbols):
+        yield Finding(WRONG, "atoms", f"i-PI sends {len(labels)} atoms, the template has {len(symbols)}")
+        return
+    here = template.species.tolist()
+    different = [i for i in range(len(here)) if elements[i] not in (here[i], None)]
+    if different:
+        first = different[0]
+        same = sorted(filter(None, elements)) == sorted(here)
+        hint = "same atoms in another order: write the template from i-PI's structure" if same else "other species"
+        yield Finding(WRONG, "species", f"atom {first} is {labels[first]} in i-PI, {symbols[first]} here; {hint}")
+        return
+    yield Finding(OK, "atoms", f"{len(symbols)} atoms, same species in the same order")
+    others = {f"{label} is {symbol}" for label, symbol in zip(labels, symbols, strict=True) if label != symbol}
+    if others:
+        text = "to the potential; masses are i-PI's"
+        unknown = any(number is None for number in elements)
+        yield Finding(ADVICE if unknown else OK, "labels", f"{', '.join(sorted(others))} {text}")
+
+
 def _structure(template: "Frame", system: "System", server: "SocketServer | None") -> Iterator[Finding]:
     import numpy as np
 
     expected = list(system.species)
     if server is not None and server.active is not None:
         expected = [expected[i] for i in server.active if i < len(expected)]
-    symbols = _symbols(template)
-    if len(expected) != len(symbols):
-        sends = f"i-PI sends {len(expected)} atoms"
-        yield Finding(WRONG, "atoms", f"{sends}, the template has {len(symbols)}")
-    elif expected != symbols:
-        first = next(i for i in range(len(symbols)) if expected[i] != symbols[i])
-        same = sorted(expected) == sorted(symbols)
-        hint = "same atoms in another order: write the template from i-PI's structure" if same else "other species"
-        yield Finding(WRONG, "species", f"atom {first} is {expected[first]} in i-PI, {symbols[first]} here; {hint}")
-    else:
-        yield Finding(OK, "atoms", f"{len(symbols)} atoms, same species in the same order")
+    yield from _species(template, expected)
+    if server is not None and server.pbc and not template.pbc.all():
+        text = "<ffsocket pbc='True'> folds atoms into the cell, but the template is not periodic in all directions"
+        yield Finding(WRONG, "cell", f"{text}: what crosses the edge would be torn apart; write pbc='False'")
     volume = abs(np.linalg.det(system.cell))
     if template.pbc.all() and not volume > 0:
         yield Finding(WRONG, "cell", "the template is periodic, i-PI's structure has no cell")

@@ -49,7 +49,7 @@ def describe(
 
     from ..files import atomic_write
     from ..settings import load
-    from .evaluate import read_structures
+    from ..structures import read_structures
     from .logs import set_up_logging
 
     set_up_logging(verbose)

@@ -103,6 +103,7 @@ def _evaluate_all(
 
     from ..analysis.parity import ParityTable
     from ..files import atomic_write
+    from ..structures import read_structures
 
     table = ParityTable()
     with contextlib.ExitStack() as stack:
@@ -115,20 +116,6 @@ def _evaluate_all(
             if file is not None:
                 write_extxyz(file, [_labelled(atoms, result, keys)], write_info=True, write_results=False)
     return table
-
-
-def read_structures(path: Path) -> Iterator["Atoms"]:
-    """The structures of a file, one after the other; `InputError` that names the one that cannot be read."""
-    import ase.io
-
-    index = -1
-    try:
-        for index, atoms in enumerate(ase.io.iread(path, index=":")):  # noqa: B007 - told in the message
-            yield atoms
-    except (OSError, ValueError, KeyError, IndexError, ase.io.formats.UnknownFileTypeError) as error:
-        raise InputError(f"{path}: structure {index + 1} cannot be read: {error}") from error
-    if index < 0:
-        raise InputError(f"{path}: no structure in it")
 
 
 def _predict(potential: "Potential", structures: Iterable["Atoms"], batch: int) -> Iterator[tuple["Atoms", "Result"]]:

@@ -6,6 +6,7 @@ from ..errors import InputError
 from ..frame import Array, Frame
 from ..representation.neighbours import NeighbourList
 from ..representation.spline import SplineTable
+from ..structures import read_structures
 from .config import CVConfig, PrincipalComponent, selection
 
 
@@ -41,16 +42,10 @@ def _principal(matrix: Array) -> Array:
 
 def _coefficients(config: CVConfig, weights: PrincipalComponent) -> tuple[Array, Array]:
     """c_n00 (centres, n_max) and c_n1m (centres, 3, n_max), up to the constant factors Y_00 and sqrt(3 / 4 pi)."""
-    import ase.io
-
     path = weights.first_principal_component_of
-    try:
-        structures = ase.io.read(path, index=":")
-    except Exception as error:  # ASE's readers raise nearly everything
-        raise InputError(f"weights: ASE cannot read {path}: {error}") from error
     table = spline_table(config)
     scalars, vectors = [], []
-    for number, atoms in enumerate(structures):
+    for number, atoms in enumerate(read_structures(path)):
         frame = Frame.from_ase(atoms)
         try:
             pairs = NeighbourList(

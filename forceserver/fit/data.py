@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frame import Array, Frame
+from ..structures import read_structures
 from .config import DataConfig
 
 if TYPE_CHECKING:
@@ -43,23 +44,15 @@ class Labelled:
 def read(path: Path, config: DataConfig) -> list[Labelled]:
     """All structures of a file.
 
-    `InputError` for a file that ASE cannot read, and, naming the structure (counted from 0), for labels that are not
+    `InputError` for a file that cannot be read, and, naming the structure (counted from 0), for labels that are not
     finite or of the wrong shape, and for a structure without any.
     """
-    import ase.io
-
-    try:
-        structures = ase.io.read(path, index=":")
-    except Exception as error:  # ASE's readers raise nearly everything
-        raise InputError(f"{path}: ASE cannot read it: {type(error).__name__}: {error}") from error
-    if not structures:
-        raise InputError(f"{path}: no structure in it")
-    return [_labelled(atoms, config, f"{path}: structure {number}") for number, atoms in enumerate(structures)]
+    return [
+        _labelled(atoms, config, f"{path}: structure {number}") for number, atoms in enumerate(read_structures(path))
+    ]
 
 
 def _labelled(atoms: "Atoms", config: DataConfig, where: str) -> Labelled:
-    if len(atoms) == 0:
-        raise InputError(f"{where} has no atoms")
     energy = _label(atoms, config.energy_key, (), where)
     forces = _label(atoms, config.forces_key, (len(atoms), 3), where)
     virial = _label(atoms, config.virial_key, (3, 3), where)

@@ -1,9 +1,9 @@
 """The section [expansion]: which coefficients and invariants `forceserver describe` computes."""
 
-from ase.data import atomic_numbers
 from pydantic import Field, field_validator
 
 from ..config import Section
+from ..elements import named_element
 from .bases import AnyRadialBasis
 from .neighbours import Selection
 
@@ -38,8 +38,5 @@ def selection(atoms: Atoms | None) -> Selection:
     if not atoms:
         raise ValueError("no species and no index")
     if isinstance(atoms[0], str):
-        unknown = [symbol for symbol in atoms if symbol not in atomic_numbers or symbol == "X"]
-        if unknown:
-            raise ValueError(f"there is no element {unknown[0]!r}")
-        return Selection(species=tuple(atomic_numbers[symbol] for symbol in atoms))
+        return Selection(species=tuple(map(named_element, atoms)))
     return Selection(indices=tuple(atoms))

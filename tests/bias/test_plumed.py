@@ -1,5 +1,7 @@
 """PLUMED hosted by us: the user's plumed.dat as a potential."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from polarization import POLARIZATION
@@ -22,13 +24,13 @@ def make(batio3, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = []
 
-    def make(text, **settings):
+    def make(text, masses=None, **settings):
         (tmp_path / "plumed.dat").write_text(text)
         section = PlumedSection.model_validate(
             {"engine": "plumed", "plumed_dat": tmp_path / "plumed.dat", "time_step_fs": 1.0, "temperature_K": 300}
             | settings
         )
-        frame = Frame.from_ase(batio3)
+        frame = replace(Frame.from_ase(batio3), masses=masses)
         variables = build_variables([CVConfig.model_validate(SECTION)], frame)
         made.append(PlumedBias(section, variables, frame, load_kernel()))
         return made[-1]
@@ -51,6 +53,16 @@ def test_input_is_read_as_plumed_reads_it(tmp_path, monkeypatch):
     (tmp_path / "plumed.dat").write_text("METAD ...\nARG=p\n")
     with pytest.raises(InputError, match=r"METAD ARG=p \.\.\. does not end"):
         read_actions(tmp_path / "plumed.dat")
+
+
+@pytest.mark.plumed
+def test_plumed_weighs_atoms_with_the_masses_of_the_template(make, batio3):
+    """Isotopes count: the centre of mass of a light and a heavy atom is not that of two equal ones."""
+    masses = np.array([2.0141, 18.0, *np.ones(38)])
+    bias = make("c: COM ATOMS=1,2\nd: DISTANCE ATOMS=c,3 NOPBC\nRESTRAINT ARG=d AT=0 KAPPA=2\n", masses=masses)
+    centre = (masses[:2, None] * batio3.positions[:2]).sum(axis=0) / masses[:2].sum()
+    distance = np.linalg.norm(batio3.positions[2] - centre) / 10
+    assert bias.compute_one(Frame.from_ase(batio3)).energy == pytest.approx(distance**2 * KJ, rel=1e-6)
 
 
 @pytest.mark.plumed

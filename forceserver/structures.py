@@ -1,0 +1,242 @@
+"""Structures from files: everything that ASE reads, and what i-PI writes.
+
+A file's format decides who reads it, not a word in it: an xyz file is i-PI's if its comment line has a cell or a unit
+as i-PI writes them, `# CELL(abcABC): 10 10 10 90 90 90 positions{angstrom} cell{angstrom}`, and neither `Lattice=` nor
+`Properties=`, which make it an extended XYZ file.
+
+Periodic is what the file says. A cell without a word about it is periodic, as in extended XYZ files and those of i-PI.
+Labels of i-PI that ASE does not know become their element; their mass is kept.
+"""
+
+import collections
+import contextlib
+import io
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import numpy as np
+
+from .elements import find_element, own_mass
+from .errors import InputError
+from .frame import any_singular
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from .frame import Array
+
+_IPI_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]: *[-+.\d]")
+_IPI_UNIT = re.compile(r"\b(cell|positions|velocities|momenta|forces|[xvpf]_centroid)\w*\{[A-Za-z_]*\}")
+_EXTENDED = re.compile(r"\b(Lattice|Properties) *=")
+
+
+def read_structures(path: Path) -> Iterator["Atoms"]:
+    """The structures of a file, one after the other, in Angstrom, with whatever labels the file has.
+
+    Raises `InputError` that names the structure (counted from 0) which cannot be read, has no atoms, positions or a
+    cell that are not finite, or is periodic along a direction that its cell does not span; also for an empty file.
+    """
+    source = _read(path, last=False)
+    for index in itertools.count():
+        with _told(path, f" structure {index}"):
+            atoms = next(source, None)
+            if atoms is not None:
+                _check(atoms)
+        if atoms is None:
+            break
+        yield atoms
+    if index == 0:
+        raise InputError(f"{path}: there is no structure in it")
+
+
+def read_structure(path: Path, pbc: bool | Sequence[bool] | None = None) -> "Atoms":
+    """The last structure of a file; raises as `read_structures`.
+
+    pbc: periodic directions, whatever the file says.
+    """
+    with _told(path, ""):
+        atoms = next(_read(path, last=True), None)
+        if atoms is None:
+            raise InputError("there is no structure in it")
+        if pbc is not None:
+            atoms.pbc = pbc
+        _check(atoms)
+    return atoms
+
+
+@contextlib.contextmanager
+def _told(path: Path, which: str) -> Iterator[None]:
+    """Errors say where they are."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}:{which} {error}") from error
+    except Exception as error:  # ASE's readers raise nearly everything
+        raise InputError(f"{path}:{which} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _check(atoms: "Atoms") -> None:
+    if len(atoms) == 0:
+        raise InputError("has no atoms")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise InputError("has positions or a cell that are not finite numbers")
+    for axis, (periodic, length) in enumerate(zip(atoms.pbc, atoms.cell.lengths(), strict=True)):
+        if periodic and length == 0:
+            raise InputError(f"is periodic along {'abc'[axis]} but has no cell vector there")
+    if any_singular(atoms.cell.array, atoms.pbc):
+        raise InputError(f"has a singular cell: {atoms.cell.array.tolist()} Angstrom")
+
+
+def _read(path: Path, last: bool) -> Iterator["Atoms"]:
+    """All structures, or the last one only."""
+    import ase.io
+    from ase.io.formats import filetype, open_with_compression
+
+    ours = {"extxyz": (_frames_of_xyz, _parse_xyz), "proteindatabank": (_frames_of_pdb, _parse_pdb)}
+    kind = filetype(str(path))
+    if kind not in ours:
+        yield from ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True)
+        return
+    split, parse = ours[kind]
+    with open_with_compression(str(path), "r") as file:
+        yield from map(parse, collections.deque(split(file), maxlen=1) if last else split(file))
+
+
+def _frames_of_xyz(file: TextIO) -> Iterator[list[str]]:
+    """The lines of one frame after the other; `VEC` lines are the cell of a variant of the format."""
+    line = file.readline()
+    while line.strip():
+        lines = [line, *itertools.islice(file, int(line) + 1)]
+        line = file.readline()
+        while line.lstrip().startswith("VEC"):
+            lines.append(line)
+            line = file.readline()
+        yield lines
+
+
+def _frames_of_pdb(file: TextIO) -> Iterator[list[str]]:
+    """The lines up to each `END` or `ENDMDL`."""
+    lines: list[str] = []
+    for line in file:
+        lines.append(line)
+        if line.startswith("END"):
+            if _has_atoms(lines):
+                yield lines
+            lines = []
+    if _has_atoms(lines):
+        yield lines
+
+
+def _has_atoms(lines: Iterable[str]) -> bool:
+    return any(line.startswith(("ATOM", "HETATM")) for line in lines)
+
+
+def _parse_xyz(lines: list[str]) -> "Atoms":
+    comment = lines[1] if len(lines) > 1 else ""
+    extended = _EXTENDED.search(comment)
+    if not extended and (_IPI_CELL.search(comment) or _IPI_UNIT.search(comment)):
+        return _from_ipi(lines)
+    column = _species_column(comment) if extended else 0
+    strange = {}
+    for atom, line in enumerate(lines[2 : 2 + int(lines[0])] if column is not None else ()):
+        words = line.split()
+        if _is_strange(words[column].capitalize()):
+            strange[atom] = words[column]
+            words[column] = _symbol(words[column], atom)
+            lines[2 + atom] = " ".join(words) + "\n"
+    return _by_ase("extxyz", lines, strange)
+
+
+def _species_column(comment: str) -> int | None:
+    """Where the label of an atom stands in its line; None if there is none."""
+    from ase.io.extxyz import key_val_str_to_dict
+
+    fields = str(key_val_str_to_dict(comment).get("Properties", "species:S:1")).split(":")
+    names = fields[::3]
+    return sum(map(int, fields[2 : 3 * names.index("species") : 3])) if "species" in names else None
+
+
+def _parse_pdb(lines: list[str]) -> "Atoms":
+    """ASE takes the label from the columns of the element or, as i-PI writes it, from those of the name."""
+    strange, atom = {}, -1
+    for number, line in enumerate(lines):
+        if line.startswith(("ATOM", "HETATM")):
+            atom += 1
+            label = line[76:78].strip() or line[12:16].strip()
+            if _is_strange(label) and find_element(label) is not None:
+                strange[atom] = label
+                lines[number] = f"{line.rstrip():80}"[:76] + f"{_symbol(label, atom):>2}  \n"
+    atoms = _by_ase("proteindatabank", lines, strange)
+    title = " ".join(line.rstrip() for line in lines if line.startswith("TITLE"))
+    if "{" in title:
+        atoms.positions, atoms.cell = _in_angstrom(title, "pdb", atoms.positions, atoms.cell.array)
+    return atoms
+
+
+def _by_ase(kind: str, lines: list[str], strange: dict[int, str]) -> "Atoms":
+    import ase.io
+
+    atoms = ase.io.read(io.StringIO("".join(lines)), format=kind)
+    _keep_masses(atoms, strange)
+    return atoms
+
+
+def _is_strange(label: str) -> bool:
+    from ase.data import atomic_numbers
+
+    return label not in atomic_numbers
+
+
+def _symbol(label: str, atom: int) -> str:
+    from ase.data import chemical_symbols
+
+    number = find_element(label)
+    if number is None:
+        raise InputError(f"has an atom {atom} called {label!r}, which is neither an element nor a label of i-PI")
+    return chemical_symbols[number]
+
+
+def _keep_masses(atoms: "Atoms", labels: dict[int, str]) -> None:
+    """Gives atoms the masses of their labels, by index, if these are no symbols of elements."""
+    masses = {atom: mass for atom, label in labels.items() if (mass := own_mass(label)) is not None}
+    if masses and not atoms.has("masses"):
+        every = atoms.get_masses()
+        every[list(masses)] = list(masses.values())
+        atoms.set_masses(every)
+
+
+def _from_ipi(lines: list[str]) -> "Atoms":
+    from ase import Atoms
+    from ipi.utils.io.backends.io_xyz import read_xyz
+
+    with contextlib.redirect_stdout(io.StringIO()):  # where i-PI complains of labels without a mass
+        comment, cell, positions, labels, _ = read_xyz(iter(lines))
+    if len(lines) < 2 + len(labels):
+        raise ValueError(f"{len(lines) - 2} atoms, {len(labels)} announced")
+    positions, cell = _in_angstrom(comment, "xyz", positions.reshape(-1, 3), cell.T)
+    symbols = [_symbol(str(label), atom) for atom, label in enumerate(labels)]
+    known = _IPI_CELL.search(comment) is not None
+    atoms = Atoms(symbols, positions=positions, cell=cell if known else None, pbc=known)
+    _keep_masses(atoms, dict(enumerate(map(str, labels))))
+    return atoms
+
+
+def _in_angstrom(comment: str, mode: str, positions: "Array", cell: "Array") -> tuple["Array", "Array"]:
+    """From the units that a comment of i-PI names; those of an xyz file without one are atomic, as for i-PI."""
+    from ipi.utils.io.io_units import auto_units
+
+    dimension, unit, cell_unit = auto_units(comment, mode=mode)
+    if dimension not in ("length", "undefined"):
+        raise InputError(f"holds no positions; its comment says {comment.strip()!r}")
+    return positions * _angstrom(unit), cell * _angstrom(cell_unit)
+
+
+def _angstrom(unit: str) -> float:
+    """How many Angstrom a unit of i-PI is. (Its own Angstrom is 7e-8 off, which cancels when it reads a file.)"""
+    from ase.units import Bohr
+    from ipi.utils.units import unit_to_internal
+
+    return 1.0 if unit == "angstrom" else unit_to_internal("length", unit, 1.0) * Bohr

@@ -1,0 +1,203 @@
+"""Reading structures: the format decides, periodicity and units are those of the file, labels are those of i-PI."""
+
+import gzip
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.data import atomic_masses
+from ase.units import Bohr
+
+from forceserver.elements import find_element, own_mass
+from forceserver.errors import InputError
+from forceserver.structures import read_structure, read_structures
+
+TRICLINIC = np.array([[7.0, 0.0, 0.0], [0.5, 6.9, 0.0], [0.2, -0.3, 8.1]])
+WATER = np.array([[0.1, 0.2, 0.3], [1.02, -0.33, 0.4], [-0.6, 0.55, 0.85]])
+
+
+def ipi_file(path, units, labels=("O", "D", "H"), frames=1):
+    """Written by i-PI itself, in the format of the suffix."""
+    from ipi.engine.atoms import Atoms as IpiAtoms
+    from ipi.engine.cell import Cell
+    from ipi.utils.io import print_file
+
+    with open(path, "w") as file:
+        for k in range(frames):
+            atoms, cell = IpiAtoms(3), Cell(TRICLINIC.T / Bohr)
+            atoms.q[:], atoms.names[:] = ((WATER + 0.01 * k) / Bohr).ravel(), labels
+            title = f"Step: {k}  Bead: 0 "
+            how = {"title": title, "key": "positions", "units": units, "cell_units": units}
+            print_file(path.suffix[1:], atoms, cell, file, **how)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "units"),
+    [
+        *(("xyz", units) for units in ("angstrom", "atomic_unit", "automatic", "nanometer")),
+        *(("pdb", units) for units in ("angstrom", "atomic_unit", "automatic")),
+    ],
+)
+def test_what_ipi_writes(tmp_path, units, suffix):
+    read = list(read_structures(ipi_file(tmp_path / f"a.{suffix}", units, frames=3)))
+    assert len(read) == 3
+    for k, atoms in enumerate(read):
+        assert atoms.get_chemical_formula() == "H2O"
+        assert atoms.pbc.all()
+        precision = 1e-5 if suffix == "xyz" else 2e-3
+        np.testing.assert_allclose(atoms.positions, WATER + 0.01 * k, atol=precision)
+        np.testing.assert_allclose(atoms.cell.array, TRICLINIC, atol=10 * precision)
+        np.testing.assert_allclose(atoms.get_masses(), [15.999, 2.0141, 1.008])
+    assert read_structure(tmp_path / f"a.{suffix}").positions[0, 0] == pytest.approx(0.12, abs=1e-3)
+
+
+def test_angstrom_are_not_converted_twice(tmp_path):
+    """i-PI's Angstrom differs from that of ASE by 7e-8; a number in Angstrom stays what it is."""
+    (tmp_path / "a.xyz").write_text(
+        "1\n# CELL(abcABC): 900 900 900 90 90 90 positions{angstrom} cell{angstrom}\nO 800.5 0 0\n"
+    )
+    assert read_structure(tmp_path / "a.xyz").positions[0, 0] == 800.5
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        'Lattice="7 0 0 0 7 0 0 0 7" Properties=species:S:1:pos:R:3 note="# CELL(abcABC): 7 7 7 90 90 90"',
+        "#=T CELL(abcABC):=T 7.0=T 7.0=T 7.0=T 90.0=T positions{atomic_unit}=T cell{atomic_unit}=T "
+        'Lattice="7 0 0 0 7 0 0 0 7" Properties=species:S:1:pos:R:3 pbc="T T T"',
+        'Lattice="7 0 0 0 7 0 0 0 7" ipi_comment="GENH CELL{H}: positions{atomic_unit}"',
+        'Properties=species:S:1:pos:R:3 Lattice="7 0 0 0 7 0 0 0 7" method="GENH"',
+    ],
+)
+def test_extended_xyz_stays_extended_xyz(tmp_path, comment):
+    """Also when a word of i-PI stands in its comment, as in i-PI's trajectories that ASE has converted."""
+    (tmp_path / "a.xyz").write_text(f"2\n{comment}\nAl 1.0 2.0 3.0\nAl 3 3 3\n")
+    atoms = read_structure(tmp_path / "a.xyz")
+    np.testing.assert_array_equal(atoms.positions[0], [1, 2, 3])
+    np.testing.assert_array_equal(atoms.cell.lengths(), [7, 7, 7])
+
+
+def test_trajectory_of_ipi_through_ase_and_back(tmp_path):
+    ipi_file(tmp_path / "ipi.xyz", "angstrom", labels=("O", "H", "H"))
+    ase.io.write(tmp_path / "ase.xyz", ase.io.read(tmp_path / "ipi.xyz"), format="extxyz")
+    assert "CELL(abcABC)" in (tmp_path / "ase.xyz").read_text()
+    np.testing.assert_allclose(read_structure(tmp_path / "ase.xyz").positions, WATER, atol=1e-5)
+
+
+@pytest.mark.parametrize("comment", ["CELL(abcABC): 7 7 7 90 90 90 Traj: positions{angstrom} cell{angstrom}", "plain"])
+def test_plain_xyz_and_ipi_without_hash(tmp_path, comment):
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nAl 1 2 3\n")
+    atoms = read_structure(tmp_path / "a.xyz")
+    np.testing.assert_allclose(atoms.positions, [[1, 2, 3]])
+    assert atoms.pbc.all() == (comment != "plain")
+
+
+def test_ipi_without_units_is_in_bohr_and_without_cell_is_not_periodic(tmp_path):
+    (tmp_path / "a.xyz").write_text("1\n# CELL(abcABC): 7 7 7 90 90 90\nAl 1 2 3\n")
+    atoms = read_structure(tmp_path / "a.xyz")
+    np.testing.assert_allclose(atoms.positions, [np.array([1, 2, 3]) * Bohr])
+    np.testing.assert_allclose(atoms.cell.lengths(), 7 * Bohr)
+    (tmp_path / "b.xyz").write_text("1\n# positions{atomic_unit}\nAl 1 2 3\n")
+    atoms = read_structure(tmp_path / "b.xyz")
+    np.testing.assert_allclose(atoms.positions, [np.array([1, 2, 3]) * Bohr])
+    assert not atoms.pbc.any()
+    assert atoms.cell.rank == 0
+
+
+@pytest.mark.parametrize("key", ["forces", "velocities", "f_centroid", "momenta"])
+def test_a_trajectory_of_something_else_is_no_structure(tmp_path, key):
+    path = tmp_path / "a.xyz"
+    path.write_text(f"1\n# CELL(abcABC): 7 7 7 90 90 90 Step: 0 {key}{{atomic_unit}} cell{{atomic_unit}}\nAl 1 2 3\n")
+    with pytest.raises(InputError, match="holds no positions"):
+        read_structure(path)
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.traj", "a.json", "a.xyz.gz", "a file@1.xyz"])
+@pytest.mark.parametrize("pbc", [False, True, (True, True, False)])
+def test_what_a_file_says_of_periodicity_holds(tmp_path, name, pbc):
+    Atoms("Al2", positions=[[0, 0, 0], [2.5, 0, 0]], cell=[4, 4, 4], pbc=pbc).write(tmp_path / name)
+    np.testing.assert_array_equal(read_structure(tmp_path / name).pbc, np.broadcast_to(pbc, 3))
+    (atoms,) = read_structures(tmp_path / name)
+    np.testing.assert_array_equal(atoms.pbc, np.broadcast_to(pbc, 3))
+
+
+def test_a_cell_without_a_word_is_periodic(tmp_path):
+    (tmp_path / "a.xyz").write_text('1\nLattice="4 0 0 0 4 0 0 0 4"\nAl 0 0 0\n')
+    assert read_structure(tmp_path / "a.xyz").pbc.all()
+
+
+def test_every_label_of_ipi_has_an_element():
+    from ipi.utils.units import Elements
+
+    for label, mass in Elements.mass_list.items():
+        number = find_element(label)
+        assert number is not None, label
+        if number and label not in ("D", "Z", "T", "H2"):
+            assert atomic_masses[number] == pytest.approx(mass, rel=0.17), label  # isotopes; the heaviest are guesses
+    assert [find_element(label) for label in ("D", "T", "Z", "H2", "C13", "O18", "Cl37", "L", "X", "Li6")] == [
+        1, 1, 1, 1, 6, 8, 17, 0, 0, 3
+    ]  # fmt: skip
+    assert own_mass("D") == 2.0141
+    assert own_mass("H") is own_mass("Li6") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.xyz", "3\n\nC13 0 0 0\nD 0 0 1\nH 1 0 0\n"),
+        ("a.xyz", "3\nProperties=id:I:1:pos:R:3:species:S:1 pbc=F\n1 0 0 0 C13\n2 0 0 1 D\n3 1 0 0 H\n"),
+        (
+            "a.xyz",
+            "3\n# CELL{abcABC}: 9 9 9 90 90 90 positions{angstrom} cell{angstrom}\nC13 0 0 0\nD 0 0 1\nH 1 0 0\n",
+        ),
+        ("a.xyz.gz", "3\n\nC13 0 0 0\nD 0 0 1\nH 1 0 0\n"),
+    ],
+)
+def test_labels_of_ipi_in_any_xyz(tmp_path, name, text):
+    with (gzip.open if name.endswith("gz") else open)(tmp_path / name, "wt") as file:
+        file.write(text)
+    atoms = read_structure(tmp_path / name)
+    assert list(atoms.numbers) == [6, 1, 1]
+    np.testing.assert_allclose(atoms.get_masses(), [13.00335, 2.0141, 1.008])
+    np.testing.assert_allclose(atoms.positions, [[0, 0, 0], [0, 0, 1], [1, 0, 0]])
+
+
+def test_label_of_deuterium_in_the_column_of_a_pdb(tmp_path):
+    Atoms("OHH", positions=WATER + 3, cell=[9, 9, 9], pbc=True).write(tmp_path / "a.pdb")
+    text = (tmp_path / "a.pdb").read_text().splitlines()
+    text[3] = text[3][:76] + " D" + text[3][78:]
+    (tmp_path / "a.pdb").write_text("\n".join(text) + "\n")
+    atoms = read_structure(tmp_path / "a.pdb")
+    assert list(atoms.symbols) == ["O", "H", "H"]
+    np.testing.assert_allclose(atoms.get_masses(), [15.999, 2.0141, 1.008])
+
+
+@pytest.mark.parametrize(
+    "text", ["2\n\nAl 0 0 0\nSj 0 0 1\n", "2\n# CELL(abcABC): 9 9 9 90 90 90\nAl 0 0 0\nSj 0 0 1\n"]
+)
+def test_unknown_labels_are_named(tmp_path, text):
+    (tmp_path / "a.xyz").write_text("1\n\nAl 0 0 0\n" + text)
+    with pytest.raises(InputError, match=r"a.xyz: structure 1 has an atom 1 called 'Sj', which is neither"):
+        list(read_structures(tmp_path / "a.xyz"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "structure 0 cannot be read: .*Empty file"),
+        ("2\n\nAl 0 0 0\n", "structure 0 cannot be read"),
+        ("2\n# CELL(abcABC): 9 9 9 90 90 90\nAl 0 0 0\n", "structure 0 cannot be read: .* announced"),
+        ("0\n\n", "structure 0 has no atoms"),
+        ("1\n\nAl nan 0 0\n", "not finite"),
+        ('1\nLattice="4 0 0 0 4 0 0 4 0"\nAl 0 0 0\n', "has a singular cell"),
+        ('1\npbc="T F F"\nAl 0 0 0\n', "periodic along a but has no cell vector"),
+    ],
+)
+def test_bad_structures(tmp_path, text, message):
+    (tmp_path / "a.xyz").write_text(text)
+    with pytest.raises(InputError, match=message):
+        list(read_structures(tmp_path / "a.xyz"))
+    with pytest.raises(InputError, match=message.replace("structure 0 ", "")):
+        read_structure(tmp_path / "a.xyz")
