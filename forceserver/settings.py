@@ -63,6 +63,24 @@ def load(path: Path) -> Settings:
         raise InputError(explain(error, str(path), Settings)) from error
 
 
+def at_address(settings: Settings, host: str | None, port: int | None, path: Path) -> Settings:
+    """The settings with i-PI on another host, or at another port ([bias_socket] has the next one).
+
+    Raises `InputError` if no socket is of mode 'inet'; `path` is the configuration, for the message.
+    """
+    ports = {"socket": port, "bias_socket": port and port + 1}
+    sockets = {name: getattr(settings, name) for name in ports}
+    moved = {
+        name: socket.model_copy(update={"address": host or socket.address, "port": ports[name] or socket.port})
+        for name, socket in sockets.items()
+        if socket is not None and socket.mode == "inet"
+    }
+    if not moved:
+        option = f"--host {host}" if host is not None else f"--port {port}"
+        raise InputError(f"{option}: {path} has no [socket] of mode 'inet', the only one with a host and a port")
+    return settings.model_copy(update=moved)
+
+
 def require(section: Section | None, name: str, path: Path, why: str) -> Section:
     """An optional section that a command needs; `InputError` if the configuration does not have it."""
     if section is None:

@@ -12,7 +12,6 @@ so a process that is killed leaves the old state or the new one. It is not synch
 are); after a power failure a bias goes on from its last hill.
 """
 
-import fcntl
 import logging
 import math
 import mmap
@@ -24,6 +23,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frame import Array, Frame
+from ..locks import try_lock
 
 log = logging.getLogger(__name__)
 
@@ -195,11 +195,12 @@ def lock(file: int, path: Path) -> None:
     `InputError` if another process has locked it.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(f"another process writes to {path}; end it, or name another file") from error
+        free = try_lock(file)
     except OSError as error:  # some file systems have no locks
         log.warning("%s cannot be locked (%s): make sure that nothing else writes to it", path, error.strerror)
+    else:
+        if not free:
+            raise InputError(f"another process writes to {path}; end it, or name another file")
 
 
 def undo(path: Path, size: int) -> None:

@@ -88,7 +88,7 @@ def demo(
 
 def _check_machine(folder: Path) -> None:
     """`InputError` with the remedy if something is missing before anything is written."""
-    from .launch import ipi_script
+    from .supervision import ipi_script
 
     ipi_script()
     _workflow("batio3")
@@ -182,15 +182,11 @@ def _temperature(xml: Path) -> float:
 @contextmanager
 def _locked(mark: Path) -> Iterator[dict[str, Any]]:
     """What the mark says; one demo at a time works in a folder."""
-    import fcntl
+    from ..locks import try_lock
 
     with open(mark) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another demo is at work in {mark.parent}; wait for it, or choose another --folder"
-            ) from error
+        if not try_lock(file.fileno()):
+            raise InputError(f"another demo is at work in {mark.parent}; wait for it, or choose another --folder")
         try:
             yield json.load(file)
         except json.JSONDecodeError as error:

@@ -16,6 +16,7 @@ from ..errors import InputError
 from . import arguments
 
 if TYPE_CHECKING:
+    from ..doors.activity import Activity
     from ..frame import Frame
     from ..potentials.base import Potential
     from ..settings import Settings
@@ -48,7 +49,13 @@ def drive(
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(help="Where the server of [socket] runs (mode 'inet'), in place of the address written there."),
+        typer.Option(help="Where i-PI runs (sockets of mode 'inet'), in place of the addresses that are configured."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65534, help="TCP port of [socket], in place of the one configured; [bias_socket] has the next."
+        ),
     ] = None,
     verbose: arguments.Verbose = False,
 ) -> None:
@@ -60,14 +67,16 @@ def drive(
     Exit code: 0 the server said EXIT, a limit of time was reached or a signal came; 1 it had to give up; 2 the
     configuration is wrong, or not for this server.
     """
-    from ..settings import load, require
+    from ..doors.activity import of_this_process
+    from ..settings import at_address, load, require
     from ..template import read_template
     from .logs import set_up_logging
 
+    activity = of_this_process()
     set_up_logging(verbose)
     settings = load(config)
-    if host is not None:
-        settings = _at_host(config, settings, host)
+    if host is not None or port is not None:
+        settings = at_address(settings, host, port, config)
     template = read_template(settings.structure)
     wanted = {Door.FORCE} if mpi else _wanted(config, settings, door)
     if Door.FORCE in wanted:
@@ -84,13 +93,14 @@ def drive(
             require(settings.bias_socket, "bias_socket", config, why)
             from ..bias.choice import build_bias
 
-            bias_door = partial(_serve_bias, build_bias(settings.bias, variables, template), template, settings)
+            bias = build_bias(settings.bias, variables, template)
+            bias_door = partial(_serve_bias, bias, template, settings, _watched(activity, "bias"))
         if Door.FORCE in wanted:
             from ..potentials import build_potential
 
             potential = build_potential(settings.potential, template)
             doors.callback(potential.close)
-            force_door = _force_door(settings, potential, template, mpi, mpi_name)
+            force_door = _force_door(settings, potential, template, mpi, mpi_name, _watched(activity, "force"))
         if Door.CV in wanted:
             from ..doors.cv_server import CVServer
 
@@ -98,13 +108,6 @@ def drive(
         if force_door and bias_door:
             doors.enter_context(_beside(bias_door))
         (force_door or bias_door or _wait_for_signal)()
-
-
-def _at_host(config: Path, settings: "Settings", host: str) -> "Settings":
-    """The settings for a driver on another node than the server's."""
-    if settings.socket is None or settings.socket.mode != "inet":
-        raise InputError(f"--host {host}: {config} has no [socket] of mode 'inet', the only one that crosses machines")
-    return settings.model_copy(update={"socket": settings.socket.model_copy(update={"address": host})})
 
 
 def _wanted(config: Path, settings: "Settings", doors: list[Door] | None) -> set[Door]:
@@ -118,8 +121,18 @@ def _wanted(config: Path, settings: "Settings", doors: list[Door] | None) -> set
     return wanted
 
 
+def _watched(activity: "Activity | None", door: str) -> contextlib.AbstractContextManager:
+    """The context of evaluations: whoever has started this driver sees how long they take."""
+    return activity.evaluating(door) if activity else contextlib.nullcontext()
+
+
 def _force_door(
-    settings: "Settings", potential: "Potential", template: "Frame", mpi: bool, mpi_name: str
+    settings: "Settings",
+    potential: "Potential",
+    template: "Frame",
+    mpi: bool,
+    mpi_name: str,
+    watched: contextlib.AbstractContextManager,
 ) -> Callable[[], object]:
     if mpi:
         from ..doors.mpi_client import serve_mpi
@@ -127,15 +140,17 @@ def _force_door(
         return partial(serve_mpi, potential, template, settings.driver, name=mpi_name)
     from ..doors.ipi_client import serve
 
-    return partial(serve, potential, template, settings.socket, settings.driver)
+    return partial(serve, potential, template, settings.socket, settings.driver, watched)
 
 
-def _serve_bias(bias: "Potential", template: "Frame", settings: "Settings") -> None:
+def _serve_bias(
+    bias: "Potential", template: "Frame", settings: "Settings", watched: contextlib.AbstractContextManager
+) -> None:
     """The bias door; its files are closed when it is, by the thread that writes to them."""
     from ..doors.ipi_client import serve
 
     with contextlib.closing(bias):
-        serve(bias, template, settings.bias_socket, settings.driver)
+        serve(bias, template, settings.bias_socket, settings.driver, watched)
 
 
 def _configured(settings: "Settings") -> set[Door]:

@@ -1,49 +1,25 @@
 """`forceserver launch`: i-PI and its drivers as one program that ends as one."""
 
-import os
 import signal
-import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError
-from . import arguments, processes
-from .progress import Display, StepReader
+from . import arguments
+from .progress import tell
 
 if TYPE_CHECKING:
-    import subprocess
-
     from ..doors.ipi_input import IpiInput
+    from ..locks import FolderLock
+    from ..settings import Settings
+    from .supervision import Plan
 
-POLL_SECONDS = 0.1
-GRACE_SECONDS = 10.0
-"""Time that processes get to end by themselves: i-PI writes its RESTART, drivers see EXIT."""
-
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
-"""Before a driver is started again; doubled as long as the simulation does not get on."""
-
-FAREWELL_SECONDS = 2.0
-"""Between the end of a driver that was told to leave and the end of i-PI, and the other way round, at most."""
-
-
-THREAD_DIED = "Exception in thread"
-"""What Python says when a thread of i-PI has died; i-PI itself does not notice, and waits for ever."""
-
-
-class Outcome(IntEnum):
-    """Exit codes; a signal gives 128 + its number."""
-
-    FINISHED = 0
-    FAILED = 1
-    BAD_INPUT = 2
-    NO_DRIVER = 3
+IPI_RESTARTS = 5
+"""How often i-PI is started again after a connection has broken it, at most."""
 
 
 def launch(
@@ -55,7 +31,12 @@ def launch(
         bool, typer.Option("--restart", help="Go on from the newest of RESTART and the checkpoints of the simulation.")
     ] = False,
     deadline: Annotated[
-        float, typer.Option(min=1.0, metavar="SECONDS", help="End everything when no driver could be had for so long.")
+        float,
+        typer.Option(
+            min=1.0,
+            metavar="SECONDS",
+            help="End everything when there was no driver for so long; loading a model does not count.",
+        ),
     ] = 60.0,
     attempts: Annotated[
         int,
@@ -72,9 +53,9 @@ def launch(
 ) -> None:
     """Run a simulation: start i-PI on its input with drivers, and see them through.
 
-    i-PI runs in the folder of its input. Drivers that die are started again. Everything ends when the simulation ends,
-    on a signal (i-PI then writes its RESTART), and when no driver can be had. Files of earlier runs are kept: i-PI
-    renames its own, logs are appended to.
+    i-PI runs in the folder of its input, which is locked meanwhile. Drivers that die are started again. Everything ends
+    when the simulation ends, on a signal (i-PI then writes its RESTART), and when no driver can be had. Files of
+    earlier runs are kept: i-PI renames its own, logs are appended to.
 
     Exit code: 0 the simulation ended as it should (all steps done, its time over, or a file EXIT); 1 i-PI failed;
     2 something in the input is wrong, nothing was started; 3 no driver could be had; 128 + N on signal N.
@@ -92,237 +73,121 @@ def run_simulation(
     logs: Path | None = None,
 ) -> int:
     """What `launch` does; returns its exit code."""
-    from ..doors.ipi_input import read_ipi_input
-    from ..doors.ipi_restart import cut_outputs, newest_state, remove_dead_sockets
+    from ..doors.ipi_restart import cut_outputs
+    from ..locks import locked_folder
     from ..settings import load, require
-    from .check import WRONG, findings_of
-    from .check import show as show_findings
+    from .supervision import Outcome, Plan
 
     settings = load(config)
     path = require(settings.simulation, "simulation", config, "it names the input file of i-PI").input
-    if restart:
-        state = newest_state(read_ipi_input(path))
-        remove_dead_sockets(state)
-        path = state.path
-        if state.step == 0 and settings.bias is not None:
-            print(
-                f"forceserver: {path} is of step 0: remove the files of the bias, or it counts this as a new run with "
-                "the hills that are there",
-                file=sys.stderr,
-            )
-    findings = findings_of(config, settings, drivers=drivers, simulation=path)
-    if any(finding.verdict is WRONG for finding in findings):
-        show_findings(finding for finding in findings if finding.verdict is WRONG)
-        return Outcome.BAD_INPUT
+    with signals_noted() as signals, locked_folder(path.absolute().parent) as lock:
+        simulation = _where_to_begin(path, restart, settings, lock)
+        if simulation.step >= simulation.total_steps:
+            return _nothing_to_do(simulation, restart)
+        if not _can_start(config, settings, simulation, drivers):
+            return Outcome.BAD_INPUT
+        logs = (logs or simulation.folder).absolute()
+        logs.mkdir(parents=True, exist_ok=True)
+        plan = Plan(
+            drive=_drive_arguments(config, settings, simulation),
+            logs=logs,
+            drivers=drivers,
+            threads=threads,
+            deadline_seconds=deadline,
+            attempts=attempts,
+            evaluation_deadline_seconds=settings.driver.evaluation_deadline_seconds,
+        )
+        if restart:
+            cut_outputs(simulation)
+        return _see_through(plan, simulation, lock, signals)
+
+
+def _where_to_begin(path: Path, restart: bool, settings: "Settings", lock: "FolderLock") -> "IpiInput":
+    """The input, or with `restart` the newest state."""
+    from ..doors.addresses import remove_dead_sockets
+    from ..doors.ipi_input import read_ipi_input
+    from ..doors.ipi_restart import newest_state
+
     simulation = read_ipi_input(path)
-    if simulation.step >= simulation.total_steps:
-        raise InputError(f"{path}: nothing to do, step {simulation.step} of total_steps {simulation.total_steps}")
-    logs = (logs or simulation.folder).absolute()
-    logs.mkdir(parents=True, exist_ok=True)
-    if restart:
-        cut_outputs(simulation)
-    run = Run(config.absolute(), simulation, logs, drivers, threads, deadline, attempts)
-    with signals_noted() as noted:
-        return run.watch(noted)
+    if lock.after_death:  # and nothing of it lives
+        remove_dead_sockets(simulation)
+    if not restart:
+        return simulation
+    state = newest_state(simulation)
+    if state.step == 0 and settings.bias is not None:
+        tell(
+            f"forceserver: {state.path} is of step 0: remove the files of the bias, or it counts this as a new run "
+            "with the hills that are there"
+        )
+    return state
 
 
-@dataclass
-class Slot:
-    """The place of one driver, whichever process fills it."""
-
-    number: int
-    process: "subprocess.Popen | None" = None
-    started: float = 0.0
-    not_before: float = 0.0
-    last_end: int | None = None
-
-    def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+def _nothing_to_do(simulation: "IpiInput", restart: bool) -> int:
+    text = f"{simulation.path}: nothing to do, step {simulation.step} of total_steps {simulation.total_steps}"
+    if not restart:
+        raise InputError(text)
+    tell(f"{text}: the simulation is complete (a larger <total_steps> in that file makes it longer)")
+    return 0
 
 
-class Said:
-    """What a process has written to its log since this was made."""
+def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drivers: int) -> bool:
+    """Shows what is wrong, if anything is; looks at every address where i-PI is going to listen."""
+    from ..doors.addresses import address_taken
+    from .check import WRONG, findings_of
+    from .check import show as show_findings
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._begin = path.stat().st_size if path.exists() else 0
-        self._found: dict[str, int] = {}
-
-    def has(self, words: str) -> bool:
-        """Whether it said `words` (within a line); looks only at what is new since the last time."""
-        seen = self._found.get(words, self._begin)
-        if seen < 0:
-            return True
-        if not self._path.exists() or self._path.stat().st_size <= seen:
-            return False
-        text = self._read(max(self._begin, seen - len(words)))
-        self._found[words] = -1 if words.encode() in text else max(self._begin, seen - len(words)) + len(text)
-        return self._found[words] < 0
-
-    def last_lines(self, count: int) -> str:
-        """The end of it."""
-        return "\n".join(self._read(self._begin).decode(errors="replace").rstrip().splitlines()[-count:])
-
-    def _read(self, begin: int) -> bytes:
-        with open(self._path, "rb") as file:
-            file.seek(begin)
-            return file.read()
+    wrong = [
+        finding
+        for finding in findings_of(config, settings, drivers=drivers, simulation=simulation.path)
+        if finding.verdict is WRONG
+    ]
+    if wrong:
+        show_findings(wrong)
+        return False
+    for server in simulation.sockets:
+        if why := address_taken(server, simulation.folder):
+            raise InputError(f"<ffsocket name='{server.name}'>: {why}")
+    return True
 
 
-class GiveUp(Exception):
-    """No driver can be had."""
+def _drive_arguments(config: Path, settings: "Settings", simulation: "IpiInput") -> list[str]:
+    """What drivers of this machine are called with: where *this* i-PI listens, whatever host is configured."""
+    from ..doors.addresses import WILDCARDS
+
+    ports = {socket.port for socket in (settings.socket, settings.bias_socket) if socket and socket.mode == "inet"}
+    servers = [server for server in simulation.sockets if server.mode == "inet" and server.port in ports]
+    hosts = {"127.0.0.1" if server.address in WILDCARDS else server.address for server in servers}
+    return [str(config.absolute()), *(["--host", hosts.pop()] if len(hosts) == 1 else [])]
 
 
-@dataclass
-class Run:
-    """i-PI and its drivers while they run."""
+def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signals: list[int]) -> int:
+    """Runs i-PI to its end, again from its newest state if a connection has broken it; the exit code."""
+    from ..doors.addresses import remove_dead_sockets
+    from ..doors.ipi_restart import cut_outputs, newest_state, set_states_aside
+    from .supervision import Outcome, Run
 
-    config: Path
-    simulation: "IpiInput"
-    logs: Path
-    drivers: int
-    threads: int | None
-    deadline_seconds: float
-    attempts: int
-    slots: list[Slot] = field(init=False)
-    ipi: "subprocess.Popen | None" = None
-    deaths: int = 0
-    had_one: float = 0.0
-    """When there last was a driver that works: the simulation got on, or one has lived for the deadline."""
-
-    def __post_init__(self) -> None:
-        self.slots = [Slot(i + 1) for i in range(self.drivers)]
-        self.ipi_log = self.logs / "ipi.log"
-
-    def watch(self, signals: list[int]) -> int:
-        """Starts everything, waits for the end, leaves nothing behind; the exit code."""
-        steps = StepReader(self.simulation, self.ipi_log)
-        self.said = Said(self.ipi_log)
+    if simulation.step == 0:
+        set_states_aside(simulation)
+    for restarts in range(IPI_RESTARTS + 1):
+        run = Run(plan, simulation, lock)
         try:
-            with Display(self.simulation.step, self.simulation.total_steps) as display:
-                self._start_ipi()
-                self.had_one = time.monotonic()
-                last = None
-                while self.ipi.poll() is None:
-                    if signals:
-                        return self._stop(signals[0], display)
-                    step = steps.read()
-                    if step != last:
-                        last, self.deaths, self.had_one = step, 0, time.monotonic()
-                    if self.said.has(THREAD_DIED):
-                        processes.end([self.ipi], GRACE_SECONDS)
-                        break
-                    self._tend_drivers(display)
-                    display.update(step, sum(slot.alive() for slot in self.slots))
-                    time.sleep(POLL_SECONDS)
-                last = steps.read()
-                display.update(last, 0)
-        except GiveUp as reason:
-            print(f"forceserver: {reason}; see {self.logs / 'driver-1.log'}", file=sys.stderr)
-            return Outcome.NO_DRIVER
+            code = run.watch(signals)
         finally:
-            self._end_all()
-        return self._judge(last)
-
-    def _start_ipi(self) -> None:
-        script = ipi_script()
-        verbosity = ["-V", "low"] if self.simulation.verbosity == "quiet" else []  # the log must tell how it ended
-        command = [sys.executable, "-u", str(script), *verbosity, self.simulation.path.name]
-        self.ipi = processes.start(command, self.simulation.folder, self.ipi_log, os.environ)
-
-    def _tend_drivers(self, display: Display) -> None:
-        """Fills empty places; raises `GiveUp` when that has been in vain for too long."""
-        now = time.monotonic()
-        for slot in self.slots:
-            if slot.alive():
-                if now - slot.started > self.deadline_seconds:
-                    self.had_one = now
-                continue
-            if slot.process is not None:
-                self._note_death(slot, now)
-            if now >= slot.not_before:
-                if slot.last_end is not None:
-                    display.say(
-                        f"driver {slot.number} ended ({processes.describe_end(slot.last_end)}); starting another"
-                    )
-                self._start_driver(slot, now)
-        if self.deaths and now - self.had_one > self.deadline_seconds:
-            raise GiveUp(f"no driver could be had for {self.deadline_seconds:g} s")
-        if self.deaths >= self.attempts:
-            raise GiveUp(f"drivers died {self.deaths} times and the simulation did not get on")
-
-    def _note_death(self, slot: Slot, now: float) -> None:
-        slot.last_end = slot.process.returncode
-        slot.process = None
-        if slot.last_end == Outcome.BAD_INPUT:
-            raise GiveUp(f"driver {slot.number} refuses (exit code 2): {last_line(self._driver_log(slot))}")
-        pause = min(FIRST_PAUSE_SECONDS * 2**self.deaths, LONGEST_PAUSE_SECONDS)
-        if slot.last_end == 0:  # it was told to leave: mostly because i-PI is ending too
-            pause = max(pause, FAREWELL_SECONDS)
-        self.deaths += 1
-        slot.not_before = now + pause
-
-    def _start_driver(self, slot: Slot, now: float) -> None:
-        command = [sys.executable, "-m", "forceserver", "drive", str(self.config)]
-        if slot.number > 1:  # there is one bias and one set of variables, whatever the number of drivers
-            command += ["--door", "force"]
-        environment = driver_environment(os.environ, self.drivers, self.threads)
-        slot.process = processes.start(command, self.simulation.folder, self._driver_log(slot), environment)
-        slot.started = now
-
-    def _driver_log(self, slot: Slot) -> Path:
-        return self.logs / f"driver-{slot.number}.log"
-
-    def _stop(self, number: int, display: Display) -> int:
-        display.say(f"{signal.Signals(number).name}: ending i-PI, which writes its RESTART")
-        processes.end([self.ipi], GRACE_SECONDS)
-        return 128 + number
-
-    def _end_all(self) -> None:
-        """i-PI first, since it tells the drivers to leave; whoever stays is ended."""
-        if self.ipi is not None:
-            processes.end([self.ipi], GRACE_SECONDS)
-        left = [slot.process for slot in self.slots if slot.process is not None]
-        deadline = time.monotonic() + FAREWELL_SECONDS
-        while any(process.poll() is None for process in left) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        processes.end(left, GRACE_SECONDS)
-
-    def _judge(self, last: int | None) -> int:
-        """What i-PI said at its end; its exit code alone does not tell (it is 0 after a failure that it noticed)."""
-        code = self.ipi.returncode
-        ended = self.said.has("I-PI reports success") or self.said.has("Restartable as is: YES")
-        if code == 0 and ended and not self.said.has(THREAD_DIED):
-            where = "" if last is None else f" at step {last} of {self.simulation.total_steps}"
-            print(f"i-PI ended{where}; outputs are in {self.simulation.folder}", file=sys.stderr)
-            return Outcome.FINISHED
-        print(f"forceserver: i-PI failed ({processes.describe_end(code)}); the end of {self.ipi_log}:", file=sys.stderr)
-        print(self.said.last_lines(20), file=sys.stderr)
-        return Outcome.FAILED
-
-
-def ipi_script() -> Path:
-    """The program `i-pi` that belongs to the i-PI that this interpreter imports."""
-    from importlib.metadata import files
-
-    for file in files("ipi") or ():
-        if file.name == "i-pi" and file.locate().is_file():
-            return Path(file.locate()).resolve()
-    raise InputError("i-PI is installed without its program i-pi; reinstall it: pip install --force-reinstall ipi")
-
-
-def driver_environment(environment: Mapping[str, str], drivers: int, threads: int | None) -> dict[str, str]:
-    """The environment of a driver: i-PI gets a core and the drivers share the others, unless somebody has decided."""
-    if threads is None and "OMP_NUM_THREADS" in environment:
-        return dict(environment)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {**environment, "OMP_NUM_THREADS": str(threads or max(1, (cores - 1) // max(drivers, 1)))}
-
-
-def last_line(path: Path) -> str:
-    """The last line of a log that is not empty."""
-    lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "(its log is empty)"
+            remove_dead_sockets(simulation)  # a killed i-PI leaves them
+        if not run.broken or code != Outcome.FAILED or restarts == IPI_RESTARTS:
+            return code
+        try:
+            simulation = newest_state(simulation)
+        except InputError as error:
+            tell(f"forceserver: {error}")
+            return code
+        cut_outputs(simulation)
+        tell(
+            f"forceserver: a broken connection has ended i-PI's work (a client that closed without reading, mostly "
+            f"no driver); going on from {simulation.path.name}, step {simulation.step} "
+            f"(restart {restarts + 1} of at most {IPI_RESTARTS})"
+        )
+    raise AssertionError("the loop returns")
 
 
 @contextmanager

@@ -1,9 +1,10 @@
-"""Child processes that cannot outlive this one."""
+"""Child processes that cannot outlive this one, nor their own children them."""
 
 import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,14 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SYS_PIDFD_GETFD = 438  # linux/unistd.h, the same on every architecture
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def start(command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str]) -> subprocess.Popen:
+def start(
+    command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str], keep: Sequence[int] = ()
+) -> subprocess.Popen:
     """Starts a command as leader of its own process group, with its output appended to `log`.
 
     On Linux the kernel sends it SIGTERM when this process dies, however that happens (the thread that calls must be
     the main thread, because that is the one whose death counts).
+
+    keep: descriptors that it inherits.
     """
     parent = os.getpid()
 
@@ -37,27 +43,96 @@ def start(command: Sequence[str], folder: Path, log: Path, environment: Mapping[
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=keep,
             preexec_fn=tie_to_parent,
         )
 
 
+def ended(process: subprocess.Popen) -> bool:
+    """Whether a process has ended. What is left of its group is killed, before its number can be reused."""
+    if process.returncode is not None:
+        return True
+    if not hasattr(os, "waitid"):  # macOS before 13
+        if process.poll() is None:
+            return False
+    elif os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        return False
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+    return True
+
+
+def wait(processes: Iterable[subprocess.Popen], seconds: float) -> bool:
+    """Waits until all have ended, at most so long; whether they have."""
+    deadline = time.monotonic() + seconds
+    left = [process for process in processes if not ended(process)]
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [process for process in left if not ended(process)]
+    return not left
+
+
+def tell_to_end(process: subprocess.Popen) -> None:
+    """SIGTERM to the group of a process, unless it has ended."""
+    if not ended(process):
+        _signal_group(process, signal.SIGTERM)
+
+
 def end(processes: Iterable[subprocess.Popen], grace_seconds: float) -> None:
     """SIGTERM to the process groups, SIGKILL to those that still live after the grace; returns when all are gone."""
-    living = [process for process in processes if process.poll() is None]
+    living = [process for process in processes if not ended(process)]
     for process in living:
         _signal_group(process, signal.SIGTERM)
-    deadline = time.monotonic() + grace_seconds
-    for process in living:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
+    if not wait(living, grace_seconds):
+        kill(living)
+
+
+def kill(processes: Iterable[subprocess.Popen]) -> None:
+    """SIGKILL to the process groups; returns when all are gone."""
+    for process in [process for process in processes if not ended(process)]:
+        _signal_group(process, signal.SIGKILL)
+        while not ended(process):
+            time.sleep(0.005)
 
 
 def _signal_group(process: subprocess.Popen, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: of a group of zombies
         os.killpg(process.pid, number)
+
+
+def hang_up(process: subprocess.Popen) -> None:
+    """Ends all connections of a child process, as if their other ends had closed them.
+
+    Works through copies of its sockets, which Linux gives to the parent (5.6, unless a sandbox forbids it); elsewhere
+    nothing happens.
+    """
+    if _libc is None or not hasattr(os, "pidfd_open"):
+        return
+    with contextlib.suppress(OSError):  # it has ended
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            for number in os.listdir(f"/proc/{process.pid}/fd"):
+                if os.readlink(f"/proc/{process.pid}/fd/{number}").startswith("socket:"):
+                    _shut_down(_libc.syscall(SYS_PIDFD_GETFD, pidfd, int(number), 0))
+        finally:
+            os.close(pidfd)
+
+
+def _shut_down(descriptor: int) -> None:
+    if descriptor < 0:
+        return
+    with socket.socket(fileno=descriptor) as connection, contextlib.suppress(OSError):
+        connection.getpeername()  # one that listens has no peer, and goes on
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def is_stopped(process: subprocess.Popen) -> bool:
+    """Whether a signal (SIGSTOP, Ctrl-Z, a debugger) has stopped a process; False where that cannot be known."""
+    try:
+        state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state in "Tt"
 
 
 def describe_end(code: int) -> str:

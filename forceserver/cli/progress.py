@@ -1,9 +1,11 @@
 """How far a simulation is, read from the files that i-PI writes, and shown."""
 
+import contextlib
 import os
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ class StepReader:
     def _identity(self) -> tuple[int, int] | None:
         try:
             status = os.stat(self._properties.path) if self._properties else None
-        except FileNotFoundError:
+        except OSError:
             return None
         return (status.st_ino, status.st_size) if status else None
 
@@ -43,13 +45,13 @@ class StepReader:
         if self._identity() in (None, self._old):
             return None
         for line in reversed(_tail(self._properties.path, self.TAIL_BYTES, 0)):
-            if line and not line.startswith("#"):
+            with contextlib.suppress(ValueError, IndexError, OverflowError):  # a comment, or what it cannot read
                 return round(float(line.split()[0]))
         return None
 
     def _from_log(self) -> int | None:
         for line in reversed(_tail(self._log, self.TAIL_BYTES, self._log_start)):
-            if self.LOG_MARK in line:
+            with contextlib.suppress(ValueError):
                 return int(line.partition(self.LOG_MARK)[2].split(".")[0]) + 1
         return None
 
@@ -66,9 +68,76 @@ def _tail(path: Path, count: int, start: int) -> list[str]:
             begin = max(start, size - count)
             file.seek(begin)
             lines = file.read().decode(errors="replace").split("\n")
-    except FileNotFoundError:
+    except OSError:
         return []
     return lines[(begin > start) : -1]
+
+
+class Said:
+    """What a process has written to its log since this was made."""
+
+    LAST_BYTES = 1 << 16
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._begin = path.stat().st_size if path.exists() else 0
+        self._found: dict[str, int] = {}
+
+    def has(self, words: str) -> bool:
+        """Whether it said `words` (within a line); looks only at what is new since the last time."""
+        seen = self._found.get(words, self._begin)
+        if seen < 0:
+            return True
+        if not self._path.exists() or self._path.stat().st_size <= seen:
+            return False
+        text = self._read(max(self._begin, seen - len(words)))
+        self._found[words] = -1 if words.encode() in text else max(self._begin, seen - len(words)) + len(text)
+        return self._found[words] < 0
+
+    def last_lines(self, count: int) -> str:
+        """The end of it."""
+        size = self._path.stat().st_size if self._path.exists() else 0
+        text = self._read(max(self._begin, size - self.LAST_BYTES)) if size else b""
+        return "\n".join(text.decode(errors="replace").rstrip().splitlines()[-count:])
+
+    def _read(self, begin: int) -> bytes:
+        with open(self._path, "rb") as file:
+            file.seek(begin)
+            return file.read()
+
+
+class Patience:
+    """Tells when a simulation has not got on for much longer than its steps usually take."""
+
+    FACTOR = 5.0
+    LEAST_SECONDS = 60.0
+    FIRST_SECONDS = 300.0
+    """For the first step, when nothing is known."""
+
+    def __init__(self) -> None:
+        self._step: int | None = None
+        self._since = time.monotonic()
+        self._intervals: deque[float] = deque(maxlen=20)
+        self._limit = self.FIRST_SECONDS
+
+    def see(self, step: int | None) -> bool:
+        """Notes where the simulation is; whether it has got on."""
+        if step is None or step == self._step:
+            return False
+        now = time.monotonic()
+        if self._step is not None:
+            self._intervals.append(now - self._since)
+            self._limit = max(self.LEAST_SECONDS, self.FACTOR * max(self._intervals))
+        self._step, self._since = step, now
+        return True
+
+    def lost(self) -> float | None:
+        """How long it has stood still, if that is worth a word: after the limit, and when it has doubled."""
+        waited = time.monotonic() - self._since
+        if waited < self._limit:
+            return None
+        self._limit = 2 * waited
+        return waited
 
 
 class Rate:
@@ -91,6 +160,24 @@ class Rate:
             return None
         (t0, step0), (t1, step1) = self._seen[0], self._seen[-1]
         return (step1 - step0) / (t1 - t0)
+
+
+def tell(text: str) -> None:
+    """One line to whoever looks; nobody may."""
+    with _terminal_may_be_closed():
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _terminal_may_be_closed() -> Iterator[None]:
+    """A terminal or pipe that is gone ends no simulation: what is written from then on goes nowhere."""
+    try:
+        yield
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)  # and the interpreter can flush its streams at the end
+        os.close(nowhere)
 
 
 class Display:
@@ -130,14 +217,16 @@ class Display:
         if self._last_step is not None:
             self._show(self._last_step)
         if self._bar is not None:
-            self._bar.stop()
+            with _terminal_may_be_closed():
+                self._bar.stop()
 
     def say(self, text: str) -> None:
         """One line of message, above the bar."""
         if self._bar is not None:
-            self._console.print(text, highlight=False, markup=False)
+            with _terminal_may_be_closed():
+                self._console.print(text, highlight=False, markup=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            tell(text)
 
     def update(self, step: int | None, drivers: int) -> None:
         """Shows where the simulation is and how many drivers there are."""
@@ -148,19 +237,17 @@ class Display:
             description = (
                 f"{drivers} driver{'s' * (drivers != 1)}" if step is not None else "waiting for the first step"
             )
-            self._bar.update(self._task, completed=step or self._start, description=description, rate=self._rate_text())
-            self._bar.refresh()
+            with _terminal_may_be_closed():
+                rate = self._rate_text()
+                self._bar.update(self._task, completed=step or self._start, description=description, rate=rate)
+                self._bar.refresh()
         elif step is not None and time.monotonic() - self._last_line > self.LINE_EVERY_SECONDS:
             self._show(step)
 
     def _show(self, step: int) -> None:
         self._last_line = time.monotonic()
         if self._bar is None:
-            print(
-                f"step {step} of {self._total}{', ' * bool(self._rate_text())}{self._rate_text()}",
-                file=sys.stderr,
-                flush=True,
-            )
+            tell(f"step {step} of {self._total}{', ' * bool(self._rate_text())}{self._rate_text()}")
 
     def _rate_text(self) -> str:
         rate = self._rate()

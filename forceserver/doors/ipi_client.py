@@ -20,6 +20,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,6 +65,10 @@ class DriverConfig(Section):
     ] = None
     lifetime_seconds: Annotated[
         float | None, Field(gt=0, description="leave after this time, between two evaluations (for queue systems)")
+    ] = None
+    evaluation_deadline_seconds: Annotated[
+        float | None,
+        Field(gt=0, description="`launch` replaces a driver of its own that has not answered for so long"),
     ] = None
     max_atoms: Annotated[int, Field(ge=1, description="largest number of atoms accepted from a server")] = (
         Limits.max_atoms
@@ -118,10 +123,17 @@ def _signals_raise() -> Iterator[None]:
             signal.signal(number, old)
 
 
-def serve(potential: Potential, template: Frame, socket: SocketConfig, driver: DriverConfig) -> Outcome:
+def serve(
+    potential: Potential,
+    template: Frame,
+    socket: SocketConfig,
+    driver: DriverConfig,
+    evaluating: AbstractContextManager = contextlib.nullcontext(),
+) -> Outcome:
     """Serves `potential` to the server at `socket`; blocks until the server says EXIT, a limit is reached or a signal.
 
     template: species, periodicity and number of atoms of what the server sends. Its positions are not used.
+    evaluating: a context that every evaluation is done in.
 
     SIGTERM and SIGINT drop the evaluation at once and end cleanly if this runs in the main thread.
 
@@ -130,7 +142,7 @@ def serve(potential: Potential, template: Frame, socket: SocketConfig, driver: D
     `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an address that cannot be.
     """
     with Guard() as guard:
-        door = _Door(potential, template, socket, driver, guard)
+        door = _Door(potential, template, socket, driver, guard, evaluating)
         try:
             with _signals_raise():
                 reason = door.run()
@@ -145,10 +157,16 @@ class _Door:
     """The state of `serve` over all connections."""
 
     def __init__(
-        self, potential: Potential, template: Frame, socket: SocketConfig, driver: DriverConfig, guard: Guard
+        self,
+        potential: Potential,
+        template: Frame,
+        socket: SocketConfig,
+        driver: DriverConfig,
+        guard: Guard,
+        evaluating: AbstractContextManager,
     ) -> None:
         self.potential, self.template, self.socket, self.driver = potential, template, socket, driver
-        self.guard = guard
+        self.guard, self.evaluating = guard, evaluating
         self.evaluations = self.failures = self.connections = 0
         self.consecutive_failures = 0
         lifetime = driver.lifetime_seconds
@@ -228,7 +246,8 @@ class _Door:
             self.evaluations += 1
         begin = time.perf_counter()
         try:
-            connection.set_results(self.potential.compute(frames))
+            with self.evaluating:
+                connection.set_results(self.potential.compute(frames))
         except Exception as error:
             self.failures += 1
             self.consecutive_failures += 1

@@ -6,10 +6,9 @@ after the checkpoint: these steps come again, so they are cut off here.
 """
 
 import contextlib
+import itertools
 import os
 import re
-import socket
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,22 +24,44 @@ def newest_state(simulation: IpiInput) -> IpiInput:
 
     Raises `InputError` if there is none that is complete.
     """
-    files = [simulation.folder / "RESTART", *simulation.checkpoints]
     states = []
-    for path in (path for path in files if path.is_file()):
+    for path in state_files(simulation):
         with contextlib.suppress(InputError):
             states.append(read_ipi_input(path))
     if not states:
-        names = ", ".join(path.name for path in files)
+        names = ", ".join(["RESTART", *(path.name for path in simulation.checkpoints)])
         raise InputError(f"there is nothing to go on from in {simulation.folder}: no complete file of {names}")
     return max(states, key=lambda state: state.step)
+
+
+def state_files(simulation: IpiInput) -> list[Path]:
+    """Files with states that are there: RESTART and checkpoints, also numbered ones (overwrite='False')."""
+    names = [simulation.folder / "RESTART", *simulation.checkpoints]
+    numbered = (path for name in simulation.checkpoints for path in name.parent.glob(f"{name.name}_*"))
+    return [
+        path
+        for path in [*names, *sorted(numbered)]
+        if path.is_file() and (path in names or path.name.rpartition("_")[2].isdigit())
+    ]
+
+
+def set_states_aside(simulation: IpiInput) -> None:
+    """Renames the states of earlier runs, as i-PI does when it writes others: none may be taken for this run's."""
+    for path in state_files(simulation):
+        if path.resolve() != simulation.path.resolve():
+            numbers = itertools.count()
+            while (aside := path.with_name(f"#{path.name}#{next(numbers)}#")).exists():
+                pass
+            path.rename(aside)
 
 
 def cut_outputs(state: IpiInput) -> None:
     """Takes from properties and trajectories what was written after the step of `state`.
 
-    Properties files without a column `step` stay as they are.
+    Properties files without a column `step` stay as they are. A state of step 0 has no outputs: i-PI begins new ones.
     """
+    if state.step == 0:
+        return
     for properties in state.properties:
         if properties.path.is_file():
             _truncate(properties.path, _end_of_rows(properties, state.step))
@@ -48,19 +69,6 @@ def cut_outputs(state: IpiInput) -> None:
         for path in stem.parent.glob(f"{stem.name}*"):
             if path.is_file():
                 _truncate(path, _end_of_frames(path, state.step))
-
-
-def remove_dead_sockets(state: IpiInput) -> None:
-    """Removes the names of unix sockets that a killed i-PI has left: those at which nobody listens."""
-    for server in state.sockets:
-        path = state.folder / server.unix_path
-        if server.mode == "inet" or not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
-            continue
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(min(str(path), os.path.relpath(path), key=len))  # names have at most 107 characters
-            except ConnectionRefusedError:
-                path.unlink()
 
 
 def _truncate(path: Path, size: int) -> None:

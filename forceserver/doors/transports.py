@@ -6,7 +6,6 @@ it: the kernel would tell the peer "connection reset", which i-PI does not survi
 """
 
 import contextlib
-import fcntl
 import logging
 import mmap
 import os
@@ -22,6 +21,7 @@ from pydantic import Field, model_validator
 from ..config import Section
 from ..errors import ForceServerError, InputError, ProtocolError
 from ..frame import Array
+from ..locks import try_lock
 from .wire import ClientConnection, ServerConnection, segment_shapes
 
 SUN_PATH_BYTES = 107
@@ -269,10 +269,8 @@ class Segments:
 
     def _take_lock(self, descriptor: int, name: str) -> None:
         """Locks the first segment for as long as it is mapped; the lock goes with the process, however that ends."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ProtocolError(f"another client already uses the shared memory {name!r}") from error
+        if not try_lock(descriptor):
+            raise ProtocolError(f"another client already uses the shared memory {name!r}")
         self._lock = descriptor
 
     def close(self) -> None:

@@ -1,18 +1,20 @@
 """`forceserver launch` with i-PI itself: what it returns, what it leaves behind, what it survives."""
 
+import contextlib
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 from proc import alive, children
 
-from forceserver.cli.launch import driver_environment
+from forceserver.cli.supervision import driver_environment
 from forceserver.doors.ipi_restart import _end_of_frames
 
 CRASHING_CALCULATOR = """
@@ -117,7 +119,7 @@ def test_a_signal_ends_everything_and_the_run_can_go_on(aluminium, number):
     launch = start(aluminium)
     wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 20)
     family = children(launch.pid)
-    assert len(family) == 2
+    assert len(family) == 3, "i-PI, driver, reaper"
     launch.send_signal(number)
     output, _ = launch.communicate(timeout=60)
     assert launch.returncode == 128 + number, output
@@ -160,7 +162,7 @@ def test_goes_on_after_kill_9_of_ipi_from_the_newest_checkpoint(aluminium):
     with open(aluminium.folder / "sim.older", "r+") as file:  # as if i-PI had been killed while it wrote this one
         file.truncate(1000)
     (aluminium.folder / "sim.older").rename(aluminium.folder / "RESTART")
-    assert (aluminium.folder / "s_al").exists(), "the socket is left"
+    assert not (aluminium.folder / "s_al").exists(), "i-PI's socket is left"
     run = aluminium.run("launch", aluminium.config, "--restart")
     assert run.returncode == 0, run.stderr
     assert list(steps(aluminium)[:, 0]) == list(range(121)), "nothing twice or lost"
@@ -185,7 +187,7 @@ def test_nothing_outlives_a_launch_that_is_killed(aluminium):
     launch = start(aluminium, "-n", 2)
     wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 5)
     family = children(launch.pid)
-    assert len(family) == 3
+    assert len(family) == 4, "i-PI, drivers, reaper"
     launch.kill()
     launch.communicate()
     wait_until(lambda: not any(alive(pid) for pid in family), 30)
@@ -225,20 +227,56 @@ def test_failure_of_ipi_is_the_exit_code_and_is_shown(aluminium):
     assert "temprature is not a recognized property" in run.stderr
 
 
-def test_a_dead_thread_of_ipi_is_noticed(aluminium):
-    """A foreign client that leaves with a structure unread takes i-PI's polling thread with it."""
-    launch = start(aluminium, "-n", 0)
-    wait_until(lambda: os.path.exists(f"{aluminium.prefix}al"))
+def leave_unread(path: str) -> None:
+    """A client that leaves with a structure unread takes i-PI's polling thread with it (a dying code, a scanner)."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(30)
-        client.connect(f"{aluminium.prefix}al")
+        client.settimeout(60)
+        client.connect(path)
         assert client.recv(12) == b"STATUS      "
         client.sendall(b"READY       ")
         client.recv(12, socket.MSG_PEEK)
+
+
+def test_a_connection_that_breaks_ipi_costs_a_restart(aluminium):
+    aluminium.write_simulation(steps=100_000, beads=2)
+    launch = start(aluminium)
+    out = aluminium.folder / "sim.out"
+    wait_until(lambda: out.exists() and len(steps_so_far(aluminium)) > 5)
+    leave_unread(f"{aluminium.prefix}al")
+    wait_until(lambda: (aluminium.folder / "RESTART").exists())
+    before = len(steps_so_far(aluminium))
+    wait_until(lambda: len(steps_so_far(aluminium)) > before + 5)
+    launch.terminate()
     output, _ = launch.communicate(timeout=60)
-    assert launch.returncode == 1, output
-    assert "i-PI failed" in output
-    assert "ConnectionResetError" in output
+    assert launch.returncode == 143, output
+    assert "a broken connection has ended i-PI's work" in output
+    assert "going on from RESTART, step" in output
+    rows = steps(aluminium)[:, 0]
+    assert list(rows) == list(range(len(rows))), "nothing twice or lost"
+
+
+def test_an_ipi_that_breaks_again_and_again_is_given_up(aluminium, monkeypatch):
+    monkeypatch.setattr("forceserver.cli.launch.IPI_RESTARTS", 1)
+    aluminium.write_simulation(steps=10)
+    done = threading.Event()
+
+    def disturb() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError, AssertionError):
+                leave_unread(f"{aluminium.prefix}al")
+            done.wait(0.05)
+
+    monkeypatch.chdir(aluminium.folder)
+    clients = threading.Thread(target=disturb)
+    clients.start()
+    try:
+        run = aluminium.run_here("launch", aluminium.config, "-n", 0)
+    finally:
+        done.set()
+        clients.join()
+    assert run.returncode == 1, run.stderr
+    assert "restart 1 of at most 1" in run.stderr
+    assert "ConnectionResetError" in run.stderr
 
 
 def test_a_stop_by_a_file_exit_is_no_failure(aluminium):

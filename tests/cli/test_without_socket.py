@@ -17,7 +17,7 @@ import pytest
 from ase.units import Bohr, Hartree
 
 import forceserver.doors.ipi_pes
-from forceserver.cli.launch import ipi_script
+from forceserver.cli.supervision import ipi_script
 from forceserver.doors.direct import DirectDoor
 from forceserver.doors.ipi_client import DriverConfig
 from forceserver.errors import InputError, PotentialError, ProtocolError

@@ -1,0 +1,107 @@
+"""Ends what a `launch` that was killed leaves behind.
+
+The kernel tells i-PI and the drivers that `launch` has died (processes.py), but not what they have forked, and who
+hangs in an evaluation does not listen. So a second, tiny process keeps the list of the process groups. It sleeps until
+`launch` dies, lets i-PI write its RESTART, and ends all groups. This file is both sides; as a program it needs nothing
+but the standard library.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+RESTART_SECONDS = 2.0
+"""i-PI sees a signal within a second and ends at once, unless it waits for a driver that computes."""
+
+FAREWELL_SECONDS = 2.0
+"""Time that drivers get to end by themselves."""
+
+GRACE_SECONDS = 10.0
+"""Time that i-PI gets."""
+
+
+class Reaper:
+    """The process that ends what is left, for as long as the context lasts.
+
+    keep: descriptors of files that stay open until nothing is left.
+    """
+
+    def __init__(self, keep: Sequence[int] = ()) -> None:
+        self._keep = keep
+
+    def __enter__(self) -> "Reaper":
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # who ends the group of `launch` must not end its reaper first
+            pass_fds=self._keep,
+        )
+        return self
+
+    def adopt(self, group: int) -> None:
+        """Ends this process group, too, if `launch` dies; the first one is that of i-PI."""
+        self._tell(f"+{group}\n")
+
+    def forget(self, group: int) -> None:
+        """The group has ended."""
+        self._tell(f"-{group}\n")
+
+    def _tell(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # it was killed: the kernel's signal is left
+            self._process.stdin.write(line.encode())
+            self._process.stdin.flush()
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
+
+
+def watch() -> None:
+    """The reaper: reads groups until `launch` closes the pipe, and ends those that it has not taken back."""
+    groups: list[int] = []
+    for line in sys.stdin.buffer:
+        group = int(line[1:])
+        if line.startswith(b"+"):
+            groups.append(group)
+        elif group in groups:
+            groups.remove(group)
+    if not groups:
+        return
+    if sys.platform != "linux":  # there, the kernel has told it; a second signal would keep i-PI from writing RESTART
+        _signal(groups[0], signal.SIGTERM)
+    _wait(groups, RESTART_SECONDS)
+    ipi, drivers = groups[:1], groups[1:]
+    for group in drivers:
+        _signal(group, signal.SIGTERM)
+    _wait(drivers, FAREWELL_SECONDS)
+    for group in drivers:
+        _signal(group, signal.SIGKILL)
+    _wait(ipi, GRACE_SECONDS)
+    _signal(ipi[0], signal.SIGKILL)
+
+
+def _wait(groups: list[int], seconds: float) -> None:
+    """Until the groups are empty, at most so long."""
+    deadline = time.monotonic() + seconds
+    while any(_signal(group, 0) for group in groups) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _signal(group: int, number: int) -> bool:
+    """Whether there is such a group."""
+    try:
+        os.killpg(group, number)
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    watch()

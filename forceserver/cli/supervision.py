@@ -1,0 +1,323 @@
+"""One run of i-PI with its drivers: started, watched, ended."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..doors.activity import VARIABLE, Activity, shared_page
+from ..errors import InputError
+from ..locks import FolderLock
+from . import processes
+from .progress import Display, Patience, Said, StepReader
+from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from ..doors.ipi_input import IpiInput
+
+POLL_SECONDS = 0.1
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+"""Before a driver is started again; doubled as long as the simulation does not get on."""
+
+THREAD_DIED = "Exception in thread"
+"""What Python says when a thread of i-PI has died; i-PI itself does not notice, and waits for ever."""
+
+LISTENS = "@ForceField ({name}): Starting the polling thread main loop"
+"""What i-PI says of a force field when it listens, at every verbosity above "quiet"."""
+
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
+"""Signals that a process brings upon itself."""
+
+CRASHES_BEFORE_AN_ANSWER = 3
+"""A driver that has crashed so often in a row without having answered once will not answer."""
+
+
+class Outcome(IntEnum):
+    """Exit codes; a signal gives 128 + its number."""
+
+    FINISHED = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    NO_DRIVER = 3
+
+
+class GiveUp(Exception):
+    """No driver can be had."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is the same in every run of i-PI that one `launch` starts.
+
+    drive: arguments of `forceserver drive`.
+    """
+
+    drive: Sequence[str]
+    logs: Path
+    drivers: int
+    threads: int | None
+    deadline_seconds: float
+    attempts: int
+    evaluation_deadline_seconds: float | None
+
+    @property
+    def ipi_log(self) -> Path:
+        """Where i-PI's output goes."""
+        return self.logs / "ipi.log"
+
+
+class Slot:
+    """The place of one driver, whichever process fills it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process: subprocess.Popen | None = None
+        self.started = self.not_before = 0.0
+        self.reason: str | None = None
+        """How the last one ended."""
+        self.crashes = 0
+        """Of drivers in a row that have not answered once."""
+        self.activity: Activity | None = None
+
+    def start(
+        self, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str], lock: FolderLock
+    ) -> None:
+        """Fills the place with a process."""
+        page = shared_page()
+        self.activity = Activity(page)
+        keep = (page, lock.descriptor)
+        self.process = processes.start(command, folder, log, {**environment, VARIABLE: str(page)}, keep)
+        os.close(page)
+        self.started, self.reason = time.monotonic(), None
+
+    def alive(self) -> bool:
+        """Whether there is a process."""
+        return self.process is not None and not processes.ended(self.process)
+
+    def describe(self) -> str:
+        """What the driver is doing, for somebody who waits for it."""
+        if not self.alive():
+            return f"driver {self.number} is dead"
+        if processes.is_stopped(self.process):
+            return f"driver {self.number} (process {self.process.pid}) is stopped"
+        if busy := self.activity.busy_seconds:
+            return f"driver {self.number} (process {self.process.pid}) has computed for {busy:.0f} s"
+        if not self.activity.answers:
+            age = time.monotonic() - self.started
+            return f"driver {self.number} was started {age:.0f} s ago and has not computed yet"
+        return f"driver {self.number} has nothing to do"
+
+
+@dataclass
+class Run:
+    """i-PI and its drivers while they run."""
+
+    plan: Plan
+    simulation: "IpiInput"
+    lock: FolderLock
+    slots: list[Slot] = field(init=False)
+    ipi: "subprocess.Popen | None" = None
+    deaths: int = 0
+    """Of drivers, since the simulation last got on."""
+    without_seconds: float = 0.0
+    """How long there has been no driver."""
+    looked: float = field(init=False, default_factory=time.monotonic)
+    """When `without_seconds` was counted."""
+    broken: bool = False
+    """Whether a thread of i-PI has died."""
+
+    def __post_init__(self) -> None:
+        self.slots = [Slot(i + 1) for i in range(self.plan.drivers)]
+
+    def watch(self, signals: list[int]) -> int:
+        """Starts everything, waits for the end, leaves nothing behind; the exit code."""
+        steps = StepReader(self.simulation, self.plan.ipi_log)
+        self.said = Said(self.plan.ipi_log)
+        self.patience = Patience()
+        with Reaper(keep=[self.lock.descriptor]) as self.reaper:
+            try:
+                with Display(self.simulation.step, self.simulation.total_steps) as self.display:
+                    self._start_ipi()
+                    while not processes.ended(self.ipi):
+                        if signals:
+                            return self._stop(signals[0])
+                        if self.said.has(THREAD_DIED):
+                            self.broken = True
+                            self._end_ipi()
+                            break
+                        self._tend(steps.read())
+                        time.sleep(POLL_SECONDS)
+                    last = steps.read()
+                    self.display.update(last, 0)
+            except GiveUp as reason:
+                print(f"forceserver: {reason}; see {self.plan.logs / 'driver-1.log'}", file=sys.stderr)
+                return Outcome.NO_DRIVER
+            finally:
+                self._end_all()
+        return self._judge(last)
+
+    def _start_ipi(self) -> None:
+        script = ipi_script()
+        verbosity = ["-V", "low"] if self.simulation.verbosity == "quiet" else []  # the log must tell how it ended
+        command = [sys.executable, "-u", str(script), *verbosity, self.simulation.path.name]
+        keep = [self.lock.descriptor]
+        self.ipi = processes.start(command, self.simulation.folder, self.plan.ipi_log, os.environ, keep)
+        self.reaper.adopt(self.ipi.pid)
+
+    def _tend(self, step: int | None) -> None:
+        """One look at everything."""
+        self.lock.beat()
+        if self.patience.see(step):
+            self.deaths, self.without_seconds = 0, 0.0
+        if not self._listens():
+            return
+        self._tend_drivers()
+        self.display.update(step, sum(slot.alive() for slot in self.slots))
+        if waited := self.patience.lost():
+            self._tell_stall(waited)
+
+    def _listens(self) -> bool:
+        """Whether this i-PI listens. Until it does, a driver could reach somebody else at the same address."""
+        names = [server.name for server in self.simulation.sockets]
+        return all(self.said.has(LISTENS.format(name=name)) for name in names)
+
+    def _tend_drivers(self) -> None:
+        """Fills empty places; raises `GiveUp` when that has been in vain for too long."""
+        now = time.monotonic()
+        for slot in self.slots:
+            if slot.alive():
+                self._replace_if_late(slot)
+                continue
+            if slot.process is not None:
+                self._note_death(slot, now)
+            if now >= slot.not_before:
+                if slot.reason is not None:
+                    self.display.say(f"driver {slot.number} ended ({slot.reason}); starting another")
+                self._start_driver(slot)
+        self._count_time_without(now)
+        if self.deaths and self.without_seconds > self.plan.deadline_seconds:
+            raise GiveUp(f"no driver could be had for {self.plan.deadline_seconds:g} s")
+        if self.deaths >= self.plan.attempts:
+            raise GiveUp(f"drivers died {self.deaths} times and the simulation did not get on")
+
+    def _count_time_without(self, now: float) -> None:
+        """Time with a driver that loads its model does not count: it may take long."""
+        alive = [slot for slot in self.slots if slot.alive()]
+        if any(slot.activity.answers for slot in alive):
+            self.without_seconds = 0.0
+        elif not alive:
+            self.without_seconds += now - self.looked
+        self.looked = now
+
+    def _replace_if_late(self, slot: Slot) -> None:
+        limit = self.plan.evaluation_deadline_seconds
+        if limit is not None and slot.activity.busy_seconds > limit:
+            processes.end([slot.process], FAREWELL_SECONDS)
+            slot.reason = f"it had not answered for {limit:g} s, driver.evaluation_deadline_seconds"
+
+    def _note_death(self, slot: Slot, now: float) -> None:
+        code, answered = slot.process.returncode, slot.activity.answers > 0
+        self.reaper.forget(slot.process.pid)
+        slot.process = None
+        slot.reason = slot.reason or processes.describe_end(code)
+        if code == Outcome.BAD_INPUT:
+            raise GiveUp(f"driver {slot.number} refuses (exit code 2): {last_line(self._driver_log(slot))}")
+        slot.crashes = slot.crashes + 1 if -code in CRASHES and not answered else 0
+        if slot.crashes >= CRASHES_BEFORE_AN_ANSWER:
+            raise GiveUp(
+                f"driver {slot.number} crashed {slot.crashes} times ({slot.reason}) before its first answer; "
+                f"the last it said: {last_line(self._driver_log(slot))}"
+            )
+        pause = min(FIRST_PAUSE_SECONDS * 2**self.deaths, LONGEST_PAUSE_SECONDS)
+        if code == 0:  # it was told to leave: mostly because i-PI is ending too
+            pause = max(pause, FAREWELL_SECONDS)
+        self.deaths += 1
+        slot.not_before = now + pause
+
+    def _start_driver(self, slot: Slot) -> None:
+        command = [sys.executable, "-m", "forceserver", "drive", *self.plan.drive]
+        if slot.number > 1:  # there is one bias and one set of variables, whatever the number of drivers
+            command += ["--door", "force"]
+        environment = driver_environment(os.environ, self.plan.drivers, self.plan.threads)
+        slot.start(command, self.simulation.folder, self._driver_log(slot), environment, self.lock)
+        self.reaper.adopt(slot.process.pid)
+
+    def _driver_log(self, slot: Slot) -> Path:
+        return self.plan.logs / f"driver-{slot.number}.log"
+
+    def _tell_stall(self, waited: float) -> None:
+        doing = "; ".join(slot.describe() for slot in self.slots) or "the drivers are elsewhere"
+        if processes.is_stopped(self.ipi):
+            doing = f"i-PI (process {self.ipi.pid}) is stopped"
+        self.display.say(f"no step for {waited:.0f} s: {doing}")
+
+    def _stop(self, number: int) -> int:
+        self.display.say(f"{signal.Signals(number).name}: ending i-PI, which writes its RESTART")
+        self._end_ipi()
+        return 128 + number
+
+    def _end_ipi(self) -> None:
+        """Asks i-PI to end. It waits for the structures that are being computed, so after a moment none is any more."""
+        processes.tell_to_end(self.ipi)
+        if not processes.wait([self.ipi], RESTART_SECONDS):
+            processes.end([slot.process for slot in self.slots if slot.alive()], FAREWELL_SECONDS)
+            deadline = time.monotonic() + GRACE_SECONDS
+            while not processes.wait([self.ipi], 0.5) and time.monotonic() < deadline:
+                processes.hang_up(self.ipi)  # drivers that others have started
+            processes.kill([self.ipi])
+
+    def _end_all(self) -> None:
+        """i-PI first, since it tells the drivers to leave; whoever stays is ended."""
+        if self.ipi is not None:
+            self._end_ipi()
+        left = [slot.process for slot in self.slots if slot.process is not None]
+        processes.wait(left, FAREWELL_SECONDS)
+        processes.end(left, GRACE_SECONDS)
+        for process in [self.ipi, *left]:
+            if process is not None:
+                self.reaper.forget(process.pid)
+
+    def _judge(self, last: int | None) -> int:
+        """What i-PI said at its end; its exit code alone does not tell (it is 0 after a failure that it noticed)."""
+        code = self.ipi.returncode
+        ended = self.said.has("I-PI reports success") or self.said.has("Restartable as is: YES")
+        if code == 0 and ended and not self.said.has(THREAD_DIED):
+            where = "" if last is None else f" at step {last} of {self.simulation.total_steps}"
+            print(f"i-PI ended{where}; outputs are in {self.simulation.folder}", file=sys.stderr)
+            return Outcome.FINISHED
+        log = self.plan.ipi_log
+        print(f"forceserver: i-PI failed ({processes.describe_end(code)}); the end of {log}:", file=sys.stderr)
+        print(self.said.last_lines(20), file=sys.stderr)
+        return Outcome.FAILED
+
+
+def ipi_script() -> Path:
+    """The program `i-pi` that belongs to the i-PI that this interpreter imports."""
+    from importlib.metadata import files
+
+    for file in files("ipi") or ():
+        if file.name == "i-pi" and file.locate().is_file():
+            return Path(file.locate()).resolve()
+    raise InputError("i-PI is installed without its program i-pi; reinstall it: pip install --force-reinstall ipi")
+
+
+def driver_environment(environment: Mapping[str, str], drivers: int, threads: int | None) -> dict[str, str]:
+    """The environment of a driver: i-PI gets a core and the drivers share the others, unless somebody has decided."""
+    if threads is None and "OMP_NUM_THREADS" in environment:
+        return dict(environment)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {**environment, "OMP_NUM_THREADS": str(threads or max(1, (cores - 1) // max(drivers, 1)))}
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that is not empty."""
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "(its log is empty)"

@@ -1,0 +1,111 @@
+"""The addresses at which i-PI listens: is one free, in use, or left behind? Looks without disturbing who listens.
+
+A probe must not connect: i-PI takes every connection for a driver, and one that vanishes can end it.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from enum import Enum
+from pathlib import Path
+
+from .ipi_input import IpiInput, SocketServer
+
+WILDCARDS = ("", "0.0.0.0")
+"""Addresses that mean every interface of a machine."""
+
+
+class UnixName(Enum):
+    """What is at the path of a unix socket."""
+
+    FREE = "nothing"
+    LIVE = "a socket that a process of this machine has open"
+    DEAD = "a socket that no process of this machine has open"
+    OTHER = "a file that is not a socket"
+
+
+def address_taken(server: SocketServer, folder: Path) -> str | None:
+    """Why i-PI, started in `folder` on this machine, cannot listen there; None if it can."""
+    if server.mode == "inet":
+        return _port_taken(server.address, server.port)
+    return _name_taken(folder / server.unix_path)
+
+
+def _port_taken(address: str, port: int) -> str | None:
+    """Binds as i-PI does, and lets go at once."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OverflowError:
+            return f"there is no port {port}: choose one from 1024 to 65535"
+        except socket.gaierror as error:
+            return f"the host {address!r} cannot be found ({error.strerror}): give an address of this machine"
+        except PermissionError:
+            return f"only root may listen at port {port}: choose one from 1024 to 65535"
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return (
+                    f"port {port} is in use at {address or 'this machine'}, perhaps by another simulation: a port "
+                    f"belongs to one simulation, choose another (free now: {free_port(address)})"
+                )
+            if error.errno == errno.EADDRNOTAVAIL:
+                return f"{address} is not an address of this machine: 0.0.0.0 is every address of whichever it is"
+            return f"{address}:{port} cannot be listened at: {error.strerror}"
+    return None
+
+
+def free_port(address: str = "") -> int:
+    """A port that nobody uses at this moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
+
+
+def _name_taken(path: Path) -> str | None:
+    found = unix_name(path)
+    if found is UnixName.FREE:
+        return None
+    remedy = {
+        UnixName.LIVE: "another i-PI listens there: choose another <address>",
+        UnixName.DEAD: "an i-PI that was killed has left it, unless one on another machine has it: then remove it",
+        UnixName.OTHER: "choose another <address>, or remove it",
+    }[found]
+    return f"{path} exists already ({found.value}): {remedy}"
+
+
+def unix_name(path: Path) -> UnixName:
+    """What is at the path of a unix socket.
+
+    Knocks with a datagram socket: the kernel says "wrong type" if a process has the stream socket open, and "refused"
+    if none has. The process itself notices neither.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return UnixName.FREE
+    if not stat.S_ISSOCK(mode):
+        return UnixName.OTHER
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(min(str(path), os.path.relpath(path), key=len))  # names have at most 107 characters
+        except ConnectionRefusedError:
+            return UnixName.DEAD
+        except OSError:  # EPROTOTYPE; or it cannot be told
+            pass
+    return UnixName.LIVE
+
+
+def remove_dead_sockets(state: IpiInput) -> None:
+    """Removes the sockets of a simulation that no process of this machine has open.
+
+    For who knows that the i-PI that made them ran on this machine: on another one sharing the file system, sockets that
+    are in use look dead, too.
+    """
+    for server in state.sockets:
+        path = state.folder / server.unix_path
+        if server.mode != "inet" and unix_name(path) is UnixName.DEAD:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()

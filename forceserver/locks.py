@@ -1,0 +1,208 @@
+"""Locks: one writer to a file, one run in a folder.
+
+The lock of an open file ends with the last process that has the file open, however that process ends, so on one machine
+it is the proof of life. Between machines it is not: some shared file systems keep it to each machine, others have none.
+A folder is therefore locked by a file that only one process can create, which says who did, and is removed at the end.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+
+FOLDER_LOCK = "launch.lock"
+"""Name of the file that locks a folder."""
+
+BEAT_SECONDS = 10.0
+"""How often the owner of a folder touches its lock."""
+
+LAST_BREATH_SECONDS = 20.0
+"""How long the processes of an owner that was killed may take to end."""
+
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+"""Where queue systems say which job this is."""
+
+
+def try_lock(file: int) -> bool:
+    """Takes the lock of an open file; False if another process has it.
+
+    Raises `OSError` if the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class FolderLock:
+    """The lock of a folder, held until it is released.
+
+    descriptor: an open file that keeps the lock alive; whoever must be gone before others may work in the folder
+    inherits it.
+    after_death: whether the owner before was killed on this machine.
+    """
+
+    def __init__(self, path: Path, descriptor: int, after_death: bool) -> None:
+        self.path, self.descriptor, self.after_death = path, descriptor, after_death
+        self._beaten = time.monotonic()
+
+    def beat(self) -> None:
+        """Shows that the owner lives; call it often."""
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self.descriptor)
+
+    def release(self) -> None:
+        """Gives the folder free."""
+        if _same_file(self.descriptor, self.path):
+            self.path.unlink()
+        os.close(self.descriptor)
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[FolderLock]:
+    """The folder belongs to the caller inside, among all machines that see it.
+
+    The lock of an owner that is provably dead is taken over. In all other cases raises `InputError`, which tells what
+    is known of the owner and what to do if it is dead.
+    """
+    try:
+        lock = _acquire(folder / FOLDER_LOCK)
+    except OSError as error:
+        raise InputError(f"cannot lock {folder}: {error.strerror} ({error.filename})") from error
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def _acquire(path: Path) -> FolderLock:
+    while True:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            with contextlib.suppress(OSError):  # without locks of files, no death of this owner can be proved
+                try_lock(descriptor)
+            _write(descriptor)
+            return FolderLock(path, descriptor, after_death=False)
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:  # its owner has just left
+            continue
+        owner = _read(descriptor)
+        if not (_was_on_this_machine(owner) and _locked_in_time(descriptor, owner)):
+            message = _explain(path, descriptor, owner)
+            os.close(descriptor)
+            raise InputError(message)
+        if _same_file(descriptor, path):
+            _write(descriptor)
+            return FolderLock(path, descriptor, after_death=True)
+        os.close(descriptor)
+
+
+def _write(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, (json.dumps({**_here(), "since": time.time()}) + "\n").encode(), 0)
+    os.fsync(descriptor)
+
+
+def _read(descriptor: int) -> dict[str, Any]:
+    """What the lock says; nothing if it cannot be read (its owner may be about to write)."""
+    try:
+        owner = json.loads(os.pread(descriptor, 1 << 16, 0))
+        return {**owner, "pid": int(owner["pid"]), "since": datetime.fromtimestamp(owner["since"])}
+    except (ValueError, TypeError, KeyError, OverflowError, OSError):
+        return {}
+
+
+def _here() -> dict[str, Any]:
+    """This process, and where it runs."""
+    job = next((os.environ[name] for name in JOB_VARIABLES if os.environ.get(name)), None)
+    return {
+        "host": socket.gethostname(),
+        "machine": _line("/etc/machine-id"),
+        "boot": _line("/proc/sys/kernel/random/boot_id"),
+        "pid": os.getpid(),
+        "job": job,
+    }
+
+
+def _line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _was_on_this_machine(owner: dict[str, Any]) -> bool:
+    """Whether it ran under this kernel, or one that this machine has run before: it is the judge of its locks."""
+    here = _here()
+    if here["boot"] and owner.get("boot") == here["boot"]:
+        return True
+    return bool(here["machine"]) and all(owner.get(key) == here[key] for key in ("machine", "host"))
+
+
+def _locked_in_time(descriptor: int, owner: dict[str, Any]) -> bool:
+    """Takes the lock of the file; waits for what an owner that is dead has left running."""
+    deadline = time.monotonic() + LAST_BREATH_SECONDS
+    with contextlib.suppress(OSError):
+        while not try_lock(descriptor):
+            if _lives(owner) or time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+    return False
+
+
+def _lives(owner: dict[str, Any]) -> bool:
+    """Whether there is a process of that number here."""
+    try:
+        os.kill(owner["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _has_locks(descriptor: int) -> bool:
+    """Whether the file system knows locks of files."""
+    try:
+        try_lock(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    """Whether the path still leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _explain(path: Path, descriptor: int, owner: dict[str, Any]) -> str:
+    if not owner:
+        return f"{path.parent} is in use: {path} says nothing of its owner; if nothing runs there, remove {path}"
+    job = f", job {owner['job']}" if owner.get("job") else ""
+    silent = max(0.0, time.time() - os.fstat(descriptor).st_mtime)
+    text = (
+        f"{path.parent} is in use by `launch` on {owner.get('host')} (process {owner['pid']}{job}) "
+        f"since {owner['since']:%Y-%m-%d %H:%M:%S}; its last sign of life was {silent:.0f} s ago"
+    )
+    if _was_on_this_machine(owner):
+        if _lives(owner):
+            return f"{text}. It lives: wait for it, or end it"
+        if _has_locks(descriptor):
+            return f"{text}. It is dead, a process that it has left lives: wait for it, or end it"
+    return f"{text} (it gives one every {BEAT_SECONDS:.0f} s). If it is dead, remove {path} and start again"

@@ -1,0 +1,227 @@
+"""`forceserver launch` beside other runs, and with drivers that hang: nothing of others is touched, nothing is lost."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from proc import alive, descendants
+
+from forceserver.doors.addresses import free_port
+from forceserver.locks import FOLDER_LOCK
+
+HANGING_CALCULATOR = """
+import os
+import signal
+import time
+from pathlib import Path
+
+from ase.calculators.emt import EMT
+
+CHILDREN = Path(__file__).with_name("children")
+
+
+class Hanging(EMT):
+    '''Computes some structures, then forks and hangs in code that no signal interrupts.'''
+
+    calls = 0
+
+    def calculate(self, *args, **kwargs):
+        Hanging.calls += 1
+        if Hanging.calls > 6 and not Path(__file__).with_name("healed").exists():
+            if child := os.fork():
+                with open(CHILDREN, "a") as file:
+                    file.write(f"{child}\\n")
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+            time.sleep(1000)
+        super().calculate(*args, **kwargs)
+"""
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes through /proc")
+
+
+def start(case, *arguments, command="launch", **environment) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "forceserver", command, str(case.config), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def rows(case) -> list[str]:
+    path = case.folder / "sim.out"
+    lines = path.read_text().splitlines()[:-1] if path.exists() else []
+    return [line for line in lines if not line.startswith("#")]
+
+
+def use_port(case, port: int, address: str = "localhost", host: str = "localhost", steps: int = 100_000) -> None:
+    case.write_config(
+        'mode = "unix"\naddress = "al"\nprefix = "', f'mode = "inet"\naddress = "{host}"\nport = {port} # '
+    )
+    where = f"<address>{address}</address><port>{port}</port><latency>0</latency>"
+    case.write_simulation(steps=steps, forcefield=f"<ffsocket name='al' mode='inet'>{where}</ffsocket>")
+
+
+@pytest.fixture
+def listener():
+    """Somebody else's server."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.settimeout(0)
+        yield server
+
+
+def nobody_came(server: socket.socket) -> bool:
+    try:
+        server.accept()[0].close()
+    except BlockingIOError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1", "0.0.0.0"])
+def test_a_port_in_use_starts_nothing(aluminium, listener, address):
+    port = listener.getsockname()[1]
+    use_port(aluminium, port, address)
+    run = aluminium.run_here("launch", aluminium.config)
+    assert run.returncode == 2
+    assert f"port {port} is in use" in run.stdout + run.stderr
+    assert "choose another (free now: " in run.stdout + run.stderr
+    assert not list(aluminium.folder.glob("*.log"))
+    assert not (aluminium.folder / FOLDER_LOCK).exists()
+    assert nobody_came(listener)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [("no.such.host.invalid", "cannot be found"), ("192.0.2.1", "is not an address of this machine")],
+)
+def test_an_address_that_is_not_here_starts_nothing(aluminium, address, words):
+    use_port(aluminium, free_port(), address)
+    run = aluminium.run_here("launch", aluminium.config)
+    assert run.returncode == 2
+    assert words in run.stdout + run.stderr
+    assert not list(aluminium.folder.glob("*.log"))
+
+
+def test_no_driver_comes_to_the_server_that_took_the_port_in_the_meantime(aluminium, listener, monkeypatch):
+    monkeypatch.setattr("forceserver.doors.addresses.address_taken", lambda *_: None)
+    use_port(aluminium, listener.getsockname()[1])
+    run = aluminium.run_here("launch", aluminium.config)
+    assert run.returncode == 1
+    assert "Address already in use" in run.stderr
+    assert nobody_came(listener)
+    assert {path.name for path in aluminium.folder.glob("*.log")} == {"ipi.log"}, "no driver was started"
+
+
+def test_drivers_come_to_the_ipi_of_their_launch_whatever_host_is_configured(aluminium):
+    use_port(aluminium, free_port(), "127.0.0.1", host="192.0.2.1", steps=5)
+    run = aluminium.run("launch", aluminium.config)
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_second_launch_in_the_folder_changes_nothing(aluminium):
+    aluminium.write_simulation(steps=100_000)
+    first = start(aluminium)
+    try:
+        wait_until(lambda: len(rows(aluminium)) > 5)
+        size = (aluminium.folder / "sim.out").stat().st_size
+        for arguments in ([], ["--restart"]):
+            run = aluminium.run_here("launch", aluminium.config, *arguments)
+            assert run.returncode == 2
+            assert f"is in use by `launch` on {socket.gethostname()} (process {first.pid})" in run.stderr
+        assert (aluminium.folder / "sim.out").stat().st_size >= size
+        assert not list(aluminium.folder.glob("#*"))
+    finally:
+        first.terminate()
+        output, _ = first.communicate(timeout=60)
+    assert first.returncode == 143, output
+    steps = np.loadtxt(aluminium.folder / "sim.out")[:, 0]
+    assert list(steps) == list(range(len(steps)))
+    assert not (aluminium.folder / FOLDER_LOCK).exists()
+
+
+def test_a_complete_run_and_what_follows_it(aluminium):
+    """--restart has nothing to do, beside a run on another machine cuts nothing, and a new run takes no old state."""
+    assert aluminium.run("launch", aluminium.config).returncode == 0
+    run = aluminium.run_here("launch", aluminium.config, "--restart")
+    assert run.returncode == 0
+    assert "nothing to do, step 5 of total_steps 5: the simulation is complete" in run.stderr
+
+    before = {path.name: path.read_bytes() for path in aluminium.folder.glob("sim.*")}
+    owner = {"host": "node17", "machine": "m", "boot": "b", "pid": 1, "since": time.time(), "job": None}
+    (aluminium.folder / FOLDER_LOCK).write_text(json.dumps(owner))
+    run = aluminium.run_here("launch", aluminium.config, "--restart")
+    assert run.returncode == 2
+    assert f"If it is dead, remove {aluminium.folder / FOLDER_LOCK}" in run.stderr
+    assert {path.name: path.read_bytes() for path in aluminium.folder.glob("sim.*")} == before
+    (aluminium.folder / FOLDER_LOCK).unlink()
+
+    aluminium.write_simulation(steps=3)
+    assert aluminium.run("launch", aluminium.config).returncode == 0
+    assert "<step>5</step>" in (aluminium.folder / "#RESTART#0#").read_text()
+    assert "<step>3</step>" in (aluminium.folder / "RESTART").read_text()
+
+
+def hang(case) -> dict[str, str]:
+    """A calculator that hangs after some steps; the environment in which it is found."""
+    (case.folder / "hanging.py").write_text(HANGING_CALCULATOR)
+    case.write_config("ase.calculators.emt.EMT", "hanging.Hanging")
+    case.write_simulation(steps=12)
+    return {"PYTHONPATH": str(case.folder)}
+
+
+def children_of_potential(case) -> list[int]:
+    return [int(line) for line in (case.folder / "children").read_text().split()]
+
+
+@needs_proc
+@pytest.mark.parametrize("whose", ["own", "external"])
+def test_restart_is_written_while_an_evaluation_hangs(aluminium, whose):
+    """For drivers that others have started (srun), i-PI's connections are closed under it."""
+    environment = hang(aluminium)
+    launch = start(aluminium, "-n", 1 if whose == "own" else 0, **environment)
+    external = start(aluminium, command="drive", **environment) if whose == "external" else None
+    try:
+        wait_until(lambda: (aluminium.folder / "children").exists())
+        family = [*descendants(launch.pid), *children_of_potential(aluminium)] if whose == "own" else []
+        launch.terminate()
+        output, _ = launch.communicate(timeout=60)
+    finally:
+        if external:
+            for pid in [external.pid, *children_of_potential(aluminium)]:
+                os.kill(pid, signal.SIGKILL)
+            external.communicate()
+    assert launch.returncode == 143, output
+    assert "<step>5</step>" in (aluminium.folder / "RESTART").read_text()
+    wait_until(lambda: not any(alive(pid) for pid in family), 30)
+    (aluminium.folder / "healed").touch()
+    run = aluminium.run("launch", aluminium.config, "--restart")
+    assert run.returncode == 0, run.stderr
+    assert [float(row.split()[0]) for row in rows(aluminium)] == list(range(12))
+
+
+@needs_proc
+def test_nothing_outlives_a_launch_that_is_killed_while_an_evaluation_hangs(aluminium):
+    launch = start(aluminium, **hang(aluminium))
+    wait_until(lambda: (aluminium.folder / "children").exists())
+    family = [*descendants(launch.pid), *children_of_potential(aluminium)]
+    launch.kill()
+    launch.communicate()
+    wait_until(lambda: not any(alive(pid) for pid in family), 40)
+    assert "<step>5</step>" in (aluminium.folder / "RESTART").read_text()
