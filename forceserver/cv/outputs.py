@@ -1,7 +1,8 @@
 """What is made of the reduced density: the named outputs of a collective variable and their derivatives.
 
-The reduction leaves four numbers b = (x, y, z, density) for each group of centres: the l = 1 components and the l = 0
-density. Every output is a function of the four numbers of one group; its gradients follow by the chain rule.
+The reduction leaves the numbers b = (x, y, z, density) for each group of centres: the l = 1 components and the l = 0
+density, which is there only if an output is called so. Every output is a function of the numbers of one group; its
+gradients follow by the chain rule.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from ..frame import Array
 
 Function = Callable[[Array], tuple[float, Array]]
-"""The four numbers b to the value and its derivative with respect to them, (4,)."""
+"""The numbers b, (3,) or (4,), to the value and its derivative with respect to all four, (4,)."""
 
 
 def _component(k: int) -> Function:
@@ -22,7 +23,7 @@ def _component(k: int) -> Function:
 def projection(axis: Sequence[float]) -> Function:
     """The component along an axis, which need not be normalised."""
     direction = np.append(np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis), 0.0)
-    return lambda b: (direction @ b, direction)
+    return lambda b: (direction[:3] @ b[:3], direction)
 
 
 def _norm(b: Array) -> tuple[float, Array]:
@@ -59,6 +60,6 @@ OUTPUTS: dict[str, Function] = {
 
 
 def combine(functions: Sequence[Function], b: Array) -> tuple[Array, Array]:
-    """Values (d,) of the functions and their derivatives (d, 4) at b (4,)."""
+    """Values (d,) of the functions and their derivatives (d, 4) at b (3,) or (4,)."""
     pairs = [function(b) for function in functions]
     return np.array([value for value, _ in pairs]), np.array([derivative for _, derivative in pairs])

@@ -233,9 +233,18 @@ class CollectiveVariable:
 
 
 def build_variables(configs: Sequence[CVConfig], template: Frame) -> dict[str, CollectiveVariable]:
-    """All variables of a configuration by name; `InputError` if a name is used twice."""
+    """All variables of a configuration by name, each of them tried on the template.
+
+    Raises `InputError` if a name is used twice, or a variable cannot be computed for the template.
+    """
     names = [config.name for config in configs]
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two collective variables are called {name!r}")
-    return {config.name: CollectiveVariable(config, template) for config in configs}
+    variables = {config.name: CollectiveVariable(config, template) for config in configs}
+    for variable in variables.values():
+        try:
+            variable.copy().compute(template)
+        except CVError as error:
+            raise InputError(f"{error} (in the structure file)") from error
+    return variables

@@ -1,5 +1,7 @@
 """Collective variables against their definition and against finite differences."""
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import reference
@@ -93,6 +95,30 @@ def test_derivatives_are_those_of_the_values(batio3):
     gradients, strain = central_differences(cv.compute, batio3)
     np.testing.assert_allclose(dense(result, 40), gradients, atol=1e-7)
     np.testing.assert_allclose(result.strain, strain, atol=1e-7)
+
+
+AXES = {"diagonal": (1, 1, -2), "up": (0, 0, 3)}
+
+
+@hypothesis.given(
+    outputs=st.sets(st.sampled_from(EVERYTHING)).map(sorted),
+    axes=st.sets(st.sampled_from(sorted(AXES))),
+    per_centre=st.sets(st.sampled_from([1, 6])).map(sorted),
+    grouped=st.booleans(),
+)
+@hypothesis.settings(max_examples=40, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_an_output_does_not_depend_on_the_others(batio3, outputs, axes, per_centre, grouped):
+    """Whatever is asked for beside it: axes without the density were an error once."""
+    hypothesis.assume(outputs or axes or per_centre)
+    groups = {"groups": {"low": [1, 6, 11], "high": [16, 21, 26, 31, 36]}} if grouped else {}
+    frame = Frame.from_ase(batio3)
+    whole = variable(batio3, outputs=EVERYTHING, axes=AXES, per_centre=[1, 6], **groups)
+    some = variable(batio3, outputs=outputs, axes={name: AXES[name] for name in axes}, per_centre=per_centre, **groups)
+    expected, found = whole.compute(frame), some.compute(frame)
+    rows = [whole.outputs.index(name) for name in some.outputs]
+    np.testing.assert_allclose(found.values, expected.values[rows], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(dense(found, 40), dense(expected, 40)[rows], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.strain, expected.strain[rows], rtol=1e-12, atol=1e-13)
 
 
 def test_neighbour_of_the_centres_species_keeps_both_terms_and_the_own_density(batio3):
