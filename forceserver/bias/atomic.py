@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from ..cv import CollectiveVariable
-from ..errors import InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
 from .base import Bias
 from .history import marks_of
 from .lists import Variables
-from .outputs import offered, pull_atoms
+from .outputs import places, pull_atoms
 
 
 class AtomicBias(Potential):
@@ -26,11 +25,7 @@ class AtomicBias(Potential):
 
     def __init__(self, bias: Bias, variables: Mapping[str, CollectiveVariable], lists_file: Path | None = None) -> None:
         self.bias = bias
-        known = offered(variables)
-        for name in bias.names:
-            if name not in known:
-                raise InputError(f"bias: no collective variable offers {name}; there are {', '.join(known) or 'none'}")
-        self._places = [known[name] for name in bias.names]
+        self._places = places(bias.names, variables)
         self._variables = Variables({cv: variables[cv] for cv, _ in self._places}, lists_file)
 
     def compute_one(self, frame: Frame) -> Result:

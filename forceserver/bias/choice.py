@@ -13,6 +13,7 @@ from ..frame import Frame
 from ..potentials.base import Potential
 from .atomic import AtomicBias
 from .config import MetadynamicsSection
+from .outputs import places
 from .plumed import PlumedBias, PlumedSection, load_kernel
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], 
         config = _chosen(config)
     if isinstance(config, PlumedSection):
         return PlumedBias(config, variables, template, load_kernel())
+    places((variable.name for variable in config.variables), variables)  # before `build` opens any file
     return AtomicBias(config.build(), variables, config.lists_file)
 
 

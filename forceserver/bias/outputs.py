@@ -1,10 +1,11 @@
 """The outputs of collective variables as biases know them, and the way from them back to the atoms."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from ..cv import CollectiveVariable, CVResult
+from ..errors import InputError
 from ..frame import Array
 
 Output = tuple[str, int]
@@ -18,6 +19,15 @@ def offered(variables: Mapping[str, CollectiveVariable]) -> dict[str, Output]:
         for name, variable in variables.items()
         for row, output in enumerate(variable.outputs)
     }
+
+
+def places(names: Iterable[str], variables: Mapping[str, CollectiveVariable]) -> list[Output]:
+    """Where the outputs of these names are; `InputError` for one that no variable offers."""
+    known = offered(variables)
+    for name in names:
+        if name not in known:
+            raise InputError(f"bias: no collective variable offers {name}; there are {', '.join(known) or 'none'}")
+    return [known[name] for name in names]
 
 
 def pull_atoms(pulls: Mapping[Output, float], computed: Mapping[str, CVResult], forces: Array, virial: Array) -> None:

@@ -81,11 +81,18 @@ class PlumedBias(Potential):
         self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
         self._section, self._kernel = section, kernel
         self._is_shared = any(keyword(action, "WALKERS_N") for action in actions)
+        is_new = not section.state_file.exists()
         self._history = History(section.state_file, [("sizes", "i8", (MOST_FILES,))], f"{len(template)} atoms")
         self._last: tuple[Frame, Result] | None = None
         self._plumed = None
         self._files: list[Path] = []
-        self._start()
+        try:
+            self._start()
+        except InputError:
+            self._history.close()
+            if is_new:
+                section.state_file.unlink()
+            raise
 
     def compute_one(self, frame: Frame) -> Result:
         """The bias, its forces and virial; extras: every EXTRACV by name, and `bias_eV`.

@@ -91,10 +91,6 @@ def drive(
         if Door.BIAS in wanted:
             why = "it says where i-PI wants the bias (one inside i-PI, see ipi-pes: --door force leaves it to i-PI)"
             require(settings.bias_socket, "bias_socket", config, why)
-            from ..bias.choice import build_bias
-
-            bias = build_bias(settings.bias, variables, template)
-            bias_door = partial(_serve_bias, bias, template, settings, _watched(activity, "bias"))
         if Door.FORCE in wanted:
             from ..potentials import build_potential
 
@@ -105,6 +101,11 @@ def drive(
             from ..doors.cv_server import CVServer
 
             doors.enter_context(CVServer(settings.cv_door, variables))
+        if Door.BIAS in wanted:  # last, since it opens its files: nothing is written before everything else is ready
+            from ..bias.choice import build_bias
+
+            bias = build_bias(settings.bias, variables, template)
+            bias_door = partial(_serve_bias, bias, template, settings, _watched(activity, "bias"))
         if force_door and bias_door:
             doors.enter_context(_beside(bias_door))
         (force_door or bias_door or _wait_for_signal)()

@@ -45,10 +45,12 @@ def test_configuration(old, new, message, crystal, tmp_path):
     config = tmp_path / "run" / "forceserver.toml"
     assert old in config.read_text()
     config.write_text(config.read_text().replace(old, new))
+    before = sorted(path.name for path in config.parent.iterdir())
     code, said = drive(tmp_path / "run")
     assert code == 2
     assert message in " ".join(said.split())
     assert "Traceback" not in said
+    assert sorted(path.name for path in config.parent.iterdir()) == before, "nothing is written for a wrong input"
 
 
 @pytest.mark.plumed
