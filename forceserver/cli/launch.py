@@ -73,7 +73,6 @@ def run_simulation(
     logs: Path | None = None,
 ) -> int:
     """What `launch` does; returns its exit code."""
-    from ..doors.ipi_restart import cut_outputs
     from ..locks import locked_folder
     from ..settings import load, require
     from .supervision import Outcome, Plan
@@ -98,7 +97,7 @@ def run_simulation(
             evaluation_deadline_seconds=settings.driver.evaluation_deadline_seconds,
         )
         if restart:
-            cut_outputs(simulation)
+            _cut_outputs(simulation)
         return _see_through(plan, simulation, lock, signals)
 
 
@@ -160,10 +159,17 @@ def _drive_arguments(config: Path, settings: "Settings", simulation: "IpiInput")
     return [str(config.absolute()), *(["--host", hosts.pop()] if len(hosts) == 1 else [])]
 
 
+def _cut_outputs(state: "IpiInput") -> None:
+    from ..doors.ipi_outputs import cut_outputs
+
+    for text in cut_outputs(state):
+        tell(f"forceserver: {text}")
+
+
 def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signals: list[int]) -> int:
     """Runs i-PI to its end, again from its newest state if a connection has broken it; the exit code."""
     from ..doors.addresses import remove_dead_sockets
-    from ..doors.ipi_restart import cut_outputs, newest_state, set_states_aside
+    from ..doors.ipi_restart import newest_state, set_states_aside
     from .supervision import Outcome, Run
 
     if simulation.step == 0:
@@ -181,7 +187,7 @@ def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signa
         except InputError as error:
             tell(f"forceserver: {error}")
             return code
-        cut_outputs(simulation)
+        _cut_outputs(simulation)
         tell(
             f"forceserver: a broken connection has ended i-PI's work (a client that closed without reading, mostly "
             f"no driver); going on from {simulation.path.name}, step {simulation.step} "

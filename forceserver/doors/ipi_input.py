@@ -76,6 +76,16 @@ class PropertiesFile:
 
 
 @dataclass(frozen=True)
+class PlumedBias:
+    """One <ffplumed>."""
+
+    input: Path
+    """What PLUMED reads (plumed.dat)."""
+    step: int
+    """Its own count of steps, which is the time in its outputs."""
+
+
+@dataclass(frozen=True)
 class IpiInput:
     """The parts of an input file that concern its force engines and whoever watches it."""
 
@@ -90,10 +100,17 @@ class IpiInput:
     threading: bool
     """Whether systems are stepped in threads of their own."""
     properties: tuple[PropertiesFile, ...]
-    trajectories: tuple[Path, ...]
-    """Of each <trajectory>, how the names of its files begin."""
+    trajectories: tuple[tuple[Path, int], ...]
+    """Of each <trajectory>, how the names of its files begin, and its stride."""
     checkpoints: tuple[Path, ...]
-    """The files of <checkpoint> outputs, of those that overwrite theirs."""
+    """The files of <checkpoint> outputs; with a number behind the name of those that do not overwrite theirs."""
+    prefix: str
+    """Of all outputs."""
+    swaps: tuple[Path, ...]
+    """Where replica exchange writes down swaps."""
+    plumed: tuple[PlumedBias, ...]
+    motions: tuple[str, ...]
+    """What i-PI calls the class of each <motion>."""
 
     @property
     def folder(self) -> Path:
@@ -150,6 +167,9 @@ def _read(path: Path) -> IpiInput:
         total_steps=simulation.total_steps.fetch(),
         verbosity=simulation.verbosity.fetch(),
         threading=simulation.threading.fetch(),
+        motions=tuple(type(motion).__name__ for system in systems for motion in _all_in(system.motion)),
+        swaps=_swaps(simulation, path.parent),
+        plumed=tuple(_plumed(part, path.parent) for tag, part in simulation.extra if tag == "ffplumed"),
         **_outputs(simulation.output.fetch(), systems, path.parent),
     )
 
@@ -181,6 +201,21 @@ def _socket(part: Any, prefix: str, forcefield: str) -> SocketServer:
     )
 
 
+def _all_in(move: Any) -> list[Any]:
+    """A motion (of systems or of the whole), or those of mode 'multi'."""
+    return list(getattr(move, "mlist", [move]))
+
+
+def _swaps(simulation: Any, folder: Path) -> tuple[Path, ...]:
+    prefix = simulation.output.fetch().prefix
+    names = [move.swapfile for move in _all_in(simulation.smotion.fetch()) if hasattr(move, "swapfile")]
+    return tuple(folder / (f"{prefix}.{name}" if prefix else name) for name in names)
+
+
+def _plumed(part: Any, folder: Path) -> PlumedBias:
+    return PlumedBias(folder / part.plumed_dat.fetch(), part.plumed_step.fetch())
+
+
 def _system(system: Any) -> System:
     return System(
         species=tuple(str(name) for name in system.beads.names),
@@ -198,15 +233,16 @@ def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, tuple]
     for output in outputs:
         name = f"{outputs.prefix}.{output.filename}" if outputs.prefix else output.filename
         if isinstance(output, CheckpointOutput):
-            checkpoints += [folder / name] if output.overwrite else []
+            checkpoints.append(folder / name)
             continue
         for system in systems:
             path = folder / (f"{system.prefix}_{name}" if system.prefix else name)
             if isinstance(output, PropertyOutput):
                 properties.append(PropertiesFile(path, output.stride, tuple(str(c).strip() for c in output.outlist)))
             else:
-                trajectories.append(path)
+                trajectories.append((path, output.stride))
     return {
+        "prefix": outputs.prefix,
         "properties": tuple(properties),
         "trajectories": tuple(trajectories),
         "checkpoints": tuple(checkpoints),

@@ -1,0 +1,220 @@
+"""Takes from i-PI's outputs what was written after the state from which it goes on.
+
+i-PI appends to its outputs when it goes on, also to what a killed run has written after the state: these steps come
+again. Every file is looked at before any is cut. What i-PI appends to (3.3.1): <properties>, <trajectory>, the swaps of
+replica exchange, files of PLUMED under <ffplumed>; and files of planetary models and kinetic Monte Carlo, whose entries
+do not tell their step.
+"""
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import InputError
+from .ipi_input import IpiInput, PropertiesFile
+
+STEP = re.compile(rb"\bStep:\s+(\d+)\s")
+"""In the comment of every frame of a trajectory: the steps that were done."""
+
+STEP_COLUMN = re.compile(rb"# (?:column|cols\.)\s+(\d+)\S*\s+--> step\b")
+"""In the header of a properties file."""
+
+WITHOUT_STEPS = {"Planetary": "omega2", "AlKMC": "KMC_AL6XXX"}
+"""What a motion of i-PI appends to without telling the step."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a file is to end, and the step of the last entry before."""
+
+    path: Path
+    size: int
+    last_step: int | None = None
+    stride: int = 1
+
+
+def cut_outputs(state: IpiInput) -> list[str]:
+    """Takes from all outputs what was written after the step of `state`; what the user should know of it.
+
+    A state of step 0 has no outputs: i-PI begins new ones. Raises `InputError` for a file that is damaged before that
+    step; nothing is cut then.
+    """
+    if state.step == 0:
+        return []
+    cuts = list(_cuts(state))
+    for cut in cuts:
+        if cut.size < cut.path.stat().st_size:
+            os.truncate(cut.path, cut.size)
+    return [*_gaps(cuts, state.step), *_left(state)]
+
+
+def _cuts(state: IpiInput) -> Iterator[Cut]:
+    for properties in state.properties:
+        if properties.path.is_file():
+            yield _cut_rows(properties, state.step)
+    for stem, stride in state.trajectories:
+        for path in _files_of_trajectory(stem):
+            size, last = _end_of_frames(path, state.step)
+            yield Cut(path, size, last, stride)
+    for path in filter(Path.is_file, state.swaps):  # rows say which step was being done: the one behind those done
+        yield Cut(path, _end_of_rows(path, 0, state.step - 1)[0])
+    for plumed in state.plumed:
+        for path in _tables_of_plumed(plumed.input):
+            yield Cut(path, _end_of_rows(path, 0, plumed.step)[0])
+
+
+def _gaps(cuts: list[Cut], step: int) -> Iterator[str]:
+    """Entries that were still in the memory of a killed i-PI."""
+    for cut in cuts:
+        if cut.last_step is not None and cut.last_step < step - step % cut.stride:
+            yield (
+                f"{cut.path} ends at step {cut.last_step}, the state is of step {step}: what is between was lost with "
+                "a killed i-PI (<... flush='1'> writes every step)"
+            )
+
+
+def _left(state: IpiInput) -> Iterator[str]:
+    prefix = f"{state.prefix}." if state.prefix else ""
+    for motion in state.motions:
+        path = state.folder / f"{prefix}{WITHOUT_STEPS.get(motion, '')}"
+        if motion in WITHOUT_STEPS and path.is_file():
+            yield f"{path} does not tell steps: what was written after step {state.step} is still in it"
+    for plumed in state.plumed:
+        for path in _files_of_plumed(plumed.input):
+            if path.is_file() and not _is_table(path):
+                yield f"{path} (PLUMED) does not tell steps: what was written after step {state.step} is still in it"
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Complete lines and where they begin."""
+    begin = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield begin, line
+            begin += len(line)
+
+
+def _complete_size(path: Path) -> int:
+    """The size without a line that is cut short."""
+    return max((begin + len(line) for begin, line in _lines(path)), default=0)
+
+
+def _cut_rows(properties: PropertiesFile, step: int) -> Cut:
+    """By the column `step`; without one by the number of rows, if the file holds them from the beginning."""
+    path = properties.path
+    header = b"".join(line for _, line in itertools.takewhile(lambda item: item[1][:1] == b"#", _lines(path)))
+    if found := STEP_COLUMN.search(header):
+        size, last = _end_of_rows(path, int(found[1]) - 1, step)
+        return Cut(path, size, last, properties.stride)
+    rows = (begin + len(line) for begin, line in _lines(path) if not line.startswith(b"#"))
+    end = next(itertools.islice(rows, step // properties.stride, None), None)
+    return Cut(path, _complete_size(path) if end is None else end)
+
+
+def _end_of_rows(path: Path, column: int, step: int) -> tuple[int, int | None]:
+    """Where the first row after `step` begins, and the last step before it."""
+    end, last = 0, None
+    for begin, line in _lines(path):
+        if line.strip() and not line.startswith(b"#"):
+            try:
+                last_now = round(float(line.split()[column]))
+            except (ValueError, IndexError, OverflowError) as error:
+                raise _damaged(path, begin) from error
+            if last_now > step:
+                break
+            last = last_now
+        end = begin + len(line)
+    return end, last
+
+
+def _damaged(path: Path, begin: int) -> InputError:
+    return InputError(f"{path} is damaged at byte {begin}: what follows cannot be cut there; rename it, or mend it")
+
+
+def _files_of_trajectory(stem: Path) -> Iterator[Path]:
+    """One file, or one for each bead."""
+    name = re.compile(re.escape(stem.name) + r"(_\d+)?(\.(xyz|extxyz|pdb|bin))?")
+    for path in sorted(stem.parent.iterdir()):
+        if name.fullmatch(path.name) and path.is_file():
+            yield path
+
+
+def _end_of_frames(path: Path, step: int) -> tuple[int, int | None]:
+    """Where the first frame after `step` begins, or one that is not complete; and the last step before it."""
+    if path.suffix in (".pdb", ""):
+        return _end_of_blocks(path, step)
+    read = _read_binary_frame if path.suffix == ".bin" else _read_xyz_frame
+    end, last, size = 0, None, path.stat().st_size
+    with open(path, "rb") as file:
+        while end < size:
+            found = read(file)
+            if found is None and file.tell() < size:
+                raise _damaged(path, end)
+            if found is None or found > step:
+                break
+            end, last = file.tell(), found
+    return end, last
+
+
+def _read_xyz_frame(file: BinaryIO) -> int | None:
+    """The step of the frame that begins here; None if it is not complete, or none begins here."""
+    count, comment = file.readline(), file.readline()
+    found = STEP.search(comment)
+    if not count.strip().isdigit() or not (found or not comment.endswith(b"\n")):
+        return None
+    last = comment
+    for _ in range(int(count)):
+        last = file.readline()
+    return int(found[1]) if found and last.endswith(b"\n") else None
+
+
+def _read_binary_frame(file: BinaryIO) -> int | None:
+    """The same, of what i-PI writes without a length: a title in UTF-32 that ends with the second brace."""
+    head = file.read(80)
+    if len(head) < 80:
+        return None
+    file.seek(24 * int.from_bytes(head[72:], "little"), os.SEEK_CUR)
+    file.seek(4 * int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
+    title, braces = b"", 0
+    while braces < 2:
+        character = file.read(4)
+        if len(character) < 4:
+            return None
+        title += character[:1]
+        braces += character[:1] == b"}"
+    found = STEP.search(title)
+    return int(found[1]) if found else None
+
+
+def _end_of_blocks(path: Path, step: int) -> tuple[int, int | None]:
+    """For blocks of any length that begin with a line that tells the step."""
+    end, last = 0, None
+    for begin, line in _lines(path):
+        if found := STEP.search(line):
+            if int(found[1]) > step:
+                break
+            last = int(found[1])
+        end = begin + len(line)
+    return end, last
+
+
+def _files_of_plumed(plumed_input: Path) -> Iterator[Path]:
+    """What a PLUMED input names as files, and the names that PLUMED uses by default."""
+    text = plumed_input.read_text(errors="replace") if plumed_input.is_file() else ""
+    names = {"HILLS", "COLVAR", "KERNELS"} | set(re.findall(r"\b[A-Z_]*FILE=([^\s#]+)", text))
+    yield from (plumed_input.parent / name for name in sorted(names))
+
+
+def _tables_of_plumed(plumed_input: Path) -> Iterator[Path]:
+    return (path for path in _files_of_plumed(plumed_input) if path.is_file() and _is_table(path))
+
+
+def _is_table(path: Path) -> bool:
+    """Whether it is one of PLUMED's tables over time, which counts i-PI's steps."""
+    with open(path, "rb") as file:
+        return file.readline().startswith(b"#! FIELDS time ")
