@@ -1,19 +1,31 @@
 """Errors of predictions against reference labels, in total and by group, and a parity plot.
 
-Energies are compared per atom (eV), forces per component (eV/Angstrom), stresses per component (eV/Angstrom^3, from
-virials: stress = -virial / volume).
+Energies are compared per atom (eV), forces per component (eV/Angstrom), stresses by the six components xx, xy, xz, yy,
+yz, zz of the symmetric tensor, each once (eV/Angstrom^3, from virials: stress = -virial / volume).
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from ase.units import GPa
 from numpy.typing import NDArray
 
 from ..files import atomic_write
+
+if TYPE_CHECKING:
+    from ..frame import Result
+
+
+class Labels(Protocol):
+    """What results are compared with: energy (eV), forces (N, 3), virial (3, 3) in eV; None if absent."""
+
+    energy: float | None
+    forces: NDArray | None
+    virial: NDArray | None
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ FORCE = Quantity("force component", "eV/Å", "meV/Å", 1e3)
 STRESS = Quantity("stress component", "eV/Å³", "GPa", 1 / GPa)
 QUANTITIES = (ENERGY, FORCE, STRESS)
 TOTAL = "(all)"
+UPPER = np.triu_indices(3)
 
 
 @dataclass
@@ -70,6 +83,17 @@ class ParityTable:
     def add(self, group: str | None, quantity: Quantity, reference: NDArray, prediction: NDArray) -> None:
         for name in (TOTAL, group) if group is not None else (TOTAL,):
             self.groups[name].setdefault(quantity, Parity()).add(reference, prediction)
+
+    def compare(self, group: str | None, labels: Labels, result: "Result", volume: float) -> None:
+        """Adds what a structure has labels of: the energy per atom, force components, and stress components if there is
+        a volume (Angstrom^3)."""
+        atoms = len(result.forces)
+        if labels.energy is not None:
+            self.add(group, ENERGY, labels.energy / atoms, result.energy / atoms)
+        if labels.forces is not None:
+            self.add(group, FORCE, labels.forces, result.forces)
+        if labels.virial is not None and volume > 0:
+            self.add(group, STRESS, -labels.virial[UPPER] / volume, -result.virial[UPPER] / volume)
 
     def __bool__(self) -> bool:
         return bool(self.groups)

@@ -4,10 +4,9 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -19,20 +18,11 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..analysis.parity import ParityTable
+    from ..fit.labels import LabelReader, Labels
     from ..frame import Result
     from ..potentials.base import Potential
 
-
-@dataclass(frozen=True)
-class Keys:
-    """Names of the reference labels in a structure's info and arrays, and the prefix of what is written."""
-
-    energy: str
-    forces: str
-    virial: str
-    stress: str
-    group: str
-    prefix: str
+Labelled: TypeAlias = "tuple[Atoms, Labels]"
 
 
 def evaluate(
@@ -46,11 +36,22 @@ def evaluate(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw predictions against reference labels (PNG).")
     ] = None,
-    energy_key: Annotated[str, typer.Option(help="Reference energy, eV.")] = "energy",
-    forces_key: Annotated[str, typer.Option(help="Reference forces, eV/Angstrom.")] = "forces",
-    virial_key: Annotated[str, typer.Option(help="Reference virial, eV; it goes before the stress.")] = "virial",
-    stress_key: Annotated[str, typer.Option(help="Reference stress, eV/Angstrom^3.")] = "stress",
-    group_key: Annotated[str, typer.Option(help="Label that errors are grouped by.")] = "config_type",
+    energy_key: Annotated[
+        str | None, typer.Option(help="Reference energy, eV. [default: its usual names]", show_default=False)
+    ] = None,
+    forces_key: Annotated[
+        str | None, typer.Option(help="Reference forces, eV/Angstrom. [default: their usual names]", show_default=False)
+    ] = None,
+    virial_key: Annotated[
+        str | None,
+        typer.Option(help="Reference virial, eV; before the stress. [default: its usual names]", show_default=False),
+    ] = None,
+    stress_key: Annotated[
+        str | None, typer.Option(help="Reference stress, eV/Angstrom^3. [default: its usual names]", show_default=False)
+    ] = None,
+    group_key: Annotated[
+        str | None, typer.Option(help="Label that errors are grouped by. [default: config_type]", show_default=False)
+    ] = None,
     prefix: Annotated[
         str, typer.Option(help="Prefix of the names under which predictions are written.")
     ] = "predicted_",
@@ -62,8 +63,10 @@ def evaluate(
     """Evaluate structures offline, with the potential that `drive` would serve.
 
     Reads one structure after the other, so that a file may be larger than memory. Where a structure has reference
-    labels, prints root-mean-square and mean absolute errors, by group if it has groups.
+    labels, prints root-mean-square and mean absolute errors, by group if it has groups, and under which names they were
+    found. Give none as the name of a label that is not to be read.
     """
+    from ..fit.labels import LabelKeys, LabelReader
     from ..potentials import build_potential
     from ..settings import load, require
     from ..template import read_template
@@ -78,11 +81,12 @@ def evaluate(
     for path in filter(None, (output, plot)):
         if not path.absolute().parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {path.absolute().parent}")
-    keys = Keys(energy_key, forces_key, virial_key, stress_key, group_key, prefix)
+    labels = LabelReader(LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key"))
     require(settings.potential, "potential", config, "it says what to evaluate")
+    labels.check_given(structures)
     potential = build_potential(settings.potential, read_template(settings.structure))
     try:
-        table = _evaluate_all(potential, structures, output, keys, batch)
+        table = _evaluate_all(potential, structures, output, labels, prefix, batch)
     finally:
         potential.close()
     if table:
@@ -90,20 +94,17 @@ def evaluate(
         if plot is not None:
             table.plot(plot)
     elif plot is not None:
-        raise InputError(
-            f"no parity plot: {structures} has no reference labels {energy_key!r}, {forces_key!r}, {virial_key!r} or "
-            f"{stress_key!r}; name them with --energy-key and so on"
-        )
+        raise InputError(f"no parity plot: {structures} has no reference labels; name them with --energy-key and so on")
 
 
 def _evaluate_all(
-    potential: "Potential", structures: Path, output: Path | None, keys: Keys, batch: int
+    potential: "Potential", structures: Path, output: Path | None, labels: "LabelReader", prefix: str, batch: int
 ) -> "ParityTable":
+    import numpy as np
     from ase.io.extxyz import write_extxyz
 
     from ..analysis.parity import ParityTable
     from ..files import atomic_write
-    from ..structures import read_structures
 
     table = ParityTable()
     with contextlib.ExitStack() as stack:
@@ -111,98 +112,60 @@ def _evaluate_all(
         if output is not None:
             part = stack.enter_context(atomic_write(output))
             file = stack.enter_context(open(part, "w"))
-        for atoms, result in _progress(_predict(potential, read_structures(structures), batch)):
-            _compare(table, atoms, result, keys)
+        for atoms, reference, result in _progress(_predict(potential, _labelled(structures, labels), batch)):
+            table.compare(reference.group, reference, result, abs(np.linalg.det(atoms.cell.array)))
             if file is not None:
-                write_extxyz(file, [_labelled(atoms, result, keys)], write_info=True, write_results=False)
+                write_extxyz(file, [with_predictions(atoms, result, prefix)], write_info=True, write_results=False)
+        labels.finish(structures)
     return table
 
 
-def _predict(potential: "Potential", structures: Iterable["Atoms"], batch: int) -> Iterator[tuple["Atoms", "Result"]]:
+def _labelled(path: Path, labels: "LabelReader") -> Iterator[Labelled]:
+    from ..structures import read_structures
+
+    for number, atoms in enumerate(read_structures(path)):
+        yield atoms, labels.read(atoms, f"{path}: structure {number}")
+
+
+def _predict(
+    potential: "Potential", structures: Iterable[Labelled], batch: int
+) -> Iterator[tuple["Atoms", "Labels", "Result"]]:
     from ..frame import Frame
 
     done = 0
     for group in _batches(structures, batch):
-        frames = [Frame.from_ase(atoms, step=done + i) for i, atoms in enumerate(group)]
+        frames = [Frame.from_ase(atoms, step=done + i) for i, (atoms, _) in enumerate(group)]
         try:
             results = potential.compute(frames)
         except Exception as error:
             where = f"structure {done}" if len(frames) == 1 else f"structures {done} to {done + len(frames) - 1}"
             raise PotentialError(f"{where}: {type(error).__name__}: {error}") from error
-        yield from zip(group, results, strict=True)
+        yield from ((*one, result) for one, result in zip(group, results, strict=True))
         done += len(frames)
 
 
-def _batches(structures: Iterable["Atoms"], size: int) -> Iterator[list["Atoms"]]:
+def _batches(structures: Iterable[Labelled], size: int) -> Iterator[list[Labelled]]:
     """Consecutive structures that have the same species and periodicity, at most `size` of them."""
-    for _, run in groupby(structures, key=lambda atoms: (atoms.numbers.tobytes(), atoms.pbc.tobytes())):
-        part: list[Atoms] = []
-        for atoms in run:
-            part.append(atoms)
-            if len(part) == size:
-                yield part
-                part = []
-        if part:
+    for _, run in groupby(structures, key=lambda one: (one[0].numbers.tobytes(), one[0].pbc.tobytes())):
+        while part := list(islice(run, size)):
             yield part
 
 
-def _compare(table: "ParityTable", atoms: "Atoms", result: "Result", keys: Keys) -> None:
+def with_predictions(atoms: "Atoms", result: "Result", prefix: str) -> "Atoms":
+    """A copy with all labels as they were, those of atoms with the atoms, and the predictions beside them."""
     import numpy as np
-
-    from ..analysis.parity import ENERGY, FORCE, STRESS
-
-    group = atoms.info.get(keys.group)
-    group = None if group is None else str(group)
-    energy, forces = _label(atoms, keys.energy), _label(atoms, keys.forces)
-    if energy is not None:
-        table.add(group, ENERGY, energy / len(atoms), result.energy / len(atoms))
-    if forces is not None:
-        table.add(group, FORCE, forces, result.forces)
-    stress = _reference_stress(atoms, keys)
-    if stress is not None:
-        table.add(group, STRESS, stress, -result.virial[np.triu_indices(3)] / atoms.get_volume())
-
-
-def _label(atoms: "Atoms", key: str) -> Any:
-    """A label from the info, the arrays, or what ASE's readers turn into results of a calculator; None if absent."""
-    import numpy as np
-
-    results = atoms.calc.results if atoms.calc is not None else {}
-    for place in (atoms.info, atoms.arrays, results):
-        if key in place:
-            return np.asarray(place[key], dtype=float)
-    return None
-
-
-def _reference_stress(atoms: "Atoms", keys: Keys) -> Any:
-    """The upper triangle xx xy xz yy yz zz of the reference stress in eV/Angstrom^3; None if absent."""
-    import numpy as np
-    from ase.stress import voigt_6_to_full_3x3_stress
-
-    if atoms.cell.rank < 3:
-        return None
-    virial, stress = _label(atoms, keys.virial), _label(atoms, keys.stress)
-    if virial is not None:
-        stress = -virial / atoms.get_volume()
-    if stress is None:
-        return None
-    full = voigt_6_to_full_3x3_stress(stress) if stress.size == 6 else stress.reshape(3, 3)
-    return full[np.triu_indices(3)]
-
-
-def _labelled(atoms: "Atoms", result: "Result", keys: Keys) -> "Atoms":
-    """A copy with the reference labels as they were and the predictions beside them."""
+    from ase.io.extxyz import per_atom_properties
     from ase.stress import voigt_6_to_full_3x3_stress
 
     labelled = atoms.copy()
     for key, value in (atoms.calc.results if atoms.calc is not None else {}).items():
-        if key == "forces":
-            labelled.arrays[key] = value
+        if key in per_atom_properties:  # of three dimensions there is no column
+            labelled.arrays[key] = np.reshape(value, (len(atoms), -1)) if np.ndim(value) > 2 else np.asarray(value)
         else:
             labelled.info[key] = voigt_6_to_full_3x3_stress(value) if key == "stress" else value
-    labelled.info[f"{keys.prefix}energy"] = float(result.energy)
-    labelled.info[f"{keys.prefix}virial"] = result.virial
-    labelled.arrays[f"{keys.prefix}forces"] = result.forces
+    labelled.info[f"{prefix}energy"] = float(result.energy)
+    labelled.info[f"{prefix}virial"] = result.virial
+    labelled.arrays[f"{prefix}forces"] = result.forces
     return labelled
 
 

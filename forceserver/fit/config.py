@@ -10,22 +10,31 @@ from ..config import Element, InputFile, OutputPath, Section, explain, read_toml
 from ..errors import InputError
 from ..potentials.gap_model import SoapHypers
 from ..potentials.pair import LennardJones, Zbl
+from .labels import LabelKeys
 
 
 class DataConfig(Section):
-    """Section [data]: structures with labels, and the names of the labels. Any label may be missing in a structure.
+    """Section [data]: structures with labels. Any label may be missing in a structure.
 
-    train, test: files that ASE reads. virials go before stresses.
-    group_key: label by which errors are told and sigmas are given.
+    train, test: any files that `evaluate` reads.
+    energy_key, forces_key, virial_key, stress_key: names of the labels; "none" for one that is not to be read; default:
+    the usual ones, see `labels`. virials go before stresses.
+    group_key: label by which errors are told and sigmas are given; default: config_type.
     """
 
     train: InputFile
     test: InputFile | None = None
-    energy_key: str = "energy"
-    forces_key: str = "forces"
-    virial_key: str = "virial"
-    stress_key: str = "stress"
-    group_key: str = "config_type"
+    energy_key: str | None = None
+    forces_key: str | None = None
+    virial_key: str | None = None
+    stress_key: str | None = None
+    group_key: str | None = None
+
+    def keys(self) -> LabelKeys:
+        """The names of the labels."""
+        return LabelKeys(
+            self.energy_key, self.forces_key, self.virial_key, self.stress_key, self.group_key, "data.{}_key"
+        )
 
 
 class Sigma(Section):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..frame import Array, Frame
 from ..structures import read_structures
 from .config import DataConfig
+from .labels import LabelReader
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -41,34 +42,33 @@ class Labelled:
     isolated: bool = False
 
 
-def read(path: Path, config: DataConfig) -> list[Labelled]:
-    """All structures of a file.
+def read(path: Path, config: DataConfig, reader: LabelReader | None = None) -> list[Labelled]:
+    """All structures of a file; says how many labels of which name were found.
 
-    `InputError` for a file that cannot be read, and, naming the structure (counted from 0), for labels that are not
-    finite or of the wrong shape, and for a structure without any.
+    reader: one for several files, which must have their labels under the same names.
+
+    `InputError` for a file that cannot be read, and, naming the structure (counted from 0), for labels that
+    `LabelReader` refuses, and for a structure without any. A label that was named must occur in `config.train`.
     """
-    return [
-        _labelled(atoms, config, f"{path}: structure {number}") for number, atoms in enumerate(read_structures(path))
-    ]
+    labels = reader or LabelReader(config.keys())
+    if path == config.train:
+        labels.check_given(path)
+    structures = enumerate(read_structures(path))
+    data = [_labelled(atoms, labels, f"{path}: structure {number}") for number, atoms in structures]
+    labels.finish(path)
+    return data
 
 
-def _labelled(atoms: "Atoms", config: DataConfig, where: str) -> Labelled:
-    energy = _label(atoms, config.energy_key, (), where)
-    forces = _label(atoms, config.forces_key, (len(atoms), 3), where)
-    virial = _label(atoms, config.virial_key, (3, 3), where)
-    stress = _label(atoms, config.stress_key, (3, 3), where)
-    if virial is None and stress is not None:
-        if atoms.cell.rank < 3:
-            raise InputError(f"{where} has a stress but no volume")
-        virial = -stress * atoms.get_volume()
-    if energy is None and forces is None and virial is None:
+def _labelled(atoms: "Atoms", reader: LabelReader, where: str) -> Labelled:
+    labels = reader.read(atoms, where)
+    if labels.energy is None and labels.forces is None and labels.virial is None:
         raise InputError(
-            f"{where} has no label {config.energy_key!r}, {config.forces_key!r}, {config.virial_key!r} or "
-            f"{config.stress_key!r}; name them with data.energy_key and so on, or leave the structure out"
+            f"{where} has no energy, forces, virial or stress; there are {reader.names_of(atoms)}: name them with "
+            "data.energy_key and so on, or leave the structure out"
         )
-    group = str(atoms.info.get(config.group_key, UNNAMED))
+    group = UNNAMED if labels.group is None else labels.group
     isolated = _is_isolated(atoms, group, where)
-    return Labelled(Frame.from_ase(atoms), group, None if energy is None else float(energy), forces, virial, isolated)
+    return Labelled(Frame.from_ase(atoms), group, labels.energy, labels.forces, labels.virial, isolated)
 
 
 def _is_isolated(atoms: "Atoms", group: str, where: str) -> bool:
@@ -78,27 +78,6 @@ def _is_isolated(atoms: "Atoms", group: str, where: str) -> bool:
     if named and len(atoms) != 1:
         raise InputError(f"{where} is called an isolated atom and has {len(atoms)} atoms")
     return named or (len(atoms) == 1 and not atoms.pbc.any())
-
-
-def _label(atoms: "Atoms", key: str, shape: tuple[int, ...], where: str) -> Array | None:
-    """A label from the info, the arrays, or what ASE's readers turn into results of a calculator."""
-    results = atoms.calc.results if atoms.calc is not None else {}
-    value: Any = next((place[key] for place in (atoms.info, atoms.arrays, results) if key in place), None)
-    if value is None:
-        return None
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: the label {key!r} is not numbers: {error}") from error
-    if shape == (3, 3) and array.size == 6:
-        from ase.stress import voigt_6_to_full_3x3_stress
-
-        array = voigt_6_to_full_3x3_stress(array)
-    if array.size != int(np.prod(shape)):
-        raise InputError(f"{where}: the label {key!r} has the shape {array.shape}, must be {shape or 'one number'}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{where}: the label {key!r} is not finite")
-    return array.reshape(shape)
 
 
 def species_of(data: Sequence[Labelled]) -> tuple[int, ...]:

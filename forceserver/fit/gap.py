@@ -22,6 +22,7 @@ from ..potentials.pair import PairPotential
 from . import data as labelled_data
 from .config import FitConfig, SoapDescriptor
 from .data import Labelled
+from .labels import LabelReader
 from .regression import Factor, fit_all, validate
 from .rows import UPPER, PairRows, Rows, SoapRows
 from .selection import choose_features, choose_points, environments
@@ -59,11 +60,12 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     interrupted goes on where it was. The model is tried before it is written. `InputError` for data or a configuration
     that no model can be made from.
     """
-    everything = labelled_data.read(config.data.train, config.data)
+    labels = LabelReader(config.data.keys())
+    everything = labelled_data.read(config.data.train, config.data, labels)
     train, isolated = labelled_data.without_isolated(everything, config.data.train)
     if not train:
         raise InputError(f"{config.data.train}: there are only isolated atoms in it")
-    test = labelled_data.read(config.data.test, config.data) if config.data.test else []
+    test = labelled_data.read(config.data.test, config.data, labels) if config.data.test else []
     species = labelled_data.species_of(train)
     if test:
         labelled_data.check_species(test, species, config.data.test)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis.parity import ENERGY, FORCE, STRESS, TOTAL, ParityTable
+from ..analysis.parity import TOTAL, ParityTable
 from ..errors import InputError, PotentialError
 from ..files import atomic_write, write_json
 from ..potentials.gap import GapPotential
@@ -24,13 +24,7 @@ def compare(
             result = potential.compute_one(one.frame)
         except PotentialError as error:
             raise InputError(f"structure {number}: {error}") from error
-        if one.energy is not None:
-            table.add(one.group, ENERGY, one.energy / len(one.frame), result.energy / len(one.frame))
-        if one.forces is not None:
-            table.add(one.group, FORCE, one.forces, result.forces)
-        if one.virial is not None:
-            volume = abs(np.linalg.det(one.frame.cell))
-            table.add(one.group, STRESS, -one.virial / volume, -result.virial / volume)
+        table.compare(one.group, one, result, abs(np.linalg.det(one.frame.cell)))
     return table
 
 

@@ -10,6 +10,14 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
+from forceserver.fit.config import DataConfig
+from forceserver.fit.data import read
+from forceserver.fit.report import compare
+from forceserver.frame import Frame
+from forceserver.potentials.gap import GapPotential
+from forceserver.potentials.gap_model import GapModel
+from forceserver.potentials.pair import LennardJones
+
 
 def labelled_structures(energy_error: float = 0.0, force_error: float = 0.0, stress_error: float = 0.0) -> list:
     """Strained and rattled aluminium, one of them a molecule, with EMT's labels and known errors."""
@@ -114,7 +122,7 @@ def test_plot_without_labels_is_refused(aluminium):
         "evaluate", aluminium.config, aluminium.folder / "in.xyz", "--plot", aluminium.folder / "p.png"
     )
     assert run.returncode == 2
-    assert "no reference labels 'energy'" in run.stderr
+    assert "no reference labels; name them" in run.stderr
 
 
 @pytest.mark.parametrize(
@@ -146,3 +154,82 @@ def test_a_structure_that_cannot_be_computed_is_named_and_leaves_no_output(alumi
     assert "structure 1: " in run.stderr
     assert sorted(path.name for path in aluminium.folder.glob("*out*")) == []
     assert [path.name for path in aluminium.folder.glob(".*")] == []
+
+
+def test_a_label_that_is_not_finite_is_refused_before_anything_is_computed(aluminium):
+    structures = labelled_structures()
+    structures[1].calc.results["energy"] = np.nan
+    ase.io.write(aluminium.folder / "in.xyz", structures, format="extxyz")
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.xyz")
+    assert run.returncode == 2
+    assert "structure 1: the label 'energy' is not finite" in run.stderr
+
+
+def test_what_was_found_is_told_and_a_name_that_is_nowhere_refused(aluminium):
+    ase.io.write(aluminium.folder / "in.xyz", labelled_structures(), format="extxyz")
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.xyz")
+    found = "4 structures with 4 energies (energy), 4 forces (forces), 0 virials, 3 stresses (stress)"
+    assert found in run.stderr
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.xyz", "--forces-key", "force")
+    assert run.returncode == 2
+    assert "no structure has 'force' (--forces-key); there are config_type, energy, forces" in run.stderr
+
+
+def test_labels_of_atoms_stay_with_the_atoms(aluminium):
+    """Whatever a file has for each atom is a column again, and nothing is lost."""
+    rng = np.random.default_rng(1)
+    structures = []
+    for size in (4, 1, 3):  # 3: a dipole has three components, too
+        atoms = (bulk("Al", cubic=True) * (2, 1, 1))[:size]
+        atoms.arrays["momenta"] = rng.normal(size=(size, 3))
+        atoms.arrays["tags"] = np.arange(size)
+        atoms.arrays["spin_axis"] = rng.normal(size=(size, 3))
+        atoms.info["note"] = "two words"
+        atoms.set_initial_charges(rng.normal(size=size))
+        results = {"magmoms": rng.normal(size=size), "charges": rng.normal(size=size), "energies": np.ones(size)}
+        results |= {"energy": 1.0, "free_energy": 1.0, "magmom": 2.0, "dipole": rng.normal(size=3)}
+        atoms.calc = SinglePointCalculator(atoms, forces=rng.normal(size=(size, 3)), **results)
+        structures.append(atoms)
+    ase.io.write(aluminium.folder / "in put.xyz", structures, format="extxyz")
+    out = aluminium.folder / "out put.xyz"
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in put.xyz", "-o", out)
+    assert run.returncode == 0, run.stderr
+    for atoms, before in zip(ase.io.read(out, index=":"), structures, strict=True):
+        for key, value in before.calc.results.items():
+            assert np.shape(atoms.calc.results[key]) == np.shape(value), key
+            np.testing.assert_allclose(atoms.calc.results[key], value, atol=1e-8, err_msg=key)
+        for key, value in before.arrays.items():
+            np.testing.assert_allclose(atoms.arrays[key], value, atol=1e-8, err_msg=key)
+        assert atoms.arrays["predicted_forces"].shape == (len(atoms), 3)
+        assert atoms.info["note"] == "two words"
+
+
+def test_errors_are_those_of_a_fit(aluminium):
+    """One definition for both; of the stress, over the six components of the symmetric tensor."""
+    structures = labelled_structures()[:3]
+    rng = np.random.default_rng(3)
+    for atoms in structures:
+        atoms.calc.results["stress"] = atoms.calc.results["stress"] + rng.normal(scale=[0.1, 0.2, 0.3, 0.01, 0, 0])
+    path = aluminium.folder / "in.xyz"
+    ase.io.write(path, structures, format="extxyz")
+    pair = {"species": ("Al", "Al"), "cutoff_angstrom": 5.0, "smoothing_angstrom": 1.0}
+    model = GapModel((13,), {13: 0.1}, pairs=(LennardJones(epsilon_ev=0.1, sigma_angstrom=2.5, **pair),))
+    model.save(aluminium.folder / "lj.npz")
+    kind = 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"'
+    aluminium.write_config(kind, 'kind = "gap"\nmodel = "lj.npz"')
+    run = aluminium.run_here("evaluate", aluminium.config, path)
+    assert run.returncode == 0, run.stderr
+    table = compare(model, read(path, DataConfig(train=path)))
+    for quantity in table.quantities():
+        expected = table.groups["(all)"][quantity]
+        values, rmse, _ = errors(run.stdout)["(all)", quantity.name.split()[0]]
+        assert values == len(expected)
+        assert rmse == pytest.approx(expected.rmse() * quantity.scale, rel=1e-3)
+    full = [-r.virial / a.get_volume() for r, a in zip(predictions(model, structures), structures, strict=True)]
+    difference = [s - a.get_stress(voigt=False) for s, a in zip(full, structures, strict=True)]
+    six = np.array([d[np.triu_indices(3)] for d in difference])
+    assert errors(run.stdout)["(all)", "stress"][1] == pytest.approx(np.sqrt((six**2).mean()) / GPa, rel=1e-3)
+
+
+def predictions(model, structures):
+    return [GapPotential(model).compute_one(Frame.from_ase(atoms)) for atoms in structures]

@@ -9,6 +9,7 @@ from ase.build import bulk
 from ase.io import read, write
 from typer.testing import CliRunner
 
+from forceserver.analysis import parity
 from forceserver.cli.app import app
 from forceserver.errors import InputError
 from forceserver.fit import gap, report
@@ -29,9 +30,9 @@ def rmse(model, data, quantity):
 def test_silicon(config):
     """The model meets its training structures, its forces are derivatives, and its file is what was fitted."""
     fit = gap.fit(config)
-    assert rmse(fit.model, fit.train, report.ENERGY) < 5e-3
-    assert rmse(fit.model, fit.train, report.FORCE) < 0.25
-    curve = [rmse(fit.by_share[size], fit.train, report.FORCE) for size in sorted(fit.by_share)]
+    assert rmse(fit.model, fit.train, parity.ENERGY) < 5e-3
+    assert rmse(fit.model, fit.train, parity.FORCE) < 0.25
+    curve = [rmse(fit.by_share[size], fit.train, parity.FORCE) for size in sorted(fit.by_share)]
     assert curve[-1] < curve[0]
     model = GapModel.load(config.output)
     potential = GapPotential(model, uncertainty=True)
@@ -59,7 +60,7 @@ def test_selections(content, how):
     (term,) = fit.model.soap
     assert term.features.shape == (20, 5)
     assert term.points[14].shape == (30, 20)
-    assert rmse(fit.model, fit.train, report.FORCE) < 0.4
+    assert rmse(fit.model, fit.train, parity.FORCE) < 0.4
 
 
 def test_labels_may_be_missing_and_virials_help(content, tmp_path):
@@ -82,7 +83,7 @@ def test_labels_may_be_missing_and_virials_help(content, tmp_path):
     small = {"energy_ev": 1e-4, "force_ev_per_angstrom": 1e-3, "virial_ev": 1e-3}
     content["sigma"] = {"default": small}
     fit = gap.fit(FitConfig.model_validate(content))
-    for quantity, most in ((report.ENERGY, 1e-3), (report.FORCE, 2e-2), (report.STRESS, 2e-4)):
+    for quantity, most in ((parity.ENERGY, 1e-3), (parity.FORCE, 2e-2), (parity.STRESS, 2e-4)):
         assert rmse(fit.model, fit.train, quantity) < most
 
 
@@ -133,7 +134,7 @@ def test_two_body_kernels_with_weights_that_cancel(content, settings):
     frame = fit.train[0].frame
     loaded = GapPotential(GapModel.load(Path(content["output"])), uncertainty=True).compute_one(frame)
     assert loaded.energy == GapPotential(fit.model).compute_one(frame).energy
-    assert rmse(fit.model, fit.train, report.FORCE) < 0.25
+    assert rmse(fit.model, fit.train, parity.FORCE) < 0.25
 
 
 def test_structures_without_some_or_any_pairs(content, alloy):
@@ -144,7 +145,7 @@ def test_structures_without_some_or_any_pairs(content, alloy):
     content["baseline"][0]["species"] = ["Cu", "Cu"]
     content["sigma"] = {}
     fit = gap.fit(FitConfig.model_validate(content))
-    assert rmse(fit.model, fit.train, report.FORCE) < 0.3
+    assert rmse(fit.model, fit.train, parity.FORCE) < 0.3
 
 
 def test_a_model_that_cannot_be_used_is_not_written(config, monkeypatch):
@@ -181,7 +182,7 @@ def coincident(structures):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (no_labels, "structure 3 has no label 'energy'"),
+        (no_labels, "structure 3 has no energy, forces, virial or stress; there are config_type, tag"),
         (nan_energy, "structure 2: the label 'energy' is not finite"),
         (coincident, "structure 4.*: atoms . and . .*apart"),
     ],

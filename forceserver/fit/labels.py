@@ -1,0 +1,221 @@
+"""Energies, forces, virials and stresses of structures, under whatever name a file has for them.
+
+The one reader of labels, for `fit`, `evaluate` and the workflows. A label is looked for under the name that was given,
+or else under the usual ones: those of `USUAL`, in any case and after any of `PREFIXES` (REF_energy, dft_force, ...).
+Two that differ are not chosen between, and a quantity has one name in all structures.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..frame import Array
+from ..structures import read_structures
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+log = logging.getLogger(__name__)
+
+USUAL = {
+    "energy": ("energy", "free_energy", "total_energy", "potential_energy", "totenergy"),
+    "forces": ("forces", "force"),
+    "virial": ("virial", "virials"),
+    "stress": ("stress",),
+}
+PREFIXES = ("", "ref_", "dft_", "qm_", "reference_", "true_", "target_", "vasp_", "cp2k_")
+PLURAL = {"energy": "energies", "forces": "forces", "virial": "virials", "stress": "stresses"}
+GROUP = "config_type"
+NOT_READ = "none"
+"""Given as the name of a label that is there and is not to be read."""
+
+SAME = 1e-5
+"""eV and eV/Angstrom by which labels of two names may differ: the digits of a file."""
+SAME_VIRIAL = 1e-3
+"""The same for a virial (eV) and a stress times the volume, and relative to the largest component."""
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """Names of labels; None for the usual ones. option: how the user gives them, "--{}-key" for example."""
+
+    energy: str | None = None
+    forces: str | None = None
+    virial: str | None = None
+    stress: str | None = None
+    group: str | None = None
+    option: str = "{}_key"
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Energy (eV), forces (N, 3) in eV/Angstrom and virial (3, 3) in eV, -dE/dstrain, of a structure, or None."""
+
+    energy: float | None = None
+    forces: Array | None = None
+    virial: Array | None = None
+    group: str | None = None
+
+
+@dataclass
+class LabelReader:
+    """Reads the labels of one structure after the other and keeps account of what was found, and under which name."""
+
+    keys: LabelKeys = LabelKeys()
+    _names: dict[str, set[str]] = field(default_factory=dict)
+    """For each quantity the names that it has in all structures so far."""
+    _found: Counter[str] = field(default_factory=Counter)
+    _seen: set[str] = field(default_factory=set)
+    _structures: int = 0
+
+    def read(self, atoms: "Atoms", where: str) -> Labels:
+        """The labels of a structure.
+
+        Raises `InputError`, which begins with `where`, for a label that is not finite numbers of the right shape, for
+        two usual names whose values differ, for another name than in the structures before, for a virial that differs
+        from the stress, and for a stress without a volume whose name was given.
+        """
+        places = _places(atoms)
+        self._structures += 1
+        self._seen |= places.keys()
+        energy = self._take("energy", places, (), where)
+        forces = self._take("forces", places, (len(atoms), 3), where)
+        virial = self._virial(atoms, places, where)
+        group = places.get(self.keys.group or GROUP)
+        return Labels(None if energy is None else float(energy), forces, virial, None if group is None else str(group))
+
+    @staticmethod
+    def names_of(atoms: "Atoms") -> str:
+        """Every name that a label could have, for a message."""
+        return _list(_places(atoms))
+
+    def check_given(self, path: Path) -> None:
+        """`InputError` if a name that was given occurs in no structure of a file, which is read as far as needed."""
+        given = {getattr(self.keys, quantity): quantity for quantity in (*USUAL, "group")}
+        missing, seen = given.keys() - {None, NOT_READ}, set()
+        for atoms in read_structures(path):
+            if missing <= seen:
+                return
+            seen |= _places(atoms).keys()
+        for name in missing - seen:
+            raise InputError(
+                f"{path}: no structure has {name!r} ({self._option(given[name])}); there are {_list(seen)}"
+            )
+
+    def finish(self, path: Path) -> None:
+        """Says what was found in a file, and begins to count anew."""
+        found, seen = self._found, self._seen
+        parts = [f"{found[quantity]} {PLURAL[quantity]}{self._called(quantity)}" for quantity in USUAL]
+        log.info("%s: %d structures with %s", path, self._structures, ", ".join(parts))
+        if found["energy"] and not found["forces"] and self.keys.forces != NOT_READ:
+            log.warning("%s: there are no forces among the labels %s", path, _list(seen))
+        self._found, self._seen, self._structures = Counter(), set(), 0
+
+    def _called(self, quantity: str) -> str:
+        names = sorted(self._names.get(quantity, ()))
+        return f" ({' = '.join(names)})" if names and self._found[quantity] else ""
+
+    def _option(self, quantity: str) -> str:
+        return self.keys.option.format(quantity)
+
+    def _virial(self, atoms: "Atoms", places: Mapping[str, Any], where: str) -> Array | None:
+        """From the virial, else from the stress; they must agree unless one of them was named."""
+        virial_named, stress_named = (key not in (None, NOT_READ) for key in (self.keys.virial, self.keys.stress))
+        has_volume = atoms.cell.rank == 3
+        virial = stress = None
+        if virial_named or not stress_named:
+            virial = self._take("virial", places, (3, 3), where)
+        if stress_named or (has_volume and not virial_named):
+            stress = self._take("stress", places, (3, 3), where)
+        if stress is None:
+            return virial
+        if not has_volume:
+            raise InputError(f"{where} has a stress but no volume")
+        from_stress = -stress * atoms.get_volume()
+        if virial is None:
+            return from_stress
+        allowed = SAME_VIRIAL * (1 + abs(virial).max())
+        if not virial_named and not stress_named and abs(virial - from_stress).max() > allowed:
+            raise InputError(
+                f"{where} has a virial and a stress that differ: -stress * volume is {_short(from_stress)}, the virial "
+                f"{_short(virial)} eV; say which is right with {self._option('virial')} or {self._option('stress')}"
+            )
+        return virial
+
+    def _take(self, quantity: str, places: Mapping[str, Any], shape: tuple[int, ...], where: str) -> Array | None:
+        key = getattr(self.keys, quantity)
+        if key == NOT_READ:
+            return None
+        names = [name for name in places if (name == key if key else _is_usual(name, quantity))]
+        values = {name: _numbers(places[name], shape, f"{where}: the label {name!r}") for name in names}
+        if not values:
+            return None
+        first, *others = values
+        for other in others:
+            if not np.allclose(values[first], values[other], rtol=0, atol=SAME):
+                what = ", ".join(f"{name!r} {_short(values[name])}" for name in (first, other))
+                hint = "; forces are those of the free energy" if "free_energy" in (first, other) else ""
+                raise InputError(
+                    f"{where} has two labels for its {quantity} that differ: {what}; say which is meant with "
+                    f"{self._option(quantity)}{hint}"
+                )
+        self._same_as_before(quantity, set(values), where)
+        self._found[quantity] += 1
+        return values[first]
+
+    def _same_as_before(self, quantity: str, names: set[str], where: str) -> None:
+        before = self._names.get(quantity, names)
+        self._names[quantity] = before & names
+        if not before & names:
+            raise InputError(
+                f"{where} has its {quantity} as {' and '.join(sorted(names))}, structures before it have "
+                f"{' and '.join(sorted(before))}; say which is meant with {self._option(quantity)}"
+            )
+
+
+def _is_usual(name: str, quantity: str) -> bool:
+    name = name.lower()
+    return any(name.removeprefix(prefix) in USUAL[quantity] for prefix in PREFIXES if name.startswith(prefix))
+
+
+def _places(atoms: "Atoms") -> dict[str, Any]:
+    """Every label by name: from the info, the arrays, and what ASE's readers turn into results of a calculator."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    columns = {name: array for name, array in atoms.arrays.items() if name not in ("numbers", "positions")}
+    return {**results, **columns, **atoms.info}
+
+
+def _numbers(value: Any, shape: tuple[int, ...], what: str) -> Array:
+    """A finite array of this shape; of six numbers (Voigt's order) a symmetric matrix."""
+    try:
+        if isinstance(value, bool):  # what ASE makes of a name without a value
+            raise TypeError(value)
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} is not numbers: {error}") from error
+    if shape == (3, 3) and array.size == 6:
+        from ase.stress import voigt_6_to_full_3x3_stress
+
+        array = voigt_6_to_full_3x3_stress(array.ravel())
+    if array.size != int(np.prod(shape)):
+        raise InputError(f"{what} has the shape {array.shape}, must be {shape or 'one number'}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{what} is not finite")
+    array = array.reshape(shape)
+    return 0.5 * (array + array.T) if shape == (3, 3) else array
+
+
+def _short(array: Array) -> str:
+    if array.ndim == 0:
+        return f"{float(array):.10g}"
+    return f"[{', '.join(f'{x:.6g}' for x in array.ravel()[:3])}, ...]"
+
+
+def _list(seen: Iterable[str]) -> str:
+    return ", ".join(sorted(seen)) or "no labels"
