@@ -4,10 +4,17 @@
  * second-level cache for both, centres in blocks whose sums one thread makes in a fixed order. Products are made of
  * ROWS x WIDTH tiles whose sums stay in registers; Q is packed once into the panels that they read.
  *
- * The weights are large and of both signs, so that energies and forces are small differences: U is always in double
- * precision. The second product, of which only forces come, may be in single precision for what remains of the points
- * without their DIRECTIONS principal ones, which are kept in double precision: points differ little, and nearly all that
- * cancels is along these. */
+ * The weights are large and of both signs, so that energies and forces are small differences. Points differ little, and
+ * nearly all that cancels is what they share. So a centre is split, p = a e + d, with the unit vector e along the mean of
+ * the points: u = x + b, x = a (e . q), b = d . q. With S_0 = sum w (e . q)^zeta and S_1 = sum w (e . q)^(zeta-1) q, which
+ * are summed once and with more digits, the first two terms of the expansion in b need no sum over the points:
+ *     E = a^zeta S_0 + zeta a^(zeta-1) d . S_1 + sum w b^2 r_zeta,    dE/dp = zeta a^(zeta-1) S_1 + sum zeta w b d_(zeta-1) q
+ *     d_k = (u^k - x^k) / b,    r_k = (u^k - x^k - k x^(k-1) b) / b^2
+ * and d and r come from recursions without a difference. Of barium titanate (weights up to 3e6 eV, |d| 0.05) the rounding
+ * noise of the energy of 40 atoms goes from 2e-8 to 1e-12 eV, which is that of its last digit.
+ *
+ * The first product is always in double precision. The second, of which only forces come, may be in single precision for
+ * what remains of the points without their DIRECTIONS principal ones, which are kept in double precision. */
 #ifndef FORCESERVER_SPARSE_KERNEL_H
 #define FORCESERVER_SPARSE_KERNEL_H
 
@@ -46,6 +53,10 @@ typedef struct {
     int64_t n_features, n_points;   /* n_points padded to POINTS with points of no weight */
     int zeta;
     const double *weight;           /* (n_points,) */
+    const double *mean;             /* (n_features,): e */
+    const double *along;            /* (n_points,): e . q */
+    double sum;                     /* S_0 */
+    const double *sums;             /* (n_features,): S_1 */
     const double *members;          /* (n_points, MEMBERS) or NULL */
     const double *by_point;         /* [panel of WIDTH points][feature][WIDTH] */
     const double *by_feature;       /* or NULL: */
@@ -66,24 +77,50 @@ static inline int64_t fs_work_size(int64_t n_features) {
     return FS_CENTRES * (n_features + 2 * FS_POINTS + fs_columns_float(n_features));
 }
 
-/* Kernel values u (POINTS) of one centre become zeta weight u^(zeta-1); their share of the energies is added. */
-static inline void fs_powers(int zeta, const double *weight, const double *members, double *u, double *energy,
-                             double *member_energy) {
+/* Of one centre, b (POINTS) becomes zeta w b d_(zeta-1), the slopes; its share of w b^2 r_zeta is added to the energy. */
+static inline void fs_powers(int zeta, double a, const double *along, const double *weight, const double *members,
+                             double *b, double *energy, double *member_energy) {
     v8 sum = v8_set(0.0), of_member = v8_set(0.0);
     for (int t = 0; t < FS_POINTS; t += 8) {
-        v8 x = v8_load(u + t), w = v8_load(weight + t), power = v8_set(1.0);
-        for (int k = 1; k < zeta; k++) power *= x;
-        x *= power;
-        sum += w * x;
-        if (members)
-            for (int k = 0; k < 8; k++) of_member += x[k] * v8_load(members + (t + k) * FS_MEMBERS);
-        v8_store(u + t, zeta * (w * power));
+        const v8 y = v8_load(b + t), x = a * v8_load(along + t), u = x + y, wb = v8_load(weight + t) * y;
+        v8 power = v8_set(1.0), d = v8_set(0.0), r = v8_set(0.0);  /* u^k, d_k, r_k */
+        for (int k = 1; k < zeta; k++) {
+            r = x * r + d;
+            d = x * d + power;
+            power *= u;
+        }
+        sum += wb * y * (x * r + d);
+        if (members) {
+            power *= u;
+            for (int k = 0; k < 8; k++) of_member += power[k] * v8_load(members + (t + k) * FS_MEMBERS);
+        }
+        v8_store(b + t, zeta * (wb * d));
     }
     *energy += v8_sum(sum);
     if (members) v8_store(member_energy, v8_load(member_energy) + of_member);
 }
 
-/* The gradient of a centre: its single-precision part and its sums along the directions. */
+/* The parts d and a (returned) of p; the energy is set to what needs no sum over the points (e . S_1 is S_0). */
+static inline double fs_split(const SparsePoints *q, const double *p, double *d, double *energy) {
+    const int64_t n = q->n_features, whole = n / 16 * 16;
+    v8 sum_a[2] = {v8_set(0.0), v8_set(0.0)}, sum_b[2] = {v8_set(0.0), v8_set(0.0)};
+    for (int64_t f = 0; f < whole; f += 16)
+        for (int k = 0; k < 2; k++) {
+            sum_a[k] += v8_load(p + f + 8 * k) * v8_load(q->mean + f + 8 * k);
+            sum_b[k] += v8_load(p + f + 8 * k) * v8_load(q->sums + f + 8 * k);
+        }
+    double a = v8_sum(sum_a[0] + sum_a[1]), b = v8_sum(sum_b[0] + sum_b[1]), power = 1.0;
+    for (int64_t f = whole; f < n; f++) {
+        a += p[f] * q->mean[f];
+        b += p[f] * q->sums[f];
+    }
+    for (int64_t f = 0; f < n; f++) d[f] = p[f] - a * q->mean[f];
+    for (int k = 1; k < q->zeta; k++) power *= a;
+    *energy = power * (a * q->sum + q->zeta * (b - a * q->sum));
+    return a;
+}
+
+/* The gradient of a centre in single precision: the rest, and its sums along the directions. */
 static inline void fs_unite(const SparsePoints *q, const float *rest, const double *sums, double *gradient) {
     for (int64_t f = 0; f < q->n_features; f++) gradient[f] = rest[f];
     for (int k = 0; k < FS_DIRECTIONS; k++)
@@ -98,11 +135,10 @@ static inline void fs_centres(const SparsePoints *q, int n, const double *p, dou
     const int64_t columns = single ? fs_columns_float(n_features) : fs_columns_double(n_features);
     double *a = work, *u = a + FS_CENTRES * n_features, *d = u + 2 * FS_CENTRES * FS_POINTS;
     float *u_single = (float *)(u + FS_CENTRES * FS_POINTS), *d_single = (float *)d;
-    memcpy(a, p, sizeof(double) * n * n_features);
     memset(a + n * n_features, 0, sizeof(double) * (FS_CENTRES - n) * n_features);
     memset(d, 0, sizeof(double) * FS_CENTRES * columns);
-    memset(energy, 0, sizeof(double) * n);
-    double sums[FS_CENTRES * FS_DIRECTIONS] = {0};
+    double along[FS_CENTRES], sums[FS_CENTRES * FS_DIRECTIONS] = {0};
+    for (int r = 0; r < n; r++) along[r] = fs_split(q, p + r * n_features, a + r * n_features, energy + r);
     if (q->members) memset(member_energy, 0, sizeof(double) * n * FS_MEMBERS);
     for (int64_t first = 0; first < q->n_points; first += FS_POINTS) {
         for (int64_t t = 0; t < FS_POINTS; t += w)
@@ -110,8 +146,9 @@ static inline void fs_centres(const SparsePoints *q, int n, const double *p, dou
                 fs_tile_double(n_features, a + r * n_features, n_features, q->by_point + (first + t) * n_features,
                                u + r * FS_POINTS + t, FS_POINTS, 0);
         for (int r = 0; r < n; r++)
-            fs_powers(q->zeta, q->weight + first, q->members ? q->members + first * FS_MEMBERS : NULL,
-                      u + r * FS_POINTS, energy + r, q->members ? member_energy + r * FS_MEMBERS : NULL);
+            fs_powers(q->zeta, along[r], q->along + first, q->weight + first,
+                      q->members ? q->members + first * FS_MEMBERS : NULL, u + r * FS_POINTS, energy + r,
+                      q->members ? member_energy + r * FS_MEMBERS : NULL);
         if (single) {
             for (int k = 0; k < n * FS_POINTS; k++) u_single[k] = (float)u[k];
             fs_add_slopes_double(n, FS_DIRECTIONS, u, q->parts + first * FS_DIRECTIONS, sums);
@@ -119,9 +156,12 @@ static inline void fs_centres(const SparsePoints *q, int n, const double *p, dou
         } else
             fs_add_slopes_double(n, columns, u, q->by_feature + first * columns, d);
     }
-    for (int r = 0; r < n; r++)
-        if (single) fs_unite(q, d_single + r * columns, sums + r * FS_DIRECTIONS, gradient + r * n_features);
-        else memcpy(gradient + r * n_features, d + r * columns, sizeof(double) * n_features);
+    for (int r = 0; r < n; r++) {
+        double *mine = gradient + r * n_features, slope = q->zeta;
+        for (int k = 1; k < q->zeta; k++) slope *= along[r];
+        if (single) fs_unite(q, d_single + r * columns, sums + r * FS_DIRECTIONS, mine);
+        for (int64_t f = 0; f < n_features; f++) mine[f] = (single ? mine[f] : d[r * columns + f]) + slope * q->sums[f];
+    }
 }
 
 #endif

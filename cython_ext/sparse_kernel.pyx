@@ -20,6 +20,10 @@ cdef extern from "sparse_kernel.h" nogil:
         int64_t n_features, n_points
         int zeta
         const double* weight
+        const double* mean
+        const double* along
+        double sum
+        const double* sums
         const double* members
         const double* by_point
         const double* by_feature
@@ -40,7 +44,7 @@ cdef class SparseKernel:
 
     cdef SparsePoints q
     cdef int threads
-    cdef double[::1] weights, by_point, by_feature, parts
+    cdef double[::1] weights, mean, along, sums, by_point, by_feature, parts
     cdef float[::1] by_feature_single
     cdef double[:, ::1] members, work, directions
 
@@ -55,8 +59,11 @@ cdef class SparseKernel:
         self.weights[:n] = weights
         self.by_point = np.zeros(padded * n_features)
         fs_pack_by_point(n, n_features, &points[0, 0], &self.by_point[0])
+        self.mean, along_mean, s_0, self.sums = about_the_mean(np.asarray(points), np.asarray(weights), zeta)
+        self.along = np.append(along_mean, np.zeros(padded - n))
         self.q = SparsePoints(
-            n_features, padded, zeta, &self.weights[0], NULL, &self.by_point[0], NULL, NULL, NULL, NULL
+            n_features, padded, zeta, &self.weights[0], &self.mean[0], &self.along[0], s_0, &self.sums[0], NULL,
+            &self.by_point[0], NULL, NULL, NULL, NULL
         )
         if members is not None:
             self.members = np.zeros((padded, FS_MEMBERS))
@@ -91,6 +98,16 @@ cdef class SparseKernel:
             first = block * FS_CENTRES
             fs_centres(&self.q, <int>min(<int64_t>FS_CENTRES, n - first), &p[first, 0], &energies[first],
                        &member_energies[first, 0], &gradient[first, 0], &self.work[openmp.omp_get_thread_num(), 0])
+
+
+def about_the_mean(points, weights, zeta):
+    """What sparse_kernel.h calls e (F,), e . q (M,), S_0 and S_1 (F,); summed with more digits where there are more."""
+    mean = points.mean(axis=0)
+    mean /= max(np.linalg.norm(mean), 1e-300)
+    along = points @ mean
+    shares = weights * along.astype(np.longdouble) ** (zeta - 1)
+    sums = np.array([(shares * column).sum() for column in points.T], dtype=np.float64)
+    return mean, along, float((shares * along).sum()), sums
 
 
 def principal_directions(points):

@@ -57,6 +57,12 @@ def check(
     tolerance: Annotated[
         float, typer.Option(help="With --potential: relative error of derivatives and symmetries that is allowed.")
     ] = 1e-6,
+    step: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-6, max=0.1, help="With --potential: step of derivatives, Angstrom.", show_default="from the noise"
+        ),
+    ] = None,
     verbose: arguments.Verbose = False,
 ) -> None:
     """Compare the configuration, i-PI's input and the template structure; nothing is started.
@@ -71,7 +77,7 @@ def check(
     findings = findings_of(config, settings, drivers)
     if potential:
         require(settings.potential, "potential", config, "--potential checks it")
-        findings.extend(_conformance(settings, tolerance))
+        findings.extend(_conformance(settings, tolerance, step))
     show(findings)
     if any(finding.verdict is WRONG for finding in findings):
         raise typer.Exit(InputError.exit_code)
@@ -274,7 +280,7 @@ def _speed(server: "SocketServer", ipi: "IpiInput", drivers: int) -> Iterator[Fi
         yield Finding(ADVICE, "speed", "mode='inet' on one machine: mode='unix' is faster")
 
 
-def _conformance(settings: "Settings", tolerance: float) -> Iterator[Finding]:
+def _conformance(settings: "Settings", tolerance: float, step: float | None) -> Iterator[Finding]:
     from ..potentials import build_potential
     from ..potentials.conformance import check_potential
     from ..template import read_template
@@ -282,9 +288,10 @@ def _conformance(settings: "Settings", tolerance: float) -> Iterator[Finding]:
     template = read_template(settings.structure)
     potential = build_potential(settings.potential, template)
     try:
-        report = check_potential(potential, template, tolerance=tolerance)
+        report = check_potential(potential, template, tolerance=tolerance, step=step)
     finally:
         potential.close()
+    yield Finding(OK, "potential", f"{report.noise}; step {report.step:.2g} Å")
     for found in report.findings:
         error = "" if found.error is None else f", largest error {found.error:.1e}"
         text = f"{found.name}: {found.failure}" if found.failure else f"{found.name}{error}"

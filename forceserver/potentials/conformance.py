@@ -4,6 +4,9 @@ The frame is rattled and sheared first, so that no symmetry hides an error and t
 compared with five-point central differences of the energy, along random displacements of all atoms and along the nine
 strains. All frames of a check go through `compute`, and a sample of them through `compute_one`.
 
+The rounding noise of the potential is measured first. It says which step the differences need (a network in single
+precision needs a hundred times that of double precision), and below which error nothing can be told.
+
     report = check_potential(potential, frame)
     print(report)
     report.raise_on_failure()
@@ -11,7 +14,7 @@ strains. All frames of a check go through `compute`, and a sample of them throug
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +24,12 @@ from .base import Potential
 
 AXES = "xyz"
 STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of the first derivative, error h^4 f^(5) / 30
+SPREAD = float(np.linalg.norm([weight for _, weight in STENCIL]))  # noise of a derivative times step / noise
+SMALLEST_STEP, LARGEST_STEP = 5e-4, 5e-2  # Angstrom
+SIGMAS = 10  # of noise that are no error
+SINGLE = 1e-9  # relative noise from which on it is that of single precision
+LARGEST_NOISE = 1e-5  # relative; what single precision does to a sum of many terms
+LARGEST_JUMP = 1e-4  # eV
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,8 @@ class Report:
 
     title: str
     tolerance: float
+    noise: "Noise"
+    step: float
     findings: tuple[Finding, ...]
 
     @property
@@ -45,7 +56,7 @@ class Report:
         return [finding for finding in self.findings if finding.failure]
 
     def __str__(self) -> str:
-        lines = [f"{self.title}, relative tolerance {self.tolerance:g}"]
+        lines = [f"{self.title}, relative tolerance {self.tolerance:g}", f"{self.noise}; step {self.step:.2g} Angstrom"]
         for finding in self.findings:
             error = "" if finding.error is None else f"{finding.error:9.1e}"
             lines.append(
@@ -59,6 +70,36 @@ class Report:
             raise PotentialError(str(self))
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Rounding noise: standard deviations of energy (eV), force components (eV/Angstrom) and virial (eV); scales are
+    the numbers themselves, or one."""
+
+    energy: float = 0.0
+    forces: float = 0.0
+    virial: float = 0.0
+    energy_scale: float = 1.0
+    force_scale: float = 1.0
+
+    def times(self, factor: float) -> "Noise":
+        """That of coordinates which are larger by a factor."""
+        return replace(self, energy=factor * self.energy, forces=factor * self.forces, virial=factor * self.virial)
+
+    @property
+    def relative(self) -> float:
+        """The larger one of energy and forces."""
+        return max(self.energy / self.energy_scale, self.forces / self.force_scale)
+
+    @property
+    def step(self) -> float:
+        """Angstrom; where noise and what the differences leave out are about the same."""
+        return float(np.clip(np.cbrt(self.energy), SMALLEST_STEP, LARGEST_STEP))
+
+    def __str__(self) -> str:
+        precision = "single" if self.relative > SINGLE else "double"
+        return f"{precision} precision, noise {self.energy:.0e} eV and {self.forces:.0e} eV/Angstrom"
+
+
 class _Broken(Exception):
     """A check has failed; the text says how, with numbers."""
 
@@ -68,7 +109,7 @@ def check_potential(
     frame: Frame,
     *,
     tolerance: float = 1e-6,
-    step: float = 2e-3,
+    step: float | None = None,
     skip: Sequence[str] = (),
     rattle: float = 0.05,
     strain: float = 0.03,
@@ -77,8 +118,8 @@ def check_potential(
     """Tries every check of this file on `potential`, near `frame`.
 
     tolerance: of energies, forces and virials, relative to the largest number among them or to 1 eV (1 eV/Angstrom),
-        whichever is larger. 1e-6 suits double precision; a model in single precision needs about 1e-3.
-    step: of the finite differences, Angstrom for displacements; strains are a tenth of it.
+        whichever is larger. Where ten standard deviations of the rounding noise are more, these count.
+    step: of the finite differences, Angstrom for displacements; strains are a tenth of it. By default from the noise.
     skip: names of checks, as in `CHECKS`, that do not apply; "translation" and "rotation" for an external field.
     rattle, strain: standard deviation of the displacements (Angstrom) and strains that take away the symmetry.
     """
@@ -89,15 +130,21 @@ def check_potential(
     distorted = _strained(frame, strain * random.standard_normal((3, 3)))
     distorted.positions += rattle * random.standard_normal(distorted.positions.shape)
     findings = []
+    noise = Noise()
     for name, check in CHECKS.items():
         if name in skip:
             continue
         error, failure = None, ""
         try:
-            error, where = max(
-                check(potential, distorted, step, random), default=(None, ""), key=lambda found: found[0]
+            if name == "noise":
+                noise = measure_noise(potential, distorted, random)
+            trial = Trial(potential, distorted, noise, step or noise.step, random)
+            error, limit, where = max(
+                (_judged(found, tolerance) for found in check(trial)),
+                default=(None, 0.0, ""),
+                key=lambda found: found[0] / found[1],
             )
-            if error is not None and not error <= tolerance:
+            if error is not None and not error <= limit:
                 failure = where
         except _Broken as broken:
             failure = str(broken)
@@ -106,11 +153,76 @@ def check_potential(
         findings.append(Finding(check.__doc__.rstrip("."), error, failure))
         if name == "form" and failure:  # nothing else makes sense
             break
-    return Report(f"{type(potential).__name__}, {len(frame)} atoms", tolerance, tuple(findings))
+    title = f"{type(potential).__name__}, {len(frame)} atoms"
+    return Report(title, tolerance, noise, step or noise.step, tuple(findings))
 
 
-Errors = Iterator[tuple[float, str]]
-"""Relative errors, each with the words that describe it."""
+def measure_noise(potential: Potential, frame: Frame, random: np.random.Generator) -> Noise:
+    """What is left of energies, forces and virials of sixteen frames along a random displacement after a polynomial of
+    fifth order through them is taken away.
+
+    They lie within 1e-4 Angstrom, or ten, a hundred or a thousand times as much while some of the energies are equal:
+    an energy of -2000 eV in single precision changes in steps of 1e-4 eV.
+    """
+    direction, points, order = _direction(frame, random), 16, 6
+    places = np.sort(random.uniform(-1, 1, points))
+    smooth, _ = np.linalg.qr(np.vander(places, order))
+    for width in (1e-4, 1e-3, 1e-2, 1e-1):
+        frames = [_changed(frame, positions=frame.positions + width * place * direction) for place in places]
+        results = _in_batches(potential, frames)
+        energies = np.array([result.energy for result in results])
+        if len(np.unique(energies)) == points:
+            break
+
+    def deviation(values: Array) -> float:
+        values = values.reshape(points, -1) - values.reshape(points, -1).mean(axis=0)
+        rest = values - smooth @ (smooth.T @ values)
+        return float(np.sqrt((rest**2).mean() * points / (points - order)))
+
+    forces, virials = (np.array([getattr(result, name) for result in results]) for name in ("forces", "virial"))
+    return Noise(
+        *map(deviation, (energies, forces, virials)),
+        energy_scale=max(1.0, np.abs(energies).max()),
+        force_scale=max(1.0, np.abs(forces).max()),
+    )
+
+
+def _in_batches(potential: Potential, frames: Sequence[Frame], size: int = 4) -> list[Result]:
+    return [result for k in range(0, len(frames), size) for result in potential.compute(frames[k : k + size])]
+
+
+def _direction(frame: Frame, random: np.random.Generator) -> Array:
+    direction = random.standard_normal(frame.positions.shape)
+    return direction / np.abs(direction).max()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a check works with."""
+
+    potential: Potential
+    frame: Frame
+    noise: Noise
+    step: float
+    random: np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """A relative error, what of it the noise explains, and the words that describe it."""
+
+    size: float
+    noise: float
+    words: str
+
+
+Errors = Iterator[Error]
+
+
+def _judged(error: Error, tolerance: float) -> tuple[float, float, str]:
+    """Size, limit and words."""
+    limit = max(tolerance, SIGMAS * error.noise)
+    return error.size, limit, error.words
 
 
 def _strained(frame: Frame, strain: Array) -> Frame:
@@ -124,26 +236,30 @@ def _changed(frame: Frame, **arrays: Array) -> Frame:
     return Frame(**{name: np.array(array, order="C") for name, array in parts.items()})
 
 
-def _compare(name: str, got: Array | float, expected: Array | float, scale: float = 1.0) -> tuple[float, str]:
-    """The largest error relative to max(scale, |expected|), and the words for it."""
+def _compare(name: str, got: Array | float, expected: Array | float, noise: float = 0.0, scale: float = 1.0) -> Error:
+    """The largest error relative to max(scale, |expected|); noise: the standard deviation of the difference."""
     got, expected = np.asarray(got), np.asarray(expected)
     error = np.nan_to_num(np.abs(got - expected), nan=np.inf)
     worst = np.unravel_index(np.argmax(error), error.shape)
     index = "".join(f"[{i}]" for i in worst)
-    relative = float(error[worst] / max(scale, np.abs(expected).max()))
-    return relative, f"{name}{index} is {got[worst]:.10g}, should be {expected[worst]:.10g}"
+    scale = float(max(scale, np.abs(expected).max()))
+    words = f"{name}{index} is {got[worst]:.10g}, should be {expected[worst]:.10g}"
+    return Error(float(error[worst]) / scale, noise / scale, words)
 
 
-def _same(result: Result, expected: Result, rotation: Array | None = None, order: Array | None = None) -> Errors:
+def _same(
+    noise: Noise, result: Result, expected: Result, rotation: Array | None = None, order: Array | None = None
+) -> Errors:
     rotation = np.eye(3) if rotation is None else rotation
     forces = expected.forces if order is None else expected.forces[order]
-    yield _compare("energy", result.energy, expected.energy)
-    yield _compare("forces", result.forces, forces @ rotation)
-    yield _compare("virial", result.virial, rotation.T @ expected.virial @ rotation)
+    yield _compare("energy", result.energy, expected.energy, noise.energy)
+    yield _compare("forces", result.forces, forces @ rotation, noise.forces)
+    yield _compare("virial", result.virial, rotation.T @ expected.virial @ rotation, noise.virial)
 
 
-def _form(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _form(trial: Trial) -> Errors:
     """Types, shapes, finite values, extras that JSON can hold."""
+    potential, frame = trial.potential, trial.frame
     for result in (potential.compute_one(_changed(frame)), *potential.compute([_changed(frame)])):
         if not isinstance(result, Result):
             raise _Broken(f"a {type(result).__name__} instead of a Result")
@@ -172,8 +288,9 @@ def _form(potential: Potential, frame: Frame, step: float, random: np.random.Gen
     return iter(())
 
 
-def _ownership(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _ownership(trial: Trial) -> Errors:
     """Results are not changed by later calls, frames are never."""
+    potential, frame, random = trial.potential, trial.frame, trial.random
     given = _changed(frame)
     first = potential.compute_one(given)
     kept = first.energy, first.forces.copy(), first.virial.copy()
@@ -190,8 +307,9 @@ def _ownership(potential: Potential, frame: Frame, step: float, random: np.rando
     return iter(())
 
 
-def _batch(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _batch(trial: Trial) -> Errors:
     """A batch gives what the frames give one by one."""
+    potential, frame, random = trial.potential, trial.frame, trial.random
     frames = [
         _changed(
             _strained(frame, 0.01 * random.standard_normal((3, 3))),
@@ -204,47 +322,54 @@ def _batch(potential: Potential, frame: Frame, step: float, random: np.random.Ge
     if len(batched) != len(frames):
         raise _Broken(f"{len(batched)} results for {len(frames)} frames")
     for result, expected in zip(batched, single, strict=True):
-        yield from _same(result, expected)
+        yield from _same(trial.noise, result, expected)
 
 
-def _translation(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _translation(trial: Trial) -> Errors:
     """Translation of all atoms changes nothing."""
-    moved = _changed(frame, positions=frame.positions + np.array([3.1, -17.3, 5.7]))
-    yield from _same(potential.compute([moved])[0], potential.compute_one(frame))
+    moved = _changed(trial.frame, positions=trial.frame.positions + np.array([3.1, -17.3, 5.7]))
+    yield from _unchanged(trial, moved)
 
 
-def _images(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _images(trial: Trial) -> Errors:
     """Atoms moved by lattice vectors change nothing."""
-    shifts = random.integers(-3, 4, frame.positions.shape) * frame.pbc
-    moved = _changed(frame, positions=frame.positions + shifts @ frame.cell)
-    yield from _same(potential.compute([moved])[0], potential.compute_one(frame))
+    frame = trial.frame
+    shifts = trial.random.integers(-3, 4, frame.positions.shape) * frame.pbc
+    yield from _unchanged(trial, _changed(frame, positions=frame.positions + shifts @ frame.cell))
 
 
-def _lattice(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _lattice(trial: Trial) -> Errors:
     """Other cell vectors of the same lattice change nothing."""
-    cell = frame.cell.copy()
+    frame, cell = trial.frame, trial.frame.cell.copy()
     for i, j in ((1, 0), (2, 1), (0, 2)):
         if frame.pbc[i] and frame.pbc[j]:
             cell[i] += cell[j]
-    yield from _same(potential.compute([_changed(frame, cell=cell)])[0], potential.compute_one(frame))
+    yield from _unchanged(trial, _changed(frame, cell=cell))
 
 
-def _permutation(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _permutation(trial: Trial) -> Errors:
     """Atoms of one species in another order have the same forces."""
-    order = np.arange(len(frame))
+    frame, order = trial.frame, np.arange(len(trial.frame))
     for species in np.unique(frame.species):
-        cycle = random.permutation(np.flatnonzero(frame.species == species))
+        cycle = trial.random.permutation(np.flatnonzero(frame.species == species))
         order[cycle] = np.roll(cycle, 1)  # no atom stays where it was
-    moved = _changed(frame, positions=frame.positions[order])
-    yield from _same(potential.compute([moved])[0], potential.compute_one(frame), order=order)
+    yield from _unchanged(trial, _changed(frame, positions=frame.positions[order]), order=order)
 
 
-def _rotation(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _rotation(trial: Trial) -> Errors:
     """Rotation of everything rotates forces and virial."""
-    rotation, _ = np.linalg.qr(random.standard_normal((3, 3)))
+    frame = trial.frame
+    rotation, _ = np.linalg.qr(trial.random.standard_normal((3, 3)))
     rotation *= np.sign(np.linalg.det(rotation))
     turned = _changed(frame, positions=frame.positions @ rotation, cell=frame.cell @ rotation)
-    yield from _same(potential.compute([turned])[0], potential.compute_one(frame), rotation=rotation)
+    yield from _unchanged(trial, turned, rotation=rotation)
+
+
+def _unchanged(trial: Trial, moved: Frame, **symmetry: Array) -> Errors:
+    """The further away the atoms are the more of their positions is rounded off, if that is in single precision."""
+    result, expected = trial.potential.compute([moved])[0], trial.potential.compute_one(trial.frame)
+    far, near = (max(np.abs(one.positions).max(), np.abs(one.cell).max()) for one in (moved, trial.frame))
+    return _same(trial.noise.times(max(1.0, far / max(near, 1e-3))), result, expected, **symmetry)
 
 
 def _slope(potential: Potential, along: Callable[[float], Frame], step: float) -> float:
@@ -252,42 +377,73 @@ def _slope(potential: Potential, along: Callable[[float], Frame], step: float) -
     return sum(weight * result.energy for (_, weight), result in zip(STENCIL, results, strict=True)) / step
 
 
-def _forces(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _noise(trial: Trial) -> Errors:
+    """Rounding noise is that of double or single precision."""
+    noise = trial.noise
+    words = f"the energy has a noise of {noise.energy:.1e} eV, more than single precision explains"
+    yield Error(noise.energy / noise.energy_scale, LARGEST_NOISE / SIGMAS, words)
+
+
+def _forces(trial: Trial) -> Errors:
     """Forces are minus the derivative of the energy."""
+    potential, frame, step = trial.potential, trial.frame, trial.step
     forces = potential.compute_one(frame).forces
     largest = max(1.0, np.abs(forces).max())
     for _ in range(6):
-        direction = random.standard_normal(frame.positions.shape)
-        direction /= np.abs(direction).max()
+        direction = _direction(frame, trial.random)
 
         def displaced(distance: float, direction: Array = direction) -> Frame:
             return _changed(frame, positions=frame.positions + distance * direction)
 
         slope = -_slope(potential, displaced, step)
-        error, words = _compare("force along a random displacement", np.sum(forces * direction), slope, largest)
-        yield error * max(largest, abs(slope)) / largest, words  # a sum over atoms may be larger than any force
+        noise = float(np.hypot(SPREAD * trial.noise.energy / step, trial.noise.forces * np.linalg.norm(direction)))
+        found = _compare("force along a random displacement", np.sum(forces * direction), slope, noise, largest)
+        share = max(largest, abs(slope)) / largest  # a sum over atoms may be larger than any force
+        yield Error(found.size * share, found.noise * share, found.words)
 
 
-def _virial(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _jumps(trial: Trial) -> Errors:
+    """Energy has no jumps: it changes by the work of the forces."""
+    direction, start, points = _direction(trial.frame, trial.random), 0.0, 21
+    noise = max(np.sqrt(2) * trial.noise.energy, LARGEST_JUMP / SIGMAS)
+    for width in (1e-2, 1e-3):  # first 0.2 Angstrom, in which some pairs cross a cutoff, then the worst tenth of them
+        places = start + width * np.arange(points)
+        frames = [_changed(trial.frame, positions=trial.frame.positions + x * direction) for x in places]
+        results = _in_batches(trial.potential, frames)
+        energies = np.array([result.energy for result in results])
+        forces = np.array([np.sum(result.forces * direction) for result in results])
+        work = width / 3 * (forces[:-2:2] + 4 * forces[1::2] + forces[2::2])  # Simpson's rule
+        change = energies[2::2] - energies[:-2:2]
+        found = _compare("energy difference", change, -work, noise)
+        start = places[2 * np.abs(change + work).argmax()]
+        if found.size <= SIGMAS * found.noise:
+            break
+    yield found
+
+
+def _virial(trial: Trial) -> Errors:
     """Virial is minus the derivative with respect to strain."""
+    potential, frame, step = trial.potential, trial.frame, trial.step / 10
     virial = potential.compute_one(frame).virial
     largest = max(1.0, np.abs(virial).max())
+    noise = float(np.hypot(SPREAD * trial.noise.energy / step, trial.noise.virial))
     for a in range(3):
         for b in range(3):
             unit = np.zeros((3, 3))
             unit[a, b] = 1.0
-            slope = -_slope(potential, lambda size, unit=unit: _strained(frame, size * unit), step / 10)
-            yield _compare(f"virial {AXES[a]}{AXES[b]}", virial[a, b], slope, largest)
+            slope = -_slope(potential, lambda size, unit=unit: _strained(frame, size * unit), step)
+            yield _compare(f"virial {AXES[a]}{AXES[b]}", virial[a, b], slope, noise, largest)
 
 
-def _symmetry(potential: Potential, frame: Frame, step: float, random: np.random.Generator) -> Errors:
+def _symmetry(trial: Trial) -> Errors:
     """Virial is symmetric."""
-    virial = potential.compute_one(frame).virial
-    yield _compare("virial", virial, virial.T)
+    virial = trial.potential.compute_one(trial.frame).virial
+    yield _compare("virial", virial, virial.T, trial.noise.virial)
 
 
-CHECKS: dict[str, Callable[[Potential, Frame, float, np.random.Generator], Errors]] = {
+CHECKS: dict[str, Callable[[Trial], Errors]] = {
     "form": _form,
+    "noise": _noise,
     "ownership": _ownership,
     "batch": _batch,
     "translation": _translation,
@@ -296,6 +452,7 @@ CHECKS: dict[str, Callable[[Potential, Frame, float, np.random.Generator], Error
     "permutation": _permutation,
     "rotation": _rotation,
     "forces": _forces,
+    "jumps": _jumps,
     "virial": _virial,
     "symmetry": _symmetry,
 }

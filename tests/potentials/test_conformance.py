@@ -1,7 +1,9 @@
 """The conformance check: it passes what is right, and finds everything that is deliberately wrong."""
 
 import re
+from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
@@ -13,6 +15,8 @@ from forceserver.frame import Frame, Result
 from forceserver.potentials.ase import AsePotential
 from forceserver.potentials.base import Potential
 from forceserver.potentials.conformance import CHECKS, check_potential
+from forceserver.potentials.gap import GapPotential
+from forceserver.potentials.gap_model import GapModel
 from forceserver.potentials.sum import SumPotential
 
 
@@ -193,3 +197,55 @@ def test_checks_can_be_skipped(frame):
 
 def test_result_is_what_the_interface_says(frame):
     assert isinstance(lennard_jones().compute_one(frame), Result)
+
+
+@pytest.mark.parametrize("offset", [-5.0, -500.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_single_precision_is_not_an_error(frame, offset, seed):
+    """A network, whose energy of -2000 eV changes in steps of 1e-4 eV; by default settings."""
+    network = pytest.importorskip("network")
+    report = check_potential(AsePotential(network.Network(offset=offset, seed=seed)), frame, seed=seed)
+    report.raise_on_failure()
+    assert re.search(r"single precision, noise \de-0[4-7] eV", str(report))
+    assert report.step > 2e-3
+
+
+def test_wrong_forces_are_found_in_single_precision(frame):
+    network = pytest.importorskip("network")
+    report = check_potential(AsePotential(network.Network(offset=0.0, wrong=1.1)), frame)
+    assert CHECKS["forces"].__doc__.rstrip(".") in [finding.name for finding in report.failures], report
+
+
+def test_the_same_network_in_double_precision(frame):
+    network = pytest.importorskip("network")
+    report = check_potential(AsePotential(network.Network(network.torch.float64)), frame)
+    report.raise_on_failure()
+    assert "double precision" in str(report)
+    assert max(finding.error or 0 for finding in report.findings) < 1e-9
+
+
+def test_more_noise_than_single_precision(frame):
+    random = np.random.default_rng(0)
+    noisy = Broken(**with_(energy=lambda result, frame: result.energy + 1e-3 * random.standard_normal()))
+    failed = {finding.name: finding.failure for finding in check_potential(noisy, frame).failures}
+    assert "more than single precision explains" in failed[CHECKS["noise"].__doc__.rstrip(".")]
+
+
+def test_a_step_may_be_given(frame):
+    assert check_potential(lennard_jones(), frame, step=1e-2).step == 1e-2
+    assert CHECKS["forces"].__doc__.rstrip(".") in [
+        finding.name for finding in check_potential(lennard_jones(), frame, step=0.1).failures
+    ]
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_the_shipped_model(precision):
+    """Its weights are up to 3e6 eV; the noise of the energy of 40 atoms is that of its last digit."""
+    folder = Path(__file__).parents[2] / "workflows" / "batio3"
+    potential = GapPotential(GapModel.load(folder / "potential" / "batio3.npz"), precision=precision)
+    start = Frame.from_ase(ase.io.read(folder / "demo" / "cold" / "start.extxyz"))
+    for seed in range(2):
+        report = check_potential(potential, start, seed=seed)
+        report.raise_on_failure()
+        assert report.noise.energy < 1e-11
+        assert report.noise.forces < (1e-7 if precision == "double" else 1e-5)
