@@ -43,6 +43,9 @@ class AtomicBias(Potential):
         extras |= {f"{name}_eV": float(value) for name, value in self.bias.terms(values).items()}
         return Result(float(energy), forces, 0.5 * (virial + virial.T), extras)
 
+    def begin_connection(self) -> None:
+        self.bias.begin_connection()
+
     def close(self) -> None:
         self.bias.close()
         self._variables.close()

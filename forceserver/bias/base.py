@@ -33,14 +33,17 @@ class Bias(ABC):
     def advance(self, values: ArrayLike, marks: Array | None = None) -> bool:
         """Takes in a configuration: ticks the clock, unless it is the one that is current. Says whether it was new.
 
-        marks: of the configuration (`history.marks_of`): an older one takes the bias back to before that step. Without
-        them a configuration is known by its CV values, and only the current one.
+        marks: of the configuration (`history.marks_of`): if the first one of a connection is an older one, the bias
+        goes back to before that step. Without them a configuration is known by its CV values, and only the current one.
         When it returns, everything that later values of the bias depend on is safe on disk.
         """
 
     @abstractmethod
     def terms(self, values: ArrayLike) -> dict[str, float]:
         """What the bias is made of at these values, by name (eV), for extras and tables."""
+
+    def begin_connection(self) -> None:  # noqa: B027 - optional
+        """An engine has connected, perhaps one that was started again: its first configuration may be an old one."""
 
     def close(self) -> None:  # noqa: B027 - optional
         """Closes the files; called once, at the end."""

@@ -13,6 +13,7 @@ depend on t, is
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ class HillDeposit:
         self._tempering = self._kt * (bias_factor - 1) if bias_factor else math.inf
         self._to_file = PER_EV[energy_unit] * (bias_factor / (bias_factor - 1) if bias_factor else 1.0)
         self._writer = HillsWriter(file, variables, sigmas, bias_factor, with_clock=bool(others))
-        self._others = [HillsReader(path) for path in others]
+        self._others = [HillsReader(path, partial(self._check_other, path)) for path in others]
         self._reweighting_factor: float | None = None
         self._held: Hills | None = None
         self.existing = self._writer.existing
@@ -103,10 +104,11 @@ class HillDeposit:
         """Adds the hills that other walkers have written since the last time."""
         for reader in self._others:
             if reader.table.path.exists():
-                hills = reader.read()
-                if len(hills):
-                    check_same(reader.table.path, hills, self.variables, self._writer.bias_factor)
-                    self._add(hills)
+                self._add(reader.read())
+
+    def _check_other(self, path: Path, hills: Hills) -> None:
+        if len(hills):
+            check_same(path, hills, self.variables, self._writer.bias_factor)
 
     @property
     def reweighting_factor(self) -> float | None:

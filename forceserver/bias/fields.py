@@ -5,6 +5,7 @@ repeat the header. Whoever reads a file that is still being written, or whose wr
 last line: only lines that end in a newline count.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,8 @@ class FieldsReader:
     """Reads the complete lines of a table, and later those that have been added since.
 
     fields: names of the columns. constants: what SET lines say, as text. offset: bytes of complete lines read so far.
+
+    After an error nothing has been read: `offset` and the rest are what they were.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,17 +29,37 @@ class FieldsReader:
         self.constants: dict[str, str] = {}
         self.offset = 0
         self._line = 0
+        self._inode = 0
 
     def read(self) -> Array:
         """The new rows, (n, number of fields). `InputError` names file and line if one of them is malformed."""
         try:
             with open(self.path, "rb") as file:
+                self._check_identity(os.fstat(file.fileno()))
                 file.seek(self.offset)
                 data = file.read()
         except OSError as error:
             raise InputError(f"cannot read {self.path}: {error.strerror}") from error
         complete = data[: data.rfind(b"\n") + 1]
+        before = self.place
+        try:
+            rows = self._rows(complete)
+        except InputError:
+            self.return_to(before)
+            raise
         self.offset += len(complete)
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.fields))
+
+    @property
+    def place(self) -> tuple:
+        """How far the table has been read, for `return_to`."""
+        return self.offset, self._line, self.fields, dict(self.constants)
+
+    def return_to(self, place: tuple) -> None:
+        """As if nothing had been read since."""
+        self.offset, self._line, self.fields, self.constants = place
+
+    def _rows(self, complete: bytes) -> list[list[float]]:
         try:
             lines = complete.decode().splitlines()
         except UnicodeDecodeError as error:
@@ -48,7 +71,14 @@ class FieldsReader:
                 self._header(line.split()[1:])
             elif words := line.partition("#")[0].split():
                 rows.append(self._row(words))
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.fields))
+        return rows
+
+    def _check_identity(self, found: os.stat_result) -> None:
+        """`InputError` if this is not the file, grown, of the last time."""
+        if self.offset and (found.st_ino != self._inode or found.st_size < self.offset):
+            what = "has become shorter" if found.st_ino == self._inode else "was replaced by another file"
+            raise InputError(f"{self.path} {what} while it was read; start again to read it from its beginning")
+        self._inode = found.st_ino
 
     def incomplete(self) -> bytes:
         """What stands behind the complete lines that have been read."""

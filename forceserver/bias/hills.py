@@ -8,7 +8,7 @@ by gamma / (gamma - 1), which makes the negative sum of the file the free energy
 import errno
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +53,23 @@ class Hills:
 class HillsReader:
     """Reads hills, and later those that have been added since."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, check: Callable[["Hills"], None] = lambda hills: None) -> None:
+        """check: raises `InputError` for hills that are not wanted; like any other error it leaves them unread."""
         self.table = FieldsReader(path)
+        self._check = check
 
     def read(self) -> Hills:
         """The hills that are new and complete; `InputError` if the file is no HILLS file or has other kernels."""
-        rows = self.table.read()
+        before = self.table.place
+        try:
+            hills = self._hills(self.table.read())
+            self._check(hills)
+        except InputError:
+            self.table.return_to(before)
+            raise
+        return hills
+
+    def _hills(self, rows: Array) -> Hills:
         path, fields, constants = self.table.path, self.table.fields, self.table.constants
         names = [field.removeprefix("sigma_") for field in fields if field.startswith("sigma_")]
         if not rows.size and not fields:

@@ -1,8 +1,9 @@
 """What a bias has seen: its last configurations, step by step, in a file that outlives the program.
 
 Two things are read off it. A configuration that comes again (a reconnection, a restart of this program) is that of the
-current step and does not tick the clock. One that came some steps ago means that the engine has gone back to a
-checkpoint, and the bias goes back with it (`undo` cuts its files).
+current step and does not tick the clock. If the first one of a connection came some steps ago, the engine has gone back
+to a checkpoint, and the bias goes back with it (`undo` cuts its files). Later in a connection it is a new step: a system
+may visit a configuration twice.
 
 A configuration is recognised by its *marks*, four fixed random projections of positions and cell. They are compared
 with a tolerance, since engines round positions in their checkpoints (i-PI: to nine digits, unless told otherwise).
@@ -95,6 +96,7 @@ class History:
             log.warning("%s is damaged (a power failure?); the clock goes on from the last hill", path)
             self._header["next"] = self._header["return"] = self._header["first"] = 0
             self.step = -1
+        self._may_have_gone_back = True
         self._fields = {name: self._ring[name] for name in record.names}
         steps = range(max(self.step - span + 1, 0), self.step + 1)
         firsts = self._fields["marks"][np.array(steps, dtype=int) % span, 0]
@@ -121,14 +123,28 @@ class History:
         found = self._ring[step % len(self._ring)]
         return found if 0 <= step <= self.step and found["step"] == step else None
 
-    def find(self, marks: Array) -> int | None:
+    def begin_connection(self) -> None:
+        """The engine has connected again: the next configuration may be one that it has gone back to."""
+        self._may_have_gone_back = True
+
+    def recognise(self, marks: Array) -> int | None:
+        """The step of the configuration with these marks: the current one; an older one only after a connection."""
+        current, self._may_have_gone_back = not self._may_have_gone_back, False
+        if current:
+            return self.step if self._is_of(self.step, marks) else None
+        return self._find(marks)
+
+    def _is_of(self, step: int, marks: Array) -> bool:
+        found = self.record(step)
+        return found is not None and np.abs(found["marks"] - marks).max() < CLOSE
+
+    def _find(self, marks: Array) -> int | None:
         """The last step whose configuration had these marks, of those of this run of the engine."""
         cell = _cell(float(marks[0]))
         for step in sorted((self._steps.get(cell + d, -1) for d in (-1, 0, 1)), reverse=True):
             if step < self._header["first"][0]:
                 break
-            found = self.record(step)
-            if found is not None and np.abs(found["marks"] - marks).max() < CLOSE:
+            if self._is_of(step, marks):
                 return step
         return None
 

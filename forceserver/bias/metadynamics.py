@@ -10,8 +10,8 @@ comes in, so that n can be evaluated again at any time. `advance` of a new confi
 Killed between any two of these, the next start finds out how far the last one came: a hill more in HILLS than the clock
 knows of is that of 1. and waits for its turn, a row of COLVAR that is later than the clock is cut off.
 
-An engine that goes back to a checkpoint sends a configuration of some steps ago. The bias then is what it was before
-that step: hills and rows that came since are cut off, and come again.
+An engine that goes back to a checkpoint first sends a configuration of some steps ago. The bias then is what it was
+before that step: hills and rows that came since are cut off, and come again.
 """
 
 import logging
@@ -123,6 +123,9 @@ class Metadynamics(Bias):
         s = self._inside(values)
         return {name: term(s, max(self.step, 0), self._work) for name, term in self._terms.items()}
 
+    def begin_connection(self) -> None:
+        self._clock.begin_connection()
+
     def close(self) -> None:
         self._clock.close()
         if self._colvar:
@@ -141,7 +144,7 @@ class Metadynamics(Bias):
 
     def _is_past(self, marks: Array) -> bool:
         """Whether this is the current configuration. Goes back to the step before if it is an older one."""
-        step = self._clock.find(marks)
+        step = self._clock.recognise(marks)
         if step is None or step == self.step:
             return step is not None
         if self._hills and self._hills.is_shared:

@@ -103,7 +103,7 @@ class PlumedBias(Potential):
             return self._last[1]
         frame = replace(frame, positions=frame.positions.copy(), cell=frame.cell.copy())
         history, marks = self._history, marks_of(frame)
-        again = history.find(marks)
+        again = history.recognise(marks)
         if again is not None and again < history.step and self._is_shared:
             log.warning("the engine went back to step %d; the hills since then remain, other walkers have them", again)
             history.begin_run()
@@ -123,6 +123,9 @@ class PlumedBias(Potential):
         history.tick(step, marks, sizes=self._sizes())
         self._last = frame, result
         return result
+
+    def begin_connection(self) -> None:
+        self._history.begin_connection()
 
     def close(self) -> None:
         self._stop()

@@ -27,7 +27,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..config import OutputPath, Section
-from ..errors import PotentialError
+from ..errors import InputError, PotentialError
 from ..frame import Frame
 from ..potentials.base import Potential
 from .failures import failed_evaluation
@@ -139,7 +139,8 @@ def serve(
 
     Raises `ProtocolError` if the peer does not keep to the protocol (another number of atoms than the template,
     garbage, positions that are not finite, ...), `PotentialError` after `max_consecutive_failures` or with
-    `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an address that cannot be.
+    `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an address that cannot be
+    or a file that the potential (a bias, mostly) reads while it runs and that is wrong.
     """
     with Guard() as guard:
         door = _Door(potential, template, socket, driver, guard, evaluating)
@@ -188,6 +189,7 @@ class _Door:
             try:
                 with Channel(sock, connection) as channel:
                     log.info("connected to %s", self.socket)
+                    self.potential.begin_connection()
                     return self._converse(channel)
             except Disconnected as error:
                 log.warning("%s", error)
@@ -248,6 +250,8 @@ class _Door:
         try:
             with self.evaluating:
                 connection.set_results(self.potential.compute(frames))
+        except InputError:  # a file that is wrong stays wrong: no structure is to blame, and nothing to be tried again
+            raise
         except Exception as error:
             self.failures += 1
             self.consecutive_failures += 1

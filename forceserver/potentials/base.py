@@ -27,5 +27,8 @@ class Potential(ABC):
         """The results for frames that have the same species in the same order, in the order of the frames."""
         return [self.compute_one(frame) for frame in frames]
 
+    def begin_connection(self) -> None:  # noqa: B027 - optional
+        """A server has connected, perhaps one that was started again: what depends on its past may look back."""
+
     def close(self) -> None:  # noqa: B027 - optional
         """Gives back what the operating system should not keep (libraries, processes); called once, at the end."""

@@ -49,6 +49,7 @@ def test_an_engine_that_goes_back_takes_the_bias_with_it(tmp_path, grid, restart
         if restart:
             bias.close()
             bias = open_bias(tmp_path / "b", **changes)
+        bias.begin_connection()
         assert go(bias, range(back, 35)) == expected[back:35]
     go(bias, range(35, 40))
     bias.close()
@@ -74,6 +75,7 @@ def test_death_on_the_way_back(tmp_path, monkeypatch, method):
 
     with monkeypatch.context() as patch:
         patch.setattr(bias._hills, method, die)
+        bias.begin_connection()
         with pytest.raises(KeyboardInterrupt):
             bias.advance(WALK[11], MARKS[11])
     bias.close()
@@ -86,10 +88,12 @@ def test_death_on_the_way_back(tmp_path, monkeypatch, method):
 
 def test_a_new_run_from_the_first_configuration_keeps_the_old_bias(tmp_path):
     bias = open_bias(tmp_path)
-    for n in [*range(20), *range(20)]:
-        assert bias.advance(WALK[n], MARKS[n])
+    for _ in range(2):
+        bias.begin_connection()
+        go(bias, range(20))
     assert bias.step == 39
     assert not (tmp_path / "HILLS.undone").exists()
+    bias.begin_connection()
     assert bias.advance(WALK[10], MARKS[10])  # of the second run
     assert bias.step == 30
     assert not bias.advance(WALK[10], MARKS[10])
@@ -97,8 +101,9 @@ def test_a_new_run_from_the_first_configuration_keeps_the_old_bias(tmp_path):
 
 def test_hills_that_others_share_remain(tmp_path, caplog):
     bias = open_bias(tmp_path, walkers={"id": 0, "count": 2, "directory": tmp_path})
-    for n in [*range(20), *range(10, 15)]:
-        assert bias.advance(WALK[n], MARKS[n])
+    for steps in range(20), range(10, 15):
+        bias.begin_connection()
+        go(bias, steps)
     assert bias.step == 24
     assert caplog.text.count("other walkers have them") == 1
     assert len(np.loadtxt(tmp_path / "HILLS.0")) == 7
@@ -118,24 +123,41 @@ def test_marks_survive_rounding_and_tell_small_moves_apart(batio3):
     assert abs(marks_of(frame) - marks).max() > CLOSE
 
 
+def test_a_configuration_that_is_visited_again_is_a_new_step(tmp_path):
+    """Hills were removed once when a trajectory came to the same place twice without any restart."""
+    bias = open_bias(tmp_path, **EXTRA)
+    go(bias, [*range(31), *range(5, 20)])
+    assert bias.step == 45
+    assert len(np.loadtxt(tmp_path / "HILLS")) == 14
+    assert not (tmp_path / "HILLS.undone").exists()
+
+
+def _recognised(history, step: int) -> int | None:
+    """As which step the configuration of `step` is recognised after a connection."""
+    history.begin_connection()
+    return history.recognise(MARKS[step])
+
+
 def test_the_memory_is_a_ring(tmp_path):
     history = History(tmp_path / "clock", [("n", "i8")], span=8)
     for n in range(20):
         history.tick(n, MARKS[n], n=2 * n)
-    assert [history.find(MARKS[n]) for n in (11, 12, 19)] == [None, 12, 19]
+    assert [_recognised(history, n) for n in (11, 12, 19)] == [None, 12, 19]
     assert history.record(11) is None
     assert history.record(12)["n"] == 24
     assert not history.begin_return_before(12)  # the step before is forgotten
     history.close()
     again = History(tmp_path / "clock", [("n", "i8")], span=8)
     assert again.step == 19
-    assert again.find(MARKS[13]) == 13
+    assert _recognised(again, 13) == 13
+    assert again.recognise(MARKS[13]) is None, "in the middle of a connection it is a new step"
+    assert again.recognise(MARKS[19]) == 19
     assert again.begin_return_before(14)
     again.close()
     again = History(tmp_path / "clock", [("n", "i8")], span=8)
     assert again.returning == 13
     again.end_return()
-    assert (again.step, again.find(MARKS[15])) == (13, None)
+    assert (again.step, _recognised(again, 15)) == (13, None)
     again.close()
     with pytest.raises(InputError, match="belongs to another bias or system"):
         History(tmp_path / "clock", [("n", "i8", (2,))], span=8)

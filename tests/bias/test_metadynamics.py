@@ -1,5 +1,7 @@
 """The embedded bias: its clock, its files, its limits. Its numbers are checked against PLUMED in tests/peers."""
 
+import shutil
+
 import numpy as np
 import pytest
 from bias_case import HILLS, VARIABLES, open_bias, section, trajectory
@@ -191,6 +193,59 @@ def test_half_written_hill_of_another_walker_waits(tmp_path):
     (tmp_path / "HILLS.1").write_text(text)
     bias.advance([0.1, 0.0])
     assert bias.compute(trajectory(5)[3])[0] == pytest.approx(0.05, rel=1e-4)
+
+
+def _hills_of_another(folder) -> list[str]:
+    """HILLS.1 of another walker, line by line: a header of five lines and four hills."""
+    writer = open_bias(folder, walkers={"id": 1, "count": 2, "directory": folder}, colvar_file=None)
+    for s in trajectory(14):
+        writer.advance(s)
+    writer.close()
+    return (folder / "HILLS.1").read_text().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("wrong", ["nonsense\n", " 0.1 0.2\n", " 0.006 0.1 0.2 0.2 0.3 0.1 9 1764000000\n"])
+def test_no_hill_behind_an_error_of_another_walker_is_lost(tmp_path, wrong):
+    """A line that is no hill, and a hill of another bias factor: 95 hills were lost for good once."""
+    (tmp_path / "other").mkdir()
+    lines = _hills_of_another(tmp_path / "other")
+    assert len(lines) == 9
+    bias = open_bias(tmp_path, walkers={"id": 0, "count": 2, "directory": tmp_path}, colvar_file=None)
+    theirs = tmp_path / "HILLS.1"
+    theirs.write_text("".join(lines[:6]))
+    bias.advance([0.0, 0.0])
+    with open(theirs, "a") as file:
+        file.writelines([lines[6], wrong, *lines[7:]])
+    for _ in range(2):
+        with pytest.raises(InputError, match="HILLS.1"):
+            bias.advance([0.1, 0.0])
+    with open(theirs, "r+") as file:  # the same file, mended
+        file.writelines(lines)
+        file.truncate()
+    bias.advance([0.1, 0.0])
+    (tmp_path / "fresh").mkdir()
+    shutil.copy(theirs, tmp_path / "fresh")
+    expected = open_bias(tmp_path / "fresh", walkers={"id": 0, "count": 2, "directory": tmp_path / "fresh"})
+    assert expected.compute([0.1, 0.0])[0] > 0.1
+    for s in trajectory(14):
+        assert bias.compute(s)[0] == pytest.approx(expected.compute(s)[0], abs=1e-14)
+
+
+def test_a_file_of_another_walker_that_is_not_the_one_that_was_read_is_an_error(tmp_path):
+    (tmp_path / "other").mkdir()
+    lines = _hills_of_another(tmp_path / "other")
+    bias = open_bias(tmp_path, walkers={"id": 0, "count": 2, "directory": tmp_path}, colvar_file=None)
+    theirs = tmp_path / "HILLS.1"
+    theirs.write_text("".join(lines))
+    bias.advance([0.0, 0.0])
+    with open(theirs, "r+") as file:
+        file.truncate(len("".join(lines[:6])))
+    with pytest.raises(InputError, match=r"HILLS\.1 has become shorter"):
+        bias.advance([0.1, 0.0])
+    theirs.rename(tmp_path / "old")
+    theirs.write_text("".join(lines))
+    with pytest.raises(InputError, match=r"HILLS\.1 was replaced by another file"):
+        bias.advance([0.1, 0.0])
 
 
 @pytest.mark.parametrize(
