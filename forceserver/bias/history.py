@@ -1,9 +1,9 @@
 """What a bias has seen: its last configurations, step by step, in a file that outlives the program.
 
-Two things are read off it. A configuration that comes again (a reconnection, a restart of this program) is that of the
-current step and does not tick the clock. If the first one of a connection came some steps ago, the engine has gone back
-to a checkpoint, and the bias goes back with it (`undo` cuts its files). Later in a connection it is a new step: a system
-may visit a configuration twice.
+Two things are read off it. A configuration that comes again (a reconnection, a restart of this program) is that of
+the current step and does not tick the clock. If the first one of a connection came some steps ago, the engine has gone
+back to a checkpoint, and the bias goes back with it (`undo` cuts its files). Later in a connection it is a new step: a
+system may visit a configuration twice.
 
 A configuration is recognised by its *marks*, four fixed random projections of positions and cell. They are compared
 with a tolerance, since engines round positions in their checkpoints (i-PI: to nine digits, unless told otherwise).

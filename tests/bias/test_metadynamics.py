@@ -217,7 +217,7 @@ def test_no_hill_behind_an_error_of_another_walker_is_lost(tmp_path, wrong):
     with open(theirs, "a") as file:
         file.writelines([lines[6], wrong, *lines[7:]])
     for _ in range(2):
-        with pytest.raises(InputError, match="HILLS.1"):
+        with pytest.raises(InputError, match=r"HILLS\.1"):
             bias.advance([0.1, 0.0])
     with open(theirs, "r+") as file:  # the same file, mended
         file.writelines(lines)

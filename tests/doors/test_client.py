@@ -269,6 +269,22 @@ def test_on_error_exit(unix, tmp_path):
                 answer(server)
 
 
+def test_a_file_that_is_wrong_ends_it_at_once(unix, tmp_path):
+    """Trying again would not mend it, and no structure is to blame."""
+
+    def refuse(frame: Frame, result: Result) -> None:
+        raise InputError("HILLS.1, line 7: 2 columns instead of 5")
+
+    with listen(unix) as listener:
+        door = Door(unix, Springs(refuse), failed_frames=tmp_path)
+        with accepted(listener) as server:
+            server.send(*server.connection.positions([structure()]))
+            assert isinstance(door.ended().error, InputError)
+            with pytest.raises(Disconnected, match="closed"):
+                answer(server)
+    assert not list(tmp_path.iterdir())
+
+
 def test_failure_in_a_folder_that_cannot_be_written_is_still_told(unix, tmp_path):
     (tmp_path / "file").write_text("")
     with listen(unix) as listener:
