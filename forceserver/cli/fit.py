@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import arguments
-from .parity import print_errors
+from .parity import print_errors, print_limits
 
 
 def fit(
@@ -34,6 +34,7 @@ def fit(
     tables = {name: report.compare(result.model, data, progress, f"errors ({name})") for name, data in sets.items()}
     for name, table in tables.items():
         print_errors(table, f"{name}: root-mean-square errors")
+    print_limits(result.limits)
     if settings.report is not None:
         report.write(settings.report, result, tables, progress)
         print(f"report: {settings.report}", file=sys.stderr)

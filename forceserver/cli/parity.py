@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..analysis.parity import ParityTable
+    from ..fit.limits import Limit
 
 
 def print_errors(table: "ParityTable", title: str | None = None) -> None:
@@ -21,3 +22,18 @@ def print_errors(table: "ParityTable", title: str | None = None) -> None:
         rmse, mae = parity.rmse() * quantity.scale, parity.mae() * quantity.scale
         shown.add_row(group, quantity.name, str(len(parity)), f"{rmse:.4g}", f"{mae:.4g}", quantity.error_unit)
     Console().print(shown)
+
+
+def print_limits(limits: "list[Limit]") -> None:
+    """Prints what a model says far from its data, holes in red, and what helps."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title="far from the data", title_justify="left")
+    for column in ("what", "found", ""):
+        shown.add_column(column)
+    for limit in limits:
+        shown.add_row(limit.what, limit.found, "[red]hole[/red]" if limit.hole else "ok")
+    Console().print(shown)
+    if any(limit.hole for limit in limits):
+        Console().print("holes: add such structures (dimers, dense ones, isolated atoms) to the training data")

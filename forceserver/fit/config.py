@@ -1,7 +1,7 @@
 """What `forceserver fit` reads: data, descriptors, expected errors."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, field_validator
@@ -10,6 +10,7 @@ from ..config import Element, InputFile, OutputPath, Section, explain, read_toml
 from ..errors import InputError
 from ..potentials.gap_model import SoapHypers
 from ..potentials.pair import LennardJones, Zbl
+from ..representation.bases import AnyRadialBasis
 from .labels import LabelKeys
 
 
@@ -49,19 +50,42 @@ class Sigma(Section):
 
 
 class SoapDescriptor(SoapHypers):
-    """`kind = "soap"`: kernels of power spectra. n_sparse: points of each species. n_features: of all; default all.
+    """`kind = "soap"`: kernels of power spectra.
 
+    What is None is chosen by `defaults.complete` for the data. `scaling = false` in the basis switches the radial
+    scaling off, which otherwise has rate 1, half of the cutoff as scale, and exponent 4.
+
+    n_sparse: points of each species. n_features: chosen among all; default all.
     delta_ev: expected standard deviation of an atomic energy. jitter: added to the kernel of the sparse points,
     times its largest eigenvalue; 1e-8 makes weights small enough for single precision, at some cost in accuracy.
     """
 
     kind: Literal["soap"]
-    delta_ev: float = Field(default=1.0, gt=0)
+    basis: AnyRadialBasis | None = None
+    delta_ev: float | None = Field(default=None, gt=0)
     jitter: float = Field(default=1e-13, ge=1e-15, le=1e-3)
-    n_sparse: int = Field(ge=1)
+    n_sparse: int | None = Field(default=None, ge=1)
     sparse_selection: Literal["fps", "cur", "random"] = "fps"
     n_features: int | None = Field(default=None, ge=1)
     feature_selection: Literal["fps", "cur"] = "fps"
+
+    @field_validator("basis", mode="before")
+    @classmethod
+    def _scaled(cls, basis: Any) -> Any:
+        if not isinstance(basis, dict):
+            return basis
+        scaling = basis.get("scaling", True)
+        if scaling is False:
+            return basis | {"scaling": None}
+        cutoff = basis.get("cutoff")
+        if scaling is True and isinstance(cutoff, dict) and isinstance(cutoff.get("cutoff_angstrom"), int | float):
+            return basis | {"scaling": radial_scaling(cutoff["cutoff_angstrom"])}
+        return basis
+
+
+def radial_scaling(cutoff: float) -> dict[str, float | int]:
+    """The scaling of a basis that has none of its own: far neighbours count less."""
+    return {"rate": 1.0, "scale_angstrom": 0.5 * cutoff, "exponent": 4}
 
 
 class PairDescriptor(Section):
@@ -87,7 +111,7 @@ Descriptor = Annotated[SoapDescriptor | PairDescriptor, Field(discriminator="kin
 class CrossValidationConfig(Section):
     """Section [cross_validation]: sigmas of energies and forces are multiplied by these factors, and the best are kept.
 
-    Every combination is fitted eight times without an eighth of the structures, whose error decides.
+    Every combination is fitted four times without a fourth of the structures, whose error decides.
     """
 
     energy_factors: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
@@ -104,17 +128,23 @@ class CrossValidationConfig(Section):
 class FitConfig(Section):
     """A fit.
 
-    output: the model (.npz). report: folder for the table of errors, parity plots and the learning curve.
-    energies_ev: of isolated atoms, by symbol; those not given are fitted.
-    baseline: pair potentials that the model is added to. sigma: by group; "default" for all that are not named.
+    output: the model (.npz). report: folder for the table of errors, parity plots, the learning curve and the limits.
+    cutoff_angstrom: of the default descriptors; default from the data.
+    descriptors: default two power spectra, see `defaults`.
+    energies_ev: of isolated atoms, by symbol; those not given are those of isolated atoms in the data, or fitted.
+    baseline: pair potentials that the model is added to. repulsion: whether every pair of species that has none gets
+        a ZBL repulsion that ends at the shortest distance of the data.
+    sigma: by group; "default" for all that are not named. Without any, they are chosen by cross-validation.
     seed: of random choices. max_candidates: environments among which sparse points are chosen, at random if more.
     """
 
     output: OutputPath
     report: OutputPath | None = None
     data: DataConfig
-    descriptors: list[Descriptor] = Field(min_length=1)
+    cutoff_angstrom: float | None = Field(default=None, gt=1.0, le=12.0)
+    descriptors: list[Descriptor] = Field(default_factory=list)
     baseline: list[Annotated[LennardJones | Zbl, Field(discriminator="form")]] = Field(default_factory=list)
+    repulsion: bool = True
     energies_ev: dict[Element, float] = Field(default_factory=dict)
     sigma: dict[str, Sigma] = Field(default_factory=dict)
     cross_validation: CrossValidationConfig | None = None

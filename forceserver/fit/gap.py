@@ -20,16 +20,22 @@ from ..potentials.gap import ENOUGH, GapPotential
 from ..potentials.gap_model import MEMBERS, GapModel, SoapHypers, SoapTerm
 from ..potentials.pair import PairPotential
 from . import data as labelled_data
+from . import defaults, limits
 from .config import FitConfig, SoapDescriptor
 from .data import Labelled
 from .labels import LabelReader
-from .regression import Factor, fit_all, validate
-from .rows import UPPER, PairRows, Rows, SoapRows
-from .selection import choose_features, choose_points, environments
+from .limits import Limit
+from .regression import Factor, Validation, fit_all, score
+from .rows import UPPER, PairRows, Rows, SoapRows, isolated_features
+from .selection import DIFFERENT, choose_features, choose_points, environments
 
 log = logging.getLogger(__name__)
 
 QUANTITIES = ("energy", "forces", "virial")
+STEP = 2.0  # by which sigmas change in the search for the best
+LARGEST_STEP = 5  # how often they may
+WORTH = 0.01  # gain in the logarithm of the errors for which the search goes on
+CANDIDATE_BYTES, FEWEST_CANDIDATES = 2**29, 2000  # of the features among which points are chosen
 
 Progress = Callable[[Iterable, str, int], Iterable]
 """Passes on what it iterates over, and shows a title and how many of a total are done."""
@@ -45,12 +51,14 @@ class Fit:
     """What came out.
 
     by_share: number of structures -> the model that was fitted to these many, for a learning curve.
+    limits: what the model says far from its data.
     """
 
     model: GapModel
     by_share: dict[int, GapModel]
     train: list[Labelled]
     test: list[Labelled]
+    limits: list[Limit]
 
 
 def fit(config: FitConfig, progress: Progress = silent) -> Fit:
@@ -60,6 +68,8 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     interrupted goes on where it was. The model is tried before it is written. `InputError` for data or a configuration
     that no model can be made from.
     """
+    from ase.data import atomic_numbers
+
     labels = LabelReader(config.data.keys())
     everything = labelled_data.read(config.data.train, config.data, labels)
     train, isolated = labelled_data.without_isolated(everything, config.data.train)
@@ -74,28 +84,37 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     unknown = set(config.sigma) - {one.group for one in everything} - {"default"}
     if unknown:
         raise InputError(f"sigma: no training structure is in the group {', '.join(sorted(unknown))}")
+    shortest = defaults.shortest_distances([one.frame for one in train])
+    config = config.model_copy(update={"baseline": [*config.baseline, *defaults.repulsion(config, species, shortest)]})
     baseline = _baseline(config, train)
     energies = labelled_data.atomic_energies(train, [b[0] for b in baseline], config.energies_ev, species, isolated)
+    known = set(species) & ({atomic_numbers[symbol] for symbol in config.energies_ev} | set(isolated))
+    rest = [_remainder(one, base, energies) for one, base in zip(train, baseline, strict=True)]
+    per_atom = np.array([one.energy / len(one.frame) for one in rest if one.energy is not None])
+    config = defaults.complete(config, train, species, per_atom)
     columns = [
-        _soap_rows(d, species, train, config, progress) if isinstance(d, SoapDescriptor) else PairRows(species, d)
+        _soap_rows(d, species, known, train, config, progress)
+        if isinstance(d, SoapDescriptor)
+        else PairRows(species, d)
         for d in config.descriptors
     ]
-    rest = [_remainder(one, base, energies) for one, base in zip(train, baseline, strict=True)]
     groups = _groups(train, config.seed)
     parts = config.output.with_name(f"{config.output.stem}.parts")
     factors = _accumulate(columns, rest, groups, config, parts, progress)
     regulariser = _block_diagonal([column.regulariser() for column in columns])
     chosen, table = _choose_sigmas(config, factors, regulariser, progress)
     solution = fit_all(factors, chosen, regulariser)
-    summary = _summary(config, train, factors, chosen, table)
+    summary = _summary(config, train, known, factors, chosen, table)
     make = _Maker(config, species, energies, columns, summary)
     model = make.model(solution.weights, solution.members() if len(groups) == MEMBERS else None)
     _try(model, train[0].frame)
+    found = limits.examine(GapPotential(model), train, known)
+    summary["holes"] = [limit.what for limit in found if limit.hole]
     model.save(config.output)
     shutil.rmtree(parts, ignore_errors=True)
     sizes = np.cumsum([len(group) for group in groups])
     by_share = {int(sizes[k - 1]): make.model(w, None) for k, w in solution.by_share.items()}
-    return Fit(model, by_share, train, test)
+    return Fit(model, by_share, train, test, found)
 
 
 def _try(model: GapModel, frame: Frame) -> None:
@@ -128,24 +147,41 @@ def _baseline(config: FitConfig, data: Sequence[Labelled]) -> list[tuple[float, 
 def _soap_rows(
     descriptor: SoapDescriptor,
     species: tuple[int, ...],
+    known: set[int],
     train: Sequence[Labelled],
     config: FitConfig,
     progress: Progress,
 ) -> SoapRows:
-    from ase.data import chemical_symbols
-
+    """Chooses features and sparse points. Energies vanish for isolated atoms of the species that are known."""
     frames = [one.frame for one in train]
     basis = descriptor.power_spectrum(species)
     watched = list(progress(frames, "features", len(frames)))
-    x, of = environments(basis, watched, config.seed, config.max_candidates)
+    most = min(config.max_candidates, max(FEWEST_CANDIDATES, CANDIDATE_BYTES // (8 * len(basis))))
+    x, of = environments(basis, watched, config.seed, most)
     if descriptor.n_features is not None:
         chosen = choose_features(x, descriptor.n_features, descriptor.feature_selection)
         basis = descriptor.power_spectrum(species, basis.features[chosen])
         x = x[:, chosen]
         if descriptor.normalise:
             x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
-    points = {s: choose_points(x[of == s], descriptor, chemical_symbols[s], config.seed) for s in species}
-    return SoapRows(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter)
+    isolated = {s: isolated_features(basis, s) for s in known}
+    isolated = {s: p for s, p in isolated.items() if p is not None}
+    points = {s: _points(x[of == s], s, isolated.get(s), descriptor, config, len(species)) for s in species}
+    return SoapRows(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter, isolated)
+
+
+def _points(
+    x: Array, number: int, isolated: Array | None, descriptor: SoapDescriptor, config: FitConfig, n_species: int
+) -> Array:
+    """Sparse points of a species; an environment without neighbours is none if its energy is zero anyway."""
+    from ase.data import chemical_symbols
+
+    if isolated is not None:
+        x = x[((x - isolated) ** 2).sum(axis=1) > DIFFERENT * (isolated @ isolated)]
+    if len(x) == 0 and descriptor.n_sparse is None:
+        return x
+    most = defaults.most_points(config, n_species)
+    return choose_points(x, descriptor, chemical_symbols[number], config.seed, most)
 
 
 def _remainder(one: Labelled, baseline: tuple[float, Array, Array], energies: dict[int, float]) -> Labelled:
@@ -277,28 +313,58 @@ def _block_diagonal(blocks: Sequence[Array]) -> Array:
 def _choose_sigmas(
     config: FitConfig, factors: dict[str, list[Factor]], regulariser: Array, progress: Progress
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Factors of the sigmas, by cross-validation if asked for: the smallest product of the quantities' errors."""
-    if config.cross_validation is None:
-        return {}, []
-    if len(factors["energy" if "energy" in factors else "forces"]) < 2:
-        raise InputError("cross_validation: needs two structures at least")
+    """Factors of the sigmas with the smallest product of errors of what is left out, and all that were tried.
+
+    Among those of [cross_validation], or, if there are neither these nor sigmas, step by step from the defaults.
+    """
     scan = config.cross_validation
+    if scan is None and config.sigma:
+        return {}, []
+    if min(map(len, factors.values())) < 2:
+        if scan is None:
+            return {}, []
+        raise InputError("cross_validation: needs two structures at least")
+    validation = Validation(factors, regulariser)
+    if scan is None:
+        return _descend(validation, factors, progress)
     grid = [
         {"energy": energy, "forces": forces}
         for energy in (scan.energy_factors if "energy" in factors else (1.0,))
         for forces in (scan.force_factors if "forces" in factors else (1.0,))
     ]
     table = [
-        {"factors": sigma, "errors": validate(factors, sigma, regulariser)}
+        {"factors": sigma, "errors": validation.errors(sigma)}
         for sigma in progress(grid, "cross-validation", len(grid))
     ]
-    best = min(table, key=lambda entry: sum(np.log(error) for error in entry["errors"].values()))
-    return best["factors"], table
+    return min(table, key=lambda entry: score(entry["errors"]))["factors"], table
+
+
+def _descend(
+    validation: Validation, factors: dict[str, list[Factor]], progress: Progress
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Multiplies and divides one factor after the other by STEP while that makes errors smaller."""
+    table: dict[tuple[int, ...], dict[str, Any]] = {}
+
+    def tried(steps: tuple[int, ...]) -> float:
+        if steps not in table:
+            sigma = {quantity: STEP**step for quantity, step in zip(factors, steps, strict=True)}
+            table[steps] = {"factors": sigma, "errors": validation.errors(sigma)}
+        return score(table[steps]["errors"])
+
+    best = (0,) * len(factors)
+    for _ in progress(range(2 * LARGEST_STEP), "cross-validation", 2 * LARGEST_STEP):
+        near = [best[:k] + (best[k] + sign,) + best[k + 1 :] for k in range(len(best)) for sign in (-1, 1)]  # noqa: RUF005
+        better = min((steps for steps in near if max(map(abs, steps)) <= LARGEST_STEP), key=tried)
+        if tried(better) > tried(best) - WORTH:
+            break
+        best = better
+    return table[best]["factors"], list(table.values())
 
 
 def _summary(
     config: FitConfig,
     train: Sequence[Labelled],
+    known: set[int],
     factors: dict[str, list[Factor]],
     chosen: dict[str, float],
     table: list[dict[str, Any]],
@@ -313,6 +379,7 @@ def _summary(
         "sigma": {group: config.sigma_of(group).model_dump() for group in groups},
         "sigma_factors": chosen,
         "cross_validation": table,
+        "isolated_atoms_known": sorted(known),
         "descriptors": json.loads(config.model_dump_json(include={"descriptors"}))["descriptors"],
         "seed": config.seed,
     }

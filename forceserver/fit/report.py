@@ -1,5 +1,6 @@
 """What a fit is like: a table of errors by group, parity plots, the learning curve."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,9 +30,10 @@ def compare(
 
 
 def write(folder: Path, fit: Fit, tables: dict[str, ParityTable], progress: Progress = silent) -> None:
-    """Writes errors.json, parity_<set>.png, and learning_curve.png if there is a test set."""
+    """Writes errors.json, limits.json, parity_<set>.png, and learning_curve.png if there is a test set."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "errors.json", {name: errors(table) for name, table in tables.items()})
+    write_json(folder / "limits.json", [dataclasses.asdict(limit) for limit in fit.limits])
     for name, table in tables.items():
         table.plot(folder / f"parity_{name}.png")
     if fit.test and len(fit.by_share) > 1:

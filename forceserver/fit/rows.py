@@ -42,6 +42,8 @@ class SoapRows:
     """Columns of the sparse points of one power spectrum, those of the first species first.
 
     points: species -> (M, F), normalised if the features are.
+    isolated: species -> (F,), features of an atom without neighbours, for species whose e_0 is that of the atom. The
+        kernel is then k(p, q) - k(p, p_0) k(p_0, q) / k(p_0, p_0): that of functions that vanish for the atom.
     """
 
     def __init__(
@@ -51,27 +53,54 @@ class SoapRows:
         points: Mapping[int, Array],
         delta: float,
         jitter: float = 1e-13,
+        isolated: Mapping[int, Array] | None = None,
     ) -> None:
         self.hypers = hypers
         self.basis = basis
-        self.points = dict(points)
+        isolated = isolated or {}
+        self.points = {s: np.vstack([isolated[s], q]) if s in isolated else np.array(q) for s, q in points.items()}
         self._raw = PowerSpectrumBasis(basis.expansion, basis.features, normalise=False)
         self._delta, self._jitter = delta, jitter
-        starts = np.cumsum([0, *(len(q) for q in self.points.values())])
-        self._columns = dict(zip(self.points, map(slice, starts[:-1], starts[1:]), strict=True))
-        self.size = int(starts[-1])
+        self._columns, self._whole = _consecutive(points), _consecutive(self.points)
+        self.size = sum(map(len, points.values()))
+        self._width = sum(map(len, self.points.values()))
+        self._shares = {s: self._share(self.points[s]) for s in isolated}
+
+    def _share(self, points: Array) -> Array:
+        """k(p_0, q) / k(p_0, p_0) of the other points, (M,), p_0 being the first."""
+        kernel = (points @ points[0]) ** self.hypers.zeta
+        return kernel[1:] / kernel[0]
 
     def split(self, weights: Array) -> dict[int, Array]:
-        """Weights (..., size) by species."""
-        return {species: weights[..., columns] for species, columns in self._columns.items()}
+        """Weights (..., size) by species, for all points; that of p_0 makes the energy of the atom zero."""
+        parts = {species: weights[..., columns] for species, columns in self._columns.items()}
+        for species, share in self._shares.items():
+            part = parts[species]
+            parts[species] = np.concatenate([-(part @ share)[..., None], part], axis=-1)
+        return parts
 
     def regulariser(self) -> Array:
         """S (size, size), block-diagonal by species: w^T K w / delta^2."""
         s = np.zeros((self.size, self.size))
         for species, q in self.points.items():
             part = self._columns[species]
-            s[part, part] = root_of_kernel((q @ q.T) ** self.hypers.zeta, self._jitter) / self._delta
+            kernel = (q @ q.T) ** self.hypers.zeta
+            if species in self._shares:
+                kernel = kernel[1:, 1:] - np.outer(kernel[1:, 0], self._shares[species])
+            s[part, part] = root_of_kernel(kernel, self._jitter) / self._delta
         return s
+
+    def _reduced(self, whole: Array) -> Array:
+        """Rows (..., width) for all points to rows (..., size) for the weights that are free."""
+        if not self._shares:
+            return whole
+        rows = np.empty((*whole.shape[:-1], self.size))
+        for species, columns in self._columns.items():
+            part = whole[..., self._whole[species]]
+            if species in self._shares:
+                part = part[..., 1:] - part[..., :1] * self._shares[species]
+            rows[..., columns] = part
+        return rows
 
     def rows(self, frame: Frame, forces: bool, virial: bool) -> Rows:
         """The rows of one structure; `ValueError` for atoms on one place."""
@@ -83,9 +112,10 @@ class SoapRows:
         norms[norms == 0] = 1.0
         features /= norms[:, None]
         kernels, slopes = self._kernels(frame.species, features)
-        energy = np.zeros(self.size)
+        energy = np.zeros(self._width)
         for species, u in kernels.items():
-            energy[self._columns[species]] = (u**self.hypers.zeta).sum(axis=0)
+            energy[self._whole[species]] = (u**self.hypers.zeta).sum(axis=0)
+        energy = self._reduced(energy)
         if not (forces or virial):
             return Rows(energy, None, None)
         gradients = spectrum.expansion.gradients(strain=virial)
@@ -93,14 +123,16 @@ class SoapRows:
         place = _Place(frame, features, norms, kernels, slopes)
         force_rows = virial_rows = None
         if forces:
-            force_rows = np.zeros((3 * len(frame), self.size))
+            force_rows = np.zeros((3 * len(frame), self._width))
             self._pull(place, coefficients, gradients.rows, gradients.positions, force_rows)
+            force_rows = self._reduced(force_rows)
         if virial:
-            virial_rows = np.zeros((6, self.size))
+            virial_rows = np.zeros((6, self._width))
             n_centres, n_blocks = gradients.strain.shape[:2]
             strain = gradients.strain.reshape(n_centres * n_blocks, 9, -1)[:, UPPER]
             centre, block = (index.ravel() for index in np.indices((n_centres, n_blocks)))
             self._pull(place, coefficients, np.stack([centre, block, 0 * centre], axis=1), strain, virial_rows)
+            virial_rows = self._reduced(virial_rows)
         return Rows(energy, force_rows, virial_rows)
 
     def _kernels(self, species: Array, features: Array) -> tuple[dict[int, Array], dict[int, Array]]:
@@ -112,12 +144,12 @@ class SoapRows:
     def _pull(self, place: "_Place", coefficients: Array, rows: Array, derivative: Array, out: Array) -> None:
         """out[target, direction] -= d sum_i k(p_i, q) for derivatives (n_rows, directions, size) of coefficients."""
         directions = derivative.shape[1]
-        per_row = 8 * directions * (self.size + 4 * len(self.basis))
+        per_row = 8 * directions * (self._width + 4 * len(self.basis))
         for first in range(0, len(rows), max(1, CHUNK_BYTES // per_row)):
             part = slice(first, first + max(1, CHUNK_BYTES // per_row))
             centre, block, target = rows[part].T
             g = self._feature_gradients(coefficients, centre, block, derivative[part])
-            for species, columns in self._columns.items():
+            for species, columns in self._whole.items():
                 mine = np.flatnonzero(place.frame.species[centre] == species)
                 if len(mine) == 0:
                     continue
@@ -168,6 +200,20 @@ class _Place:
         for species in np.unique(frame.species):
             mine = frame.species == species
             self.number[mine] = np.arange(mine.sum())
+
+
+def _consecutive(parts: Mapping[int, Array]) -> dict[int, slice]:
+    """Where each part is if all are put side by side."""
+    ends = np.cumsum([0, *map(len, parts.values())]).tolist()
+    return dict(zip(parts, map(slice, ends[:-1], ends[1:]), strict=True))
+
+
+def isolated_features(basis: PowerSpectrumBasis, species: int) -> Array | None:
+    """Features (F,) of an atom without neighbours, or None if they all are zero: then every kernel with it is, too."""
+    neighbours = NeighbourList(np.array([species], dtype=np.int32), basis.expansion.cutoff, pbc=np.zeros(3, dtype=bool))
+    neighbours.update(np.zeros((1, 3)), np.zeros((3, 3)))
+    features = PowerSpectrum(basis, neighbours).values()[0].copy()
+    return features if features.any() else None
 
 
 class PairRows:

@@ -51,16 +51,21 @@ def choose_features(x: Array, count: int, how: str) -> Array:
     return np.sort(selector.fit(x).selected_idx_)
 
 
-def choose_points(x: Array, descriptor: SoapDescriptor, symbol: str, seed: int) -> Array:
-    """`n_sparse` different rows of x, (n_sparse, F); `InputError` if there are fewer."""
-    count, how = descriptor.n_sparse, descriptor.sparse_selection
+def choose_points(x: Array, descriptor: SoapDescriptor, symbol: str, seed: int, most: int = 1000) -> Array:
+    """Different rows of x, (n_sparse, F); `most` at most if the descriptor does not say how many.
+
+    `InputError` if there are fewer than it says.
+    """
     different = np.unique(np.round(x / np.sqrt(DIFFERENT)), axis=0, return_index=True)[1]
+    count, how = descriptor.n_sparse or min(most, len(different)), descriptor.sparse_selection
     if count > len(different):
         raise InputError(
             f"n_sparse = {count}: there are {len(different)} different environments of {symbol} in the training "
             "structures only"
         )
     x = x[np.sort(different)]
+    if count == len(x):
+        return x
     if how == "random":
         return x[np.sort(np.random.default_rng(seed).choice(len(x), count, replace=False))]
     from skmatter.sample_selection import FPS

@@ -19,6 +19,7 @@ def content(tmp_path):
         "l_max": 3,
         "cutoff": {"cutoff_angstrom": 4.5, "width_angstrom": 1.0},
         "density": {"kind": "gaussian", "sigma_angstrom": 0.5},
+        "scaling": False,
     }
     return {
         "output": str(tmp_path / "si.npz"),

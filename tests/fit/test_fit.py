@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
+from ase.calculators.emt import EMT
 from ase.io import read, write
 from typer.testing import CliRunner
 
@@ -128,13 +130,13 @@ def test_cross_validation_keeps_the_best(content):
 @pytest.mark.parametrize("settings", [{}, {"n_sparse": 40}, {"length_angstrom": 1.0, "n_sparse": 30}])
 def test_two_body_kernels_with_weights_that_cancel(content, settings):
     """The default of 20 points, and worse ones: the model that is written is what was fitted."""
-    content["descriptors"][1] = {"kind": "pair", "cutoff_angstrom": 5.0, "smoothing_angstrom": 1.0} | settings
+    content["descriptors"] = [{"kind": "pair", "cutoff_angstrom": 5.0, "smoothing_angstrom": 1.0} | settings]
     content["sigma"] = {"default": {"energy_ev": 0.001, "force_ev_per_angstrom": 0.02}}
     fit = gap.fit(FitConfig.model_validate(content))
     frame = fit.train[0].frame
     loaded = GapPotential(GapModel.load(Path(content["output"])), uncertainty=True).compute_one(frame)
     assert loaded.energy == GapPotential(fit.model).compute_one(frame).energy
-    assert rmse(fit.model, fit.train, parity.FORCE) < 0.25
+    assert rmse(fit.model, fit.train, parity.FORCE) < 1.0
 
 
 def test_structures_without_some_or_any_pairs(content, alloy):
@@ -146,6 +148,40 @@ def test_structures_without_some_or_any_pairs(content, alloy):
     content["sigma"] = {}
     fit = gap.fit(FitConfig.model_validate(content))
     assert rmse(fit.model, fit.train, parity.FORCE) < 0.3
+
+
+def test_isolated_atoms_have_their_energies_and_nuclei_repel(content, alloy):
+    """With the defaults for everything: atoms of the data, and none of it fitted; no holes near the data of EMT."""
+    fit = gap.fit(FitConfig.model_validate({"output": content["output"], "data": {"train": str(alloy)}}))
+    model = GapModel.load(Path(content["output"]))
+    potential = GapPotential(model, uncertainty=True)
+    for symbol in ("Cu", "Au"):
+        atoms = Atoms(symbol)
+        atoms.calc = EMT()
+        far = Atoms(f"{symbol}2", [[0, 0, 0], [20, 0, 0]])
+        for structure in (atoms, far):
+            result = potential.compute_one(Frame.from_ase(structure))
+            assert result.energy == pytest.approx(len(structure) * atoms.get_potential_energy(), abs=1e-8)
+            assert result.extras["committee_uncertainty"] < 1e-8
+    assert {pair.form for pair in model.pairs} == {"zbl"}
+    found = {limit.what: limit for limit in fit.limits}
+    assert not any(found[f"dimer {pair}"].hole for pair in ("Cu-Cu", "Cu-Au", "Au-Au"))
+    assert not any(limit.hole for what, limit in found.items() if what.startswith("stretching"))
+    assert model.summary["holes"] == [limit.what for limit in fit.limits if limit.hole]
+
+
+def test_holes_are_told(content, alloy):
+    """Without repulsion and energies of atoms there are some."""
+    structures = [atoms for atoms in read(alloy, ":") if len(atoms) > 2]
+    path = alloy.with_name("dense.extxyz")
+    write(path, structures)
+    content |= {"data": {"train": str(path)}, "baseline": [], "repulsion": False, "sigma": {}}
+    content["descriptors"] = [content["descriptors"][0]]
+    fit = gap.fit(FitConfig.model_validate(content))
+    assert fit.model.pairs == ()
+    holes = " ".join(limit.what for limit in fit.limits if limit.hole)
+    assert "isolated atoms of Cu, Au" in holes
+    assert "dimer" in holes
 
 
 def test_a_model_that_cannot_be_used_is_not_written(config, monkeypatch):
@@ -243,7 +279,7 @@ def test_command_line(tmp_path):
     assert done.exit_code == 0, done.output
     assert "root-mean-square errors" in done.output
     written = {path.name for path in (tmp_path / "report").iterdir()}
-    assert written == {"errors.json", "parity_train.png", "parity_test.png", "learning_curve.png"}
+    assert written == {"errors.json", "limits.json", "parity_train.png", "parity_test.png", "learning_curve.png"}
     errors = json.loads((tmp_path / "report" / "errors.json").read_text())
     assert errors["train"] == errors["test"]
     told = CliRunner().invoke(app, ["info", str(tmp_path / "model.npz")])

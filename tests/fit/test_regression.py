@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forceserver.errors import InputError
-from forceserver.fit.regression import Factor, fit_all, root_of_kernel, solve, validate
+from forceserver.fit.regression import Factor, Validation, fit_all, root_of_kernel, solve
 
 N, GROUPS = 12, 4
 
@@ -58,7 +58,7 @@ def test_members_spread_as_the_jackknife_says():
 
 def test_validation_measures_the_group_that_was_left_out():
     data, factors, regulariser = problem()
-    errors = validate(factors, {"energy": 0.5}, regulariser)
+    errors = Validation(factors, regulariser).errors({"energy": 0.5})
     for quantity in data:
         squares, count = 0.0, 0
         for left in range(GROUPS):

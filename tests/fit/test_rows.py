@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from forceserver.fit.config import PairDescriptor
-from forceserver.fit.rows import UPPER, PairRows, SoapRows
+from forceserver.fit.rows import UPPER, PairRows, SoapRows, isolated_features
 from forceserver.frame import Frame
 from forceserver.potentials.gap import GapPotential
 from forceserver.potentials.gap_model import GapModel, SoapHypers, SoapTerm
 from forceserver.potentials.pair import PairPotential
 
 
-def soap_case(frame, zeta, normalise, features=None):
+def soap_case(frame, zeta, normalise, features=None, known=()):
     hypers = SoapHypers.model_validate(
         {
             "basis": {
@@ -34,9 +34,9 @@ def soap_case(frame, zeta, normalise, features=None):
     for k, s in enumerate(species):
         q = rng.normal(size=(5 + 3 * k, len(basis)))
         points[s] = q / np.linalg.norm(q, axis=1, keepdims=True)
-    rows = SoapRows(hypers, basis, points, 1.0)
+    rows = SoapRows(hypers, basis, points, 1.0, isolated={s: isolated_features(basis, s) for s in known})
     weights = rng.normal(size=rows.size)
-    term = SoapTerm(hypers, basis.features, points, rows.split(weights))
+    term = SoapTerm(hypers, basis.features, rows.points, rows.split(weights))
     return rows, weights, GapPotential(GapModel(species, dict.fromkeys(species, 0.0), (term,)))
 
 
@@ -54,6 +54,31 @@ def test_soap_rows_are_the_forces_and_virial_of_the_potential(batio3, zeta, norm
     frame = Frame.from_ase(batio3)
     rows, weights, potential = soap_case(frame, zeta, normalise, features)
     compare(rows.rows(frame, True, True), weights, potential.compute_one(frame))
+
+
+@pytest.mark.parametrize(("zeta", "normalise"), [(1, True), (4, True), (2, False)])
+def test_energies_of_isolated_atoms_are_exact(batio3, zeta, normalise):
+    """Whatever the weights, for the species that were asked for; elsewhere rows are still what the potential does."""
+    frame = Frame.from_ase(batio3)
+    rows, weights, potential = soap_case(frame, zeta, normalise, known=(8, 22))
+    compare(rows.rows(frame, True, True), weights, potential.compute_one(frame))
+    root = rows.regulariser()
+    assert root.shape == (rows.size, rows.size)
+    for number, exact in ((8, True), (22, True), (56, False)):
+        atom = Frame(np.zeros((1, 3)), np.eye(3), np.array([number], np.int32), np.zeros(3, bool))
+        energy = potential.compute_one(atom).energy
+        assert (abs(energy) < 1e-12 * np.abs(weights).sum()) == exact
+        assert rows.rows(atom, True, False).energy @ weights == pytest.approx(energy, abs=1e-10)
+
+
+def test_prior_of_functions_that_vanish_for_the_atom(batio3):
+    """S^T S is the kernel of the points given that the function is zero at the atom: the Schur complement."""
+    frame = Frame.from_ase(batio3)
+    rows, _, _ = soap_case(frame, 3, True, known=(8,))
+    points = rows.points[8]
+    whole = (points @ points.T) ** 3
+    root = rows.regulariser()[: len(points) - 1, : len(points) - 1]
+    np.testing.assert_allclose(root.T @ root, np.linalg.inv(np.linalg.inv(whole)[1:, 1:]), atol=1e-10)
 
 
 def test_soap_rows_in_chunks(batio3, monkeypatch):

@@ -1,0 +1,143 @@
+"""What a fit chooses for itself: cutoff, descriptors, sparse points, repulsion.
+
+The two power spectra are those that cross-validation within training structures found best for silicon, as fractions of
+a cutoff that holds the same number of neighbours for every density: near neighbours sharply, far ones smoothly.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from ..frame import Array, Frame
+from ..potentials.pair import Zbl
+from .config import FitConfig, SoapDescriptor, radial_scaling
+from .data import Labelled
+
+log = logging.getLogger(__name__)
+
+NEIGHBOURS = 50  # within the cutoff of the second power spectrum
+CUTOFFS = (4.0, 9.0)  # Angstrom, between which it is
+OF_MOLECULES = 5.0  # Angstrom, where atoms have fewer neighbours
+COLUMNS = 2000  # sparse points of all species and power spectra together; the time grows with the square
+FEWEST_POINTS = 150  # of a species
+FEATURES = 400  # of a power spectrum; one species has fewer
+SAMPLE = 30  # structures that lengths are taken from
+SCALES = (  # cutoff, width of the density, scale (all in the second cutoff), exponent, zeta
+    (0.62, 0.046, 0.38, 3, 4),
+    (1.0, 0.092, 0.46, 4, 2),
+)
+
+
+def complete(config: FitConfig, train: Sequence[Labelled], species: Sequence[int], energies: Array) -> FitConfig:
+    """The configuration with everything in it that it left open.
+
+    energies: (n,), those of the training structures beyond isolated atoms and baseline, per atom, eV.
+    """
+    cutoff = config.cutoff_angstrom
+    if cutoff is None and any(getattr(d, "basis", None) is None for d in config.descriptors or [None]):
+        cutoff = cutoff_for([one.frame for one in train], config.seed)
+        log.info("cutoff_angstrom = %g, from the density of the training structures", cutoff)
+    descriptors = config.descriptors or [power_spectrum(cutoff, scale, len(species)) for scale in SCALES]
+    spread = max(1.0, 3 * float(np.sqrt(np.mean(energies**2)))) if len(energies) else 1.0
+    completed = []
+    for descriptor in descriptors:
+        if isinstance(descriptor, SoapDescriptor):
+            basis = descriptor.basis or power_spectrum(cutoff, SCALES[1], len(species)).basis
+            descriptor = descriptor.model_copy(update={"basis": basis, "delta_ev": descriptor.delta_ev or spread})
+        completed.append(descriptor)
+    return config.model_copy(update={"descriptors": completed, "cutoff_angstrom": cutoff})
+
+
+def most_points(config: FitConfig, n_species: int) -> int:
+    """Sparse points of a species for a power spectrum that does not say how many."""
+    count = sum(isinstance(descriptor, SoapDescriptor) for descriptor in config.descriptors)
+    return max(COLUMNS // max(1, count) // n_species, FEWEST_POINTS)
+
+
+def power_spectrum(cutoff: float, scale: tuple, n_species: int) -> SoapDescriptor:
+    """One of the default descriptors."""
+    of_cutoff, width, radius, exponent, zeta = scale
+    far = of_cutoff == 1.0
+    n_max, l_max = (9, 6) if far else (8, 7)
+    if n_species > 2:
+        n_max, l_max = n_max - 2, l_max - 1
+    return SoapDescriptor.model_validate(
+        {
+            "kind": "soap",
+            "zeta": zeta,
+            "n_features": None if n_species == 1 else FEATURES,
+            "sparse_selection": "cur",
+            "basis": {
+                "kind": "gto",
+                "n_max": n_max,
+                "l_max": l_max,
+                "cutoff": {"cutoff_angstrom": round(of_cutoff * cutoff, 3), "width_angstrom": round(0.1 * cutoff, 3)},
+                "density": {"kind": "gaussian", "sigma_angstrom": round(width * cutoff, 3)},
+                "scaling": radial_scaling(cutoff) | {"scale_angstrom": round(radius * cutoff, 3), "exponent": exponent},
+            },
+        }
+    )
+
+
+def cutoff_for(frames: Sequence[Frame], seed: int) -> float:
+    """The median distance of the fiftieth neighbour, Angstrom, within limits."""
+    distances = []
+    for frame in _sample(frames, seed):
+        i, r = _pairs(frame, CUTOFFS[1])[::2]
+        order = np.lexsort([r, i])
+        i, r = i[order], r[order]
+        first = np.searchsorted(i, np.arange(len(frame)))
+        last = first + NEIGHBOURS - 1
+        inside = (last < len(i)) & (i[np.minimum(last, len(i) - 1)] == np.arange(len(frame))) if len(i) else first < 0
+        distances.append(np.where(inside, r[np.minimum(last, len(r) - 1)] if len(r) else 0.0, np.inf))
+    typical = float(np.median(np.concatenate(distances)))
+    if not np.isfinite(typical):
+        return OF_MOLECULES
+    return round(float(np.clip(typical, *CUTOFFS)), 1)
+
+
+def shortest_distances(frames: Sequence[Frame], reach: float = 6.0) -> dict[tuple[int, int], float]:
+    """The shortest distance (Angstrom) of every pair of species that comes closer than `reach`."""
+    shortest: dict[tuple[int, int], float] = {}
+    for frame in frames:
+        i, j, r = _pairs(frame, reach)
+        low, high = np.minimum(frame.species[i], frame.species[j]), np.maximum(frame.species[i], frame.species[j])
+        for pair in {(int(a), int(b)) for a, b in np.unique(np.stack([low, high], axis=1), axis=0)}:
+            least = float(r[(low == pair[0]) & (high == pair[1])].min())
+            shortest[pair] = min(shortest.get(pair, np.inf), least)
+    return shortest
+
+
+def repulsion(config: FitConfig, species: Sequence[int], shortest: Mapping[tuple[int, int], float]) -> list[Zbl]:
+    """ZBL for every pair of species without a baseline; it ends where the data begin, or where bonds would be."""
+    from ase.data import chemical_symbols, covalent_radii
+
+    if not config.repulsion:
+        return []
+    given = {interaction.numbers for interaction in config.baseline}
+    found = []
+    for pair in combinations_with_replacement(sorted(species), 2):
+        if pair in given:
+            continue
+        bond = float(covalent_radii[pair[0]] + covalent_radii[pair[1]])
+        end = max(0.3, round(min(shortest.get(pair, bond), 1.2 * bond), 3))
+        symbols = (chemical_symbols[pair[0]], chemical_symbols[pair[1]])
+        found.append(Zbl(species=symbols, cutoff_angstrom=end, smoothing_angstrom=end / 2))
+    return found
+
+
+def _sample(frames: Sequence[Frame], seed: int) -> list[Frame]:
+    order = np.random.default_rng(seed).permutation(len(frames))[:SAMPLE]
+    return [frames[number] for number in sorted(order.tolist())]
+
+
+def _pairs(frame: Frame, cutoff: float) -> tuple[Array, Array, Array]:
+    """Both atoms and the distance of every pair, each way."""
+    from vesin import NeighborList
+
+    i, j, r = NeighborList(cutoff=cutoff, full_list=True).compute(
+        frame.positions, frame.cell, frame.pbc, quantities="ijd"
+    )
+    return i.astype(np.int64), j.astype(np.int64), r
