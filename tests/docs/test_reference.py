@@ -66,10 +66,7 @@ def _models(annotation, found: dict[str, type[Section]] | None = None) -> dict[s
     return found
 
 
-PENDING = (
-    "max_candidates", "forces_key", "virial_key", "stress_key", "spline_tolerance", "jitter", "feature_selection",
-    "start_angstrom", "length_angstrom",
-)  # fmt: skip
+PENDING = ("forces_key", "virial_key", "stress_key")
 MODELS = _models(Settings) | _models(FitConfig)
 
 

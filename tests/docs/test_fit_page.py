@@ -1,0 +1,82 @@
+"""The section on training of docs/potentials.md: its table is the program's, its configurations are fitted."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from blocks import ROOT, blocks
+
+from forceserver.fit import gap
+from forceserver.fit.config import CrossValidationConfig, FitConfig, PairDescriptor, Sigma, SoapDescriptor, load
+from forceserver.potentials.gap_model import GapModel
+
+PAGE = ROOT / "docs" / "potentials.md"
+SILICON = Path(__file__).parents[1] / "data" / "silicon.extxyz"
+SECTIONS = {
+    "": FitConfig,
+    'soap"`': SoapDescriptor,
+    'pair"`': PairDescriptor,
+    "[sigma.GROUP]`": Sigma,
+    "[cross_validation]`": CrossValidationConfig,
+}
+ELSEWHERE = {
+    "data",
+    "descriptors",
+    "baseline",
+    "sigma",
+    "cross_validation",
+    "kind",
+}  # have tables or pages of their own
+
+pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="not in the repository")
+
+
+def printed() -> dict[str, dict[str, str]]:
+    """Section -> key -> default, as the page has them."""
+    table = PAGE.read_text().partition("| key | default | |")[2].partition("\n\n")[0]
+    found, section = {"": {}}, ""
+    for key, default in re.findall(r"^\| (.+?) \| (.+?) \|", table, re.MULTILINE):
+        if key.startswith("**"):
+            section = next(name for name in SECTIONS if name and name in key)
+            found[section] = {}
+        else:
+            found[section][key.strip("`")] = default
+    return found
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_table_of_keys(section):
+    fields = {name: field for name, field in SECTIONS[section].model_fields.items() if name not in ELSEWHERE}
+    said = printed()[section]
+    assert set(said) == set(fields)
+    for key, field in fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, tuple):
+            assert said[key] == f"`{', '.join(f'{value:g}' for value in default)}`"
+        elif isinstance(default, bool | int | float | str) and not field.is_required():
+            assert said[key] == f"`{str(default).lower()}`", key
+        else:
+            assert not said[key].startswith("`"), key
+
+
+@pytest.mark.parametrize("title", ["fit.toml", "fit_all.toml"])
+def test_configurations_are_fitted_as_printed(title, tmp_path):
+    """But for the number of sparse points, for which the structures are too few here."""
+    text = next(block.text for block in blocks(PAGE) if block.title == title)
+    (tmp_path / title).write_text(text.replace("n_sparse = 1000", "n_sparse = 60"))
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.extxyz").write_bytes(SILICON.read_bytes())
+    fit = gap.fit(load(tmp_path / title))
+    assert len(GapModel.load(tmp_path / "si.npz").soap) == len(fit.model.soap)
+
+
+def test_numbers_of_barium_titanate_are_those_of_its_results():
+    results = json.loads((ROOT / "workflows/batio3/potential/results/validation.json").read_text())
+    test = results["errors"]["test"]["(all)"]
+    structures = GapModel.load(ROOT / "workflows/batio3/potential/batio3.npz").summary["structures"]
+    wells = max(1 - well["depth"] / well["reference_depth"] for well in results["wells"].values())
+    text = " ".join(PAGE.read_text().split())
+    assert f"from {sum(structures.values())} small PBEsol cells" in text
+    assert f"{test['energy per atom (meV)']:.2f} meV/atom and {test['force component (meV/Å)'] / 1e3:.3f} eV/Å" in text
+    assert f"double wells within {100 * wells:.0f} %" in text
