@@ -29,7 +29,7 @@ SMALLEST_STEP, LARGEST_STEP = 5e-4, 5e-2  # Angstrom
 SIGMAS = 10  # of noise that are no error
 SINGLE = 1e-9  # relative noise from which on it is that of single precision
 LARGEST_NOISE = 1e-5  # relative; what single precision does to a sum of many terms
-LARGEST_JUMP = 1e-4  # eV
+LARGEST_JUMP = 1e-4  # eV in 0.02 Angstrom
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,10 +403,12 @@ def _forces(trial: Trial) -> Errors:
 
 
 def _jumps(trial: Trial) -> Errors:
-    """Energy has no jumps: it changes by the work of the forces."""
+    """Energy and forces have no jumps, the work is right."""
     direction, start, points = _direction(trial.frame, trial.random), 0.0, 21
-    noise = max(np.sqrt(2) * trial.noise.energy, LARGEST_JUMP / SIGMAS)
-    for width in (1e-2, 1e-3):  # first 0.2 Angstrom, in which some pairs cross a cutoff, then the worst tenth of them
+    # First 0.2 Angstrom, in which some pairs cross a cutoff, then the worst tenth of them, and a tenth of that. A jump
+    # of the forces becomes smaller as the width does, one of their slope, which many potentials have, as its square.
+    for width in (1e-2, 1e-3, 1e-4):
+        noise = max(np.sqrt(2) * trial.noise.energy, LARGEST_JUMP * width / 1e-2 / SIGMAS)
         places = start + width * np.arange(points)
         frames = [_changed(trial.frame, positions=trial.frame.positions + x * direction) for x in places]
         results = _in_batches(trial.potential, frames)
