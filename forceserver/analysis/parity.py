@@ -4,7 +4,7 @@ Energies are compared per atom (eV), forces per component (eV/Angstrom), stresse
 yz, zz of the symmetric tensor, each once (eV/Angstrom^3, from virials: stress = -virial / volume).
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from ..files import atomic_write
 
 if TYPE_CHECKING:
-    from ..frame import Result
+    from matplotlib.axes import Axes
+
+    from ..frame import Frame, Result
 
 
 class Labels(Protocol):
@@ -30,20 +32,25 @@ class Labels(Protocol):
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is compared: its name, its internal unit, the unit of errors and how many of these an internal unit is."""
+    """What is compared: its name, the units of errors in tables and of figures, and how many an internal unit is."""
 
     name: str
-    unit: str
     error_unit: str
     scale: float
+    figure_unit: str
+    figure_scale: float = 1.0
 
 
-ENERGY = Quantity("energy per atom", "eV", "meV", 1e3)
-FORCE = Quantity("force component", "eV/Å", "meV/Å", 1e3)
-STRESS = Quantity("stress component", "eV/Å³", "GPa", 1 / GPa)
+ENERGY = Quantity("energy per atom", "meV", 1e3, "eV/atom")
+FORCE = Quantity("force component", "meV/Å", 1e3, "eV/Å")
+STRESS = Quantity("stress component", "GPa", 1 / GPa, "GPa", 1 / GPa)
 QUANTITIES = (ENERGY, FORCE, STRESS)
 TOTAL = "(all)"
 UPPER = np.triu_indices(3)
+
+
+def _names(group: str | None) -> tuple[str, ...]:
+    return (TOTAL,) if group is None else (TOTAL, group)
 
 
 @dataclass
@@ -79,17 +86,20 @@ class ParityTable:
 
     def __init__(self) -> None:
         self.groups: dict[str, dict[Quantity, Parity]] = defaultdict(dict)
+        self._compositions: dict[str, list[Counter[int]]] = defaultdict(list)
 
     def add(self, group: str | None, quantity: Quantity, reference: NDArray, prediction: NDArray) -> None:
-        for name in (TOTAL, group) if group is not None else (TOTAL,):
+        for name in _names(group):
             self.groups[name].setdefault(quantity, Parity()).add(reference, prediction)
 
-    def compare(self, group: str | None, labels: Labels, result: "Result", volume: float) -> None:
-        """Adds what a structure has labels of: the energy per atom, force components, and stress components if there is
-        a volume (Angstrom^3)."""
-        atoms = len(result.forces)
+    def compare(self, group: str | None, labels: Labels, result: "Result", frame: "Frame") -> None:
+        """Adds what a structure has labels of: the energy per atom, force components, and stress components if it has
+        a volume."""
+        atoms, volume = len(frame), abs(np.linalg.det(frame.cell))
         if labels.energy is not None:
             self.add(group, ENERGY, labels.energy / atoms, result.energy / atoms)
+            for name in _names(group):
+                self._compositions[name].append(Counter(frame.species.tolist()))
         if labels.forces is not None:
             self.add(group, FORCE, labels.forces, result.forces)
         if labels.virial is not None and volume > 0:
@@ -109,22 +119,53 @@ class ParityTable:
                     yield group, quantity, self.groups[group][quantity]
 
     def plot(self, path: Path) -> None:
-        """Writes a parity plot, one panel a quantity, coloured by group."""
+        """Writes a parity plot, one panel a quantity, coloured by group; grey is what is in none.
+
+        Energies are drawn beyond e_0 of each element, least squares of the reference energies on the compositions.
+        """
         from matplotlib.figure import Figure
 
         quantities = self.quantities()
-        figure = Figure(figsize=(4.2 * len(quantities), 4.0), layout="constrained")
+        figure = Figure(figsize=(4.2 * len(quantities), 4.4), layout="constrained")
         for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
-            groups = {name: parts[quantity] for name, parts in self.groups.items() if quantity in parts}
-            total = groups.pop(TOTAL)
-            for name, parity in sorted(groups.items()) or [("", total)]:
-                reference, prediction = parity.arrays()
-                axes.plot(reference, prediction, ".", markersize=3, label=name or None, rasterized=True)
-            low, high = np.min(total.arrays()), np.max(total.arrays())
-            axes.plot([low, high], [low, high], color="0.6", linewidth=0.8, zorder=0)
-            axes.set(xlabel=f"reference {quantity.name} ({quantity.unit})", ylabel=f"prediction ({quantity.unit})")
-            axes.set_title(f"RMSE {total.rmse() * quantity.scale:.4g} {quantity.error_unit}")
-            if groups:
-                axes.legend(markerscale=3, fontsize="small")
+            self._panel(axes, quantity)
         with atomic_write(path) as part:
             figure.savefig(part, dpi=150)
+
+    def _panel(self, axes: "Axes", quantity: Quantity) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        names = sorted(name for name in self.groups if name != TOTAL and quantity in self.groups[name])
+        total = self._drawn(TOTAL, quantity)
+        axes.plot(*total, ".", markersize=3, color="0.5" if names else None, rasterized=True)
+        for name in names:
+            axes.plot(*self._drawn(name, quantity), ".", markersize=3, label=name, rasterized=True)
+        low, high = np.min(total), np.max(total)
+        margin = 0.05 * (high - low) or 0.5 * max(abs(low), 1e-3)
+        limits = (low - margin, high + margin)
+        axes.plot(limits, limits, color="0.6", linewidth=0.8, zorder=0)
+        what = "energy − Σ e₀" if quantity is ENERGY else quantity.name
+        axes.set(
+            xlabel=f"reference {what} ({quantity.figure_unit})", ylabel=f"predicted {what} ({quantity.figure_unit})"
+        )
+        axes.set(xlim=limits, ylim=limits, box_aspect=1)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(4))
+        rmse = self.groups[TOTAL][quantity].rmse() * quantity.figure_scale
+        axes.set_title(f"RMSE {rmse:.3g} {quantity.figure_unit}")
+        if names:
+            axes.legend(markerscale=3, fontsize="small")
+
+    def _drawn(self, name: str, quantity: Quantity) -> tuple[NDArray, NDArray]:
+        """References and predictions of a group, in the unit of figures."""
+        reference, prediction = self.groups[name][quantity].arrays()
+        if quantity is ENERGY:
+            energies = np.linalg.lstsq(self._shares(TOTAL), self.groups[TOTAL][ENERGY].arrays()[0], rcond=None)[0]
+            shift = self._shares(name) @ energies
+            reference, prediction = reference - shift, prediction - shift
+        return reference * quantity.figure_scale, prediction * quantity.figure_scale
+
+    def _shares(self, name: str) -> NDArray:
+        """(structures of a group, elements of all): the share of each element in the atoms."""
+        elements = sorted(set().union(*self._compositions[TOTAL]))
+        return np.array([[c[e] / c.total() for e in elements] for c in self._compositions[name]])

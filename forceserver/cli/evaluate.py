@@ -100,11 +100,11 @@ def evaluate(
 def _evaluate_all(
     potential: "Potential", structures: Path, output: Path | None, labels: "LabelReader", prefix: str, batch: int
 ) -> "ParityTable":
-    import numpy as np
     from ase.io.extxyz import write_extxyz
 
     from ..analysis.parity import ParityTable
     from ..files import atomic_write
+    from ..frame import Frame
 
     table = ParityTable()
     with contextlib.ExitStack() as stack:
@@ -113,7 +113,7 @@ def _evaluate_all(
             part = stack.enter_context(atomic_write(output))
             file = stack.enter_context(open(part, "w"))
         for atoms, reference, result in _progress(_predict(potential, _labelled(structures, labels), batch)):
-            table.compare(reference.group, reference, result, abs(np.linalg.det(atoms.cell.array)))
+            table.compare(reference.group, reference, result, Frame.from_ase(atoms))
             if file is not None:
                 write_extxyz(file, [with_predictions(atoms, result, prefix)], write_info=True, write_results=False)
         labels.finish(structures)

@@ -25,7 +25,7 @@ def compare(
             result = potential.compute_one(one.frame)
         except PotentialError as error:
             raise InputError(f"structure {number}: {error}") from error
-        table.compare(one.group, one, result, abs(np.linalg.det(one.frame.cell)))
+        table.compare(one.group, one, result, one.frame)
     return table
 
 
@@ -60,10 +60,28 @@ def plot_learning(path: Path, curve: dict[int, ParityTable]) -> None:
     quantities = curve[sizes[-1]].quantities()
     figure = Figure(figsize=(4.2 * len(quantities), 3.6), layout="constrained")
     for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
-        rmse = [curve[size].groups[TOTAL][quantity].rmse() * quantity.scale for size in sizes]
+        rmse = [max(curve[size].groups[TOTAL][quantity].rmse() * quantity.scale, 1e-12) for size in sizes]
         axes.loglog(sizes, rmse, "o-")
         axes.set(xlabel="training structures", ylabel=f"test RMSE, {quantity.name} ({quantity.error_unit})")
         axes.set_xticks(sizes, [str(size) for size in sizes])
+        low, high = min(rmse) / 1.1, max(rmse) * 1.1
+        axes.set_ylim(low, high)
+        ticks = log_ticks(low, high)
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
     with atomic_write(path) as part:
         figure.savefig(part, dpi=150)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """About four round numbers from low to high, for a logarithmic axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    if high < 3 * low:
+        return [tick for tick in MaxNLocator(5).tick_values(low, high).tolist() if low <= tick <= high]
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        ticks = [digit * 10.0**decade for decade in decades for digit in digits if low <= digit * 10.0**decade <= high]
+        if len(ticks) >= 3:
+            break
+    return ticks[:: max(1, len(ticks) // 4)]

@@ -14,6 +14,8 @@ from forceserver.settings import load
 
 pytestmark = pytest.mark.plumed
 
+TIME_STEP = 0.5 * units.fs
+
 
 @pytest.fixture
 def plumed_atoms(batio3, action, tmp_path, monkeypatch):
@@ -34,7 +36,7 @@ def plumed_atoms(batio3, action, tmp_path, monkeypatch):
         "PRINT ARG=p.x,p.y,p.z FILE=COLVAR FMT=%.14g",
         "FLUSH STRIDE=1",
     ]
-    calculator = Plumed(Einstein("batio3.extxyz"), lines, timestep=1.0, atoms=batio3, kT=0.025)
+    calculator = Plumed(Einstein("batio3.extxyz"), lines, timestep=TIME_STEP, atoms=batio3, kT=300 * units.kB)
     batio3.calc = calculator
     yield batio3, build_variables(load(config).cv, Frame.from_ase(batio3))["polarization"]
     calculator.plumed.finalize()
@@ -70,10 +72,12 @@ def test_energy_is_conserved(plumed_atoms):
     atoms, variable = plumed_atoms
     MaxwellBoltzmannDistribution(atoms, temperature_K=300, rng=np.random.default_rng(0))
     energies, frames = [], []
-    dynamics = VelocityVerlet(atoms, timestep=0.5 * units.fs)
+    dynamics = VelocityVerlet(atoms, timestep=TIME_STEP)
     dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
     dynamics.attach(lambda: frames.append(Frame.from_ase(atoms)))
     dynamics.run(100)
     assert np.ptp(energies) < 5e-3
+    times = table("COLVAR")["time"]
+    assert np.diff(times)[-1] == pytest.approx(0.5e-3, rel=1e-4)  # ps
     colvar = np.array([column[-1] for name, column in table("COLVAR").items() if name != "time"])
     np.testing.assert_allclose(colvar, variable.compute(frames[-1]).values, atol=1e-9)

@@ -1,0 +1,62 @@
+"""The figures of a fit: what stands on their axes."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forceserver.analysis.parity import ENERGY, STRESS, TOTAL, ParityTable
+from forceserver.fit.labels import Labels
+from forceserver.fit.report import log_ticks, plot_learning
+from forceserver.frame import Frame, Result
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.21, 1e6))
+def test_a_logarithmic_axis_has_numbers(low, ratio):
+    ticks = log_ticks(low, low * ratio)
+    assert 2 <= len(ticks) <= 9
+    assert ticks == sorted(set(ticks))
+    assert low <= ticks[0]
+    assert ticks[-1] <= low * ratio
+
+
+def alloys() -> ParityTable:
+    """Energies of -1000 eV (Cu) and -30000 eV (Au) an atom and little beyond; predictions are 0.1 eV an atom higher."""
+    table = ParityTable()
+    rng = np.random.default_rng(0)
+    for symbols in ("Cu4", "Au4", "Cu2Au2", "CuAu3", "Cu3Au", "Cu2Au2"):
+        atoms = Atoms(symbols, positions=bulk("Cu", cubic=True).positions, cell=[4, 4, 4], pbc=True)
+        energy = sum(-1000.0 if s == "Cu" else -30000.0 for s in atoms.symbols) + rng.normal(scale=0.2)
+        forces = rng.normal(size=(4, 3))
+        table.compare(
+            "alloy" if len(set(atoms.symbols)) > 1 else None,
+            Labels(energy, forces, -np.eye(3)),
+            Result(energy + 0.4, forces + 0.01, -1.1 * np.eye(3)),
+            Frame.from_ase(atoms),
+        )
+    return table
+
+
+def test_energies_are_drawn_per_atom_beyond_those_of_the_elements():
+    table = alloys()
+    for name in (TOTAL, "alloy"):
+        reference, prediction = table._drawn(name, ENERGY)
+        assert abs(reference).max() < 0.2
+        np.testing.assert_allclose(prediction - reference, 0.1, atol=1e-8)
+    reference, prediction = table._drawn(TOTAL, STRESS)
+    assert (prediction - reference).max() == pytest.approx(0.1 / 64 * 160.21766, rel=1e-6)  # GPa
+
+
+def test_figures(tmp_path):
+    """They are drawn, also for a single structure and for errors that hardly differ or vanish."""
+    table = alloys()
+    table.plot(tmp_path / "parity.png")
+    plot_learning(tmp_path / "curve.png", {10: table, 20: table, 21: table})
+    exact = ParityTable()
+    exact.compare(None, Labels(-1.0), Result(-1.0, np.zeros((1, 3)), np.zeros((3, 3))), Frame.from_ase(Atoms("Cu")))
+    exact.plot(tmp_path / "one.png")
+    plot_learning(tmp_path / "exact.png", {1: exact, 2: exact})
+    for name in ("parity", "curve", "one", "exact"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
