@@ -11,7 +11,7 @@ from ..potentials.base import Potential
 from .base import Bias
 from .history import marks_of
 from .lists import Variables
-from .outputs import places, pull_atoms
+from .outputs import offered, places, pull_atoms, values_of
 
 
 class AtomicBias(Potential):
@@ -26,10 +26,12 @@ class AtomicBias(Potential):
     def __init__(self, bias: Bias, variables: Mapping[str, CollectiveVariable], lists_file: Path | None = None) -> None:
         self.bias = bias
         self._places = places(bias.names, variables)
-        self._variables = Variables({cv: variables[cv] for cv, _ in self._places}, lists_file)
+        self._offered = offered(variables)
+        self._variables = Variables(variables, lists_file)
 
     def compute_one(self, frame: Frame) -> Result:
-        """The bias, its forces and virial; extras: the variables by name, the parts of the bias and `bias_eV`.
+        """The bias, its forces and virial; extras: every output of every variable by name, the parts of the bias
+        and `bias_eV`.
 
         The clock of the bias ticks if the configuration is another one than the last. Raises `BiasError` and `CVError`.
         """
@@ -39,7 +41,7 @@ class AtomicBias(Potential):
         energy, slope = self.bias.compute(values)
         forces, virial = np.zeros((len(frame), 3)), np.zeros((3, 3))
         pull_atoms(dict(zip(self._places, (-slope).tolist(), strict=True)), computed, forces, virial)
-        extras = dict(zip(self.bias.names, values.tolist(), strict=True)) | {"bias_eV": float(energy)}
+        extras = values_of(self._offered, computed) | {"bias_eV": float(energy)}
         extras |= {f"{name}_eV": float(value) for name, value in self.bias.terms(values).items()}
         return Result(float(energy), forces, 0.5 * (virial + virial.T), extras)
 

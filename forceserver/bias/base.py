@@ -40,7 +40,7 @@ class Bias(ABC):
 
     @abstractmethod
     def terms(self, values: ArrayLike) -> dict[str, float]:
-        """What the bias is made of at these values, by name (eV), for extras and tables."""
+        """What the bias is made of at these values, by name (eV), as far as it is cheap: for extras."""
 
     def begin_connection(self) -> None:  # noqa: B027 - optional
         """An engine has connected, perhaps one that was started again: its first configuration may be an old one."""

@@ -63,6 +63,7 @@ class HillsSection(Section):
     """Well-tempered metadynamics; plain metadynamics without `bias_factor`.
 
     grid: "fixed" (leaving it is an error), "grow" (it is extended), or "none" (hills are summed one by one).
+    rct_stride_hills: hills between two values of the reweighting factor c(t) in COLVAR, an integral over the grid.
     """
 
     height_eV: PositiveFloat
@@ -70,6 +71,7 @@ class HillsSection(Section):
     temperature_K: PositiveFloat
     bias_factor: float | None = Field(default=None, gt=1)
     grid: Literal["fixed", "grow", "none"] = "fixed"
+    rct_stride_hills: PositiveInt = 1
     file: OutputPath = Field(default=Path("HILLS"), validate_default=True)
 
 
@@ -238,4 +240,5 @@ class MetadynamicsSection(Section):
             file,
             self.file_energy_unit,
             others,
+            section.rct_stride_hills,
         )

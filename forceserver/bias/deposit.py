@@ -29,7 +29,8 @@ class HillDeposit:
     """Well-tempered metadynamics: the hills of this walker and of the others, their sum, and what the next one will be.
 
     height: of the first hill, eV. pace: steps between hills. bias_factor: gamma, or None. file: HILLS of this walker.
-    others: HILLS of the other walkers. energy_unit: of the heights in these files.
+    others: HILLS of the other walkers. energy_unit: of the heights in these files. rct_stride: hills between two
+    values of c(t).
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class HillDeposit:
         file: Path,
         energy_unit: EnergyUnit = "kJ/mol",
         others: Sequence[Path] = (),
+        rct_stride: int = 1,
     ) -> None:
         self.total = total
         self.pace = pace
@@ -55,6 +57,7 @@ class HillDeposit:
         self._to_file = PER_EV[energy_unit] * (bias_factor / (bias_factor - 1) if bias_factor else 1.0)
         self._writer = HillsWriter(file, variables, sigmas, bias_factor, with_clock=bool(others))
         self._others = [HillsReader(path, partial(self._check_other, path)) for path in others]
+        self._rct_stride, self._added = rct_stride, 0
         self._reweighting_factor: float | None = None
         self._held: Hills | None = None
         self.existing = self._writer.existing
@@ -67,7 +70,11 @@ class HillDeposit:
         `deposit`, where it takes the place of a new one.
         """
         self.total.clear()
-        self._add(self.existing[: self.count - hold_last])
+        self._reweighting_factor, self._added = None, 0
+        count = self.count - hold_last
+        whole = count - count % self._rct_stride
+        self._add(self.existing[:whole])  # c(t) then is that of an undisturbed run
+        self._add(self.existing[whole:count])
         self._held = self.existing[self.count - 1 :] if hold_last else None
         self.read_others()
 
@@ -111,9 +118,17 @@ class HillDeposit:
             check_same(path, hills, self.variables, self._writer.bias_factor)
 
     @property
+    def has_reweighting_factor(self) -> bool:
+        """Whether there is a grid to integrate over."""
+        return isinstance(self.total, HillGrid)
+
+    @property
     def reweighting_factor(self) -> float | None:
-        """c(t), eV; None without a grid: it is an integral over it. `forceserver fes` has it from HILLS in any case."""
-        if self._reweighting_factor is None and isinstance(self.total, HillGrid):
+        """c(t), eV, after every `rct_stride`-th hill; computed when it is wanted, for it is an integral over the grid.
+
+        None without a grid; `forceserver fes` has it from HILLS in any case.
+        """
+        if self._reweighting_factor is None and self.has_reweighting_factor:
             self._reweighting_factor = reweighting_factor(self.total.values, self._kt, self._bias_factor)
         return self._reweighting_factor
 
@@ -122,7 +137,11 @@ class HillDeposit:
 
     def _add(self, hills: Hills) -> None:
         self.total.add(hills.centres, hills.sigmas, hills.heights / self._to_file)
-        self._reweighting_factor = None
+        before, self._added = self._added, self._added + len(hills)
+        if self._added // self._rct_stride > before // self._rct_stride:
+            self._reweighting_factor = None
+            if self._rct_stride > 1:  # now, since it must not contain hills that come before it is wanted
+                self._reweighting_factor = self.reweighting_factor
 
 
 def reweighting_factor(bias: Array, kt: float, bias_factor: float | None) -> float:

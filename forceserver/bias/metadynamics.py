@@ -33,6 +33,9 @@ from .variables import Variable, domain_constants
 
 log = logging.getLogger(__name__)
 
+OF_THE_GRID = ("metad.rct", "metad.rbias")
+"""Terms that cost a sum over the grid after every hill: they are for COLVAR and its stride."""
+
 
 class Metadynamics(Bias):
     """Hills, walls and restraints on some variables, with one clock. Any of the parts may be absent."""
@@ -120,8 +123,8 @@ class Metadynamics(Bias):
         return True
 
     def terms(self, values: ArrayLike) -> dict[str, float]:
-        s = self._inside(values)
-        return {name: term(s, max(self.step, 0), self._work) for name, term in self._terms.items()}
+        s, step = self._inside(values), max(self.step, 0)
+        return {name: term(s, step, self._work) for name, term in self._terms.items() if name not in OF_THE_GRID}
 
     def begin_connection(self) -> None:
         self._clock.begin_connection()
@@ -180,7 +183,8 @@ class Metadynamics(Bias):
         if hills.count < known:
             raise InputError(
                 f"the clock file knows of {known} hills, but HILLS has {hills.count}; "
-                "bring the file back, or remove the clock file to start a new bias"
+                "bring the file back (without the clock file the bias goes on from the last hill that is there; move "
+                "HILLS, COLVAR and the clock file away to start a new bias)"
             )
         ahead = hills.count - known
         if ahead > 1 or (ahead and clock.step < 0):
@@ -201,7 +205,7 @@ class Metadynamics(Bias):
         terms = {}
         if hills := self._hills:
             terms["metad.bias"] = lambda s, step, work: hills.evaluate(s[self._hilly])[0]
-            if hills.reweighting_factor is not None:
+            if hills.has_reweighting_factor:
                 terms["metad.rct"] = lambda s, step, work: hills.reweighting_factor
                 terms["metad.rbias"] = lambda s, step, work: (
                     terms["metad.bias"](s, step, work) - hills.reweighting_factor

@@ -30,9 +30,16 @@ def places(names: Iterable[str], variables: Mapping[str, CollectiveVariable]) ->
     return [known[name] for name in names]
 
 
+def values_of(outputs: Mapping[str, Output], computed: Mapping[str, CVResult]) -> dict[str, float]:
+    """The values of outputs by their names."""
+    return {name: float(computed[cv].values[row]) for name, (cv, row) in outputs.items()}
+
+
 def pull_atoms(pulls: Mapping[Output, float], computed: Mapping[str, CVResult], forces: Array, virial: Array) -> None:
     """Adds to forces (N, 3) and virial (3, 3) what `pulls`, minus the derivatives of an energy by outputs, do."""
     for name, result in computed.items():
         pull = np.array([pulls.get((name, row), 0.0) for row in range(len(result.values))])
+        if not pull.any():
+            continue
         result.add_forces(pull, forces)
         virial += (pull @ result.strain.reshape(-1, 9)).reshape(3, 3)

@@ -23,7 +23,6 @@ from typing import Literal
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
-from ase.units import kB
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat
 
@@ -33,10 +32,10 @@ from ..errors import BiasError, ForceServerError, InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
 from .history import History, marks_of, undo
-from .outputs import Output, offered, pull_atoms
+from .outputs import Output, offered, pull_atoms, values_of
 from .plumed_input import keyword, read_actions
 from .plumed_kernel import HOW_TO_GET_IT, find_kernel
-from .units import PER_EV
+from .units import BOLTZMANN_EV_PER_K, PER_EV
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,8 @@ class PlumedBias(Potential):
     ) -> None:
         actions = read_actions(section.plumed_dat)
         self._outputs = _extra_cvs(actions, variables, section.plumed_dat)
-        self._variables = {name: variables[name].copy() for name, _ in self._outputs.values()}
+        self._variables = {name: variable.copy() for name, variable in variables.items()}
+        self._offered = offered(variables)
         self._species = template.species
         self._force_unit = _extra_cv_force_unit(actions, kernel)
         self._masses = atomic_masses[template.species] if template.masses is None else template.masses
@@ -95,7 +95,7 @@ class PlumedBias(Potential):
             raise
 
     def compute_one(self, frame: Frame) -> Result:
-        """The bias, its forces and virial; extras: every EXTRACV by name, and `bias_eV`.
+        """The bias, its forces and virial; extras: every output of every variable, and `bias_eV`.
 
         Raises `BiasError` with PLUMED's message if it cannot compute the frame, `CVError` if a variable cannot.
         """
@@ -214,7 +214,7 @@ class PlumedBias(Potential):
         pull_atoms(of_outputs, computed, forces, total)
         if not np.isfinite(bias[0] + forces.sum() + total.sum()):
             raise BiasError(f"PLUMED at step {step}: the bias is {bias[0]} eV, or a force of it is not finite")
-        extras = {name: float(value[0]) for name, value in values.items()} | {"bias_eV": float(bias[0])}
+        extras = values_of(self._offered, computed) | {"bias_eV": float(bias[0])}
         return Result(float(bias[0]), forces, 0.5 * (total + total.T), extras)
 
     def _fill(self, plumed, path: Path) -> None:
@@ -305,7 +305,7 @@ def _new(kernel: str | None, natoms: int, section: PlumedSection | None = None, 
     instance.cmd("setNatoms", natoms)
     instance.cmd("setTimestep", section.time_step_fs if section else 1.0)
     if section and section.temperature_K:
-        instance.cmd("setKbT", kB * section.temperature_K)
+        instance.cmd("setKbT", BOLTZMANN_EV_PER_K * section.temperature_K)
     instance.cmd("setLogFile", str(section.log_file) if section else "/dev/null")
     if restart:
         instance.cmd("setRestart", 1)

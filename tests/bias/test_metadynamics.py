@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bias_case import HILLS, VARIABLES, open_bias, section, trajectory
 
+from forceserver.bias import deposit
 from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.units import BOLTZMANN_EV_PER_K, PER_EV
 from forceserver.config import tomllib
@@ -153,6 +154,34 @@ def test_a_variable_that_is_no_number_is_named(tmp_path, value):
             call([0.1, value])
     with pytest.raises(BiasError, match="2 variable"):
         bias.compute([0.1])
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_the_reweighting_factor_is_of_every_stride_th_hill_whatever_was_restarted(tmp_path, stride, monkeypatch):
+    """c(t) is an integral over the grid, which nobody should pay for who does not read it."""
+    computed = []
+    integral = deposit.reweighting_factor
+    monkeypatch.setattr(deposit, "reweighting_factor", lambda *args: computed.append(1) or integral(*args))
+    changes = {"hills": {"rct_stride_hills": stride}, "colvar_stride_steps": 5}
+    rows = {}
+    for restarted in False, True:
+        folder = tmp_path / str(restarted)
+        folder.mkdir()
+        bias = open_bias(folder, **changes)
+        for n, s in enumerate(trajectory(91)):
+            if restarted and n % 7 == 0:
+                bias.close()
+                bias = open_bias(folder, **changes)
+            bias.advance(s)
+            bias.terms(s)
+        bias.close()
+        rows[restarted] = (folder / "COLVAR").read_bytes()
+        if not restarted:
+            assert len(computed) <= (19 if stride == 1 else 8), "rows of COLVAR, multiples of the stride"
+    assert rows[True] == rows[False]
+    rct = np.loadtxt(tmp_path / "False" / "COLVAR")[:, 4]
+    changes_of_rct = np.count_nonzero(np.diff(rct))
+    assert changes_of_rct == (17 if stride == 1 else 7)
 
 
 def test_walkers_share_their_hills(tmp_path):

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from ase.units import kB, kJ, mol
+
+from forceserver.bias.units import BOLTZMANN_EV_PER_K, PER_EV
 
 RESULTS = Path(__file__).parent / "results"
-KT = kB * 300 / (kJ / mol)
+KT = BOLTZMANN_EV_PER_K * 300 * PER_EV["kJ/mol"]
 SKIP_PS = 10
 
 
