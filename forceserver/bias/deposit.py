@@ -73,7 +73,8 @@ class HillDeposit:
         self._reweighting_factor, self._added = None, 0
         count = self.count - hold_last
         whole = count - count % self._rct_stride
-        self._add(self.existing[:whole])  # c(t) then is that of an undisturbed run
+        self._add(self.existing[:whole])
+        self._keep_reweighting_factor()
         self._add(self.existing[whole:count])
         self._held = self.existing[self.count - 1 :] if hold_last else None
         self.read_others()
@@ -140,8 +141,12 @@ class HillDeposit:
         before, self._added = self._added, self._added + len(hills)
         if self._added // self._rct_stride > before // self._rct_stride:
             self._reweighting_factor = None
-            if self._rct_stride > 1:  # now, since it must not contain hills that come before it is wanted
-                self._reweighting_factor = self.reweighting_factor
+            self._keep_reweighting_factor()
+
+    def _keep_reweighting_factor(self) -> None:
+        """Computes c(t) now if it must not contain the hills that come before it is wanted."""
+        if self._rct_stride > 1:
+            self._reweighting_factor = self.reweighting_factor
 
 
 def reweighting_factor(bias: Array, kt: float, bias_factor: float | None) -> float:

@@ -181,7 +181,7 @@ def test_the_reweighting_factor_is_of_every_stride_th_hill_whatever_was_restarte
     assert rows[True] == rows[False]
     rct = np.loadtxt(tmp_path / "False" / "COLVAR")[:, 4]
     changes_of_rct = np.count_nonzero(np.diff(rct))
-    assert changes_of_rct == (17 if stride == 1 else 7)
+    assert changes_of_rct == (18 if stride == 1 else 7)
 
 
 def test_walkers_share_their_hills(tmp_path):
