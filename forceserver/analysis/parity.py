@@ -1,7 +1,7 @@
 """Errors of predictions against reference labels, in total and by group, and a parity plot.
 
-Energies are compared per atom (eV), forces per component (eV/Angstrom), stresses by the six components xx, xy, xz, yy,
-yz, zz of the symmetric tensor, each once (eV/Angstrom^3, from virials: stress = -virial / volume).
+Energies are compared per atom (eV), forces per component (eV/Angstrom), stresses by all nine components (eV/Angstrom^3,
+from virials: stress = -virial / volume), so that errors do not depend on the orientation of a structure.
 """
 
 from collections import Counter, defaultdict
@@ -46,7 +46,6 @@ FORCE = Quantity("force component", "meV/Å", 1e3, "eV/Å")
 STRESS = Quantity("stress component", "GPa", 1 / GPa, "GPa", 1 / GPa)
 QUANTITIES = (ENERGY, FORCE, STRESS)
 TOTAL = "(all)"
-UPPER = np.triu_indices(3)
 
 
 def _names(group: str | None) -> tuple[str, ...]:
@@ -103,7 +102,7 @@ class ParityTable:
         if labels.forces is not None:
             self.add(group, FORCE, labels.forces, result.forces)
         if labels.virial is not None and volume > 0:
-            self.add(group, STRESS, -labels.virial[UPPER] / volume, -result.virial[UPPER] / volume)
+            self.add(group, STRESS, -labels.virial / volume, -result.virial / volume)
 
     def __bool__(self) -> bool:
         return bool(self.groups)
