@@ -33,7 +33,7 @@ from ..frame import Frame, Result
 from ..potentials.base import Potential
 from .history import History, marks_of, undo
 from .outputs import Output, offered, pull_atoms, values_of
-from .plumed_input import keyword, read_actions
+from .plumed_input import check_actions, forgotten, keyword, make_folders, read_actions
 from .plumed_kernel import HOW_TO_GET_IT, find_kernel
 from .units import BOLTZMANN_EV_PER_K, PER_EV
 
@@ -71,6 +71,9 @@ class PlumedBias(Potential):
         self, section: PlumedSection, variables: Mapping[str, CollectiveVariable], template: Frame, kernel: str | None
     ) -> None:
         actions = read_actions(section.plumed_dat)
+        check_actions(actions, section.plumed_dat, has_charges=any(section.charges_e.values()))
+        if lost := forgotten(actions):
+            log.warning("PLUMED begins anew after a restart what no file of it holds: %s", ", ".join(lost))
         self._outputs = _extra_cvs(actions, variables, section.plumed_dat)
         self._variables = {name: variable.copy() for name, variable in variables.items()}
         self._offered = offered(variables)
@@ -81,6 +84,7 @@ class PlumedBias(Potential):
         self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
         self._section, self._kernel = section, kernel
         self._is_shared = any(keyword(action, "WALKERS_N") for action in actions)
+        make_folders(actions)
         is_new = not section.state_file.exists()
         self._history = History(section.state_file, [("sizes", "i8", (MOST_FILES,))], f"{len(template)} atoms")
         self._last: tuple[Frame, Result] | None = None

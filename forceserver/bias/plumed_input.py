@@ -59,3 +59,62 @@ def keyword(action: Action, name: str) -> str | None:
         if match := re.fullmatch(rf"{name}=\{{?(.*?)\}}?", word):
             return match[1]
     return None
+
+
+FORGETFUL = {
+    "EXTENDED_LAGRANGIAN": "the fictitious particle",
+    "ABMD": "the closest approach so far",
+    "EDS": "the averages of its period",
+    "MAXENT": "its multipliers",
+    "VES_LINEAR_EXPANSION": "the averages of its optimiser",
+    "VES_DELTA_F": "its coefficients",
+}
+"""Actions of which PLUMED starts anew what no file holds, measured by restarts in the middle of a run."""
+
+READ_AT_RESTART = ("GRID_RFILE", "STATE_RFILE")
+"""Keywords by which PLUMED restarts from a file that it rewrites from time to time, and not from that of its hills."""
+
+NEED_CHARGES = ("DIPOLE", "DHENERGY")
+WRITING = ("METAD", "PBMETAD", "OPES_METAD", "OPES_METAD_EXPLORE", "OPES_EXPANDED", "PRINT", "DUMPATOMS", "DUMPGRID")
+
+
+def check_actions(actions: list[Action], path: Path, has_charges: bool) -> None:
+    """`InputError` for what PLUMED accepts and cannot do behind a bias, where it would give wrong numbers or hang."""
+    has_extra_cv = any(action[0] == "EXTRACV" for action in actions)
+    for action in actions:
+        if has_extra_cv and keyword(action, "ADAPTIVE") == "GEOM":
+            raise InputError(
+                f"{path}: {action[0]} ADAPTIVE=GEOM needs derivatives by atoms, which no EXTRACV has; give SIGMA"
+            )
+        for name in READ_AT_RESTART:
+            if keyword(action, name):
+                raise InputError(
+                    f"{path}: {action[0]} {name} takes a restart to the last time that this file was written, which "
+                    "is not the last step; leave it out: PLUMED then restarts from FILE (a bias that is fixed is "
+                    "read by EXTERNAL)"
+                )
+        if action[0] in NEED_CHARGES and not has_charges:
+            raise InputError(f"{path}: {action[0]} needs charges, which are all zero; give charges_e of [bias]")
+
+
+def forgotten(actions: list[Action]) -> list[str]:
+    """What a restart of PLUMED begins anew, so that the bias is another one than before."""
+    found = [f"{action[0]} ({FORGETFUL[action[0]]})" for action in actions if action[0] in FORGETFUL]
+    found += ["ADAPTIVE=DIFF (the spread)" for action in actions if keyword(action, "ADAPTIVE") == "DIFF"]
+    is_opes = (action for action in actions if action[0] in ("OPES_METAD", "OPES_METAD_EXPLORE"))
+    found += [f"{action[0]} without SIGMA (the spread)" for action in is_opes if _is_adaptive(action)]
+    return found
+
+
+def _is_adaptive(opes: Action) -> bool:
+    return (keyword(opes, "SIGMA") or "ADAPTIVE").upper() == "ADAPTIVE"
+
+
+def make_folders(actions: list[Action]) -> None:
+    """Makes the folders of the files that PLUMED writes: it dies of a missing WALKERS_DIR without a word."""
+    for action in actions:
+        if folder := keyword(action, "WALKERS_DIR"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        if action[0] in WRITING:
+            for file in (keyword(action, "FILE") or "").split(","):
+                Path(file).parent.mkdir(parents=True, exist_ok=True)

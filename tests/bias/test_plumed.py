@@ -1,6 +1,7 @@
 """PLUMED hosted by us: the user's plumed.dat as a potential."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from polarization import POLARIZATION
 
 from forceserver.bias.history import History
 from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
-from forceserver.bias.plumed_input import keyword, read_actions
+from forceserver.bias.plumed_input import forgotten, keyword, read_actions
 from forceserver.cv import CVConfig, build_variables
 from forceserver.errors import BiasError, InputError
 from forceserver.frame import Frame
@@ -63,6 +64,77 @@ def test_plumed_weighs_atoms_with_the_masses_of_the_template(make, batio3):
     centre = (masses[:2, None] * batio3.positions[:2]).sum(axis=0) / masses[:2].sum()
     distance = np.linalg.norm(batio3.positions[2] - centre) / 10
     assert bias.compute_one(Frame.from_ase(batio3)).energy == pytest.approx(distance**2 * KJ, rel=1e-6)
+
+
+EXTRA_X = "x: EXTRACV NAME=p_x\n"
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"{EXTRA_X}METAD ARG=x ADAPTIVE=GEOM SIGMA=0.1 HEIGHT=1 PACE=2\n", "ADAPTIVE=GEOM needs derivatives"),
+        (f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2 GRID_MIN=-1 GRID_MAX=1 GRID_RFILE=g\n", "GRID_RFILE takes"),
+        (f"{EXTRA_X}OPES_METAD ARG=x PACE=2 BARRIER=9 SIGMA=0.1 STATE_RFILE=S\n", "STATE_RFILE takes a restart"),
+        ("d: DIPOLE GROUP=1-4\nRESTRAINT ARG=d AT=0 KAPPA=1\n", "DIPOLE needs charges"),
+    ],
+)
+def test_what_plumed_would_do_wrong_is_refused(make, tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        make(text)
+    assert [path.name for path in tmp_path.iterdir()] == ["plumed.dat"]
+
+
+def test_what_a_restart_forgets_is_known():
+    def lost(line):
+        return forgotten([line.split()])
+
+    assert lost("METAD ARG=x ADAPTIVE=DIFF SIGMA=3") == ["ADAPTIVE=DIFF (the spread)"]
+    assert lost("OPES_METAD ARG=x BARRIER=3") == lost("OPES_METAD ARG=x SIGMA=ADAPTIVE") != []
+    assert lost("ABMD ARG=x TO=1") == ["ABMD (the closest approach so far)"]
+    assert not lost("OPES_METAD ARG=x SIGMA=0.1") + lost("METAD ARG=x SIGMA=1")
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize(
+    ("bias", "is_exact"),
+    [
+        ("METAD ARG=x SIGMA=0.01 HEIGHT=1 PACE=2 GRID_MIN=-1 GRID_MAX=1 GRID_WFILE=g GRID_WSTRIDE=2 FMT=%24.16g", True),
+        ("PBMETAD ARG=x SIGMA=0.01 HEIGHT=1 PACE=2 FILE=H FMT=%24.16g", True),
+        ("OPES_METAD ARG=x PACE=2 BARRIER=20 SIGMA=0.01 FMT=%24.16g", True),
+        ("MOVINGRESTRAINT ARG=x STEP0=0 AT0=0 KAPPA0=100 STEP1=50 AT1=0.3", True),
+        ("METAD ARG=x ADAPTIVE=DIFF SIGMA=10 HEIGHT=1 PACE=2 FMT=%24.16g", False),
+        ("ABMD ARG=x TO=1.0 KAPPA=10000", False),
+    ],
+)
+def test_what_a_restart_forgets_is_forgotten(make, batio3, bias, is_exact):
+    """The page says which actions restart exactly."""
+    frames, text = walk(batio3, 30), EXTRA_X + bias + "\n"
+    whole = make(text, state_file="whole")
+    expected = [whole.compute_one(frame).energy for frame in frames]
+    whole.close()
+    for name in ("HILLS", "H", "KERNELS", "g"):
+        Path(name).unlink(missing_ok=True)
+    found = []
+    for part in (frames[:17], frames[17:]):
+        restarted = make(text, state_file="restarted")
+        found += [restarted.compute_one(frame).energy for frame in part]
+        restarted.close()
+    assert (np.abs(np.subtract(found, expected)).max() < 1e-12) == is_exact
+    assert bool(forgotten([bias.split()])) != is_exact
+
+
+@pytest.mark.plumed
+def test_folders_that_an_input_names_are_made(make, batio3, tmp_path):
+    """PLUMED dies of a signal where WALKERS_DIR is missing."""
+    bias = make(
+        f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=1 WALKERS_N=2 WALKERS_ID=0 WALKERS_DIR=hills/all "
+        "WALKERS_RSTRIDE=2\nPRINT ARG=x FILE=out/COLVAR\n"
+    )
+    for frame in walk(batio3, 5):
+        bias.compute_one(frame)
+    assert (tmp_path / "hills" / "all").is_dir()
+    assert (tmp_path / "out" / "COLVAR").exists()
 
 
 @pytest.mark.plumed
@@ -204,6 +276,7 @@ def test_an_engine_that_goes_back_takes_the_bias_with_it(make, batio3, tmp_path,
     rng = np.random.default_rng(8)
     for frame in frames[5:]:
         frame.positions += rng.uniform(-rounding, rounding, frame.positions.shape)
+    bias.begin_connection()
     energies = [bias.compute_one(frame).energy for frame in frames[5:]]
     np.testing.assert_allclose(energies, expected[5:], rtol=1e-9 if rounding == 0 else 1e-5)
     for name, table in zip(("HILLS", "COLVAR"), tables, strict=True):
@@ -217,8 +290,10 @@ def test_an_engine_that_goes_back_takes_the_bias_with_it(make, batio3, tmp_path,
 def test_a_new_run_from_the_first_configuration_keeps_the_old_hills(make, batio3, tmp_path):
     frames = walk(batio3, 6)
     bias = make(RESTARTED)
-    for frame in [*frames, *frames]:
-        bias.compute_one(frame)
+    for _ in range(2):
+        bias.begin_connection()
+        for frame in frames:
+            bias.compute_one(frame)
     assert hills(tmp_path)[:, 0] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.010])
 
 
