@@ -50,6 +50,15 @@ def launch(
         Path | None,
         typer.Option(metavar="FOLDER", help="For ipi.log, driver-1.log, ...  [default: beside i-PI's input]"),
     ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65534,
+            help="TCP port of [socket], in place of the one in the configuration and in i-PI's input; "
+            "[bias_socket] has the next.",
+        ),
+    ] = None,
 ) -> None:
     """Run a simulation: start i-PI on its input with drivers, and see them through.
 
@@ -60,7 +69,7 @@ def launch(
     Exit code: 0 the simulation ended as it should (all steps done, its time over, or a file EXIT); 1 i-PI failed;
     2 something in the input is wrong, nothing was started; 3 no driver could be had; 128 + N on signal N.
     """
-    raise typer.Exit(run_simulation(config, drivers, restart, deadline, attempts, threads, logs))
+    raise typer.Exit(run_simulation(config, drivers, restart, deadline, attempts, threads, logs, port))
 
 
 def run_simulation(
@@ -71,16 +80,21 @@ def run_simulation(
     attempts: int = 20,
     threads: int | None = None,
     logs: Path | None = None,
+    port: int | None = None,
 ) -> int:
     """What `launch` does; returns its exit code."""
+    from ..doors.ipi_input import read_ipi_input
+    from ..doors.ipi_ports import at_ports
     from ..locks import locked_folder
-    from ..settings import load, require
+    from ..settings import at_address, load, require
     from .supervision import Outcome, Plan
 
     settings = load(config)
     path = require(settings.simulation, "simulation", config, "it names the input file of i-PI").input
     with signals_noted() as signals, locked_folder(path.absolute().parent) as lock:
-        simulation = _where_to_begin(path, restart, settings, lock)
+        ports = _ports(config, settings, read_ipi_input(path), port)
+        settings = at_address(settings, None, port, config) if port else settings
+        simulation = at_ports(_where_to_begin(path, restart, settings, lock), ports)
         if simulation.step >= simulation.total_steps:
             return _nothing_to_do(simulation, restart)
         if not _can_start(config, settings, simulation, drivers):
@@ -88,7 +102,8 @@ def run_simulation(
         logs = (logs or simulation.folder).absolute()
         logs.mkdir(parents=True, exist_ok=True)
         plan = Plan(
-            drive=_drive_arguments(config, settings, simulation),
+            drive=[*_drive_arguments(config, settings, simulation), *(["--port", str(port)] if port else [])],
+            ports=ports,
             logs=logs,
             drivers=drivers,
             threads=threads,
@@ -99,6 +114,19 @@ def run_simulation(
         if restart:
             _cut_outputs(simulation)
         return _see_through(plan, simulation, lock, signals)
+
+
+def _ports(config: Path, settings: "Settings", simulation: "IpiInput", port: int | None) -> dict[str, int]:
+    """The ports of i-PI's sockets that this configuration serves, by name; also for states that name others."""
+    from ..settings import at_address
+
+    moved = at_address(settings, None, port, config) if port is not None else settings
+    pairs = ((settings.socket, moved.socket), (settings.bias_socket, moved.bias_socket))
+    ports = {old.port: new.port for old, new in pairs if old is not None and old.mode == "inet"}
+    servers = [server for server in simulation.sockets if server.mode == "inet" and server.port in ports]
+    if port is not None and not servers:
+        raise InputError(f"--port {port}: no <ffsocket mode='inet'> of {simulation.path} has the port of {config}")
+    return {server.name: ports[server.port] for server in servers}
 
 
 def _where_to_begin(path: Path, restart: bool, settings: "Settings", lock: "FolderLock") -> "IpiInput":
@@ -169,6 +197,7 @@ def _cut_outputs(state: "IpiInput") -> None:
 def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signals: list[int]) -> int:
     """Runs i-PI to its end, again from its newest state if a connection has broken it; the exit code."""
     from ..doors.addresses import remove_dead_sockets
+    from ..doors.ipi_ports import at_ports
     from ..doors.ipi_restart import newest_state, set_states_aside
     from .supervision import Outcome, Run
 
@@ -183,7 +212,7 @@ def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signa
         if not run.broken or code != Outcome.FAILED or restarts == IPI_RESTARTS:
             return code
         try:
-            simulation = newest_state(simulation)
+            simulation = at_ports(newest_state(simulation), plan.ports)
         except InputError as error:
             tell(f"forceserver: {error}")
             return code

@@ -14,7 +14,7 @@ from ..doors.activity import VARIABLE, Activity, shared_page
 from ..errors import InputError
 from ..locks import FolderLock
 from . import processes
-from .progress import Display, Patience, Said, StepReader
+from .progress import Display, Patience, Said, StepReader, tell
 from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
 
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ class Plan:
     """What is the same in every run of i-PI that one `launch` starts.
 
     drive: arguments of `forceserver drive`.
+    ports: of i-PI's TCP sockets, by name.
     """
 
     drive: Sequence[str]
+    ports: Mapping[str, int]
     logs: Path
     drivers: int
     threads: int | None
@@ -158,7 +160,7 @@ class Run:
                     last = steps.read()
                     self.display.update(last, 0)
             except GiveUp as reason:
-                print(f"forceserver: {reason}; see {self.plan.logs / 'driver-1.log'}", file=sys.stderr)
+                tell(f"forceserver: {reason}; see {self.plan.logs / 'driver-1.log'}")
                 return Outcome.NO_DRIVER
             finally:
                 self._end_all()
@@ -187,6 +189,7 @@ class Run:
     def _listens(self) -> bool:
         """Whether this i-PI listens. Until it does, a driver could reach somebody else at the same address."""
         names = [server.name for server in self.simulation.sockets]
+        names += [name for tag, name in self.simulation.other_forcefields if tag == "ffcavphsocket"]
         return all(self.said.has(LISTENS.format(name=name)) for name in names)
 
     def _tend_drivers(self) -> None:
@@ -291,11 +294,11 @@ class Run:
         ended = self.said.has("I-PI reports success") or self.said.has("Restartable as is: YES")
         if code == 0 and ended and not self.said.has(THREAD_DIED):
             where = "" if last is None else f" at step {last} of {self.simulation.total_steps}"
-            print(f"i-PI ended{where}; outputs are in {self.simulation.folder}", file=sys.stderr)
+            tell(f"i-PI ended{where}; outputs are in {self.simulation.folder}")
             return Outcome.FINISHED
         log = self.plan.ipi_log
-        print(f"forceserver: i-PI failed ({processes.describe_end(code)}); the end of {log}:", file=sys.stderr)
-        print(self.said.last_lines(20), file=sys.stderr)
+        tell(f"forceserver: i-PI failed ({processes.describe_end(code)}); the end of {log}:")
+        tell(self.said.last_lines(20))
         return Outcome.FAILED
 
 

@@ -146,9 +146,9 @@ def _files_of_trajectory(stem: Path) -> Iterator[Path]:
 
 def _end_of_frames(path: Path, step: int) -> tuple[int, int | None]:
     """Where the first frame after `step` begins, or one that is not complete; and the last step before it."""
-    if path.suffix in (".pdb", ""):
+    read = READERS.get(path.suffix)
+    if read is None:  # pdb, extras
         return _end_of_blocks(path, step)
-    read = _read_binary_frame if path.suffix == ".bin" else _read_xyz_frame
     end, last, size = 0, None, path.stat().st_size
     with open(path, "rb") as file:
         while end < size:
@@ -189,6 +189,9 @@ def _read_binary_frame(file: BinaryIO) -> int | None:
         braces += character[:1] == b"}"
     found = STEP.search(title)
     return int(found[1]) if found else None
+
+
+READERS = {".xyz": _read_xyz_frame, ".extxyz": _read_xyz_frame, ".bin": _read_binary_frame}
 
 
 def _end_of_blocks(path: Path, step: int) -> tuple[int, int | None]:

@@ -1,17 +1,25 @@
 """`forceserver launch` beside other runs, and with drivers that hang: nothing of others is touched, nothing is lost."""
 
+import fcntl
 import json
 import os
+import pty
+import re
+import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
+import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from proc import alive, descendants
 
+from forceserver.cli.progress import StepReader
 from forceserver.doors.addresses import free_port
 from forceserver.locks import FOLDER_LOCK
 
@@ -37,6 +45,8 @@ class Hanging(EMT):
             if child := os.fork():
                 with open(CHILDREN, "a") as file:
                     file.write(f"{child}\\n")
+            if "HANG_ONCE" in os.environ:
+                Path(__file__).with_name("healed").touch()
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             time.sleep(1000)
         super().calculate(*args, **kwargs)
@@ -135,6 +145,27 @@ def test_drivers_come_to_the_ipi_of_their_launch_whatever_host_is_configured(alu
     assert run.returncode == 0, run.stderr
 
 
+def test_a_port_is_given_once(aluminium):
+    """Neither the configuration nor the input has to be edited, and a state with another port goes on, too."""
+    use_port(aluminium, free_port(), steps=4)
+    first, second = free_port(), free_port()
+    run = aluminium.run("launch", aluminium.config, "--port", first)
+    assert run.returncode == 0, run.stderr
+    restart = (aluminium.folder / "RESTART").read_text()
+    assert f"<port>{first}</port>" in restart
+    (aluminium.folder / "RESTART").write_text(restart.replace("<total_steps>4</", "<total_steps>8</"))
+    run = aluminium.run("launch", aluminium.config, "--restart", "--port", second)
+    assert run.returncode == 0, run.stderr
+    assert f"<port>{second}</port>" in (aluminium.folder / "RESTART").read_text()
+    assert [float(row.split()[0]) for row in rows(aluminium)] == list(range(8))
+
+
+def test_a_port_for_a_unix_socket_is_refused(aluminium):
+    run = aluminium.run_here("launch", aluminium.config, "--port", 4711)
+    assert run.returncode == 2
+    assert "no [socket] of mode 'inet'" in run.stderr
+
+
 def test_a_second_launch_in_the_folder_changes_nothing(aluminium):
     aluminium.write_simulation(steps=100_000)
     first = start(aluminium)
@@ -225,3 +256,122 @@ def test_nothing_outlives_a_launch_that_is_killed_while_an_evaluation_hangs(alum
     launch.communicate()
     wait_until(lambda: not any(alive(pid) for pid in family), 40)
     assert "<step>5</step>" in (aluminium.folder / "RESTART").read_text()
+
+
+@needs_proc
+def test_a_driver_that_does_not_answer_is_replaced(aluminium):
+    environment = hang(aluminium)
+    aluminium.write_config("ase.calculators.emt.EMT", "hanging.Hanging")
+    with open(aluminium.config, "a") as file:
+        file.write("[driver]\nevaluation_deadline_seconds = 1\n")
+    launch = start(aluminium, HANG_ONCE="", **environment)
+    output, _ = launch.communicate(timeout=120)
+    assert launch.returncode == 0, output
+    assert "driver 1 ended (it had not answered for 1 s" in output
+    assert not any(alive(pid) for pid in children_of_potential(aluminium))
+    assert [float(row.split()[0]) for row in rows(aluminium)] == list(range(12))
+
+
+def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
+    monkeypatch.setattr("forceserver.cli.progress.Patience.LEAST_SECONDS", 0.5)
+    monkeypatch.setattr("forceserver.cli.progress.Patience.FIRST_SECONDS", 30)
+    for name, value in hang(aluminium).items():
+        monkeypatch.setenv(name, value)
+    threading.Timer(0, interrupt_when, [lambda: (aluminium.folder / "children").exists(), 4]).start()
+    run = aluminium.run_here("launch", aluminium.config)
+    assert run.returncode == 128 + signal.SIGINT
+    assert re.search(r"no step for \d+ s: driver 1 \(process \d+\) has computed for \d+ s", run.stderr), run.stderr
+
+
+def interrupt_when(condition, seconds: float) -> None:
+    """SIGINT to this process some time after a condition has come true."""
+    wait_until(condition)
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+CRASHING_CALCULATOR = """
+import os
+import signal
+import time
+from pathlib import Path
+
+from ase.calculators.emt import EMT
+
+time.sleep(float(os.environ["LOAD_SECONDS"]))
+
+
+class Crashing(EMT):
+    calls = 0
+
+    def calculate(self, *args, **kwargs):
+        Crashing.calls += 1
+        if Crashing.calls > int(os.environ["CALLS"]) and not Path(__file__).with_name("healed").exists():
+            if "CRASH_ONCE" in os.environ:
+                Path(__file__).with_name("healed").touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        super().calculate(*args, **kwargs)
+"""
+
+
+def crash(case, monkeypatch, **environment) -> None:
+    (case.folder / "crashing.py").write_text(CRASHING_CALCULATOR)
+    case.write_config("ase.calculators.emt.EMT", "crashing.Crashing")
+    for name, value in {"PYTHONPATH": str(case.folder), "LOAD_SECONDS": "0", **environment}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_driver_that_crashes_before_its_first_answer_is_not_tried_for_ever(aluminium, monkeypatch):
+    crash(aluminium, monkeypatch, CALLS="1")
+    run = aluminium.run("launch", aluminium.config)
+    assert run.returncode == 3
+    assert "driver 1 crashed 3 times (signal SIGSEGV) before its first answer" in run.stderr
+
+
+def test_loading_a_model_is_no_time_without_a_driver(aluminium, monkeypatch):
+    """Longer than the deadline, and again after a death."""
+    crash(aluminium, monkeypatch, CALLS="4", LOAD_SECONDS="2.5", CRASH_ONCE="")
+    run = aluminium.run("launch", aluminium.config, "--deadline", 1)
+    assert run.returncode == 0, run.stderr
+    assert "driver 1 ended (signal SIGSEGV); starting another" in run.stderr
+
+
+def test_a_closed_terminal_is_a_hangup(aluminium):
+    """Its last messages go nowhere, i-PI writes RESTART, and the code is that of SIGHUP."""
+    aluminium.write_simulation(steps=100_000)
+    ours, theirs = pty.openpty()
+    launch = subprocess.Popen(
+        [sys.executable, "-m", "forceserver", "launch", str(aluminium.config)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    drain = threading.Thread(target=read_until, args=(ours, lambda: len(rows(aluminium)) > 5))
+    drain.start()
+    drain.join(60)
+    os.close(ours)
+    assert launch.wait(60) == 128 + signal.SIGHUP
+    assert (aluminium.folder / "RESTART").exists()
+    assert not (aluminium.folder / FOLDER_LOCK).exists()
+
+
+def read_until(terminal: int, condition) -> None:
+    """Takes what comes from a terminal."""
+    while not condition():
+        if select.select([terminal], [], [], 0.1)[0]:
+            os.read(terminal, 1 << 16)
+
+
+@pytest.mark.parametrize("line", ["", "# 5", "nan 1", "inf 1", "\0\0\0\0 1", "1e999 3", "é"])
+def test_a_progress_line_that_cannot_be_read_is_passed_over(tmp_path, line):
+    log = tmp_path / "ipi.log"
+    columns = SimpleNamespace(path=tmp_path / "out", stride=1, columns=("step",))
+    by_properties = StepReader(SimpleNamespace(properties=(columns,)), log)
+    by_log = StepReader(SimpleNamespace(properties=()), log)
+    columns.path.write_text(f"# step\n 7.0 1\n{line}\n")
+    log.write_text(f"{StepReader.LOG_MARK}  6. t/step\n{StepReader.LOG_MARK}{line}\n")
+    assert by_properties.read() == 7
+    assert by_log.read() == 7

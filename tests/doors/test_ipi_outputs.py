@@ -16,10 +16,10 @@ def state(folder: Path, step: int, **changes) -> IpiInput:
 
 
 FRAME = {
-    "pos_0.xyz": "2\n# CELL(abcABC): 1 1 1  Step: {n:10d}  Bead:       0 positions{{a}}\nAl 0 0 {n}\nAl 1 1 1\n",
-    "pos.pdb": "TITLE      Step: {n:10d}  Bead:       0 positions\nCRYST1\nATOM\nATOM\nEND\n",
-    "pos_1.extxyz": '2\nLattice="1" ipi_comment="Step: {n:10d}  Bead:  0 " pbc="T T T"\nAl 0 0 {n}\nAl 1 1 1\n',
-    "pos_0": " #EXTRAS(x)# Step: {n:10d}  \n1.0\n2\n32\n",
+    "sim.pos_0.xyz": "2\n# CELL(abcABC): 1 1 1  Step: {n:10d}  Bead:       0 positions{{a}}\nAl 0 0 {n}\nAl 1 1 1\n",
+    "sim.pos.pdb": "TITLE      Step: {n:10d}  Bead:       0 positions\nCRYST1\nATOM\nATOM\nEND\n",
+    "sim.pos_1.extxyz": '2\nLattice="1" ipi_comment="Step: {n:10d}  Bead:  0 " pbc="T T T"\nAl 0 0 {n}\nAl 1 1 1\n',
+    "sim.pos_0": " #EXTRAS(x)# Step: {n:10d}  \n1.0\n2\n32\n",
 }
 
 
@@ -29,32 +29,32 @@ def test_frames_after_the_state_are_cut(tmp_path, name, complete):
     frames = [FRAME[name].format(n=n) for n in range(5)]
     path = tmp_path / name
     path.write_text("".join(frames) + ("" if complete else FRAME[name].format(n=5)[:-3]))
-    assert cut_outputs(state(tmp_path, 4, trajectories=((tmp_path / "pos", 1),))) == []
+    assert cut_outputs(state(tmp_path, 4, trajectories=((tmp_path / "sim.pos", 1),))) == []
     assert path.read_text() == "".join(frames)
-    cut_outputs(state(tmp_path, 2, trajectories=((tmp_path / "pos", 1),)))
+    cut_outputs(state(tmp_path, 2, trajectories=((tmp_path / "sim.pos", 1),)))
     assert path.read_text() == "".join(frames[:3])
 
 
 @pytest.mark.parametrize("tail", ["3", "32\n", "32\n# CELL(abc", "32\n# CELL Step: 9 Bead\nAl 0 0 0\nAl 1"])
 def test_half_a_frame_is_cut(tmp_path, tail):
-    frames = "".join(FRAME["pos_0.xyz"].format(n=n) for n in range(4))
-    (tmp_path / "pos_0.xyz").write_text(frames + tail)
-    cut_outputs(state(tmp_path, 3, trajectories=((tmp_path / "pos", 1),)))
-    assert (tmp_path / "pos_0.xyz").read_text() == frames
+    frames = "".join(FRAME["sim.pos_0.xyz"].format(n=n) for n in range(4))
+    (tmp_path / "sim.pos_0.xyz").write_text(frames + tail)
+    cut_outputs(state(tmp_path, 3, trajectories=((tmp_path / "sim.pos", 1),)))
+    assert (tmp_path / "sim.pos_0.xyz").read_text() == frames
 
 
 def test_a_damaged_file_is_named_and_nothing_is_cut(tmp_path):
     rows = "# column   1     --> step : x\n0\n1\n2\n3\n"
     (tmp_path / "out").write_text(rows)
-    frames = [FRAME["pos_0.xyz"].format(n=n) for n in range(4)]
-    (tmp_path / "pos_0.xyz").write_text(frames[0] + "\0" * 50 + frames[1] + frames[2])
+    frames = [FRAME["sim.pos_0.xyz"].format(n=n) for n in range(4)]
+    (tmp_path / "sim.pos_0.xyz").write_text(frames[0] + "\0" * 50 + frames[1] + frames[2])
     given = state(
         tmp_path,
         2,
         properties=(PropertiesFile(tmp_path / "out", 1, ("step",)),),
-        trajectories=((tmp_path / "pos", 1),),
+        trajectories=((tmp_path / "sim.pos", 1),),
     )
-    with pytest.raises(InputError, match=f"pos_0.xyz is damaged at byte {len(frames[0])}"):
+    with pytest.raises(InputError, match=f"sim.pos_0.xyz is damaged at byte {len(frames[0])}"):
         cut_outputs(given)
     assert (tmp_path / "out").read_text() == rows
 
@@ -104,11 +104,11 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
 
 
 def test_files_of_no_output_stay_as_they_are(tmp_path):
-    (tmp_path / "pos_summary").write_text("Step: 9 \n")
-    (tmp_path / "pos_0.xyz.bak").write_text("Step: 9 \n")
-    cut_outputs(state(tmp_path, 3, trajectories=((tmp_path / "pos", 1),)))
-    assert (tmp_path / "pos_summary").read_text() == "Step: 9 \n"
-    assert (tmp_path / "pos_0.xyz.bak").read_text() == "Step: 9 \n"
+    (tmp_path / "sim.pos_summary").write_text("Step: 9 \n")
+    (tmp_path / "sim.pos_0.xyz.bak").write_text("Step: 9 \n")
+    cut_outputs(state(tmp_path, 3, trajectories=((tmp_path / "sim.pos", 1),)))
+    assert (tmp_path / "sim.pos_summary").read_text() == "Step: 9 \n"
+    assert (tmp_path / "sim.pos_0.xyz.bak").read_text() == "Step: 9 \n"
 
 
 def test_a_state_of_step_0_has_no_outputs(tmp_path):

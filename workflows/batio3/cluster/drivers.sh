@@ -9,6 +9,7 @@
 cd "${SLURM_SUBMIT_DIR:-.}" || exit
 [ -f setup.sh ] && source ./setup.sh
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
-until [ -f ADDRESS ]; do sleep 5; done
+until [ -s ADDRESS ]; do sleep 5; done
+read -r host port < ADDRESS
 srun --kill-on-bad-exit=0 --cpus-per-task="$OMP_NUM_THREADS" \
-    forceserver drive config.toml --door force --host "$(cat ADDRESS)"
+    forceserver drive config.toml --door force --host "$host" --port "$port"

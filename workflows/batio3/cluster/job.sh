@@ -18,16 +18,22 @@ set -u
 cd "${SLURM_SUBMIT_DIR:-.}" || exit
 [ -f setup.sh ] && source ./setup.sh
 link=${LINK:-1}
+port=${PORT:-31415}                 # i-PI's; the bias has the next one. A simulation needs ports of its own
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 
 restart=()                          # from RESTART, or from a checkpoint after a job that was killed
 compgen -G 'out.checkpoint*' > /dev/null || [ -f RESTART ] && restart=(--restart)
 
-hostname > ADDRESS                  # for drivers.sh, which may join at any time
-forceserver launch config.toml -n 1 --threads "$OMP_NUM_THREADS" "${restart[@]}" &
+owner=$(sed -n 's/.*"job": "\([0-9]*\)".*/\1/p' launch.lock 2>/dev/null)
+if [ -n "$owner" ] && jobs=$(squeue --noheader --format=%A) && ! grep -qx "$owner" <<< "$jobs"; then
+    rm launch.lock                  # of a job that Slurm knows to be gone, on whichever node it was
+fi
+
+echo "$(hostname) $port" > ADDRESS  # for drivers.sh, which may join at any time
+forceserver launch config.toml --port "$port" -n 1 --threads "$OMP_NUM_THREADS" "${restart[@]}" &
 launch=$!
 srun --kill-on-bad-exit=0 --cpus-per-task="$OMP_NUM_THREADS" --output=drivers-%j-%t.log \
-    forceserver drive config.toml --door force --host "$(cat ADDRESS)" &
+    forceserver drive config.toml --door force --host "$(hostname)" --port "$port" &
 drivers=$!
 
 out_of_time=no
