@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 UNNAMED = "(none)"
 SAME_ENERGY = 1e-6
 """eV by which two energies of one isolated atom may differ."""
+ALONE = 8.0
+"""Angstrom from its images at which an atom is isolated, whatever it is called; no crystal is that wide."""
 ISOLATED = "isolatedatom"
 """What the kind of an isolated atom is called, in lower case without `_`, `-` and blanks, as by MACE and gap_fit."""
 
@@ -72,12 +74,20 @@ def _labelled(atoms: "Atoms", reader: LabelReader, where: str) -> Labelled:
 
 
 def _is_isolated(atoms: "Atoms", group: str, where: str) -> bool:
-    """Called so, or one atom without periodic images."""
+    """Called so, or one atom whose periodic images are too far away to matter."""
     kinds = {group, str(atoms.info.get("config_type", ""))}
     named = any(re.sub("[-_ ]", "", kind).lower() == ISOLATED for kind in kinds)
     if named and len(atoms) != 1:
         raise InputError(f"{where} is called an isolated atom and has {len(atoms)} atoms")
-    return named or (len(atoms) == 1 and not atoms.pbc.any())
+    return named or (len(atoms) == 1 and _nearest_image(atoms) > ALONE)
+
+
+def _nearest_image(atoms: "Atoms") -> float:
+    """Angstrom; infinite without periodicity."""
+    from ase.geometry import minkowski_reduce
+
+    reduced, _ = minkowski_reduce(atoms.cell, atoms.pbc)
+    return min(np.linalg.norm(reduced[atoms.pbc], axis=1), default=np.inf)
 
 
 def species_of(data: Sequence[Labelled]) -> tuple[int, ...]:

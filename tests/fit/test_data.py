@@ -36,9 +36,9 @@ def test_isolated_atoms_are_known_by_their_kind(tmp_path, kind):
     assert [len(one.frame) for one in rest] == [2]
 
 
-def test_one_atom_is_isolated_only_without_images(tmp_path):
-    rest, energies = split(tmp_path, atom("Cu", -1.5, cell=None), atom("Au", -3.0, cell=2.6))
-    assert energies == {29: -1.5}
+def test_one_atom_is_isolated_only_without_near_images(tmp_path):
+    rest, energies = split(tmp_path, atom("Cu", -1.5, cell=None), atom("Ag", -2.0), atom("Au", -3.0, cell=2.6))
+    assert energies == {29: -1.5, 47: -2.0}
     assert rest[0].energy == -3.0
 
 
