@@ -84,3 +84,18 @@ def test_a_template_that_is_not_periodic_must_not_be_folded(methane):
     run = methane.run_here("check", methane.config)
     assert run.returncode == 2
     assert "<ffsocket pbc='True'> folds atoms into the cell" in run.stdout
+
+
+def test_a_molecule_in_a_box_is_launched_without_its_images(aluminium):
+    """The file says pbc="F F F"; i-PI's cell is periodic all the same."""
+    atoms = Atoms("Al2", positions=[[0.5, 0.5, 0.5], [3.0, 0.5, 0.5]], cell=[4, 4, 4], pbc=False)
+    atoms.write(aluminium.folder / "al.extxyz")
+    aluminium.write_simulation(steps=1)
+    run = aluminium.run("launch", aluminium.config)
+    assert run.returncode == 0, run.stderr
+    atoms.calc = EMT()
+    assert np.loadtxt(aluminium.folder / "sim.out")[0, 4] == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+    run = aluminium.run_here(
+        "evaluate", aluminium.config, aluminium.folder / "al.extxyz", "-o", aluminium.folder / "o.xyz"
+    )
+    assert f"predicted_energy={atoms.get_potential_energy():.6f}" in (aluminium.folder / "o.xyz").read_text()
