@@ -160,12 +160,12 @@ def _nothing_to_do(simulation: "IpiInput", restart: bool) -> int:
 def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drivers: int) -> bool:
     """Shows what is wrong, if anything is; looks at every address where i-PI is going to listen."""
     from ..doors.addresses import address_taken
-    from .check import WRONG, findings_of
+    from ..preflight import WRONG, inspect
     from .check import show as show_findings
 
     wrong = [
         finding
-        for finding in findings_of(config, settings, drivers=drivers, simulation=simulation.path)
+        for finding in inspect(config, settings, drivers=drivers, simulation=simulation.path)
         if finding.verdict is WRONG
     ]
     if wrong:

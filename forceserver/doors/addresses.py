@@ -64,6 +64,15 @@ def free_port(address: str = "") -> int:
         return probe.getsockname()[1]
 
 
+def is_of_this_machine(address: str) -> bool:
+    """Whether a server on this machine could listen at an address (a name or a number)."""
+    try:
+        free_port(address)
+    except OSError:
+        return False
+    return True
+
+
 def _name_taken(path: Path) -> str | None:
     found = unix_name(path)
     if found is UnixName.FREE:

@@ -54,6 +54,15 @@ class SocketServer:
 
 
 @dataclass(frozen=True)
+class Component:
+    """One <force>, of the potential or of the <bias> of an ensemble."""
+
+    forcefield: str
+    beads: int
+    """Structures a step: fewer than the system's where the ring polymer is contracted (<force nbeads=...>)."""
+
+
+@dataclass(frozen=True)
 class System:
     """One <system>, as it starts."""
 
@@ -62,8 +71,15 @@ class System:
     beads: int
     cell: Array
     """(3, 3), Angstrom, vectors as rows."""
-    forcefields: tuple[str, ...]
-    """Names of the force fields in <forces>."""
+    positions: Array
+    """(atoms, 3), Angstrom, of the first bead."""
+    cell_of_file: bool
+    """Whether the cell is that of the file with the positions, and not another one that the input gives."""
+    components: tuple[Component, ...]
+
+    def beads_of(self, forcefield: str) -> int:
+        """How many structures a force field gets at every step; 0 if it does not act on this system."""
+        return sum(component.beads for component in self.components if component.forcefield == forcefield)
 
 
 @dataclass(frozen=True)
@@ -221,8 +237,19 @@ def _system(system: Any) -> System:
         species=tuple(str(name) for name in system.beads.names),
         beads=system.beads.nbeads,
         cell=np.array(system.cell.h).T * Bohr,
-        forcefields=tuple(component.ffield for component in system.fcomp),
+        positions=np.array(system.beads.q[0]).reshape(-1, 3) * Bohr,
+        cell_of_file=_cell_of_file(system.init.queue),
+        components=tuple(
+            Component(part.ffield, min(part.nbeads or system.beads.nbeads, system.beads.nbeads))
+            for part in [*system.fcomp, *system.ensemble.bcomp]
+        ),
     )
+
+
+def _cell_of_file(queue: list[tuple[str, Any]]) -> bool:
+    files = {item.value for tag, item in queue if tag == "positions" and item.mode != "manual"}
+    cells = [item for tag, item in queue if tag == "cell"]
+    return bool(cells) and cells[-1].mode != "manual" and cells[-1].value in files
 
 
 def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, tuple]:

@@ -102,7 +102,62 @@ def test_name_that_is_in_use(aluminium):
         listener.bind(f"{aluminium.prefix}al")
         code, said = check(aluminium)
     assert code == 2
-    assert "exists already (a socket)" in said
+    assert "exists already (a socket that a process of this machine has open)" in said
+
+
+def test_port_that_is_in_use(aluminium):
+    """As for names in the file system; a host that is another machine's is for that machine to judge."""
+    import socket
+
+    unix = f'mode = "unix"\naddress = "al"\nprefix = "{aluminium.prefix}"'
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        aluminium.write_config(unix, f'mode = "inet"\naddress = "localhost"\nport = {port}')
+        aluminium.write_simulation(forcefield=TCP.format(port=port))
+        code, said = check(aluminium)
+        assert code == 2
+        assert f"port {port} is in use at localhost" in said
+    aluminium.write_simulation(forcefield=TCP.format(port=port).replace("localhost", "node17.invalid"))
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert "advice socket here i-PI cannot run: the host 'node17.invalid' cannot be found" in said
+
+
+def test_a_cell_of_the_input_replaces_that_of_the_file(aluminium):
+    cell = "</file><cell mode='abc' units='angstrom'> [30, 30, 30] </cell>"
+    aluminium.write_simulation(old="</file>", new=cell)
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert "the <cell> of i-PI's input is 27000 Å³, 50.8 times the volume of the template's" in said
+
+
+def test_systems_that_do_not_use_this_socket(aluminium):
+    """Another system, of other atoms, whose forces i-PI computes by itself."""
+    text = (aluminium.folder / "input.xml").read_text()
+    ase.io.write(
+        aluminium.folder / "h2.extxyz", ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], cell=[20, 20, 20], pbc=True)
+    )
+    begin, end = text.index("<system>"), text.index("</system>") + len("</system>")
+    other = text[begin:end].replace("al.extxyz", "h2.extxyz").replace("forcefield='al'", "forcefield='debye'")
+    other = other.replace("<system>", "<fflj name='debye'/><system prefix='second'>")
+    aluminium.write_simulation(old="</system>", new=f"</system>{other}")
+    code, said = check(aluminium)
+    assert code == 0, said
+    other = other.replace("forcefield='debye'", "forcefield='al'")
+    aluminium.write_simulation(old="</system>", new=f"</system>{other}")
+    code, said = check(aluminium)
+    assert code == 2
+    assert "i-PI sends 2 atoms, the template has 32" in said
+
+
+def test_atoms_on_top_of_one_another(aluminium):
+    """Positions that were written in angstrom and are read in bohr come too close."""
+    (aluminium.folder / "h2.xyz").write_text("2\n# CELL(abcABC): 20 20 20 90 90 90\nH 0 0 0\nH 0 0 0.74\n")
+    aluminium.write_config('file = "al.extxyz"', 'file = "h2.xyz"')
+    aluminium.write_simulation(old="<file mode='ase'> al.extxyz", new="<file mode='xyz'> h2.xyz")
+    assert "atoms 0 and 1 are 0.392 Å apart in i-PI's structure: check units" in check(aluminium)[1]
 
 
 COMMITTEE = """<ffcommittee name='al'>

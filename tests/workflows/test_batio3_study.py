@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forceserver.cli.check import WRONG, findings_of
+from forceserver.preflight import WRONG, inspect
 from forceserver.settings import load
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
@@ -46,7 +46,7 @@ def test_inputs_fit_together(study):
     settings = load(config)
     wrong = [
         finding
-        for finding in findings_of(config, settings, drivers=1, simulation=settings.simulation.input)
+        for finding in inspect(config, settings, drivers=1, simulation=settings.simulation.input)
         if finding.verdict is WRONG
     ]
     assert not wrong

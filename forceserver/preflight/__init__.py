@@ -1,0 +1,72 @@
+"""What can be known before anything starts: what does not fit, and what could be faster.
+
+Each file looks at one thing and yields findings; this one asks them in turn.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .findings import ADVICE, OK, WRONG, Finding, Verdict
+from .sockets import find_server, inspect_sockets
+from .speed import inspect_speed
+from .structures import describe_template, inspect_structure
+
+if TYPE_CHECKING:
+    from ..doors.ipi_input import IpiInput, SocketServer, System
+    from ..settings import Settings
+
+__all__ = ["ADVICE", "OK", "WRONG", "Finding", "Verdict", "inspect"]
+
+DRIVEN_OTHERWISE = ("ffmpi", "ffcavphsocket")
+"""Force fields with drivers, but without an <ffsocket>."""
+
+
+def inspect(config: Path, settings: "Settings", drivers: int, simulation: Path | None = None) -> list[Finding]:
+    """Everything that can be said without starting anything; `simulation` replaces the input file of the settings."""
+    from ..doors.ipi_input import read_ipi_input
+    from ..template import read_template
+
+    findings = []
+    try:
+        template = read_template(settings.structure)
+        findings.append(Finding(OK, "template", f"{settings.structure.file.name}: {describe_template(template)}"))
+    except InputError as error:
+        return [Finding(WRONG, "template", str(error))]
+    path = simulation or (settings.simulation.input if settings.simulation else None)
+    if path is None:
+        return [*findings, Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input unknown")]
+    try:
+        ipi = read_ipi_input(path)
+    except InputError as error:
+        return [*findings, Finding(WRONG, "simulation", str(error))]
+    findings.append(Finding(OK, "simulation", _describe_simulation(ipi)))
+    findings.extend(_drivers(config, settings, drivers, ipi))
+    server = find_server(settings.socket, ipi)
+    for system in _served_systems(ipi, server):
+        findings.extend(inspect_structure(template, system, server))
+    if server is not None:
+        findings.extend(inspect_speed(server, ipi, drivers))
+    return findings
+
+
+def _describe_simulation(ipi: "IpiInput") -> str:
+    beads = ", ".join(f"{len(system.species)} atoms x {system.beads} beads" for system in ipi.systems)
+    return f"{ipi.path.name}: {beads}; steps {ipi.step} to {ipi.total_steps}"
+
+
+def _drivers(config: Path, settings: "Settings", drivers: int, ipi: "IpiInput") -> Iterator[Finding]:
+    if ipi.sockets:
+        clients = {"socket": settings.socket, "bias_socket": settings.bias_socket}
+        yield from inspect_sockets(config, {name: socket for name, socket in clients.items() if socket}, ipi)
+    elif drivers and not any(tag in DRIVEN_OTHERWISE for tag, _ in ipi.other_forcefields):
+        text = f"{ipi.path} has no <ffsocket>: nothing to drive (launch with -n 0)"
+        yield Finding(WRONG, "socket", text)
+
+
+def _served_systems(ipi: "IpiInput", server: "SocketServer | None") -> "list[System]":
+    """The systems whose atoms must be those of the template: with a socket of ours, those that use it."""
+    if server is None:
+        return [] if ipi.sockets else list(ipi.systems)
+    return [system for system in ipi.systems if system.beads_of(server.forcefield)]

@@ -1,0 +1,28 @@
+"""The conformance check of a potential, as findings."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .findings import OK, WRONG, Finding
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+
+def inspect_potential(settings: "Settings", tolerance: float, step: float | None) -> Iterator[Finding]:
+    """Puts the configured potential through the check; see `check_potential`."""
+    from ..potentials import build_potential
+    from ..potentials.conformance import check_potential
+    from ..template import read_template
+
+    template = read_template(settings.structure)
+    potential = build_potential(settings.potential, template)
+    try:
+        report = check_potential(potential, template, tolerance=tolerance, step=step)
+    finally:
+        potential.close()
+    yield Finding(OK, "potential", f"{report.noise}; step {report.step:.2g} Å")
+    for found in report.findings:
+        error = "" if found.error is None else f", largest error {found.error:.1e}"
+        text = f"{found.name}: {found.failure}" if found.failure else f"{found.name}{error}"
+        yield Finding(WRONG if found.failure else OK, "potential", text)

@@ -1,0 +1,57 @@
+"""What costs time: waiting, messages, batches that do not come out even."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .findings import ADVICE, WRONG, Finding
+
+if TYPE_CHECKING:
+    from ..doors.ipi_input import IpiInput, SocketServer
+
+DEFAULT_LATENCY_MICROSECONDS = 64
+"""What i-PI's default <latency> costs on every step (docs/benchmarks.md)."""
+
+LARGE_ATOMS = 4096
+"""From here on the positions and forces of a step weigh more than the messages around them."""
+
+
+def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int) -> Iterator[Finding]:
+    """For the <ffsocket> that is served by so many drivers."""
+    beads = sum(system.beads_of(server.forcefield) for system in ipi.systems)
+    atoms = max((len(system.species) for system in ipi.systems), default=0)
+    if server.latency_seconds > 0:
+        yield Finding(
+            ADVICE,
+            "speed",
+            f"<latency> is {server.latency_seconds:g} s: <latency>0</latency> saves about "
+            f"{DEFAULT_LATENCY_MICROSECONDS} µs a step",
+        )
+    if ipi.threading and len(ipi.systems) == 1:
+        text = "one system: threading='False' of <simulation> saves a thread that every step is handed to"
+        yield Finding(ADVICE, "speed", text)
+    if not server.consolidated:
+        yield Finding(ADVICE, "speed", "<consolidate_messages> is off: one more round trip per structure")
+        if server.batch_size > 1:
+            yield Finding(WRONG, "batches", "<batch_size> needs <consolidate_messages> True")
+    share = -(-beads // max(drivers, 1))
+    if server.batch_size > beads > 0:
+        text = f"<batch_size> {server.batch_size} is more than the {beads} structures of a step: the rest is repeated"
+        yield Finding(ADVICE, "batches", text)
+    elif beads > drivers and server.batch_size < share:
+        yield Finding(
+            ADVICE,
+            "batches",
+            f"{beads} structures a step, {drivers} driver(s), batches of {server.batch_size}: "
+            f"<batch_size>{share}</batch_size> gives each driver its share at once",
+        )
+    elif beads and beads % server.batch_size:
+        text = f"{beads} structures a step are no multiple of <batch_size> {server.batch_size}: the last is padded"
+        yield Finding(ADVICE, "batches", text)
+    if beads and drivers * server.batch_size > beads and drivers > 1:
+        idle = drivers - -(-beads // server.batch_size)
+        if idle > 0:
+            yield Finding(ADVICE, "drivers", f"{idle} of {drivers} drivers will have nothing to do")
+    if atoms >= LARGE_ATOMS and server.mode == "unix":
+        yield Finding(ADVICE, "speed", f"{atoms} atoms: mode='shm' saves the copies through the socket")
+    if server.mode == "inet" and server.address in ("localhost", "127.0.0.1"):
+        yield Finding(ADVICE, "speed", "mode='inet' on one machine: mode='unix' is faster")

@@ -1,0 +1,105 @@
+"""Does i-PI send the atoms and the cell that the template has?"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..elements import find_element
+from .findings import ADVICE, OK, WRONG, Finding
+
+if TYPE_CHECKING:
+    from ..doors.ipi_input import SocketServer, System
+    from ..frame import Frame
+
+OVERLAP_ANGSTROM = 0.55
+"""No two nuclei are closer: the bond of H2 has 0.74."""
+
+
+def describe_template(template: "Frame") -> str:
+    """Its size, formula and periodicity."""
+    from ase.formula import Formula
+
+    symbols = "".join(_symbols(template))
+    periodic = "".join("abc"[i] for i in range(3) if template.pbc[i]) or "no direction"
+    return f"{len(template)} atoms, {Formula(symbols).format('hill')}, periodic along {periodic}"
+
+
+def _symbols(template: "Frame") -> list[str]:
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[number] for number in template.species]
+
+
+def _species(template: "Frame", labels: list[str]) -> Iterator[Finding]:
+    """i-PI's labels against the template, by element: an isotope is its element to a potential."""
+    symbols = _symbols(template)
+    elements = [find_element(label) for label in labels]
+    if len(labels) != len(symbols):
+        yield Finding(WRONG, "atoms", f"i-PI sends {len(labels)} atoms, the template has {len(symbols)}")
+        return
+    here = template.species.tolist()
+    different = [i for i in range(len(here)) if elements[i] not in (here[i], None)]
+    if different:
+        first = different[0]
+        same = sorted(filter(None, elements)) == sorted(here)
+        hint = "same atoms in another order: write the template from i-PI's structure" if same else "other species"
+        yield Finding(WRONG, "species", f"atom {first} is {labels[first]} in i-PI, {symbols[first]} here; {hint}")
+        return
+    yield Finding(OK, "atoms", f"{len(symbols)} atoms, same species in the same order")
+    others = {f"{label} is {symbol}" for label, symbol in zip(labels, symbols, strict=True) if label != symbol}
+    if others:
+        text = "to the potential; masses are i-PI's"
+        unknown = any(number is None for number in elements)
+        yield Finding(ADVICE if unknown else OK, "labels", f"{', '.join(sorted(others))} {text}")
+
+
+def inspect_structure(template: "Frame", system: "System", server: "SocketServer | None") -> Iterator[Finding]:
+    """`server`: the <ffsocket> that sends the atoms, all of them or some."""
+    expected = list(system.species)
+    if server is not None and server.active is not None:
+        expected = [expected[i] for i in server.active if i < len(expected)]
+    yield from _species(template, expected)
+    if server is not None and server.pbc and not template.pbc.all():
+        text = "<ffsocket pbc='True'> folds atoms into the cell, but the template is not periodic in all directions"
+        yield Finding(WRONG, "cell", f"{text}: what crosses the edge would be torn apart; write pbc='False'")
+    yield from _cell(template, system)
+    yield from _overlap(system)
+
+
+def _cell(template: "Frame", system: "System") -> Iterator[Finding]:
+    """Cells in the wrong unit; one that the input gives in place of the file's may be of any size."""
+    volume = abs(np.linalg.det(system.cell))
+    if not template.pbc.all():
+        return
+    if not volume > 0:
+        yield Finding(WRONG, "cell", "the template is periodic, i-PI's structure has no cell")
+        return
+    ratio = volume / abs(np.linalg.det(template.cell))
+    text = f"{ratio:.3g} times the volume of the template's"
+    if 0.5 < ratio < 2:
+        yield Finding(OK, "cell", f"{volume:.6g} Å³ in i-PI, {text}")
+    elif not system.cell_of_file:
+        yield Finding(ADVICE, "cell", f"the <cell> of i-PI's input is {volume:.6g} Å³, {text}, and replaces it")
+    else:
+        verdict = ADVICE if 0.1 < ratio < 10 else WRONG
+        yield Finding(verdict, "cell", f"i-PI's cell has {text}: check cell_units and units")
+
+
+def _overlap(system: "System") -> Iterator[Finding]:
+    """Atoms on top of one another are mostly positions or a cell in the wrong unit."""
+    from ase import Atoms
+    from ase.neighborlist import neighbor_list
+
+    periodic = abs(np.linalg.det(system.cell)) > 0
+    atoms = Atoms(
+        positions=system.positions,
+        cell=system.cell if periodic else None,
+        pbc=periodic,
+        numbers=[0] * len(system.species),
+    )
+    i, j, distances = neighbor_list("ijd", atoms, OVERLAP_ANGSTROM)
+    if len(distances):
+        closest = np.argmin(distances)
+        text = f"atoms {i[closest]} and {j[closest]} are {distances[closest]:.3g} Å apart in i-PI's structure"
+        yield Finding(ADVICE, "distances", f"{text}: check units, cell_units and <cell>")
