@@ -59,6 +59,9 @@ def launch(
             "[bias_socket] has the next.",
         ),
     ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Start also if `forceserver check` finds something wrong.")
+    ] = False,
 ) -> None:
     """Run a simulation: start i-PI on its input with drivers, and see them through.
 
@@ -69,7 +72,7 @@ def launch(
     Exit code: 0 the simulation ended as it should (all steps done, its time over, or a file EXIT); 1 i-PI failed;
     2 something in the input is wrong, nothing was started; 3 no driver could be had; 128 + N on signal N.
     """
-    raise typer.Exit(run_simulation(config, drivers, restart, deadline, attempts, threads, logs, port))
+    raise typer.Exit(run_simulation(config, drivers, restart, deadline, attempts, threads, logs, port, no_check))
 
 
 def run_simulation(
@@ -81,6 +84,7 @@ def run_simulation(
     threads: int | None = None,
     logs: Path | None = None,
     port: int | None = None,
+    no_check: bool = False,
 ) -> int:
     """What `launch` does; returns its exit code."""
     from ..doors.ipi_input import read_ipi_input
@@ -97,7 +101,7 @@ def run_simulation(
         simulation = at_ports(_where_to_begin(path, restart, settings, lock), ports)
         if simulation.step >= simulation.total_steps:
             return _nothing_to_do(simulation, restart)
-        if not _can_start(config, settings, simulation, drivers):
+        if not _can_start(config, settings, simulation, drivers, no_check):
             return Outcome.BAD_INPUT
         logs = (logs or simulation.folder).absolute()
         logs.mkdir(parents=True, exist_ok=True)
@@ -157,8 +161,11 @@ def _nothing_to_do(simulation: "IpiInput", restart: bool) -> int:
     return 0
 
 
-def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drivers: int) -> bool:
-    """Shows what is wrong, if anything is; looks at every address where i-PI is going to listen."""
+def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drivers: int, whatever: bool) -> bool:
+    """Shows what is wrong, if anything is; looks at every address where i-PI is going to listen.
+
+    whatever: start with what is wrong, as far as the addresses allow it.
+    """
     from ..doors.addresses import address_taken
     from ..preflight import WRONG, inspect
     from .check import show as show_findings
@@ -170,6 +177,8 @@ def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drive
     ]
     if wrong:
         show_findings(wrong)
+        tell(f"forceserver: {'started all the same' if whatever else 'nothing was started; --no-check starts it'}")
+    if wrong and not whatever:
         return False
     for server in simulation.sockets:
         if why := address_taken(server, simulation.folder):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import ase.io
 import numpy as np
 import pytest
 from proc import alive, children
@@ -316,6 +317,21 @@ def test_bad_input_starts_nothing(aluminium, old, new, message):
     assert run.returncode == 2
     assert message in " ".join((run.stdout + run.stderr).split())
     assert not list(aluminium.folder.glob("*.log"))
+
+
+def test_what_check_finds_can_be_overruled(aluminium):
+    """31 atoms where i-PI sends 32: refused, or with --no-check left to the driver, which refuses it too."""
+    atoms = ase.io.read(aluminium.folder / "al.extxyz")
+    atoms[:-1].write(aluminium.folder / "template.extxyz")
+    aluminium.write_config('file = "al.extxyz"', 'file = "template.extxyz"')
+    run = aluminium.run("launch", aluminium.config)
+    assert run.returncode == 2
+    assert "nothing was started; --no-check starts it" in run.stderr
+    assert not (aluminium.folder / "ipi.log").exists()
+    run = aluminium.run("launch", aluminium.config, "--no-check", "--deadline", "20")
+    assert run.returncode != 0
+    assert "started all the same" in run.stderr
+    assert (aluminium.folder / "driver-1.log").exists()
 
 
 def test_restart_without_a_file_is_refused(aluminium):
