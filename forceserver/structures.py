@@ -12,6 +12,7 @@ import collections
 import contextlib
 import io
 import itertools
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ import numpy as np
 from .elements import find_element, own_mass
 from .errors import InputError
 from .frame import any_singular
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -75,7 +78,9 @@ def _told(path: Path, which: str) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{path}:{which} {error}") from error
     except Exception as error:  # ASE's readers raise nearly everything
-        raise InputError(f"{path}:{which} cannot be read: {type(error).__name__}: {error}") from error
+        label = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
+        hint = "; ASE does not know this label: write an xyz file" if find_element(label) is not None else ""
+        raise InputError(f"{path}:{which} cannot be read: {type(error).__name__}: {error}{hint}") from error
 
 
 def _check(atoms: "Atoms") -> None:
@@ -102,7 +107,11 @@ def _read(path: Path, last: bool) -> Iterator["Atoms"]:
         return
     split, parse = ours[kind]
     with open_with_compression(str(path), "r") as file:
-        yield from map(parse, collections.deque(split(file), maxlen=1) if last else split(file))
+        frames = collections.deque(split(file), maxlen=1) if last else split(file)
+        for number, lines in enumerate(frames):
+            if number == 0 and kind == "extxyz" and (missing := _units_missing(lines)):
+                log.warning("%s names no unit of its %s: atomic units, as i-PI reads it", path, " and ".join(missing))
+            yield parse(lines)
 
 
 def _frames_of_xyz(file: TextIO) -> Iterator[list[str]]:
@@ -134,12 +143,23 @@ def _has_atoms(lines: Iterable[str]) -> bool:
     return any(line.startswith(("ATOM", "HETATM")) for line in lines)
 
 
+def _is_ipi(comment: str) -> bool:
+    return not _EXTENDED.search(comment) and bool(_IPI_CELL.search(comment) or _IPI_UNIT.search(comment))
+
+
+def _units_missing(lines: list[str]) -> list[str]:
+    """What a frame of an xyz file of i-PI has no unit of."""
+    comment = "".join(lines[1:2])
+    units = {unit[1] for unit in _IPI_UNIT.finditer(comment)}
+    lacks = {"positions": not units - {"cell"}, "cell": "cell" not in units and _IPI_CELL.search(comment) is not None}
+    return [what for what, missing in lacks.items() if missing and _is_ipi(comment)]
+
+
 def _parse_xyz(lines: list[str]) -> "Atoms":
-    comment = lines[1] if len(lines) > 1 else ""
-    extended = _EXTENDED.search(comment)
-    if not extended and (_IPI_CELL.search(comment) or _IPI_UNIT.search(comment)):
+    comment = "".join(lines[1:2])
+    if _is_ipi(comment):
         return _from_ipi(lines)
-    column = _species_column(comment) if extended else 0
+    column = _species_column(comment) if _EXTENDED.search(comment) else 0
     strange = {}
     for atom, line in enumerate(lines[2 : 2 + int(lines[0])] if column is not None else ()):
         words = line.split()

@@ -94,9 +94,10 @@ def test_plain_xyz_and_ipi_without_hash(tmp_path, comment):
     assert atoms.pbc.all() == (comment != "plain")
 
 
-def test_ipi_without_units_is_in_bohr_and_without_cell_is_not_periodic(tmp_path):
+def test_ipi_without_units_is_in_bohr_and_without_cell_is_not_periodic(tmp_path, caplog):
     (tmp_path / "a.xyz").write_text("1\n# CELL(abcABC): 7 7 7 90 90 90\nAl 1 2 3\n")
     atoms = read_structure(tmp_path / "a.xyz")
+    assert "a.xyz names no unit of its positions and cell: atomic units" in caplog.text
     np.testing.assert_allclose(atoms.positions, [np.array([1, 2, 3]) * Bohr])
     np.testing.assert_allclose(atoms.cell.lengths(), 7 * Bohr)
     (tmp_path / "b.xyz").write_text("1\n# positions{atomic_unit}\nAl 1 2 3\n")
@@ -201,3 +202,21 @@ def test_bad_structures(tmp_path, text, message):
         list(read_structures(tmp_path / "a.xyz"))
     with pytest.raises(InputError, match=message.replace("structure 0 ", "")):
         read_structure(tmp_path / "a.xyz")
+
+
+def test_a_label_that_ase_does_not_know_in_one_of_its_formats(tmp_path):
+    Atoms("AlH", positions=[[0, 0, 0], [1, 1, 1]], cell=[4, 4, 4], pbc=True).write(tmp_path / "a.vasp")
+    (tmp_path / "a.vasp").write_text((tmp_path / "a.vasp").read_text().replace(" H", " T"))
+    with pytest.raises(InputError, match="ASE does not know this label: write an xyz file"):
+        read_structure(tmp_path / "a.vasp")
+
+
+def test_units_that_are_named_are_not_told(tmp_path, caplog):
+    for comment in (
+        "# CELL(abcABC): 7 7 7 90 90 90 positions{angstrom} cell{angstrom}",
+        "plain",
+        "Lattice='4 0 0 0 4 0 0 0 4'",
+    ):
+        (tmp_path / "a.xyz").write_text(f"1\n{comment}\nAl 1 2 3\n")
+        read_structure(tmp_path / "a.xyz")
+    assert not caplog.text
