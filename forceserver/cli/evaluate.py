@@ -163,6 +163,9 @@ def with_predictions(atoms: "Atoms", result: "Result", prefix: str) -> "Atoms":
             labelled.arrays[key] = np.reshape(value, (len(atoms), -1)) if np.ndim(value) > 2 else np.asarray(value)
         else:
             labelled.info[key] = voigt_6_to_full_3x3_stress(value) if key == "stress" else value
+    for key, column in labelled.arrays.items():
+        if column.dtype.kind in "OSU":
+            labelled.arrays[key] = np.array(["_".join(str(word).split()) or "-" for word in column])
     labelled.info[f"{prefix}energy"] = float(result.energy)
     labelled.info[f"{prefix}virial"] = result.virial
     labelled.arrays[f"{prefix}forces"] = result.forces

@@ -113,8 +113,9 @@ class LabelReader:
         found, seen = self._found, self._seen
         parts = [f"{found[quantity]} {PLURAL[quantity]}{self._called(quantity)}" for quantity in USUAL]
         log.info("%s: %d structures with %s", path, self._structures, ", ".join(parts))
-        if found["energy"] and not found["forces"] and self.keys.forces != NOT_READ:
-            log.warning("%s: there are no forces among the labels %s", path, _list(seen))
+        for quantity, other in (("forces", "energy"), ("energy", "forces")):
+            if found[other] and not found[quantity] and getattr(self.keys, quantity) != NOT_READ:
+                log.warning("%s: there are no %s among the labels %s", path, PLURAL[quantity], _list(seen))
         self._found, self._seen, self._structures = Counter(), set(), 0
 
     def _called(self, quantity: str) -> str:

@@ -205,6 +205,19 @@ def test_labels_of_atoms_stay_with_the_atoms(aluminium):
         assert atoms.info["note"] == "two words"
 
 
+def test_words_of_atoms_stay_one_column(aluminium):
+    """Residues of a pdb file may have blanks in their names, or none."""
+    rows = [f"ATOM  {i:5d}  AL  {name:3} A   1    {3 * i:8.3f}   0.000   0.000  1.00  0.00          AL" for i, name in
+            enumerate(["A B", "", "ALA"])]  # fmt: skip
+    (aluminium.folder / "in.pdb").write_text("\n".join([*rows, "END"]) + "\n")
+    out = aluminium.folder / "out.xyz"
+    run = aluminium.run_here("evaluate", aluminium.config, aluminium.folder / "in.pdb", "-o", out)
+    assert run.returncode == 0, run.stderr
+    atoms = ase.io.read(out)
+    assert list(atoms.arrays["residuenames"]) == ["A_B", "-", "ALA"]
+    np.testing.assert_allclose(atoms.positions[:, 0], [0, 3, 6])
+
+
 def test_errors_are_those_of_a_fit(aluminium):
     """One definition for both; of the stress, over all nine components, whatever the orientation."""
     structures = labelled_structures()[:3]

@@ -74,9 +74,11 @@ def test_names_and_numbers_are_told(tmp_path, caplog):
     )
 
 
-def test_no_forces_are_told(tmp_path, caplog):
+def test_no_forces_and_no_energies_are_told(tmp_path, caplog):
     labels_of(tmp_path, salt({"energy": -1.0}, {"my_forces": FORCES}))[1].finish(tmp_path / "data.extxyz")
     assert "there are no forces among the labels energy, my_forces" in caplog.text
+    labels_of(tmp_path, salt({"E": -1.0}, {"forces": FORCES}))[1].finish(tmp_path / "data.extxyz")
+    assert "there are no energies among the labels E, forces" in caplog.text
 
 
 @pytest.mark.parametrize(
