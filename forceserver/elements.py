@@ -12,6 +12,7 @@ _ELEMENT_OF = {
     "T": "H",
     "Z": "H",  # between H and D
     "L": "X",  # photon of a cavity
+    "E": "X",  # electron, boson, ... in i-PI's examples
     "Uut": "Nh",
     "Uup": "Mc",
     "Uus": "Ts",

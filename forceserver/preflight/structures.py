@@ -32,17 +32,20 @@ def _symbols(template: "Frame") -> list[str]:
 
 
 def _species(template: "Frame", labels: list[str]) -> Iterator[Finding]:
-    """i-PI's labels against the template, by element: an isotope is its element to a potential."""
+    """i-PI's labels against the template, by element: an isotope is its element to a potential.
+
+    A label that stands for no element (E, L, X) may be anything to the potential.
+    """
     symbols = _symbols(template)
     elements = [find_element(label) for label in labels]
     if len(labels) != len(symbols):
         yield Finding(WRONG, "atoms", f"i-PI sends {len(labels)} atoms, the template has {len(symbols)}")
         return
     here = template.species.tolist()
-    different = [i for i in range(len(here)) if elements[i] not in (here[i], None)]
+    different = [i for i in range(len(here)) if elements[i] and elements[i] != here[i]]
     if different:
         first = different[0]
-        same = sorted(filter(None, elements)) == sorted(here)
+        same = sorted(number or 0 for number in elements) == sorted(here)
         hint = "same atoms in another order: write the template from i-PI's structure" if same else "other species"
         yield Finding(WRONG, "species", f"atom {first} is {labels[first]} in i-PI, {symbols[first]} here; {hint}")
         return
@@ -50,7 +53,7 @@ def _species(template: "Frame", labels: list[str]) -> Iterator[Finding]:
     others = {f"{label} is {symbol}" for label, symbol in zip(labels, symbols, strict=True) if label != symbol}
     if others:
         text = "to the potential; masses are i-PI's"
-        unknown = any(number is None for number in elements)
+        unknown = not all(elements)
         yield Finding(ADVICE if unknown else OK, "labels", f"{', '.join(sorted(others))} {text}")
 
 

@@ -54,13 +54,14 @@ def test_check_finds_another_element(methane):
     assert "atom 2 is D in i-PI, Cl here; other species" in run.stdout
 
 
-def test_a_label_that_is_no_element_is_told_and_goes(methane):
-    start = "<file mode='xyz'> plain.xyz </file><labels mode='manual'> [E, H, H, H] </labels>"
+@pytest.mark.parametrize("label", ["E", "Sj"])
+def test_a_label_that_is_no_element_is_told_and_goes(methane, label):
+    start = f"<file mode='xyz'> plain.xyz </file><labels mode='manual'> [{label}, H, H, H] </labels>"
     methane.write_simulation(old=INITIAL, new=start)
     methane.write_config('file = "al.extxyz"', 'file = "plain.xyz"')
     run = methane.run_here("check", methane.config)
     assert run.returncode == 0, run.stdout
-    assert "advice  labels      E is C to the potential" in run.stdout
+    assert re.search(rf"advice +labels +{label} is C to the potential", run.stdout)
 
 
 def test_isotopes_cannot_be_selected_by_name(methane):
