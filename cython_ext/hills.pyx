@@ -1,7 +1,9 @@
 """Sums of Gaussian hills: on a grid with Hermite data, and directly.
 
 A hill is h (A exp(-q) + B) for q < CUTOFF and zero beyond, with q = sum_k ((s_k - c_k) / sigma_k)^2 / 2 and A, B such
-that it goes to zero continuously: PLUMED's "stretched" Gaussian (src/tools/Tools.h, dp2cutoff).
+that it goes to zero continuously: PLUMED's "stretched" Gaussian (src/tools/Tools.h, dp2cutoff). Those of PLUMED before
+2.8 have A = 1, B = 0 and end along each axis where its `sum_hills` ends them: as many nodes to both sides of the node
+below the centre as the cutoff takes.
 
 A grid node carries 2^d numbers, the value and all mixed first derivatives, each derivative times the spacing of its
 axis; entry b of a node is differentiated along axis k if bit d-1-k of b is set (the last axis is the lowest bit).
@@ -10,7 +12,7 @@ from a fixed origin; `first` is the number of the first node that is stored, so 
 bits on its old nodes.
 """
 
-from libc.math cimport exp, floor, rint, ceil, sqrt
+from libc.math cimport INFINITY, exp, floor, rint, ceil, sqrt
 from libc.stdlib cimport free, malloc
 
 cdef extern from *:
@@ -41,11 +43,14 @@ cdef inline double nearest_image(double d, double period) noexcept nogil:
 
 
 cdef void fill(Factors* f, double c, double sigma, double origin, double dx, long first, long n,
-               double period) noexcept nogil:
+               double period, bint stretched) noexcept nogil:
     cdef double reach = sqrt(2 * CUTOFF) * sigma
     cdef long low = <long>ceil((c - reach - origin) / dx)
     cdef long high = <long>floor((c + reach - origin) / dx)
     cdef long k, node
+    if not stretched:
+        low = <long>floor((c - origin) / dx) - <long>ceil(reach / dx)
+        high = <long>floor((c - origin) / dx) + <long>ceil(reach / dx)
     cdef double d
     f.n = 0
     if period > 0 and high - low + 1 > n:  # wider than the period: every node once, nearest image
@@ -67,7 +72,8 @@ cdef void fill(Factors* f, double c, double sigma, double origin, double dx, lon
         f.n += 1
 
 
-cdef void add_one(double* table, Factors* f, const long* shape, int dim, double height) noexcept nogil:
+cdef void add_one(double* table, Factors* f, const long* shape, int dim, double scaled, double shift,
+                  double cutoff) noexcept nogil:
     cdef int half = 1 << (dim - 1), b
     cdef long i0, i1, i2, row
     cdef double w[4]
@@ -76,26 +82,26 @@ cdef void add_one(double* table, Factors* f, const long* shape, int dim, double 
     for i0 in range(f[0].n):
         for i1 in range(f[1].n):
             q = f[0].q[i0] + f[1].q[i1]
-            if q >= CUTOFF:
+            if q >= cutoff:
                 continue
-            w[0] = height * STRETCH_A * f[0].value[i0] * f[1].value[i1]
-            w[1] = height * STRETCH_A * f[0].value[i0] * f[1].slope[i1]
-            w[2] = height * STRETCH_A * f[0].slope[i0] * f[1].value[i1]
-            w[3] = height * STRETCH_A * f[0].slope[i0] * f[1].slope[i1]
+            w[0] = scaled * f[0].value[i0] * f[1].value[i1]
+            w[1] = scaled * f[0].value[i0] * f[1].slope[i1]
+            w[2] = scaled * f[0].slope[i0] * f[1].value[i1]
+            w[3] = scaled * f[0].slope[i0] * f[1].slope[i1]
             row = (f[0].node[i0] * shape[1] + f[1].node[i1]) * shape[2]
             for i2 in range(f[2].n):
-                if q + f[2].q[i2] < CUTOFF:
+                if q + f[2].q[i2] < cutoff:
                     node = table + (row + f[2].node[i2]) * 2 * half
                     for b in range(half):
                         node[2 * b] += w[b] * f[2].value[i2]
                         node[2 * b + 1] += w[b] * f[2].slope[i2]
-                    node[0] += height * STRETCH_B
+                    node[0] += shift
 
 
 def add(double[:, ::1] table, const long[::1] shape, const long[::1] first, const double[::1] origin,
         const double[::1] spacing, const double[::1] period, const double[:, ::1] centres,
-        const double[:, ::1] sigmas, const double[::1] heights) -> None:
-    """Adds n hills to the nodes, one after the other.
+        const double[:, ::1] sigmas, const double[::1] heights, bint stretched=True) -> None:
+    """Adds n hills to the nodes, one after the other; Gaussians that are cut off unless they are `stretched`.
 
     table: (prod(shape), 2^d), nodes in C order. shape, first, origin, spacing, period: (d,); period 0 if not periodic.
     centres, sigmas: (n, d). heights: (n,).
@@ -104,6 +110,8 @@ def add(double[:, ::1] table, const long[::1] shape, const long[::1] first, cons
     cdef long total = pad, offset = 0, i
     cdef long full_shape[MAX_DIM]
     cdef Factors f[MAX_DIM]
+    cdef double a = STRETCH_A if stretched else 1.0, b = STRETCH_B if stretched else 0.0
+    cdef double cutoff = CUTOFF if stretched else INFINITY
     for k in range(dim):
         total += shape[k]
     cdef long* nodes = <long*>malloc(total * sizeof(long))
@@ -121,8 +129,9 @@ def add(double[:, ::1] table, const long[::1] shape, const long[::1] first, cons
     with nogil:
         for i in range(heights.shape[0]):
             for k in range(dim):
-                fill(&f[pad + k], centres[i, k], sigmas[i, k], origin[k], spacing[k], first[k], shape[k], period[k])
-            add_one(&table[0, 0], f, full_shape, dim, heights[i])
+                fill(&f[pad + k], centres[i, k], sigmas[i, k], origin[k], spacing[k], first[k], shape[k], period[k],
+                     stretched)
+            add_one(&table[0, 0], f, full_shape, dim, heights[i] * a, heights[i] * b, cutoff)
     free(nodes)
     free(numbers)
 

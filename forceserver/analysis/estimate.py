@@ -17,6 +17,7 @@ class Estimate:
     independent: whether the parts are blocks of data (the error is that of their mean) or states of one bias at
     different times (the error is their spread).
     times, history: (n,) ps and (n, *shape), the probabilities that all data up to then give.
+    has_errors: whether the blocks are long enough for the scatter between them to be an error.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Estimate:
     independent: bool
     times: Array
     history: Array
+    has_errors: bool = True
 
     def project(self, names: Sequence[str]) -> "Estimate":
         """The same of fewer variables, in the given order."""
@@ -47,8 +49,11 @@ class Estimate:
     def error(self, of_samples: Array) -> Array:
         """The standard error of a mean from its values (k, ...) in the samples.
 
-        Weighted blocks: sqrt(sum_b w_b (x_b - <x>)^2 / sum_b w_b / (n_eff - 1)), n_eff = (sum w)^2 / sum w^2.
+        nan where there is none. Weighted blocks: sqrt(sum_b w_b (x_b - <x>)^2 / sum_b w_b / (n_eff - 1)), with
+        n_eff = (sum w)^2 / sum w^2.
         """
+        if not self.has_errors:
+            return np.full(of_samples.shape[1:], np.nan)
         w = self.weights / self.weights.sum()
         mean = np.tensordot(w, of_samples, axes=1)
         variance = np.tensordot(w, (of_samples - mean) ** 2, axes=1)
@@ -58,7 +63,9 @@ class Estimate:
 
     def difference(self, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[float, float]:
         """F(b) - F(a) of two nodes, and its standard error (nan if there is none)."""
-        if self.independent:
+        if not self.has_errors:
+            error = np.nan
+        elif self.independent:
             error = float(np.hypot(self.surface.errors[a], self.surface.errors[b])) if a != b else 0.0
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,10 +75,14 @@ class Estimate:
         return float(self.surface.values[b] - self.surface.values[a]), error if np.isfinite(error) else np.nan
 
     def populations(self, regions: Sequence[Array]) -> tuple[Array, Array]:
-        """The probability of each region (masks of the nodes), and its standard error."""
+        """The probability of each region (masks of the nodes), and its standard error.
+
+        nan for a region that was never entered or never left: its error is not zero but unknown.
+        """
         p = self.surface.probability(self.kt)
         values = np.array([p[region].sum() for region in regions])
-        return values, np.array([self.error(self.samples[:, region].sum(axis=1)) for region in regions])
+        parts = [self.samples[:, region].sum(axis=1) for region in regions]
+        return values, np.array([self.error(part) if np.ptp(part) > 1e-12 else np.nan for part in parts])
 
 
 def errors_of_free_energy(estimate: Estimate) -> Array:

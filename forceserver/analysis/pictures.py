@@ -91,9 +91,10 @@ def _curve(study: Study) -> "Figure":
     x = surface.nodes[0]
     figure = Figure(figsize=(4.4, 3.0))
     axis = figure.subplots()
-    errors = np.where(np.isfinite(surface.errors), surface.errors, np.nan)
-    axis.fill_between(x, f - errors, f + errors, color=BLUE, alpha=0.25, lw=0, label="± standard error")
-    axis.plot(x, f, color=BLUE, lw=1.5)
+    if surface.errors is not None:
+        errors = np.where(np.isfinite(surface.errors), surface.errors, np.nan)
+        axis.fill_between(x, f - errors, f + errors, color=BLUE, alpha=0.25, lw=0, label="± standard error")
+    axis.plot(x, f, color=BLUE, lw=1.5, label=None if surface.errors is not None else "not converged: no errors")
     for letter, minimum in zip(study.letters, study.landscape.minima, strict=True):
         at = surface.point(minimum.index)[0], f[minimum.index]
         axis.plot(*at, "o", ms=4, color=ORANGE, zorder=3)
@@ -102,7 +103,7 @@ def _curve(study: Study) -> "Figure":
         if saddle.adjacent:
             axis.plot(surface.point(saddle.index)[0], f[saddle.index], "x", ms=5, color=ORANGE, zorder=3)
     seen = x[np.isfinite(f) & (f < 1.15 * top)]
-    axis.set(xlabel=surface.names[0], ylabel=_label(study), ylim=(-0.12 * top, 1.15 * top), xlim=(seen[0], seen[-1]))
+    axis.set(xlabel=study.axis_label(0), ylabel=_label(study), ylim=(-0.12 * top, 1.15 * top), xlim=(seen[0], seen[-1]))
     axis.legend(frameon=False, fontsize=8)
     return figure
 
@@ -123,7 +124,7 @@ def _map(study: Study) -> "Figure":
     for set_limits, nodes, k in ((axis.set_xlim, surface.nodes[0], 1), (axis.set_ylim, surface.nodes[1], 0)):
         used = nodes[inside.any(axis=k)]
         set_limits(used[0], used[-1])
-    axis.set(xlabel=surface.names[0], ylabel=surface.names[1])
+    axis.set(xlabel=study.axis_label(0), ylabel=study.axis_label(1))
     axis.spines[["top", "right"]].set_visible(True)
     return figure
 
@@ -155,7 +156,7 @@ def _slices(study: Study) -> "Figure":
             for set_limits, k in ((axis.set_xlim, a), (axis.set_ylim, b)):
                 used = surface.nodes[k][inside.any(axis=tuple(j for j in range(3) if j != k))]
                 set_limits(used[0], used[-1])
-            axis.set(xlabel=surface.names[a], ylabel=surface.names[b])
+            axis.set(xlabel=study.axis_label(a), ylabel=study.axis_label(b))
             axis.spines[["top", "right"]].set_visible(True)
     _colorbar(figure, filled, axes, study)
     return figure

@@ -15,8 +15,10 @@ _BINARY = {
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
 }
+LONGEST, HIGHEST_POWER = 1000, 16
+"""Characters of a condition, and exponents in it: text like 9**9**9 would be computed for ever."""
+
 _COMPARE = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 _CALLS = {"abs": np.abs, "sqrt": np.sqrt, "cos": np.cos, "sin": np.sin, "min": np.minimum, "max": np.maximum}
 
@@ -32,10 +34,12 @@ def parse_region(text: str, surface: Surface) -> tuple[str, Array]:
     for symbol, n in symbols.items():
         if not n.isidentifier():
             expression = expression.replace(n, symbol)
+    if len(expression) > LONGEST:
+        raise InputError(f"phase {name.strip()}: its condition has more than {LONGEST} characters")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
         mask = _evaluate(tree.body, {**values, **{symbol: values[n] for symbol, n in symbols.items()}})
-    except (SyntaxError, ValueError, TypeError) as error:
+    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise InputError(f"phase {name.strip()}: cannot understand {expression.strip()!r}: {error}") from error
     return name.strip(), np.broadcast_to(np.asarray(mask, dtype=bool), surface.values.shape)
 
@@ -43,7 +47,7 @@ def parse_region(text: str, surface: Surface) -> tuple[str, Array]:
 def _evaluate(node: ast.expr, values: dict[str, Array]) -> Array:
     match node:
         case ast.Constant(value=int() | float() as number):
-            return number
+            return float(number)
         case ast.Name(id=name) if name in values:
             return values[name]
         case ast.Name(id="pi"):
@@ -52,6 +56,10 @@ def _evaluate(node: ast.expr, values: dict[str, Array]) -> Array:
             return -_evaluate(operand, values)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return np.logical_not(_evaluate(operand, values))
+        case ast.BinOp(left=base, op=ast.Pow(), right=ast.Constant(value=int() | float() as power)):
+            if not 0 <= power <= HIGHEST_POWER:
+                raise ValueError(f"{ast.unparse(node)}: exponents go from 0 to {HIGHEST_POWER}")
+            return np.power(np.asarray(_evaluate(base, values), dtype=np.float64), power)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             return _BINARY[type(op)](_evaluate(left, values), _evaluate(right, values))
         case ast.BoolOp(op=op, values=parts):

@@ -16,7 +16,9 @@ from ..bias.grid import Axis
 from ..bias.variables import Variable, variable_of
 from ..errors import InputError
 from ..frame import Array
+from .blocks import number_of_blocks
 from .estimate import Estimate
+from .segments import in_order_of_time, segments
 from .surface import Surface, index_of
 
 
@@ -41,9 +43,20 @@ class Colvar:
         labels = {field.removesuffix(".rbias") for field in shifted}
         return shifted + [f for f in self.fields if f.endswith(".bias") and f.removesuffix(".bias") not in labels]
 
+    def shift_columns(self, biases: Sequence[str]) -> list[str]:
+        """The columns of c(t) that are to be taken from these biases: `label.rct` of METAD.
+
+        Not of OPES, whose bias hardly changes and whose `rct` is of another kind: it prints `label.zed`, too.
+        """
+        labels = [name.removesuffix(".bias") for name in biases if name.endswith(".bias")]
+        return [f"{l}.rct" for l in labels if f"{l}.rct" in self.fields and f"{l}.zed" not in self.fields]
+
 
 def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
-    """The rows of COLVAR files (of several walkers) after `skip_ps`, by time."""
+    """The rows of COLVAR files (of several walkers) in the order in which they came.
+
+    skip_ps: what is left out at the beginning; of runs that follow each other, of the first one.
+    """
     tables = []
     for path in paths:
         reader = FieldsReader(path)
@@ -54,8 +67,9 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
         if reader.fields != tables[0].fields:
             raise InputError(f"{path} has other columns than {paths[0]}")
     rows = np.concatenate([table.rows for table in tables])
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    rows = rows[rows[:, 0] >= skip_ps]
+    rows = rows[in_order_of_time([table.rows[:, 0] for table in tables])]
+    if len(rows):
+        rows = rows[(segments(rows[:, 0]) > 0) | (rows[:, 0] >= skip_ps)]
     if len(rows) < 2:
         raise InputError(f"{paths[0]} has {len(rows)} rows after {skip_ps:g} ps; nothing can be said from these")
     return Colvar(paths[0], tables[0].fields, tables[0].constants, rows)
@@ -79,6 +93,7 @@ def reweight(
     kt: float,
     blocks: int,
     smoothing: float = 0.0,
+    has_errors: bool = True,
 ) -> Estimate:
     """F from the weighted histogram, in the unit of kT, its minimum at zero.
 
@@ -106,4 +121,14 @@ def reweight(
     surface = Surface(tuple(colvar.variable(name) for name in names), nodes, f - f.min())
     samples = sums / totals.reshape(-1, *[1] * len(axes))
     times = np.array([colvar.rows[part[-1], 0] for part in parts])
-    return Estimate("reweighting", surface, kt, samples, totals, True, times, history)
+    return Estimate("reweighting", surface, kt, samples, totals, True, times, history, has_errors)
+
+
+def blocks_of(colvar: Colvar, names: Sequence[str]) -> int:
+    """Into how many independent blocks the rows may be cut, 0 if they remember for too long."""
+    series = []
+    for name in names:
+        s, domain = colvar.column(name), colvar.variable(name).domain
+        angle = 2 * np.pi * s / (domain[1] - domain[0]) if domain else None
+        series += [s] if domain is None else [np.cos(angle), np.sin(angle)]
+    return number_of_blocks(np.stack(series, axis=1))

@@ -10,6 +10,7 @@ from .estimate import Estimate, distance_to_end, errors_of_free_energy
 from .landscape import Landscape, find_landscape
 from .region import named_regions
 
+NOT_CONVERGED = "Not converged: the run is too short against what it remembers for error bars (--blocks N forces them)"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -21,6 +22,12 @@ class Study:
     landscape: Landscape
     regions: dict[str, Array]
     unit: str
+    axis_units: Sequence[str] = ()
+
+    def axis_label(self, k: int) -> str:
+        """What stands at the axis of a variable."""
+        name = self.estimate.surface.names[k]
+        return f"{name} ({self.axis_units[k]})" if self.axis_units else name
 
     @property
     def letters(self) -> list[str]:
@@ -67,6 +74,7 @@ class Study:
             "variables": list(surface.names),
             "unit": self.unit,
             "kT": estimate.kt,
+            "converged": estimate.has_errors,
             "minima": minima,
             "barriers": barriers,
             "phases": phases,
@@ -82,12 +90,14 @@ class Study:
         return self.estimate.history[:, self.regions[name]].sum(axis=1)
 
 
-def study(estimate: Estimate, unit: str, depth: float, phases: Sequence[str] = ()) -> Study:
+def study(
+    estimate: Estimate, unit: str, depth: float, phases: Sequence[str] = (), axis_units: Sequence[str] = ()
+) -> Study:
     """Finds minima deeper than `depth`, and puts error bars on the free energy."""
-    surface = replace(estimate.surface, errors=errors_of_free_energy(estimate))
+    surface = replace(estimate.surface, errors=errors_of_free_energy(estimate) if estimate.has_errors else None)
     estimate = replace(estimate, surface=surface)
     landscape = find_landscape(surface, depth)
-    found = Study(estimate, landscape, {}, unit)
+    found = Study(estimate, landscape, {}, unit, axis_units)
     basins = {letter: landscape.basins == k for k, letter in enumerate(found.letters)}
     return replace(found, regions=named_regions(phases, surface) or basins)
 
@@ -102,6 +112,8 @@ def as_text(report: dict) -> str:
     def with_error(value: float, error: float | None) -> str:
         return f"{value:9.3f}" + (f" ± {error:.3f}" if error is not None and np.isfinite(error) else "")
 
+    if not report["converged"]:
+        lines += [NOT_CONVERGED, ""]
     lines.append(f"Minima, F - F({report['minima'][0]['name']}) in {unit}")
     lines += [
         f"  {m['name']}  {with_error(m['free_energy'], m['error']):<20}  {where(m['position'])}"
@@ -117,5 +129,7 @@ def as_text(report: dict) -> str:
             f"{b} -> {a} {with_error(barrier['backward'], barrier['backward_error'])}   at {where(barrier['position'])}"
         )
     lines += ["", "Populations"]
-    lines += [f"  {p['name']:<12} {p['population']:.4f} ± {p['error']:.4f}" for p in report["phases"]]
+    for p in report["phases"]:
+        error = f"± {p['error']:.4f}" if np.isfinite(p["error"]) else "(no error: always or never there)"
+        lines.append(f"  {p['name']:<12} {p['population']:.4f} {error if report['converged'] else ''}".rstrip())
     return "\n".join(lines) + "\n"

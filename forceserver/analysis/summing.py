@@ -1,6 +1,7 @@
 """The free energy as the negative sum of the hills: what `plumed sum_hills` computes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,26 +11,36 @@ from ..bias.hills import Hills
 from ..errors import InputError
 from ..frame import Array
 from .estimate import Estimate
+from .segments import in_order_of_time, segments
 from .surface import Surface
 
+MOST_VARIABLES = 3
 STATES, STATE_NODES = 40, 30_000_000
 """How many states of the bias are kept to see how it came about, and how many nodes they may have together."""
 
 
 def merge(parts: Sequence[Hills]) -> Hills:
-    """The hills of several walkers, by time; `InputError` if they are not of one kind."""
+    """The hills of several walkers in the order in which they came; `InputError` if they are not of one kind."""
     first = parts[0]
     for part in parts:
         if part.variables != first.variables:
             raise InputError("the HILLS files are of different variables")
+        if (part.stretched, part.interval) != (first.stretched, first.interval):
+            raise InputError("the HILLS files have different kernels or intervals")
     if not sum(len(part) for part in parts):
         raise InputError("there are no hills in the HILLS file(s)")
+    if len(first.variables) > MOST_VARIABLES:
+        names = ", ".join(variable.name for variable in first.variables)
+        raise InputError(
+            f"hills of {len(first.variables)} variables ({names}): at most {MOST_VARIABLES} are summed on a grid; "
+            "reweight COLVAR instead: --colvar COLVAR --variables A,B with the two or three that matter"
+        )
     columns = [
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("times", "centres", "sigmas", "heights", "bias_factors")
     ]
-    order = np.argsort(columns[0], kind="stable")
-    return Hills(first.variables, *(column[order] for column in columns))
+    order = in_order_of_time([part.times for part in parts])
+    return Hills(first.variables, *(column[order] for column in columns), first.stretched, first.interval)
 
 
 def sum_hills_axes(hills: Hills) -> list[Axis]:
@@ -53,7 +64,7 @@ def sum_hills(hills: Hills, axes: Sequence[Axis], kt: float) -> Estimate:
     states = int(np.clip(STATE_NODES // grid.values.size, 8, STATES))
     for part in np.array_split(np.arange(len(hills)), min(states, len(hills))):
         chunk = hills[part[0] : part[-1] + 1]
-        grid.add(chunk.centres, chunk.sigmas, chunk.heights)
+        grid.add(chunk.centres, chunk.sigmas, chunk.heights, hills.stretched)
         surface = _surface(grid, hills)
         times.append(chunk.times[-1])
         history.append(surface.probability(kt).astype(np.float32))
@@ -61,21 +72,70 @@ def sum_hills(hills: Hills, axes: Sequence[Axis], kt: float) -> Estimate:
     return Estimate("sum of hills", surface, kt, late, np.ones(len(late)), False, np.array(times), np.array(history))
 
 
-def reweighting_factors(hills: Hills, axes: Sequence[Axis], kt: float, states: int = 500) -> tuple[Array, Array]:
-    """c(t) at up to `states` times (ps), in the unit of the hills, from the hills alone."""
+def sums_at_stride(hills: Hills, axes: Sequence[Axis], stride: int) -> Iterator[Surface]:
+    """The free energies after every `stride` hills, and after all of them."""
+    grid = HillGrid(hills.variables, axes)
+    for start in range(0, len(hills), stride):
+        chunk = hills[start : start + stride]
+        grid.add(chunk.centres, chunk.sigmas, chunk.heights, hills.stretched)
+        yield _surface(grid, hills)
+
+
+def negative_bias(surface: Surface, hills: Hills) -> Surface:
+    """Minus the bias that acts, instead of the free energy that it stands for."""
+    gamma = float(hills.bias_factors[0])
+    scale = (gamma - 1) / gamma if gamma > 1 else 1.0
+    return replace(surface, values=scale * surface.values, gradient=scale * surface.gradient, errors=None)
+
+
+def reweighting_factors(hills: Hills, axes: Sequence[Axis], kt: float, times: Array, states: int = 500) -> Array:
+    """c(t) (n,), in the unit of the hills, when rows of these times (n,) in ps were written, from the hills alone.
+
+    states: after how many numbers of hills it is computed; in between it is the last one.
+    Raises `InputError` if hills and rows do not begin again equally often.
+    """
     grid = HillGrid(hills.variables, axes)
     gamma = float(hills.bias_factors[0])
     tempered = gamma > 1
-    times, factors = [-np.inf], [0.0]
+    numbers, factors = [0], [0.0]
     for part in np.array_split(np.arange(len(hills)), min(states, len(hills))):
         chunk = hills[part[0] : part[-1] + 1]
-        grid.add(chunk.centres, chunk.sigmas, chunk.heights * ((gamma - 1) / gamma if tempered else 1.0))
-        times.append(chunk.times[-1])
+        heights = chunk.heights * ((gamma - 1) / gamma if tempered else 1.0)
+        grid.add(chunk.centres, chunk.sigmas, heights, hills.stretched)
+        numbers.append(part[-1] + 1)
         factors.append(reweighting_factor(grid.values, kt, gamma if tempered else None))
-    return np.array(times), np.array(factors)
+    return np.array(factors)[np.searchsorted(numbers, _hills_before(hills, times), "right") - 1]
+
+
+def _hills_before(hills: Hills, times: Array) -> Array:
+    """How many hills act on rows of these times: those of earlier times of the same run, and all of runs before it."""
+    of_hills, of_rows = segments(hills.times), segments(times)
+    if of_hills[-1] != of_rows[-1]:
+        raise InputError(
+            f"times begin again {of_hills[-1]} time(s) in HILLS and {of_rows[-1]} time(s) in COLVAR, so that c(t) of "
+            "a row is not known; print METAD's rbias (CALC_RCT), or give the files of each run"
+        )
+    before = np.empty(len(times), dtype=np.int64)
+    for number in range(of_rows[-1] + 1):
+        rows = of_rows == number
+        # the hill of a step acts after its row of COLVAR
+        earlier = np.searchsorted(hills.times[of_hills == number], times[rows])
+        before[rows] = np.searchsorted(of_hills, number) + earlier
+    return before
 
 
 def _surface(grid: HillGrid, hills: Hills) -> Surface:
     nodes = tuple(grid.nodes(k) for k in range(len(hills.variables)))
-    free = np.where(grid.values != 0, -grid.values, np.inf)
-    return Surface(hills.variables, nodes, free, gradient=-grid.gradients, unvisited=-0.0)
+    values, gradients = grid.values, grid.gradients
+    if hills.interval:
+        values, gradients = _constant_beyond(hills.interval, grid, nodes[0])
+    free = np.where(values != 0, -values, np.inf)
+    return Surface(hills.variables, nodes, free, gradient=-gradients, unvisited=-0.0)
+
+
+def _constant_beyond(interval: tuple[float, float], grid: HillGrid, nodes: Array) -> tuple[Array, Array]:
+    """The sum on the nodes and its gradient with METAD's INTERVAL, which is of one variable."""
+    ends = np.clip(nodes, *interval)
+    values = np.array([grid.evaluate(np.array([end]))[0] for end in ends])
+    inside = (nodes > interval[0]) & (nodes < interval[1])
+    return values, np.where(inside[:, None], grid.gradients, 0.0)

@@ -66,7 +66,10 @@ class Surface:
         return replace(self, values=self.values - lowest, unvisited=self.unvisited - lowest)
 
     def write(self, path: Path) -> None:
-        """Writes the table: first variable fastest, a blank line where the last but one starts again."""
+        """Writes the table: first variable fastest, a blank line where the last but one starts again.
+
+        One with a gradient is a grid of PLUMED, which allows no column of errors: they go into a file of their own.
+        """
         constants = {}
         for variable, nodes in zip(self.variables, self.nodes, strict=True):
             ends = variable.domain or [float(f"{end:.12g}") for end in (nodes[0], nodes[-1])]
@@ -74,14 +77,19 @@ class Surface:
             constants[f"max_{variable.name}"] = format_number(ends[1])
             constants[f"nbins_{variable.name}"] = str(len(nodes))
             constants[f"periodic_{variable.name}"] = "true" if variable.domain else "false"
-        fields = [*self.names, self.field]
-        columns = [*np.meshgrid(*self.nodes, indexing="ij"), self.filled]
+        columns = {self.field: self.filled}
         if self.gradient is not None:
-            fields += [f"der_{name}" for name in self.names]
-            columns += list(np.moveaxis(self.gradient, -1, 0))
-        if self.errors is not None:
-            fields.append("error")
-            columns.append(self.errors)
+            columns |= {f"der_{name}": self.gradient[..., k] for k, name in enumerate(self.names)}
+        errors = {} if self.errors is None else {"error": self.errors}
+        if self.gradient is None:
+            columns |= errors
+        elif errors:
+            self._write_table(path.with_stem(f"{path.stem}_error"), constants, errors)
+        self._write_table(path, constants, columns)
+
+    def _write_table(self, path: Path, constants: dict[str, str], values: dict[str, Array]) -> None:
+        fields = [*self.names, *values]
+        columns = [*np.meshgrid(*self.nodes, indexing="ij"), *values.values()]
         rows = np.stack([np.transpose(column).ravel() for column in columns], axis=1)
         template = " %14.9f" * len(columns) + "\n"
         shape = self.values.shape

@@ -74,11 +74,11 @@ class HillGrid:
         self._hills: list[tuple[Array, Array, Array]] = []  # kept to fill a grid that has grown
         self._allocate()
 
-    def add(self, centres: Array, sigmas: Array, heights: Array) -> None:
-        """Adds n hills: centres, sigmas (n, d), heights (n,)."""
+    def add(self, centres: Array, sigmas: Array, heights: Array, stretched: bool = True) -> None:
+        """Adds n hills: centres, sigmas (n, d), heights (n,); stretched: as PLUMED's are since 2.8."""
         if self.grow:
             self._hills.append((centres, sigmas, heights))
-        _kernel.add(self._table, *self._layout, centres, sigmas, heights)
+        _kernel.add(self._table, *self._layout, centres, sigmas, heights, stretched)
 
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """Bias and gradient at s (d,); `BiasError` that names the variable if s is off a grid that may not grow."""

@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,21 @@ from ..errors import BiasError, InputError
 from ..frame import Array
 from .fields import FieldsReader, header, size_of_rows
 from .history import lock, undo
-from .variables import Variable, domain_constants, shortest, variable_of
+from .variables import Variable, domain_constants, parse_number, shortest, variable_of
 
 log = logging.getLogger(__name__)
 
-KERNEL = "stretched-gaussian"
+KERNEL, PLAIN_KERNEL = "stretched-gaussian", "gaussian"
+"""Hills of PLUMED since 2.8, and before."""
 
 
 @dataclass(frozen=True)
 class Hills:
-    """n hills. times: (n,) ps. centres, sigmas: (n, d). heights: (n,) as in the file. bias_factors: (n,), -1: none."""
+    """n hills. times: (n,) ps. centres, sigmas: (n, d). heights: (n,) as in the file. bias_factors: (n,), -1: none.
+
+    stretched: whether they go to zero where they end, as PLUMED's do since 2.8. interval: METAD's INTERVAL, beyond
+    whose ends the bias is constant.
+    """
 
     variables: tuple[Variable, ...]
     times: Array
@@ -35,19 +40,15 @@ class Hills:
     sigmas: Array
     heights: Array
     bias_factors: Array
+    stretched: bool = True
+    interval: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.heights)
 
     def __getitem__(self, which: slice) -> "Hills":
-        return Hills(
-            self.variables,
-            self.times[which],
-            self.centres[which],
-            self.sigmas[which],
-            self.heights[which],
-            self.bias_factors[which],
-        )
+        columns = ("times", "centres", "sigmas", "heights", "bias_factors")
+        return replace(self, **{name: getattr(self, name)[which] for name in columns})
 
 
 class HillsReader:
@@ -80,8 +81,10 @@ class HillsReader:
             names and {"height", "biasf"} <= set(fields)
         ):
             raise InputError(f"{path} is no HILLS file of METAD: its columns are {' '.join(fields)}")
-        if constants.get("kerneltype", KERNEL) != KERNEL:
-            raise InputError(f"{path}: kernels are {constants['kerneltype']}, only {KERNEL} (PLUMED 2.8) is supported")
+        kernel = constants.get("kerneltype", KERNEL)
+        if kernel not in (KERNEL, PLAIN_KERNEL):
+            raise InputError(f"{path}: kernels are {kernel}; there are {KERNEL} (PLUMED 2.8) and {PLAIN_KERNEL}")
+        ends = [parse_number(constants[name]) for name in ("lower_int", "upper_int") if name in constants]
         d = len(names)
         return Hills(
             tuple(variable_of(name, constants) for name in names),
@@ -90,6 +93,8 @@ class HillsReader:
             np.ascontiguousarray(rows[:, 1 + d : 1 + 2 * d]),
             np.ascontiguousarray(rows[:, fields.index("height")]),
             np.ascontiguousarray(rows[:, fields.index("biasf")]),
+            kernel == KERNEL,
+            tuple(ends) if len(ends) == 2 else None,
         )
 
 
@@ -205,6 +210,9 @@ class HillsWriter:
 def check_same(path: Path, hills: Hills, variables: Sequence[Variable], bias_factor: float) -> None:
     """`InputError` unless the hills were made for these variables and this bias factor."""
     remedy = "move the file away to start a new bias"
+    if not hills.stretched or hills.interval:
+        what = f"{PLAIN_KERNEL} kernels (PLUMED before 2.8)" if not hills.stretched else "an INTERVAL"
+        raise InputError(f"{path} has {what}, which `forceserver fes` sums but the embedded bias has not; {remedy}")
     if [v.name for v in hills.variables] != [v.name for v in variables]:
         found, wanted = (" ".join(v.name for v in which) for which in (hills.variables, variables))
         raise InputError(f"{path} is a bias of {found}, the configuration wants {wanted}; {remedy}")

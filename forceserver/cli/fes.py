@@ -37,7 +37,10 @@ def fes(
         typer.Option(metavar="A,B", help="Columns of COLVAR to reweight by; by default rbias of each label, or bias."),
     ] = None,
     skip: Annotated[float, typer.Option(help="Leave out the first ps of COLVAR.")] = 0.0,
-    blocks: Annotated[int, typer.Option(min=2, help="Blocks of COLVAR for the error bars.")] = 10,
+    blocks: Annotated[
+        int | None,
+        typer.Option(min=2, help="Blocks of COLVAR for the error bars. [default: as long as the variables remember]"),
+    ] = None,
     smooth: Annotated[
         float | None,
         typer.Option(help="Width of a row of COLVAR, in intervals of the grid; by default 0, 0.5, 1 in 1-D, 2-D, 3-D."),
@@ -46,6 +49,15 @@ def fes(
     phase: Annotated[
         list[str] | None,
         typer.Option(metavar="'NAME: CONDITION'", help="A phase, as in 'up: p > 0 and abs(q) < 1'; may be repeated."),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Write the sum after every so many hills, too: fes_hills_0.dat, ...")
+    ] = None,
+    negbias: Annotated[
+        bool, typer.Option("--negbias", help="Write minus the bias that acts in fes_hills.dat, not the free energy.")
+    ] = False,
+    axis_units: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Units of the variables, for the axes of pictures.")
     ] = None,
     min_to_zero: Annotated[bool, typer.Option("--min-to-zero", help="Shift the minimum of the sum to zero.")] = False,
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw.")] = True,
@@ -56,17 +68,22 @@ def fes(
     The sum of hills is written as `plumed sum_hills` writes it, in the unit of the files.
     """
     from ..analysis.study import as_text, study
+    from ..analysis.summing import negative_bias, sums_at_stride
     from ..files import write_json
     from .logs import set_up_logging
 
     set_up_logging(verbose)
     if energy_unit not in PER_EV:
         raise InputError(f"--energy-unit {energy_unit}: there are {', '.join(PER_EV)}")
+    if (stride or negbias) and not hills:
+        raise InputError(f"{'--stride' if stride else '--negbias'} is about the sum of hills: give HILLS files")
+    if negbias and project:
+        raise InputError("--negbias --project: a bias has no projection; leave one of them out")
     if not hills and not colvar:
         raise InputError("give HILLS files, a --colvar file, or both")
     kt = BOLTZMANN_EV_PER_K * temperature * PER_EV[energy_unit]
     grid = {"lower": _numbers(lower, "--lower"), "upper": _numbers(upper, "--upper"), "bins": _numbers(bins, "--bins")}
-    estimates = []
+    estimates, units = [], axis_units.split(",") if axis_units else ()
     summed = _sum(hills, grid, kt) if hills else None
     if summed:
         estimates.append(("hills", summed[0]))
@@ -78,12 +95,21 @@ def fes(
     for name, estimate in estimates:
         if project:
             estimate = estimate.project(project.split(","))
-        found = study(estimate, energy_unit, depth * kt, phase or ())
+        if units and len(units) != len(estimate.surface.names):
+            raise InputError(f"--axis-units has {len(units)} units for {len(estimate.surface.names)} variables")
+        found = study(estimate, energy_unit, depth * kt, phase or (), units)
         surface = found.estimate.surface
+        if negbias and name == "hills":
+            surface = negative_bias(surface, summed[1])
         (surface.shifted_to_zero() if min_to_zero else surface).write(output / f"fes_{name}.dat")
         reports[name] = found.report(10 * kt)
         studies.append((name, found))
         typer.echo(as_text(reports[name]))
+    if summed and stride:
+        for number, surface in enumerate(sums_at_stride(summed[1], summed[2], stride)):
+            surface = negative_bias(surface, summed[1]) if negbias else surface
+            surface = surface.project(project.split(","), kt) if project else surface
+            (surface.shifted_to_zero() if min_to_zero else surface).write(output / f"fes_hills_{number}.dat")
     write_json(output / "report.json", reports)
     if picture:
         from ..analysis.pictures import draw, draw_convergence
@@ -108,10 +134,9 @@ def _sum(hills, grid, kt):
 
 
 def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
-    import numpy as np
 
-    from ..analysis.reweighting import histogram_axes, read_colvar, reweight
-    from ..analysis.summing import reweighting_factors
+    from ..analysis.reweighting import blocks_of, histogram_axes, read_colvar, reweight
+    from ..analysis.summing import MOST_VARIABLES, reweighting_factors
 
     data = read_colvar(colvar, skip)
     if names is None:
@@ -120,18 +145,25 @@ def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
                 f"say which columns of {colvar[0]} are variables: --variables {','.join(data.fields[1:2])}"
             )
         names = [variable.name for variable in summed[1].variables]
+    if len(names) > MOST_VARIABLES:
+        raise InputError(f"--variables {','.join(names)}: a free energy has at most {MOST_VARIABLES} variables")
     axes = histogram_axes(data, names, [50] * len(names) if len(names) < 3 else [30] * 3)
     axes = _changed(axes, [data.variable(name) for name in names], grid)
     columns = bias.split(",") if bias else data.bias_columns()
     if not columns:
         raise InputError(f"{colvar[0]} has no column of a bias (label.bias or label.rbias); name it with --bias")
     log_weights = sum(data.column(name) for name in columns) / kt
-    if summed and not any(name.endswith("rbias") for name in columns):
-        times, factors = reweighting_factors(summed[1], summed[2], kt)
-        # the hill of a step acts after its row of COLVAR
-        log_weights = log_weights - factors[np.searchsorted(times, data.rows[:, 0]) - 1] / kt
+    shifts = data.shift_columns(columns)
+    log_weights = log_weights - sum(data.column(name) for name in shifts) / kt
+    said = " + ".join(columns) + "".join(f" - {name}" for name in shifts)
+    if summed and not shifts and not any(name.endswith("rbias") for name in columns):
+        log_weights = log_weights - reweighting_factors(summed[1], summed[2], kt, data.rows[:, 0]) / kt
+        said += " - c(t) of the hills"
+    typer.echo(f"Reweighted by {said}, {len(data.rows)} rows\n")
     smooth = (0.0, 0.5, 1.0)[len(names) - 1] if smooth is None else smooth
-    return reweight(data, names, axes, log_weights, kt, blocks, smooth)
+    found = blocks or blocks_of(data, names)
+    parts = found or min(10, len(data.rows))
+    return reweight(data, names, axes, log_weights, kt, parts, smooth, has_errors=found > 0)
 
 
 def _numbers(text: str | None, option: str) -> list[float] | None:

@@ -101,9 +101,8 @@ def test_reweighting_in_two_dimensions_and_its_projection(run_2d):
 
 def test_c_of_t_from_the_hills_is_that_of_colvar(run_1d):
     hills = merge([read_hills(run_1d / "HILLS")])
-    times, factors = reweighting_factors(hills, sum_hills_axes(hills), KT * KJ, states=10**6)
     colvar = read_colvar([run_1d / "COLVAR"])
-    found = factors[np.searchsorted(times, colvar.rows[:, 0]) - 1]
+    found = reweighting_factors(hills, sum_hills_axes(hills), KT * KJ, colvar.rows[:, 0], states=10**6)
     shift = found - colvar.column("metad.rct")  # the ranges of the grids differ: by a constant, once all is explored
     late = colvar.rows[:, 0] > 60
     assert np.ptp(shift[late]) < 0.1 * KT * KJ
@@ -205,3 +204,84 @@ def test_a_barrier_that_was_crossed_once_has_no_error(tmp_path):
 def test_reweighting_takes_rbias_and_the_bias_of_what_has_none():
     fields = ["time", "x", "m.bias", "m.rbias", "m.rct", "walls.bias", "x_squared"]
     assert Colvar("COLVAR", fields, {}, np.empty((0, 7))).bias_columns() == ["m.rbias", "walls.bias"]
+
+
+def _begin_again(text: str, after_ps: float) -> str:
+    """A table whose clock was set back to zero: what a second run writes into the files of the first."""
+    lines = []
+    for line in text.splitlines(keepends=True):
+        if not line.startswith("#") and float(line.split()[0]) > after_ps:
+            time, rest = line.lstrip().split(" ", 1)
+            line = f" {float(time) - after_ps:.9g} {rest}"
+        lines.append(line)
+    return "".join(lines)
+
+
+def _without_columns(text: str, names: set[str]) -> str:
+    fields = text.split("\n", 1)[0].split()[2:]
+    kept = [k for k, name in enumerate(fields) if name not in names]
+    rows = [[line.split()[k] for k in kept] for line in text.splitlines() if not line.startswith("#")]
+    return "\n".join([f"#! FIELDS {' '.join(fields[k] for k in kept)}", *map(" ".join, rows)]) + "\n"
+
+
+@pytest.mark.parametrize("columns", [set(), {"metad.rbias"}, {"metad.rbias", "metad.rct"}])
+def test_times_that_begin_again_are_another_run_behind_the_first(run_1d, tmp_path, columns):
+    """Rows were sorted by time once, which mixed the two runs: barriers were wrong by 4 of 8 kJ/mol, silently.
+
+    With rbias, with bias - rct, and with c(t) from the hills.
+    """
+    reports = []
+    for name, change in (("one", lambda text: text), ("two", lambda text: _begin_again(text, 60.0))):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "HILLS").write_text(change((run_1d / "HILLS").read_text()))
+        (folder / "COLVAR").write_text(change(_without_columns((run_1d / "COLVAR").read_text(), columns)))
+        files = [str(folder / "HILLS"), "--colvar", str(folder / "COLVAR"), "-o", str(folder / "fes")]
+        result = CliRunner().invoke(app, ["fes", *files, "-T", "300", "--skip", "20", "--blocks", "8", "--no-picture"])
+        assert result.exit_code == 0, result.output
+        reports.append(json.loads((folder / "fes" / "report.json").read_text()))
+    for method in ("hills", "reweighting"):
+        for kind in ("minima", "barriers", "phases"):
+            assert reports[1][method][kind] == reports[0][method][kind]
+
+
+def test_runs_that_do_not_match_are_refused(run_1d, tmp_path):
+    (tmp_path / "COLVAR").write_text(
+        _begin_again(_without_columns((run_1d / "COLVAR").read_text(), {"metad.rbias", "metad.rct"}), 60.0)
+    )
+    files = [str(run_1d / "HILLS"), "--colvar", str(tmp_path / "COLVAR"), "-o", str(tmp_path)]
+    result = CliRunner().invoke(app, ["fes", *files, "-T", "300"])
+    assert isinstance(result.exception, InputError)
+    assert "begin again 0 time(s) in HILLS and 1 time(s) in COLVAR" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("fields", "biases", "shifts"),
+    [
+        ("m.bias m.rbias m.rct", ["m.rbias"], []),
+        ("m.bias m.rct walls.bias", ["m.bias", "walls.bias"], ["m.rct"]),
+        ("opes.bias opes.rct opes.zed opes.neff opes.nker", ["opes.bias"], []),
+        ("m.bias", ["m.bias"], []),
+    ],
+)
+def test_columns_that_belong_to_the_bias_are_not_ignored(fields, biases, shifts):
+    names = ["time", "x", *fields.split()]
+    colvar = Colvar("COLVAR", names, {}, np.empty((0, len(names))))
+    assert colvar.bias_columns() == biases
+    assert colvar.shift_columns(biases) == shifts
+
+
+def test_more_variables_than_a_grid_has_are_said(tmp_path):
+    names = "abcd"
+    fields = ["time", *names, *(f"sigma_{n}" for n in names), "height", "biasf"]
+    head = f"#! FIELDS {' '.join(fields)}\n#! SET multivariate false\n#! SET kerneltype stretched-gaussian\n"
+    (tmp_path / "HILLS").write_text(head + " 1 0 0 0 0 1 1 1 1 0.5 8\n")
+    rows = "".join(f"{t} {t} {t} {t} {t} 0\n" for t in range(30))
+    (tmp_path / "COLVAR").write_text(f"#! FIELDS time {' '.join(names)} w.bias\n" + rows)
+    for options, message in (
+        ([str(tmp_path / "HILLS")], r"hills of 4 variables \(a, b, c, d\): at most 3"),
+        (["--colvar", str(tmp_path / "COLVAR"), "--variables", "a,b,c,d"], "at most 3 variables"),
+    ):
+        result = CliRunner().invoke(app, ["fes", *options, "-T", "300", "-o", str(tmp_path)])
+        with pytest.raises(InputError, match=message):
+            raise result.exception

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from forceserver.analysis.blocks import error_of_mean
 from forceserver.analysis.estimate import Estimate, errors_of_free_energy
 from forceserver.analysis.reweighting import Colvar, read_colvar, reweight
 from forceserver.bias.grid import Axis
@@ -111,8 +112,7 @@ def halves(values: Array, function=np.mean) -> list[float]:
 
 def mean_and_error(values: Array, blocks: int = 10) -> list[float]:
     """The mean, and its standard error from the means of successive blocks."""
-    means = [part.mean() for part in np.array_split(values, blocks)]
-    return [float(np.mean(values)), float(np.std(means, ddof=1) / len(means) ** 0.5)]
+    return [float(np.mean(values)), error_of_mean(values, blocks)]
 
 
 def binder(s: Array) -> float:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from forceserver.analysis.blocks import error_of_mean
+
+BLOCKS = 10
+
 HERE = Path(__file__).parent
 
 
@@ -25,11 +29,6 @@ def column(name: str, number: int) -> np.ndarray:
     return np.loadtxt(HERE / f"{name}.out")[:, number]
 
 
-def error_of_mean(values: np.ndarray, blocks: int = 10) -> float:
-    means = [part.mean() for part in np.array_split(values, blocks)]
-    return float(np.std(means, ddof=1) / blocks**0.5)
-
-
 def simulations() -> None:
     for name in ("nve", "npt", "pimd"):
         forceserver("launch", f"{name}.toml", "--threads", "1")
@@ -45,10 +44,10 @@ def results() -> list[str]:
         f"{1e3 * conserved.std() / 64:.3f} meV/atom"
     ]
     lattice = np.cbrt(column("npt", 3)[len(column("npt", 3)) // 5 :] / 8)
-    lines.append(f"NPT, 300 K: lattice constant {lattice.mean():.4f} ± {error_of_mean(lattice):.4f} Angstrom")
+    lines.append(f"NPT, 300 K: lattice constant {lattice.mean():.4f} ± {error_of_mean(lattice, BLOCKS):.4f} Angstrom")
     kinetic = column("pimd", 3)[len(column("pimd", 3)) // 4 :] / 64 * 1e3
     lines.append(
-        f"PIMD, 8 beads, 300 K: kinetic energy {kinetic.mean():.2f} ± {error_of_mean(kinetic):.2f} meV/atom "
+        f"PIMD, 8 beads, 300 K: kinetic energy {kinetic.mean():.2f} ± {error_of_mean(kinetic, BLOCKS):.2f} meV/atom "
         "(classically 38.78)"
     )
     return lines
