@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from .frame import Array
 
+NO_CRYSTAL = [1, 1, 1, 90, 90, 90]
+"""What the pdb format demands where there is no crystal."""
+
 _IPI_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]: *[-+.\d]")
 _IPI_UNIT = re.compile(r"\b(cell|positions|velocities|momenta|forces|[xvpf]_centroid)\w*\{[A-Za-z_]*\}")
 _EXTENDED = re.compile(r"\b(Lattice|Properties) *=")
@@ -127,16 +130,18 @@ def _frames_of_xyz(file: TextIO) -> Iterator[list[str]]:
 
 
 def _frames_of_pdb(file: TextIO) -> Iterator[list[str]]:
-    """The lines up to each `END` or `ENDMDL`."""
+    """The lines up to each `END` or `ENDMDL`; a cell before the first of many models is that of all."""
     lines: list[str] = []
-    for line in file:
-        lines.append(line)
-        if line.startswith("END"):
+    crystal: list[str] = []
+    for line in itertools.chain(file, ["END\n"]):
+        if line.startswith("CRYST1"):
+            crystal = [line]
+        elif line.startswith("END"):
             if _has_atoms(lines):
-                yield lines
+                yield [*crystal, *lines, line]
             lines = []
-    if _has_atoms(lines):
-        yield lines
+        else:
+            lines.append(line)
 
 
 def _has_atoms(lines: Iterable[str]) -> bool:
@@ -190,6 +195,8 @@ def _parse_pdb(lines: list[str]) -> "Atoms":
                 strange[atom] = label
                 lines[number] = f"{line.rstrip():80}"[:76] + f"{_symbol(label, atom):>2}  \n"
     atoms = _by_ase("proteindatabank", lines, strange)
+    if np.array_equal(atoms.cell.cellpar(), NO_CRYSTAL):
+        atoms.cell, atoms.pbc = None, False
     title = " ".join(line.rstrip() for line in lines if line.startswith("TITLE"))
     if "{" in title:
         atoms.positions, atoms.cell = _in_angstrom(title, "pdb", atoms.positions, atoms.cell.array)

@@ -220,3 +220,21 @@ def test_units_that_are_named_are_not_told(tmp_path, caplog):
         (tmp_path / "a.xyz").write_text(f"1\n{comment}\nAl 1 2 3\n")
         read_structure(tmp_path / "a.xyz")
     assert not caplog.text
+
+
+def test_one_cell_before_many_models_of_a_pdb(tmp_path):
+    frames = [Atoms("OHH", positions=WATER + k, cell=[9, 8, 7], pbc=True) for k in (2, 3)]
+    ase.io.write(tmp_path / "a.pdb", frames)
+    lines = (tmp_path / "a.pdb").read_text().splitlines()
+    first = next(line for line in lines if line.startswith("CRYST1"))
+    text = [first, *(line for line in lines if not line.startswith("CRYST1"))]
+    (tmp_path / "a.pdb").write_text("\n".join(text) + "\n")
+    read = list(read_structures(tmp_path / "a.pdb"))
+    assert len(read) == 2
+    for atoms, frame in zip(read, frames, strict=True):
+        np.testing.assert_allclose(atoms.positions, frame.positions, atol=1e-3)
+        np.testing.assert_allclose(atoms.cell.array, frame.cell.array, atol=1e-3)
+        assert atoms.pbc.all()
+    text[0] = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1"
+    (tmp_path / "a.pdb").write_text("\n".join(text) + "\n")
+    assert not any(atoms.pbc.any() or atoms.cell.rank for atoms in read_structures(tmp_path / "a.pdb"))
