@@ -15,6 +15,7 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from ..files import atomic_write
+from .coverage import Coverage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,6 +87,7 @@ class ParityTable:
     def __init__(self) -> None:
         self.groups: dict[str, dict[Quantity, Parity]] = defaultdict(dict)
         self._compositions: dict[str, list[Counter[int]]] = defaultdict(list)
+        self._uncertain: list[tuple[float, float]] = []  # error and standard deviation of energies, eV
 
     def add(self, group: str | None, quantity: Quantity, reference: NDArray, prediction: NDArray) -> None:
         for name in _names(group):
@@ -97,6 +99,9 @@ class ParityTable:
         atoms, volume = len(frame), abs(np.linalg.det(frame.cell))
         if labels.energy is not None:
             self.add(group, ENERGY, labels.energy / atoms, result.energy / atoms)
+            deviation = result.extras.get("committee_uncertainty", result.extras.get("energy_uncertainty"))
+            if deviation is not None:
+                self._uncertain.append((result.energy - labels.energy, float(deviation)))
             for name in _names(group):
                 self._compositions[name].append(Counter(frame.species.tolist()))
         if labels.forces is not None:
@@ -106,6 +111,10 @@ class ParityTable:
 
     def __bool__(self) -> bool:
         return bool(self.groups)
+
+    def coverage(self) -> Coverage | None:
+        """Of the energies by their uncertainties, if the potential had some."""
+        return Coverage(*np.array(self._uncertain).T) if self._uncertain else None
 
     def quantities(self) -> list[Quantity]:
         return [quantity for quantity in QUANTITIES if quantity in self.groups[TOTAL]]

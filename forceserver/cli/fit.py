@@ -25,15 +25,20 @@ def fit(
     from ..fit import report
     from ..fit.config import load
     from ..fit.gap import fit as run
+    from .info import uncertainty
     from .logs import set_up_logging
 
     set_up_logging(verbose)
     settings = load(config)
     result = run(settings, progress)
     sets = {"train": result.train} | ({"test": result.test} if result.test else {})
-    tables = {name: report.compare(result.model, data, progress, f"errors ({name})") for name, data in sets.items()}
+    tables = {
+        name: report.compare(result.model, data, progress, f"errors ({name})", uncertainty=name == "test")
+        for name, data in sets.items()
+    }
     for name, table in tables.items():
         print_errors(table, f"{name}: root-mean-square errors")
+    print(uncertainty(result.model))
     print_limits(result.limits)
     if settings.report is not None:
         report.write(settings.report, result, tables, progress)

@@ -35,9 +35,23 @@ def describe(model) -> list[str]:
         ]
     for pair in model.pairs:
         lines.append(f"pair {'-'.join(pair.species)}: {pair.form}, cutoff {pair.cutoff_angstrom:g}")
-    lines.append(f"uncertainty: {'eight members' if model.has_members else 'none'}")
+    lines.append(uncertainty(model))
     lines.append("training")
     for key, value in model.summary.items():
-        if key not in ("descriptors", "cross_validation"):
+        if key not in ("descriptors", "cross_validation", "uncertainty"):
             lines.append(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
     return lines
+
+
+def uncertainty(model) -> str:
+    """Whether there is one, and how it was calibrated, in one line."""
+    if not model.has_members:
+        return "uncertainty: none"
+    found = model.summary.get("uncertainty")
+    if not found:
+        return "uncertainty: eight members, not calibrated (errors may be several times larger)"
+    one, two = (f"{100 * found[f'within_{width}_sigma']:.0f} %" for width in (1, 2))
+    return (
+        f"uncertainty: eight members, spread {found['factor']:.2f} times, so that the errors of {found['structures']} "
+        f"structures left out are within one ({one}) and two ({two}) standard deviations"
+    )

@@ -22,6 +22,8 @@ def print_errors(table: "ParityTable", title: str | None = None) -> None:
         rmse, mae = parity.rmse() * quantity.scale, parity.mae() * quantity.scale
         shown.add_row(group, quantity.name, str(len(parity)), f"{rmse:.4g}", f"{mae:.4g}", quantity.error_unit)
     Console().print(shown)
+    if (coverage := table.coverage()) is not None:
+        print(f"uncertainty: {coverage}")
 
 
 def print_limits(limits: "list[Limit]") -> None:

@@ -21,11 +21,12 @@ from ..potentials.gap_model import MEMBERS, GapModel, SoapHypers, SoapTerm
 from ..potentials.pair import PairPotential
 from . import data as labelled_data
 from . import defaults, limits
+from .calibration import Calibration, calibrate
 from .config import FitConfig, SoapDescriptor
 from .data import Labelled
 from .labels import LabelReader
 from .limits import Limit
-from .regression import Factor, Validation, fit_all, score
+from .regression import Factor, Validation, fit_all, leave_two_out, score
 from .rows import UPPER, PairRows, Rows, SoapRows, isolated_features
 from .selection import DIFFERENT, choose_features, choose_points, environments
 
@@ -106,7 +107,12 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     solution = fit_all(factors, chosen, regulariser)
     summary = _summary(config, train, known, factors, chosen, table)
     make = _Maker(config, species, energies, columns, summary)
-    model = make.model(solution.weights, solution.members() if len(groups) == MEMBERS else None)
+    members = None
+    if len(groups) == MEMBERS:
+        calibration = _calibrate(columns, rest, groups, leave_two_out(factors, chosen, regulariser), progress)
+        members = solution.members(1.0 if calibration is None else calibration.factor)
+        summary["uncertainty"] = None if calibration is None else calibration.summary()
+    model = make.model(solution.weights, members)
     _try(model, train[0].frame)
     found = limits.examine(GapPotential(model), train, known)
     summary["holes"] = [limit.what for limit in found if limit.hole]
@@ -115,6 +121,24 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     sizes = np.cumsum([len(group) for group in groups])
     by_share = {int(sizes[k - 1]): make.model(w, None) for k, w in solution.by_share.items()}
     return Fit(model, by_share, train, test, found)
+
+
+def _calibrate(
+    columns: Sequence[SoapRows | PairRows],
+    data: Sequence[Labelled],
+    groups: Sequence[Sequence[int]],
+    weights: Array,
+    progress: Progress,
+) -> Calibration | None:
+    def row(frame: Frame) -> Array:
+        next(shown, None)
+        return Rows.joined([column.rows(frame, False, False) for column in columns]).energy
+
+    labelled = sum(one.energy is not None for one in data)
+    shown = iter(progress(range(labelled), "uncertainty", labelled))
+    found = calibrate(weights, groups, data, row)
+    next(shown, None)
+    return found
 
 
 def _try(model: GapModel, frame: Frame) -> None:

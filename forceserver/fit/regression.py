@@ -102,14 +102,14 @@ class Solution:
     by_share: dict[int, Array]
     left_out: Array | None
 
-    def members(self) -> Array | None:
+    def members(self, factor: float = 1.0) -> Array | None:
         """(groups, n): left_out spread about the weights, so that a standard deviation of linear functions of them is
-        the jackknife error, sqrt((G - 1) / G sum (f_g - mean)^2)."""
+        `factor` times the jackknife error, sqrt((G - 1) / G sum (f_g - mean)^2)."""
         if self.left_out is None:
             return None
         count = len(self.left_out)
         deviation = self.left_out - self.left_out.mean(axis=0)
-        return self.weights + (count - 1) / np.sqrt(count) * deviation
+        return self.weights + factor * (count - 1) / np.sqrt(count) * deviation
 
 
 Factors = Mapping[str, Sequence[Factor]]
@@ -139,6 +139,32 @@ def fit_all(factors: Factors, sigma: Mapping[str, float], regulariser: Array) ->
     return Solution(weights, by_share, left_out)
 
 
+def leave_two_out(factors: Factors, sigma: Mapping[str, float], regulariser: Array) -> Array:
+    """(groups, groups, n): the weights [j, k] of fits without the groups j and k; [k, k] is without k alone.
+
+    From normal equations, as in `Validation`.
+    """
+    inverse = np.linalg.inv(regulariser)
+    products = [
+        sum(_product([part], inverse) / sigma.get(quantity, 1.0) ** 2 for quantity, part in group.items())
+        for group in (dict(zip(factors, parts, strict=True)) for parts in zip(*factors.values(), strict=True))
+    ]
+    total, count = sum(products), len(products)
+    weights = np.empty((count, count, len(regulariser)))
+    for j in range(count):
+        for k in range(j, count):
+            rest = total - products[j] - (products[k] if j != k else 0)
+            weights[j, k] = weights[k, j] = inverse @ _solve_normal(rest)
+    return weights
+
+
+def _solve_normal(total: Array) -> Array:
+    """u of the normal equations (n + 1, n + 1), which are overwritten, with |u|^2 added."""
+    n = len(total) - 1
+    total[np.diag_indices(n)] += 1 + 1e-13 * np.trace(total[:n, :n])
+    return cho_solve(cho_factor(total[:n, :n]), total[:n, n])
+
+
 class Validation:
     """Errors of structures that were left out, for any sigmas, from normal equations in an orthonormal basis.
 
@@ -166,9 +192,7 @@ class Validation:
                 for fold, product in enumerate(products)
                 if fold != k
             )
-            n = len(total) - 1
-            total[np.diag_indices(n)] += 1 + 1e-13 * np.trace(total[:n, :n])
-            residual = np.append(cho_solve(cho_factor(total[:n, :n]), total[:n, n]), -1.0)
+            residual = np.append(_solve_normal(total), -1.0)
             for quantity, products in self._products.items():
                 squares[quantity] += float(residual @ products[k] @ residual)
         return {q: float(np.sqrt(max(total, 0.0) / self._counts[q])) for q, total in squares.items()}

@@ -16,10 +16,15 @@ from .gap import Fit, Progress, silent
 
 
 def compare(
-    model: GapModel, data: Sequence[Labelled], progress: Progress = silent, title: str = "errors"
+    model: GapModel,
+    data: Sequence[Labelled],
+    progress: Progress = silent,
+    title: str = "errors",
+    *,
+    uncertainty: bool = False,
 ) -> ParityTable:
-    """Predictions against labels."""
-    potential, table = GapPotential(model), ParityTable()
+    """Predictions against labels, with the uncertainties of a model that has some if these are asked for."""
+    potential, table = GapPotential(model, uncertainty=uncertainty and model.has_members), ParityTable()
     for number, one in enumerate(progress(data, title, len(data))):
         try:
             result = potential.compute_one(one.frame)
@@ -30,9 +35,11 @@ def compare(
 
 
 def write(folder: Path, fit: Fit, tables: dict[str, ParityTable], progress: Progress = silent) -> None:
-    """Writes errors.json, limits.json, parity_<set>.png, and learning_curve.png if there is a test set."""
+    """Writes errors.json, uncertainty.json, limits.json, parity_<set>.png, and, for a test set, learning_curve.png."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "errors.json", {name: errors(table) for name, table in tables.items()})
+    coverage = {name: found.summary() for name, table in tables.items() if (found := table.coverage())}
+    write_json(folder / "uncertainty.json", {"left_out": fit.model.summary.get("uncertainty"), **coverage})
     write_json(folder / "limits.json", [dataclasses.asdict(limit) for limit in fit.limits])
     for name, table in tables.items():
         table.plot(folder / f"parity_{name}.png")

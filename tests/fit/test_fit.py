@@ -1,6 +1,7 @@
 """Whole fits of a small silicon model."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -279,7 +280,10 @@ def test_command_line(tmp_path):
     assert done.exit_code == 0, done.output
     assert "root-mean-square errors" in done.output
     written = {path.name for path in (tmp_path / "report").iterdir()}
-    assert written == {"errors.json", "limits.json", "parity_train.png", "parity_test.png", "learning_curve.png"}
+    pictures = {"parity_train.png", "parity_test.png", "learning_curve.png"}
+    assert written == {"errors.json", "uncertainty.json", "limits.json"} | pictures
+    assert re.search(r"uncertainty: \d+ % of \d+ energy errors are within one standard deviation", done.output)
+    assert re.search(r"uncertainty: eight members, (spread [\d.]+ times|not calibrated)", done.output)
     errors = json.loads((tmp_path / "report" / "errors.json").read_text())
     assert errors["train"] == errors["test"]
     told = CliRunner().invoke(app, ["info", str(tmp_path / "model.npz")])
