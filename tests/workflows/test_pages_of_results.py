@@ -1,0 +1,176 @@
+"""Numbers in the pages of barium titanate are those of the result files beside them."""
+
+import json
+import re
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
+NUMBER = r"-?\d+(?:\.\d+)?"
+
+
+def numbers(line):
+    """The numbers of a line as they are printed."""
+    return re.findall(NUMBER, line.replace("+-", " ").replace("±", " "))
+
+
+def equals(printed, value):
+    """To the last printed digit; the results are rounded themselves."""
+    digits = len(printed.partition(".")[2])
+    return abs(float(printed) - value) <= 0.51 * 10**-digits
+
+
+def line_with(page, values):
+    """A line whose numbers are these and no others."""
+    for line in page.splitlines():
+        found = numbers(line)
+        if len(found) == len(values) and all(map(equals, found, values)):
+            return line
+    raise AssertionError(f"no line of the page has the numbers {values}")
+
+
+def page_and_results(name):
+    return (FOLDER / name / "README.md").read_text(), json.loads(
+        (FOLDER / name / "results" / f"{name}.json").read_text()
+    )
+
+
+def test_path_integral():
+    page, results = page_and_results("path_integral")
+    for beads, row in results["beads"].items():
+        line_with(
+            page,
+            [float(beads), row["ps"], *row["norm"], row["most likely"], *row["kinetic"], row["disagreement"]],
+        )
+
+
+def test_replica_exchange():
+    page, results = page_and_results("replica_exchange")
+    for kelvin, row in results["at"].items():
+        line_with(page, [float(kelvin), *row["norm"], *row["binder"], row["replicas"], row["octants"]])
+    line_with(page, [results["round trips"]])
+
+
+def test_walkers():
+    page, results = page_and_results("walkers")
+    line_with(page, [results["walkers"], results["ps of each"], results["hills"]])
+    free_energy = np.array([np.inf if f is None else f for f in results["free_energy"]])
+    line_with(page, [results["s"][free_energy.argmin()], results["disagreement"], 1])
+    line_with(page, [0.125, *results["octants"][0]])
+    line_with(page, [np.std(part) for part in (results["octants"][0], *results["octants of walkers"])])
+
+
+def test_npt():
+    page, results = page_and_results("npt")
+    for start in ("from_R", "from_T"):
+        for kelvin, row in results[start]["at"].items():
+            shares = [row["populations"][phase][0] for phase in "ROTC"]
+            norms, cell = row["norm"][1:], [*row["lengths"], *row["angles"]]
+            line_with(page, [float(kelvin), *shares, *norms, *row["components"], *cell])
+    found, shares = results["transitions"], results["transitions by shares"]
+    for name in ("R-O", "O-T", "T-C"):
+        values = [number for part in ("both", "from_R", "from_T") for number in found[part][name]]
+        line = next(line for line in page.splitlines() if line.startswith(f"{name} "))
+        assert all(map(equals, numbers(line)[:7], [*values, shares[name]])), line
+
+
+def test_finite_size():
+    page, results = page_and_results("finite_size")
+    for size in "234":
+        for kelvin, row in results[size]["at"].items():
+            line_with(page, [float(size), float(kelvin), *row["norm"], *row["binder"]])
+    for pair, kelvins in results["crossings"].items():
+        line_with(page, [*map(float, pair.split(" and ")), *kelvins])
+
+
+def test_demo():
+    page = (FOLDER / "demo" / "README.md").read_text()
+    for phase in json.loads((FOLDER / "demo" / "result.json").read_text()):
+        line_with(page, [phase["minimum_angstrom"], 0.04, phase["centre_meV"], phase["centre_error_meV"]])
+        line_with(page, [phase["halves"]["rms_difference_meV"], phase["halves"]["expected_error_meV"]])
+        if phase["ordered"]:
+            first, *others = sorted(phase["directions"], key=lambda found: found["free_energy_meV"])
+            values = [111, first["length_angstrom"]]
+            for found in others:
+                values += [float(found["direction"][1:-1]), found["free_energy_meV"], found["error_meV"]]
+            line_with(page, values)
+
+
+@pytest.fixture(scope="module")
+def potential():
+    """The page of the model, and its validation."""
+    folder = FOLDER / "potential"
+    return (folder / "README.md").read_text(), json.loads((folder / "results" / "validation.json").read_text())
+
+
+def test_errors(potential):
+    page, results = potential
+    structures = ase.io.read(FOLDER / "data" / "test.extxyz", ":")
+    kinds = [atoms.info["config_type"] for atoms in structures]
+    table = page.partition("## Errors")[2].partition("\n\nComponents")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == 5
+    for name, *cells in rows:
+        kind = name.replace("`", "").split(":")[0].strip()
+        energy, force, stress = results["errors"]["test"]["(all)" if kind == "all" else kind].values()
+        count = len(kinds) if kind == "all" else kinds.count(kind)
+        values = [count, energy, force / 1e3, stress]
+        assert all(equals(cell.strip(), value) for cell, value in zip(cells, values, strict=True)), (name, values)
+
+
+def test_wells_and_phases(potential):
+    page, results = potential
+    for name, well in results["wells"].items():
+        off = 100 * abs(1 - well["depth"] / well["reference_depth"])
+        values = [float(name), *(well[key] for key in ("depth", "amplitude", "reference_depth", "reference_amplitude"))]
+        line_with(page, [*values, off])
+    for name, phase in results["phases"].items():
+        line = next(line for line in page.splitlines() if line.startswith(f"| {name} | a"))
+        _, cell, volume, below, reference, left = (part.strip() for part in line.strip("|").split("|"))
+        sides, angle = sorted(set(np.round(phase["lengths"], 3))), min(phase["angles"])
+        printed = [number for number in numbers(cell.partition("(")[0]) if float(number) < 80]
+        assert sorted(map(float, printed)) == sides
+        assert angle == 90 or equals(numbers(cell)[-1], angle)
+        assert equals(volume, phase["volume"])
+        assert equals(below, phase["below_cubic"])
+        assert equals(reference, phase["below_cubic_pbesol"])
+        assert all(map(equals, numbers(left), (phase["largest_force_pbesol"], phase["largest_stress_pbesol"])))
+
+
+def test_phonons(potential):
+    page, results = potential
+    gamma, x, m, r = (results["phonons"]["cubic"][point] for point in "GXMR")
+    text = " ".join(page.split())
+    said = re.search(r"unstable at Γ \((\d+)i 1/cm, threefold\), X \((\d+)i, twofold\) and M \((\d+)i\)", text)
+    assert all(map(equals, said.groups(), (-min(gamma), -min(x), -min(m))))
+    assert (sum(k < -1 for k in gamma), sum(k < -1 for k in x), sum(k < -1 for k in m)) == (3, 2, 1)
+    assert min(r) > 0
+    optical = re.search(r"the lowest optical one at Γ (\d+) 1/cm", text)
+    assert equals(optical[1], min(k for k in results["phonons"]["rhombohedral_gamma"] if k > 1))
+    assert results["phonons"]["rhombohedral_lowest"] > 0
+
+
+def test_the_page_of_potentials(potential):
+    """What it says of the model."""
+    page = " ".join((FOLDER.parents[1] / "docs" / "potentials.md").read_text().split())
+    _, results = potential
+    said = re.search(
+        rf"from (\d+) small PBEsol cells: ({NUMBER}) meV/atom and ({NUMBER}) eV/Å on (\d+) test structures, double "
+        r"wells within (\d+) % of the reference",
+        page,
+    )
+    energy, force, _ = results["errors"]["test"]["(all)"].values()
+    counts = [len(ase.io.read(FOLDER / "data" / f"{name}.extxyz", ":")) for name in ("train", "test")]
+    worst = max(100 * abs(1 - well["depth"] / well["reference_depth"]) for well in results["wells"].values())
+    assert all(map(equals, said.groups(), (counts[0], energy, force / 1e3, counts[1], worst)))
+
+
+def test_results_are_of_the_shipped_model(potential):
+    _, results = potential
+    for name in ("path_integral", "replica_exchange", "walkers", "npt", "finite_size"):
+        models = page_and_results(name)[1]["model"]
+        for model in models.values() if isinstance(models, dict) else [models]:
+            assert results["model_sha256"].startswith(model), name
