@@ -34,6 +34,9 @@ def inspect(config: Path, settings: "Settings", drivers: int, simulation: Path |
         findings.append(Finding(OK, "template", f"{settings.structure.file.name}: {describe_template(template)}"))
     except InputError as error:
         return [Finding(WRONG, "template", str(error))]
+    if settings.structure.pbc is None and not template.pbc.any() and template.cell.any():
+        text = "its file has a cell and says that nothing is periodic; a crystal needs [structure] pbc = true"
+        findings.append(Finding(ADVICE, "template", text))
     path = simulation or (settings.simulation.input if settings.simulation else None)
     if path is None:
         return [*findings, Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input unknown")]

@@ -92,6 +92,7 @@ def test_a_molecule_in_a_box_is_launched_without_its_images(aluminium):
     atoms = Atoms("Al2", positions=[[0.5, 0.5, 0.5], [3.0, 0.5, 0.5]], cell=[4, 4, 4], pbc=False)
     atoms.write(aluminium.folder / "al.extxyz")
     aluminium.write_simulation(steps=1)
+    assert "a crystal needs [structure] pbc = true" in aluminium.run_here("check", aluminium.config).stdout
     run = aluminium.run("launch", aluminium.config)
     assert run.returncode == 0, run.stderr
     atoms.calc = EMT()
