@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from forceserver.ase import ForceServerCalculator
+from forceserver.cli.app import app
 from forceserver.potentials.gap_model import GapModel
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
@@ -50,6 +53,23 @@ def test_double_wells_are_as_deep_as_in_the_reference(validate, calculator):
         assert well["depth"] == pytest.approx(well["reference_depth"], rel=0.15)
         assert well["amplitude"] == pytest.approx(well["reference_amplitude"], abs=0.01)
     assert wells["111"]["depth"] < wells["011"]["depth"] < wells["001"]["depth"] < -5
+
+
+def test_evaluate_says_how_many_errors_are_within_the_uncertainty(tmp_path):
+    """As the page of the model does, which was made before there was a calibration."""
+    config = tmp_path / "forceserver.toml"
+    test = FOLDER / "data" / "test.extxyz"
+    template = FOLDER / "structures" / "rhombohedral_2.extxyz"
+    config.write_text(
+        f'[structure]\nfile = "{template}"\n[potential]\nkind = "gap"\nmodel = "{MODEL}"\nuncertainty = true\n'
+    )
+    done = CliRunner().invoke(app, ["evaluate", str(config), str(test)])
+    assert done.exit_code == 0, done.output
+    said = re.search(r"(\d+) % of 46 energy errors are within one standard deviation, (\d+) % within two", done.output)
+    page = " ".join((FOLDER / "potential" / "README.md").read_text().split())
+    assert f"{said[1]} % of the errors of the test structures are within one" in page
+    assert f"{said[2]} % within two" in page
+    assert "not calibrated" in CliRunner().invoke(app, ["info", str(MODEL)]).output
 
 
 def test_structures_of_the_split_differ(validate):
