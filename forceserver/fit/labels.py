@@ -112,7 +112,8 @@ class LabelReader:
         """Says what was found in a file, and begins to count anew."""
         found, seen = self._found, self._seen
         parts = [f"{found[quantity]} {PLURAL[quantity]}{self._called(quantity)}" for quantity in USUAL]
-        log.info("%s: %d structures with %s", path, self._structures, ", ".join(parts))
+        others = f"; there are {_list(seen)}" if not any(found.values()) else ""
+        log.info("%s: %d structures with %s%s", path, self._structures, ", ".join(parts), others)
         for quantity, other in (("forces", "energy"), ("energy", "forces")):
             if found[other] and not found[quantity] and getattr(self.keys, quantity) != NOT_READ:
                 log.warning("%s: there are no %s among the labels %s", path, PLURAL[quantity], _list(seen))

@@ -74,6 +74,12 @@ def test_names_and_numbers_are_told(tmp_path, caplog):
     )
 
 
+def test_names_are_told_where_nothing_is_found(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "forceserver"):
+        labels_of(tmp_path, salt({"energy_per_atom": -1.0}))[1].finish(tmp_path / "data.extxyz")
+    assert "1 structures with 0 energies, 0 forces, 0 virials, 0 stresses; there are energy_per_atom" in caplog.text
+
+
 def test_no_forces_and_no_energies_are_told(tmp_path, caplog):
     labels_of(tmp_path, salt({"energy": -1.0}, {"my_forces": FORCES}))[1].finish(tmp_path / "data.extxyz")
     assert "there are no forces among the labels energy, my_forces" in caplog.text
