@@ -5,7 +5,6 @@ repeat the header. Whoever reads a file that is still being written, or whose wr
 last line: only lines that end in a newline count.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,10 @@ import numpy as np
 
 from ..errors import InputError
 from ..frame import Array
+
+
+TAIL = 256
+"""Bytes by which a file is known again: a few lines."""
 
 
 class FieldsReader:
@@ -29,17 +32,20 @@ class FieldsReader:
         self.constants: dict[str, str] = {}
         self.offset = 0
         self._line = 0
-        self._inode = 0
+        self._tail = b""  # the last bytes that have been read
 
     def read(self) -> Array:
         """The new rows, (n, number of fields). `InputError` names file and line if one of them is malformed."""
         try:
             with open(self.path, "rb") as file:
-                self._check_identity(os.fstat(file.fileno()))
-                file.seek(self.offset)
-                data = file.read()
+                file.seek(self.offset - len(self._tail))
+                tail, data = file.read(len(self._tail)), file.read()
         except OSError as error:
             raise InputError(f"cannot read {self.path}: {error.strerror}") from error
+        if tail != self._tail:
+            raise InputError(
+                f"{self.path} was replaced, cut or changed while it was read; start again to read it from its beginning"
+            )
         complete = data[: data.rfind(b"\n") + 1]
         before = self.place
         try:
@@ -48,16 +54,17 @@ class FieldsReader:
             self.return_to(before)
             raise
         self.offset += len(complete)
+        self._tail = (tail + complete)[-TAIL:]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.fields))
 
     @property
     def place(self) -> tuple:
         """How far the table has been read, for `return_to`."""
-        return self.offset, self._line, self.fields, dict(self.constants)
+        return self.offset, self._tail, self._line, self.fields, dict(self.constants)
 
     def return_to(self, place: tuple) -> None:
         """As if nothing had been read since."""
-        self.offset, self._line, self.fields, self.constants = place
+        self.offset, self._tail, self._line, self.fields, self.constants = place
 
     def _rows(self, complete: bytes) -> list[list[float]]:
         try:
@@ -72,13 +79,6 @@ class FieldsReader:
             elif words := line.partition("#")[0].split():
                 rows.append(self._row(words))
         return rows
-
-    def _check_identity(self, found: os.stat_result) -> None:
-        """`InputError` if this is not the file, grown, of the last time."""
-        if self.offset and (found.st_ino != self._inode or found.st_size < self.offset):
-            what = "has become shorter" if found.st_ino == self._inode else "was replaced by another file"
-            raise InputError(f"{self.path} {what} while it was read; start again to read it from its beginning")
-        self._inode = found.st_ino
 
     def incomplete(self) -> bytes:
         """What stands behind the complete lines that have been read."""

@@ -260,21 +260,28 @@ def test_no_hill_behind_an_error_of_another_walker_is_lost(tmp_path, wrong):
         assert bias.compute(s)[0] == pytest.approx(expected.compute(s)[0], abs=1e-14)
 
 
-def test_a_file_of_another_walker_that_is_not_the_one_that_was_read_is_an_error(tmp_path):
+@pytest.mark.parametrize("how", ["cut", "written anew", "another file", "removed and made again"])
+def test_a_file_of_another_walker_that_is_not_the_one_that_was_read_is_an_error(tmp_path, how):
+    """File systems give the number of a removed file to the next one, so only what was read tells them apart."""
     (tmp_path / "other").mkdir()
     lines = _hills_of_another(tmp_path / "other")
     bias = open_bias(tmp_path, walkers={"id": 0, "count": 2, "directory": tmp_path}, colvar_file=None)
     theirs = tmp_path / "HILLS.1"
-    theirs.write_text("".join(lines))
+    theirs.write_text("".join(lines[:8]))
     bias.advance([0.0, 0.0])
-    with open(theirs, "r+") as file:
-        file.truncate(len("".join(lines[:6])))
-    with pytest.raises(InputError, match=r"HILLS\.1 has become shorter"):
-        bias.advance([0.1, 0.0])
-    theirs.rename(tmp_path / "old")
-    theirs.write_text("".join(lines))
-    with pytest.raises(InputError, match=r"HILLS\.1 was replaced by another file"):
-        bias.advance([0.1, 0.0])
+    others = [*lines[:5], lines[6], lines[5], *lines[7:]]  # longer, and with other hills
+    if how == "cut":
+        theirs.write_text("".join(lines[:6]))
+    elif how == "written anew":
+        with open(theirs, "r+") as file:
+            file.writelines(others)
+    else:
+        theirs.unlink() if how.startswith("removed") else theirs.rename(tmp_path / "old")
+        bias.advance([0.05, 0.0])
+        theirs.write_text("".join(others))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"HILLS\.1 was replaced, cut or changed"):
+            bias.advance([0.1, 0.0])
 
 
 @pytest.mark.parametrize(
