@@ -13,7 +13,6 @@ import numpy as np
 from ..errors import InputError
 from ..frame import Array
 
-
 TAIL = 256
 """Bytes by which a file is known again: a few lines."""
 
