@@ -48,7 +48,8 @@ def uncertainty(model) -> str:
     if not model.has_members:
         return "uncertainty: none"
     found = model.summary.get("uncertainty")
-    if not found:
+    told = ("factor", "structures", "within_1_sigma", "within_2_sigma")
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), int | float) for key in told):
         return "uncertainty: eight members, not calibrated (errors may be several times larger)"
     one, two = (f"{100 * found[f'within_{width}_sigma']:.0f} %" for width in (1, 2))
     return (

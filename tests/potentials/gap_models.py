@@ -37,5 +37,10 @@ def some_model(species=(8, 22, 56), zeta=2, seed=0, members=True):
     zbl = Zbl(species=("Ba", "O"), cutoff_angstrom=2.5, smoothing_angstrom=1.0)
     pairs = (gaussian, zbl) if species == (8, 22, 56) else ()
     return GapModel(
-        species, {s: -1.0 - s for s in species}, tuple(terms), pairs, (pairs,) * 8 if members else None, {"note": "x"}
+        species,
+        {s: -1.0 - s for s in species},
+        tuple(terms),
+        pairs,
+        (pairs,) * 8 if members else None,
+        {"note": "x", "uncertainty": {"factor": 2.0, "structures": 9, "within_1_sigma": 0.7, "within_2_sigma": 0.9}},
     )
