@@ -36,16 +36,17 @@ BiasConfig = Annotated[PlumedSection | MetadynamicsSection | AutoSection, Field(
 
 def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], template: Frame) -> Potential:
     """The bias that a section [bias] describes, as a potential; `InputError` if that cannot be."""
-    if isinstance(config, AutoSection):
-        config = _chosen(config)
+    config = choose(config)
     if isinstance(config, PlumedSection):
         return PlumedBias(config, variables, template, load_kernel())
     places((variable.name for variable in config.variables), variables)  # before `build` opens any file
     return AtomicBias(config.build(), variables, config.lists_file)
 
 
-def _chosen(config: AutoSection) -> PlumedSection | MetadynamicsSection:
-    """The first engine of the order that can be had; `InputError` if PLUMED is the only one and cannot."""
+def choose(config: BiasConfig) -> PlumedSection | MetadynamicsSection:
+    """Of "auto" the first engine of the order that can be had; `InputError` if PLUMED is the only one and cannot."""
+    if not isinstance(config, AutoSection):
+        return config
     if config.order[0] == "metadynamics":
         return config.metadynamics
     try:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 def check(
     config: arguments.Config,
     drivers: Annotated[int, typer.Option("--drivers", "-n", min=0, help="Drivers that will serve the simulation.")] = 1,
+    compute: Annotated[
+        bool,
+        typer.Option(
+            "--compute/--no-compute", help="Compute potential, variables and bias for the template (slow ones: no)."
+        ),
+    ] = True,
     potential: Annotated[
         bool, typer.Option("--potential", help="Also put the potential through the conformance check.")
     ] = False,
@@ -40,7 +46,7 @@ def check(
 
     set_up_logging(verbose)
     settings = load(config)
-    findings = inspect(config, settings, drivers)
+    findings = inspect(config, settings, drivers, compute=compute)
     if potential:
         require(settings.potential, "potential", config, "--potential checks it")
         from ..preflight.conformance import inspect_potential

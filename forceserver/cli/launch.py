@@ -172,7 +172,7 @@ def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drive
 
     wrong = [
         finding
-        for finding in inspect(config, settings, drivers=drivers, simulation=simulation.path)
+        for finding in inspect(config, settings, drivers=drivers, simulation=simulation.path, compute=False)
         if finding.verdict is WRONG
     ]
     if wrong:

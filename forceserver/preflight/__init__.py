@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .answers import Answers, ask
+from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
+from .rehearsal import inspect_forcefields, rehearse_input
 from .sockets import find_server, inspect_sockets
 from .speed import inspect_speed
 from .structures import describe_template, inspect_structure
@@ -23,8 +26,14 @@ DRIVEN_OTHERWISE = ("ffmpi", "ffcavphsocket")
 """Force fields with drivers, but without an <ffsocket>."""
 
 
-def inspect(config: Path, settings: "Settings", drivers: int, simulation: Path | None = None) -> list[Finding]:
-    """Everything that can be said without starting anything; `simulation` replaces the input file of the settings."""
+def inspect(
+    config: Path, settings: "Settings", drivers: int, simulation: Path | None = None, compute: bool = True
+) -> list[Finding]:
+    """Everything that can be said without starting anything.
+
+    simulation: replaces the input file of the settings. compute: whether the potential, the variables and the bias are
+    computed for the template.
+    """
     from ..doors.ipi_input import read_ipi_input
     from ..template import read_template
 
@@ -45,12 +54,20 @@ def inspect(config: Path, settings: "Settings", drivers: int, simulation: Path |
     except InputError as error:
         return [*findings, Finding(WRONG, "simulation", str(error))]
     findings.append(Finding(OK, "simulation", _describe_simulation(ipi)))
+    findings.extend(inspect_forcefields(ipi))
+    rehearsal, said = rehearse_input(ipi)
+    findings.extend(said)
     findings.extend(_drivers(config, settings, drivers, ipi))
     server = find_server(settings.socket, ipi)
     for system in _served_systems(ipi, server):
         findings.extend(inspect_structure(template, system, server))
+    answers = ask(settings, template, ipi.folder) if compute else Answers()
+    findings.extend(answers.findings)
+    servers = {name: find_server(getattr(settings, name), ipi) for name in ("socket", "bias_socket")}
+    if rehearsal is not None:
+        findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))
     if server is not None:
-        findings.extend(inspect_speed(server, ipi, drivers))
+        findings.extend(inspect_speed(server, ipi, drivers, answers.batches))
     return findings
 
 

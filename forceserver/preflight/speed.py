@@ -15,8 +15,11 @@ LARGE_ATOMS = 4096
 """From here on the positions and forces of a step weigh more than the messages around them."""
 
 
-def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int) -> Iterator[Finding]:
-    """For the <ffsocket> that is served by so many drivers."""
+def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int, batches: bool | None) -> Iterator[Finding]:
+    """For the <ffsocket> that is served by so many drivers; `batches`: whether the potential computes several at once.
+
+    `batches` is None if that is not known.
+    """
     beads = sum(system.beads_of(server.forcefield) for system in ipi.systems)
     atoms = max((len(system.species) for system in ipi.systems), default=0)
     if server.latency_seconds > 0:
@@ -34,6 +37,7 @@ def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int) -> Iter
         if server.batch_size > 1:
             yield Finding(WRONG, "batches", "<batch_size> needs <consolidate_messages> True")
     share = -(-beads // max(drivers, 1))
+    gain = "; it computes them one by one, so that only messages are saved" if batches is False else ""
     if server.batch_size > beads > 0:
         text = f"<batch_size> {server.batch_size} is more than the {beads} structures of a step: the rest is repeated"
         yield Finding(ADVICE, "batches", text)
@@ -42,7 +46,7 @@ def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int) -> Iter
             ADVICE,
             "batches",
             f"{beads} structures a step, {drivers} driver(s), batches of {server.batch_size}: "
-            f"<batch_size>{share}</batch_size> gives each driver its share at once",
+            f"<batch_size>{share}</batch_size> gives each driver its share at once{gain}",
         )
     elif beads and beads % server.batch_size:
         text = f"{beads} structures a step are no multiple of <batch_size> {server.batch_size}: the last is padded"

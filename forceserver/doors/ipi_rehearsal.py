@@ -1,0 +1,209 @@
+"""i-PI itself, asked what it makes of an input: its simulation is put together, not run.
+
+Its force fields are replaced by one without forces, its outputs go to files without names: no socket is opened, no
+potential built and nothing written. The outputs of the first step are written once, since i-PI looks at many names and
+units only then.
+"""
+
+import contextlib
+import copy
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .ipi_input import all_in, parse_input, quietly_in
+
+FEMTOSECOND = 41.341374575751  # atomic units
+KELVIN = 3.1668115634556e-6  # Hartree
+GIGAPASCAL = 1 / 29421.0265  # Hartree / bohr^3
+
+
+@dataclass(frozen=True)
+class SystemAsUnderstood:
+    """One <system> in i-PI's words; None where it has no such thing."""
+
+    motion: str
+    """Class of i-PI's <motion> and, of dynamics, the ensemble."""
+    timestep_fs: float | None
+    temperature_K: float | None
+    kinetic_K: float | None
+    """Of the velocities at the beginning; None if there are none."""
+    pressure_GPa: float | None
+    """Where the volume moves."""
+    beads: int
+    extras: tuple[tuple[str, str], ...]
+    """(trajectory, key): the extras that are wanted for <trajectory> outputs."""
+    interpolated: tuple[tuple[str, str], ...]
+    """(force field, key): the extras that i-PI wants to have numbers."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What came out."""
+
+    systems: tuple[SystemAsUnderstood, ...]
+    problems: tuple[str, ...]
+    """What i-PI would stumble over later: fixed atoms, and outputs in its own words."""
+
+
+def rehearse(path: Path) -> Rehearsal:
+    """Puts the simulation of an input together; `InputError` with i-PI's own words if i-PI would not start."""
+    path = Path(path).absolute()
+    with quietly_in(path.parent) as said, _without_files():
+        try:
+            simulation = _put_together(path)
+        except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just leaves
+            raise InputError(f"{path}: i-PI would not start: {_words(error, said.getvalue())}") from error
+        problems = (*_fixed_atoms(simulation), *_idle_parts(simulation), *_try_outputs(simulation))
+        return Rehearsal(tuple(_understood(system, simulation) for system in simulation.syslist), problems)
+
+
+def _words(error: BaseException, said: str) -> str:
+    if isinstance(error, SystemExit) or not str(error):
+        return f"{type(error).__name__}: {said.strip().rpartition(chr(10))[2]}"
+    return f"{type(error).__name__}: {error}"
+
+
+@contextlib.contextmanager
+def _without_files() -> Iterator[None]:
+    """Outputs of i-PI are files without names; afterwards i-PI has forgotten them."""
+    from ipi.engine import outputs
+    from ipi.utils.softexit import softexit
+
+    opened, before, functions = [], outputs.open_backup, list(softexit.flist)
+
+    def open_nameless(filename: str, mode: str = "w", buffering: int = -1) -> Any:
+        opened.append(tempfile.TemporaryFile("w+b" if "b" in mode else "w+"))  # noqa: SIM115 - closed below
+        return opened[-1]
+
+    outputs.open_backup = open_nameless
+    try:
+        yield
+    finally:
+        outputs.open_backup = before
+        softexit.flist[:] = functions
+        for file in opened:
+            file.close()
+
+
+def _put_together(path: Path) -> Any:
+    """i-PI's `Simulation`, bound, with force fields that give zero."""
+    from ipi.engine.forcefields import ForceField
+    from ipi.engine.simulation import Simulation
+    from ipi.utils.messages import verbosity
+
+    class WithHills(ForceField):
+        """What <metad> asks of a bias."""
+
+        def mtd_update(self, pos: Any, cell: Any) -> float:
+            return 0.0
+
+    given = parse_input(path)
+    verbosity.level = "quiet"
+    systems, fields = [], []
+    for tag, part in given.extra:
+        if tag == "system":
+            systems.append(part.fetch())
+        elif tag == "system_template":
+            systems.extend(part.fetch())
+        else:
+            if tag == "ffsocket":
+                part.fetch()  # looks at its numbers; opens nothing
+            fields.append((WithHills if tag == "ffplumed" else ForceField)(name=part.name.fetch()))
+    simulation = Simulation(
+        mode=given.mode.fetch(),
+        syslist=systems,
+        fflist=fields,
+        outputs=given.output.fetch(),
+        prng=given.prng.fetch(),
+        smotion=given.smotion.fetch(),
+        step=given.step.fetch(),
+        tsteps=max(given.total_steps.fetch(), given.step.fetch() + 1),
+    )
+    simulation.bind(read_only=True)
+    if simulation.smotion is not None:
+        simulation.smotion.bind(simulation.syslist, simulation.prng, simulation.output_maker)
+    return simulation
+
+
+def _fixed_atoms(simulation: Any) -> Iterator[str]:
+    for system in simulation.syslist:
+        fixed, atoms = system.motion.fixatoms_dof, system.beads.natoms
+        if len(fixed) and not 0 <= min(fixed) <= max(fixed) < 3 * atoms:
+            wrong = max(fixed) if max(fixed) >= 3 * atoms else min(fixed)
+            yield f"<motion> fixes atom {wrong // 3}; there are atoms 0 to {atoms - 1}"
+
+
+def _idle_parts(simulation: Any) -> Iterator[str]:
+    """What i-PI takes and leaves aside without a word."""
+    from ipi.engine.thermostats import Thermostat
+
+    for system in simulation.syslist:
+        motion = system.motion
+        if (getattr(motion, "enstype", None) or "").startswith(("nvt", "npt")) and type(
+            motion.thermostat
+        ) is Thermostat:
+            yield f"<dynamics mode='{motion.enstype}'> has no <thermostat>: the temperature is free"
+    biased = {part.ffield for system in simulation.syslist for part in system.ensemble.bcomp}
+    for move in all_in(simulation.smotion):
+        for name in getattr(move, "metaff", ()):
+            if name not in biased:
+                yield f"<metaff> names '{name}', which is in no <bias>: it will get no hills"
+
+
+def _try_outputs(simulation: Any) -> Iterator[str]:
+    from ipi.engine.outputs import CheckpointOutput, TrajectoryOutput
+
+    names = [output.filename for output in simulation.outtemplate]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"two outputs have the filename '{name}'"
+    simulation.step = -1
+    for output in simulation.outtemplate:
+        if isinstance(output, CheckpointOutput):
+            continue
+        is_trajectory = isinstance(output, TrajectoryOutput)
+        for system in simulation.syslist:
+            trial = copy.deepcopy(output)
+            try:
+                trial.bind(system, "w")
+                trial.print_header()
+                if not (is_trajectory and _is_extras(output)):
+                    trial.write()
+            except (Exception, SystemExit) as error:
+                kind = "trajectory" if is_trajectory else "properties"
+                yield f"<{kind} filename='{output.filename}'>: {_words(error, '')}"
+                break
+
+
+def _is_extras(output: Any) -> bool:
+    return output.what.strip().startswith("extras")
+
+
+def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
+    from ipi.engine.outputs import TrajectoryOutput
+
+    motion, ensemble, beads = system.motion, system.ensemble, system.beads
+    dt = getattr(motion, "dt", None)
+    kinetic = float((beads.p**2 / beads.m3).sum()) / (3 * beads.natoms * beads.nbeads**2) / KELVIN
+    pressure = float(ensemble.pext)
+    kind = getattr(motion, "enstype", None) or ""
+    wanted = [
+        (output.what.strip(), key.strip())
+        for output in simulation.outtemplate
+        if isinstance(output, TrajectoryOutput) and _is_extras(output)
+        for key in output.extra_type.split(",")
+    ]
+    interpolated = [(part.ffield, key) for part in system.fcomp for key in part.interpolate_extras]
+    return SystemAsUnderstood(
+        motion=" ".join(filter(None, (type(motion).__name__, kind))),
+        timestep_fs=float(dt) / FEMTOSECOND if dt is not None and float(dt) > 0 else None,
+        temperature_K=float(ensemble.temp) / KELVIN if ensemble.temp > 0 else None,
+        kinetic_K=kinetic or None,
+        pressure_GPa=pressure / GIGAPASCAL if kind.startswith("np") and pressure == pressure else None,
+        beads=beads.nbeads,
+        extras=tuple(wanted),
+        interpolated=tuple(interpolated),
+    )

@@ -1,0 +1,174 @@
+"""What the configuration's potential, variables and bias say about the template: each is computed once.
+
+A bias is tried in an empty folder, so that its files are neither read nor written.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ForceServerError, InputError
+from ..files import working_in
+from .findings import OK, WRONG, Finding
+
+if TYPE_CHECKING:
+    import pydantic
+
+    from ..frame import Frame
+    from ..settings import Settings
+
+PLUMED_SECONDS = 60
+"""PLUMED must have read its input by then."""
+
+
+@dataclass
+class Answers:
+    """What came back.
+
+    batches: whether the potential computes several structures at once; None if there is no potential.
+    extras: the names that a door sends, by the section of its socket.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    batches: bool | None = None
+    extras: dict[str, set[str]] = field(default_factory=dict)
+
+
+def ask(settings: "Settings", template: "Frame", folder: Path) -> Answers:
+    """Computes everything that is configured for the template; `folder`: where the drivers will run."""
+    answers = Answers()
+    steps = {"potential": _ask_potential, "variables": _ask_variables, "bias": _ask_bias}
+    for what, step in steps.items():
+        try:
+            answers.findings.extend(step(settings, template, folder, answers))
+        except InputError as error:
+            answers.findings.append(Finding(WRONG, what, str(error)))
+        except (Exception, SystemExit) as error:  # of a foreign calculator or variable
+            told = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {error}"
+            answers.findings.append(Finding(WRONG, what, f"it cannot compute the template: {told}"))
+    return answers
+
+
+def _ask_potential(settings: "Settings", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
+    import numpy as np
+
+    from ..potentials import build_potential
+    from ..potentials.base import Potential
+
+    if settings.potential is None:
+        if settings.socket is not None:
+            yield Finding(WRONG, "potential", "section [potential] is missing: it says what computes the forces")
+        return
+    potential = build_potential(settings.potential, template)
+    try:
+        result = potential.compute_one(template)
+    finally:
+        potential.close()
+    answers.batches = type(potential).compute is not Potential.compute
+    answers.extras["socket"] = set(result.extras)
+    largest = float(np.linalg.norm(result.forces, axis=1).max(initial=0))
+    extras = f", extras {', '.join(sorted(result.extras))}" if result.extras else ""
+    yield Finding(OK, "potential", f"template {result.energy:.6f} eV, largest force {largest:.3g} eV/Å{extras}")
+
+
+def _ask_variables(settings: "Settings", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
+    from ..cv import build_variables
+
+    for name, variable in build_variables(settings.cv, template).items():
+        result = variable.compute(template)
+        values = ", ".join(
+            f"{name}_{output} {value:.4g}" for output, value in zip(variable.outputs, result.values, strict=True)
+        )
+        yield Finding(OK, "variables", f"template {values}")
+
+
+def _ask_bias(settings: "Settings", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
+    from ..bias.choice import choose
+    from ..bias.plumed import PlumedSection
+
+    if settings.bias is None:
+        return
+    section = choose(settings.bias)
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = (section, settings.cv, template, folder, Path(scratch))
+        names = _in_a_child(try_bias, *trial) if isinstance(section, PlumedSection) else try_bias(*trial)
+    answers.extras["bias_socket"] = names
+    yield Finding(OK, "bias", f"{section.engine}, of the template; extras {', '.join(sorted(names))}")
+
+
+def try_bias(section: Any, variables: Any, template: "Frame", folder: Path, scratch: Path) -> set[str]:
+    """Computes the bias of the template in the folder `scratch`; the names of its extras."""
+    from ..bias.choice import build_bias
+    from ..cv import build_variables
+
+    if hasattr(section, "plumed_dat"):
+        _bring_files(section.plumed_dat, folder, scratch)
+    with working_in(scratch):
+        bias = build_bias(_redirected(section, scratch), build_variables(variables, template), template)
+        with contextlib.closing(bias):
+            return set(bias.compute_one(template).extras)
+
+
+def _redirected(section: "pydantic.BaseModel", scratch: Path) -> "pydantic.BaseModel":
+    """The section with all its outputs in another folder."""
+    import pydantic
+
+    changed: dict[str, Any] = {}
+    for name, value in section:
+        if isinstance(value, pydantic.BaseModel):
+            changed[name] = _redirected(value, scratch)
+        elif isinstance(value, Path) and name != "plumed_dat":
+            changed[name] = scratch / value.name
+    return section.model_copy(update=changed)
+
+
+def _bring_files(plumed_dat: Path, folder: Path, scratch: Path) -> None:
+    """Copies of the files that a PLUMED input names relative to where it runs."""
+    waiting, seen = [plumed_dat], set()
+    while waiting:
+        text = waiting.pop().read_text(errors="replace")
+        for name in set(re.findall(r"=\{?([^\s,{}]+)", text)) - seen:
+            seen.add(name)
+            if name.startswith(("/", "..")) or not (folder / name).is_file():
+                continue
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, scratch / name)
+            if f"INCLUDE FILE={name}" in " ".join(text.split()):
+                waiting.append(scratch / name)
+
+
+def _in_a_child(function: Any, *arguments: Any) -> Any:
+    """Calls a function in a process of its own, which may die; raises what it raises."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(sender, function, arguments))
+    process.start()
+    sender.close()
+    try:
+        if not receiver.poll(PLUMED_SECONDS):
+            raise InputError(f"PLUMED has not answered within {PLUMED_SECONDS} s")
+        result = receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise InputError(f"PLUMED died on its input (exit code {process.exitcode})") from error
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _send_result(sender: Any, function: Any, arguments: tuple) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # PLUMED talks
+    try:
+        sender.send(function(*arguments))
+    except Exception as error:
+        sender.send(error if isinstance(error, ForceServerError) else InputError(f"{type(error).__name__}: {error}"))

@@ -1,0 +1,39 @@
+"""Extras that i-PI wants to write or to average, and that no door sends."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .findings import WRONG, Finding
+
+if TYPE_CHECKING:
+    from ..doors.ipi_input import IpiInput, SocketServer
+    from ..doors.ipi_rehearsal import Rehearsal
+
+
+def inspect_extras(
+    ipi: "IpiInput", rehearsal: "Rehearsal", servers: "dict[str, SocketServer]", sent: dict[str, set[str]]
+) -> Iterator[Finding]:
+    """Looks at systems whose extras all come from here.
+
+    servers: the <ffsocket> of each section of the configuration. sent: the names that the section's door sends.
+    """
+    known = {server.forcefield: sent[name] for name, server in servers.items() if name in sent and not server.nested}
+    for system, understood in zip(ipi.systems, rehearsal.systems, strict=True):
+        of_kind = {
+            "extras": {part.forcefield for part in system.components if not part.bias},
+            "extras_bias": {part.forcefield for part in system.components if part.bias},
+        }
+        for trajectory, key in understood.extras:
+            fields = of_kind.get(trajectory, set())
+            if fields and fields <= known.keys() and key != "raw":
+                yield from _missing(f"<trajectory extra_type='{key}'> {trajectory}", key, known, fields)
+        for forcefield, key in understood.interpolated:
+            if forcefield in known:
+                yield from _missing(f"<interpolate_extras> of '{forcefield}'", key, known, {forcefield})
+
+
+def _missing(who: str, key: str, known: dict[str, set[str]], fields: set[str]) -> Iterator[Finding]:
+    for name in sorted(fields):
+        if key not in known[name]:
+            has = ", ".join(sorted(known[name])) or "none"
+            yield Finding(WRONG, "extras", f"{who} wants '{key}', which '{name}' does not send; it sends {has}")

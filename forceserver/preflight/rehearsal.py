@@ -1,0 +1,69 @@
+"""What i-PI understood of its input, and what of it cannot be meant."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from .findings import ADVICE, OK, WRONG, Finding
+
+if TYPE_CHECKING:
+    from ..doors.ipi_input import IpiInput
+    from ..doors.ipi_rehearsal import Rehearsal, SystemAsUnderstood
+
+LIMITS = {
+    "temperature": ("K", "kelvin", 0, 1e4, 1e6),
+    "initial temperature": ("K", "kelvin", 0, 1e4, 1e6),
+    "time step": ("fs", "femtosecond", 0.03, 10, 100),
+    "pressure": ("GPa", "gigapascal", -1e3, 1e3, math.inf),
+}
+"""Unit, i-PI's name of it; what is strange below and above; and from where it cannot be meant."""
+
+
+def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
+    """Puts i-PI's simulation together without running it; what it says about that."""
+    from ..doors.ipi_rehearsal import rehearse
+
+    try:
+        rehearsal = rehearse(ipi.path)
+    except InputError as error:
+        return None, [Finding(WRONG, "simulation", str(error))]
+    return rehearsal, [
+        *(Finding(WRONG, "simulation", text) for text in rehearsal.problems),
+        *(finding for system in rehearsal.systems for finding in _system(system)),
+    ]
+
+
+def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
+    """Names and addresses that are there twice, force fields that nobody uses."""
+    names = list(ipi.forcefields)
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Finding(WRONG, "forces", f"two force fields are called '{name}'; i-PI takes the last one")
+    places = [(server.mode == "inet", server.place) for server in ipi.sockets]
+    for place in sorted({place for place in places if places.count(place) > 1}):
+        yield Finding(
+            WRONG, "socket", f"two <ffsocket> listen at {place[1]}: give each an <address> or port of its own"
+        )
+    used = {part.forcefield for system in ipi.systems for part in system.components}
+    for name in names:
+        if name not in used:
+            yield Finding(ADVICE, "forces", f"the force field '{name}' is used by no <force> and no <bias>")
+
+
+def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:
+    values = {
+        "time step": system.timestep_fs,
+        "temperature": system.temperature_K,
+        "initial temperature": system.kinetic_K,
+        "pressure": system.pressure_GPa,
+    }
+    values = {name: value for name, value in values.items() if value is not None}
+    said = ", ".join(f"{name} {value:.4g} {LIMITS[name][0]}" for name, value in values.items())
+    beads = f"{system.beads} bead{'s' if system.beads > 1 else ''}"
+    yield Finding(OK, "dynamics", ", ".join(filter(None, (system.motion, beads, said))))
+    for name, value in values.items():
+        unit, word, low, high, absurd = LIMITS[name]
+        if low <= value <= high:
+            continue
+        text = f"the {name} is {value:.4g} {unit} for i-PI: is units='{word}' missing, or another unit meant?"
+        yield Finding(WRONG if abs(value) >= absurd else ADVICE, "dynamics", text)

@@ -1,0 +1,219 @@
+"""Mistakes that people make, planted one by one: each is found before anything starts, and named."""
+
+import ase.io
+import pytest
+
+SOCKET = "<ffsocket name='al' mode='unix'><address>al</address><latency>0</latency></ffsocket>"
+SIMULATION = {  # what is replaced in i-PI's input, by what, and what is said
+    "force field that does not exist": ("<force forcefield='al'/>", "<force forcefield='la'/>", "'la'"),
+    "force field called twice": ("<system>", f"{SOCKET}<system>", "two force fields are called 'al'"),
+    "one address for two sockets": ("<system>", SOCKET.replace("name='al'", "name='b'") + "<system>", "two <ffsocket>"),
+    "port without a number": ("<address>al</address>", "<address>al</address><port>x</port>", "'x'"),
+    "bias that does not exist": ("</temperature>", "</temperature><bias><force forcefield='b'/></bias>", "'b'"),
+    "no forces": ("<forces><force forcefield='al'/></forces>", "", "forces"),
+    "property that i-PI does not know": ("[ step,", "[ step, presure_md,", "presure_md"),
+    "unit of a property": ("potential{electronvolt}", "potential{electronwolt}", "electronwolt"),
+    "unit of another dimension": ("potential{electronvolt}", "potential{angstrom}", "angstrom"),
+    "trajectory that i-PI does not know": ("positions{angstrom}", "postions{angstrom}", "postions"),
+    "unit of a trajectory": ("positions{angstrom}", "positions{angstroem}", "angstroem"),
+    "format of a trajectory": ("format='xyz'", "format='zyx'", "zyx"),
+    "bead that does not exist": ("stride='1' format", "stride='1' bead='7' format", "bead index 7"),
+    "unit of a cell": ("cell_units='angstrom'", "cell_units='angst'", "angst"),
+    "filename used twice": ("filename='pos'", "filename='out'", "filename 'out'"),
+    "constant pressure without a barostat": ("mode='nve'", "mode='npt'", "barostat"),
+    "constant temperature without a thermostat": ("mode='nve'", "mode='nvt'", "thermostat"),
+    "ensemble that does not exist": ("mode='nve'", "mode='nvd'", "nvd"),
+    "motion that does not exist": ("motion mode='dynamics'", "motion mode='dinamics'", "dinamics"),
+    "no time step": ("<timestep units='femtosecond'> 1 </timestep>", "<timestep> 1 </timestep>", "0.02419 fs"),
+    "time step of a picosecond": ("units='femtosecond'> 1", "units='picosecond'> 1", "the time step is 1000 fs"),
+    "unit that does not exist": ("units='femtosecond'", "units='femptosecond'", "femptosecond"),
+    "time step in kelvin": ("units='femtosecond'", "units='kelvin'", "kelvin"),
+    "temperature without a unit": ("<temperature units='kelvin'>", "<temperature>", "the temperature is 9.473e+07 K"),
+    "velocities without a unit": ("mode='thermal' units='kelvin'", "mode='thermal'", "the initial temperature is"),
+    "levels of multiple time steps": (" 1 </timestep>", " 1 </timestep><nmts>[1,4]</nmts>", "mts"),
+    "weights of levels": (
+        "<force forcefield='al'/>",
+        "<force forcefield='al'><mts_weights>[1,0]</mts_weights></force>",
+        "",
+    ),
+    "fixed atoms out of range": (
+        "<motion mode='dynamics'>",
+        "<motion mode='dynamics'><fixatoms>[32]</fixatoms>",
+        "atom",
+    ),
+    "atoms of a socket out of range": ("</address>", "</address><activelist>[31,32]</activelist>", "32"),
+    "extras that nobody sends": (
+        "<trajectory filename='pos'",
+        "<trajectory filename='d' stride='1' extra_type='dipole'> extras </trajectory><trajectory filename='pos'",
+        "wants 'dipole', which 'al' does not send",
+    ),
+    "extras to be averaged that nobody sends": (
+        "<force forcefield='al'/>",
+        "<force forcefield='al'><interpolate_extras>[dipole]</interpolate_extras></force>",
+        "wants 'dipole'",
+    ),
+    "extras of a bias that is none": (
+        "<trajectory filename='pos'",
+        "<trajectory filename='d' stride='1' extra_type='x'> extras_bais </trajectory><trajectory filename='pos'",
+        "extras_bais",
+    ),
+    "file that does not exist": ("al.extxyz", "la.extxyz", "la.extxyz"),
+    "format of the file": ("mode='ase'> al", "mode='pdb'> al", "i-PI does not accept it"),
+    "tag that does not exist": ("<total_steps>5</total_steps>", "<total_step>5</total_step>", "total_step"),
+    "tag that does not end": ("</system>", "", "not accept"),
+    "number that is none": ("<total_steps>5", "<total_steps>five", "five"),
+    "seed that is none": ("31415", "pi", "pi"),
+    "prefix of sockets": ("sockets_prefix='", "sockets_prefix='/tmp", "but i-PI listens"),
+    "batches of several messages": (
+        "<latency>0</latency>",
+        "<batch_size>2</batch_size><consolidate_messages>False</consolidate_messages>",
+        "batch",
+    ),
+    "metadynamics with a bias that is none": (
+        "<system>",
+        "<smotion mode='metad'><metad><metaff>[hills]</metaff></metad></smotion><system>",
+        "<metaff> names 'hills'",
+    ),
+}
+EMT = 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"'
+LAMMPS = 'kind = "lammps"\nspecies = ["Al"]\n'
+CV = '[[cv]]\nname = "d"\ncentres = "Al"\nneighbours = "Al"\nweights = [1.0]\n'
+CV += 'basis = { kind = "gto", n_max = 1, l_max = 1, cutoff = { cutoff_angstrom = 4.0, width_angstrom = 0.5 }, '
+CV += 'density = { kind = "gaussian", sigma_angstrom = 0.4 } }\n'
+CONFIGURATION = {
+    "no potential": (f"[potential]\n{EMT}", "", "section [potential] is missing"),
+    "module that does not exist": ("ase.calculators.emt.EMT", "mase.calculators.emt.EMT", "mase"),
+    "class that does not exist": ("emt.EMT", "emt.MET", "MET"),
+    "function that is no calculator": ("ase.calculators.emt.EMT", "ase.build.bulk", "bulk"),
+    "argument of another kind": ('emt.EMT"', 'lj.LennardJones"\narguments = { rc = "far" }', "LennardJones"),
+    "calculator that lacks the element": ("emt.EMT", "qmmm.SimpleQMMM", "SimpleQMMM"),
+    "model file that does not exist": (EMT, 'kind = "gap"\nmodel = "al.npz"', "al.npz"),
+    "extra that the calculator lacks": ('emt.EMT"', 'emt.EMT"\nextras = ["dipole"]', "dipole"),
+    "species missing in pair_coeff": (
+        EMT,
+        LAMMPS + 'commands = ["pair_style lj/cut 5.0"]',
+        "pair",
+    ),
+    "pair style that does not exist": (
+        EMT,
+        LAMMPS + 'commands = ["pair_style jl/cut 5", "pair_coeff * * 1 2"]',
+        "jl/cut",
+    ),
+    "species that LAMMPS is not told of": (
+        EMT,
+        LAMMPS.replace("Al", "Cu") + 'commands = ["pair_style lj/cut 5", "pair_coeff * * 0.01 2.5"]',
+        "Al",
+    ),
+    "units of LAMMPS": (
+        EMT,
+        LAMMPS + 'units = "metall"\ncommands = ["pair_style lj/cut 5", "pair_coeff * * 0.01 2.5"]',
+        "metall",
+    ),
+    "potential file of LAMMPS": (
+        EMT,
+        LAMMPS + 'commands = ["pair_style eam/alloy", "pair_coeff * * absent.eam Al"]',
+        "absent.eam",
+    ),
+    "section that does not exist": ("[socket]", "[sockets]", "did you mean 'socket'"),
+    "key that does not exist": ("calculator", "calculater", "did you mean 'calculator'"),
+    "template that does not exist": ('file = "al.extxyz"', 'file = "la.extxyz"', "la.extxyz"),
+    "variable without neighbours": (
+        "[socket]",
+        CV.replace('neighbours = "Al"', 'neighbours = "Cu"') + "[socket]",
+        "no atom of species",
+    ),
+    "axis of no length": ("[socket]", CV + "axes = { a = [0, 0, 0] }\n[socket]", "a"),
+    "PLUMED without a kernel": (
+        "[socket]",
+        CV + '[bias]\nengine = "plumed"\nplumed_dat = "al.extxyz"\ntime_step_fs = 1\n[socket]',
+        "PLUMED_KERNEL=/nowhere/libplumedKernel.so: there is no such file",
+    ),
+    "bias on a variable that is none": (
+        "[socket]",
+        CV + '[bias]\nengine = "metadynamics"\ntime_step_fs = 1\n[[bias.variables]]\nname = "e_x"\n'
+        '[[bias.restraints]]\nvariable = "e_x"\nat = 0\nkappa_eV = 1\n[socket]',
+        "e_x",
+    ),
+}
+
+
+def found(case) -> str:
+    """What is said; the exit code must be 2, or there is advice."""
+    run = case.run_here("check", case.config)
+    said = " ".join((run.stdout + run.stderr).split())
+    assert run.returncode == 2 or "advice dynamics" in said, said
+    assert "Traceback" not in said
+    assert not [path.name for path in case.folder.iterdir() if path.name.startswith(("sim", "HILLS", "COLVAR", "BIAS"))]
+    return said
+
+
+@pytest.mark.parametrize("mistake", SIMULATION)
+def test_in_the_input_of_ipi(aluminium, mistake):
+    old, new, message = SIMULATION[mistake]
+    aluminium.write_simulation(old=old, new=new)
+    assert message in found(aluminium)
+
+
+@pytest.mark.parametrize("mistake", CONFIGURATION)
+def test_in_the_configuration(aluminium, mistake, monkeypatch):
+    old, new, message = CONFIGURATION[mistake]
+    aluminium.write_config(old, new)
+    monkeypatch.setenv("PLUMED_KERNEL", "/nowhere/libplumedKernel.so")
+    assert message in found(aluminium)
+
+
+def test_what_ipi_understood_is_shown(aluminium):
+    aluminium.write_simulation(beads=4)
+    said = " ".join(aluminium.run_here("check", aluminium.config).stdout.split())
+    assert "ok dynamics Dynamics nve, 4 beads, time step 1 fs, temperature 300 K, initial temperature" in said
+
+
+def test_batches_of_a_contracted_ring_polymer(aluminium):
+    """Two structures a step of eight beads; EMT computes them one by one."""
+    aluminium.write_simulation(beads=8, old="<force forcefield='al'/>", new="<force forcefield='al' nbeads='2'/>")
+    said = " ".join(aluminium.run_here("check", aluminium.config).stdout.split())
+    assert "2 structures a step, 1 driver(s), batches of 1: <batch_size>2</batch_size>" in said
+    assert "it computes them one by one, so that only messages are saved" in said
+
+
+def test_a_template_in_another_order(aluminium):
+    atoms = ase.io.read(aluminium.folder / "al.extxyz")
+    atoms.symbols[0] = "Cu"
+    atoms[::-1].write(aluminium.folder / "template.extxyz")
+    atoms.write(aluminium.folder / "al.extxyz")
+    aluminium.write_config('file = "al.extxyz"', 'file = "template.extxyz"')
+    assert "same atoms in another order" in found(aluminium)
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("d: DISTANCE ATOMS=1,33\nRESTRAINT ARG=d AT=3 KAPPA=1\n", "33"),
+        ("d: DISTANCE ATOMS=1,2\nRESTRAINT ARG=e AT=3 KAPPA=1\n", "e"),
+        ("d: DISTENCE ATOMS=1,2\n", "DISTENCE"),
+        ("e: EXTRACV NAME=nobody\nRESTRAINT ARG=e AT=3 KAPPA=1\n", "no variable offers EXTRACV NAME=nobody"),
+    ],
+)
+def test_in_the_input_of_plumed(aluminium, text, message):
+    (aluminium.folder / "plumed.dat").write_text(text)
+    aluminium.write_config(
+        "[socket]", '[bias]\nengine = "plumed"\nplumed_dat = "plumed.dat"\ntime_step_fs = 1\n[socket]'
+    )
+    said = found(aluminium)
+    assert "wrong bias" in said
+    assert message in said
+
+
+@pytest.mark.plumed
+def test_a_bias_of_plumed_that_works_leaves_no_file(aluminium):
+    text = "d: DISTANCE ATOMS=1,2\nMETAD ARG=d SIGMA=0.1 HEIGHT=1 PACE=1 FILE=HILLS\nPRINT ARG=d FILE=COLVAR\n"
+    (aluminium.folder / "plumed.dat").write_text(text)
+    aluminium.write_config(
+        "[socket]", '[bias]\nengine = "plumed"\nplumed_dat = "plumed.dat"\ntime_step_fs = 1\n[socket]'
+    )
+    before = sorted(path.name for path in aluminium.folder.iterdir())
+    run = aluminium.run_here("check", aluminium.config)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "extras bias_eV" in run.stdout
+    assert sorted(path.name for path in aluminium.folder.iterdir()) == before
