@@ -9,6 +9,7 @@ do not tell their step.
 import itertools
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,14 @@ WITHOUT_STEPS = {"Planetary": "omega2", "AlKMC": "KMC_AL6XXX"}
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a file is to end, and the step of the last entry before."""
+    """Where a file is to end.
+
+    missing: whether entries before are missing, and of which step the last one is that is there.
+    """
 
     path: Path
     size: int
-    last_step: int | None = None
-    stride: int = 1
+    missing: str = ""
 
 
 def cut_outputs(state: IpiInput) -> list[str]:
@@ -49,7 +52,8 @@ def cut_outputs(state: IpiInput) -> list[str]:
     for cut in cuts:
         if cut.size < cut.path.stat().st_size:
             os.truncate(cut.path, cut.size)
-    return [*_gaps(cuts, state.step), *_left(state)]
+    gaps = [f"{cut.path} {cut.missing}" for cut in cuts if cut.missing]
+    return [*gaps, *_left(state)]
 
 
 def _cuts(state: IpiInput) -> Iterator[Cut]:
@@ -59,22 +63,30 @@ def _cuts(state: IpiInput) -> Iterator[Cut]:
     for stem, stride in state.trajectories:
         for path in _files_of_trajectory(stem):
             size, last = _end_of_frames(path, state.step)
-            yield Cut(path, size, last, stride)
+            yield Cut(path, size, _missing(last, stride, state.step))
     for path in filter(Path.is_file, state.swaps):  # rows say which step was being done: the one behind those done
         yield Cut(path, _end_of_rows(path, 0, state.step - 1)[0])
     for plumed in state.plumed:
         for path in _tables_of_plumed(plumed.input):
-            yield Cut(path, _end_of_rows(path, 0, plumed.step)[0])
+            size, steps = _end_of_rows(path, 0, plumed.step)
+            yield Cut(path, size, _missing_of_plumed(steps, plumed.step))
 
 
-def _gaps(cuts: list[Cut], step: int) -> Iterator[str]:
+def _missing(last: int | None, stride: int, step: int) -> str:
     """Entries that were still in the memory of a killed i-PI."""
-    for cut in cuts:
-        if cut.last_step is not None and cut.last_step < step - step % cut.stride:
-            yield (
-                f"{cut.path} ends at step {cut.last_step}, the state is of step {step}: what is between was lost with "
-                "a killed i-PI (<... flush='1'> writes every step)"
-            )
+    if last is None or last >= step - step % stride:
+        return ""
+    lost = "what is between was lost with a killed i-PI (flush='1' writes every entry at once)"
+    return f"ends at step {last}, the state is of step {step}: {lost}"
+
+
+def _missing_of_plumed(steps: deque[int], step: int) -> str:
+    """The same of PLUMED, whose buffers hold thousands of rows; its strides are taken from the rows that are there."""
+    if steps and 2 * steps[-1] - (steps[0] if len(steps) == 2 else 0) > step:
+        return ""
+    last = f"ends at step {steps[-1]}" if steps else "is empty"
+    lost = "what is between was lost with a killed i-PI, hills too (FLUSH STRIDE=1 in PLUMED's input writes every row)"
+    return f"{last}, the state is of step {step}: {lost}"
 
 
 def _left(state: IpiInput) -> Iterator[str]:
@@ -109,27 +121,27 @@ def _cut_rows(properties: PropertiesFile, step: int) -> Cut:
     path = properties.path
     header = b"".join(line for _, line in itertools.takewhile(lambda item: item[1][:1] == b"#", _lines(path)))
     if found := STEP_COLUMN.search(header):
-        size, last = _end_of_rows(path, int(found[1]) - 1, step)
-        return Cut(path, size, last, properties.stride)
+        size, steps = _end_of_rows(path, int(found[1]) - 1, step)
+        return Cut(path, size, _missing(steps[-1] if steps else None, properties.stride, step))
     rows = (begin + len(line) for begin, line in _lines(path) if not line.startswith(b"#"))
     end = next(itertools.islice(rows, step // properties.stride, None), None)
     return Cut(path, _complete_size(path) if end is None else end)
 
 
-def _end_of_rows(path: Path, column: int, step: int) -> tuple[int, int | None]:
-    """Where the first row after `step` begins, and the last step before it."""
-    end, last = 0, None
+def _end_of_rows(path: Path, column: int, step: int) -> tuple[int, deque[int]]:
+    """Where the first row after `step` begins, and the last two steps before it."""
+    end, steps = 0, deque[int](maxlen=2)
     for begin, line in _lines(path):
         if line.strip() and not line.startswith(b"#"):
             try:
-                last_now = round(float(line.split()[column]))
+                found = round(float(line.split()[column]))
             except (ValueError, IndexError, OverflowError) as error:
                 raise _damaged(path, begin) from error
-            if last_now > step:
+            if found > step:
                 break
-            last = last_now
+            steps.append(found)
         end = begin + len(line)
-    return end, last
+    return end, steps
 
 
 def _damaged(path: Path, begin: int) -> InputError:
@@ -218,6 +230,7 @@ def _tables_of_plumed(plumed_input: Path) -> Iterator[Path]:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether it is one of PLUMED's tables over time, which counts i-PI's steps."""
+    """Whether it is one of PLUMED's tables over time, which counts i-PI's steps, or was to become one."""
     with open(path, "rb") as file:
-        return file.readline().startswith(b"#! FIELDS time ")
+        line = file.readline()
+    return not line or line.startswith(b"#! FIELDS time ")

@@ -103,6 +103,17 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
     assert "grid (PLUMED) does not tell steps" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"), [([], "is empty"), ([5, 10], "ends at step 10"), ([5, 10, 15, 20], None), ([20, 30], None)]
+)
+def test_rows_that_plumed_had_in_memory_are_missed_aloud(tmp_path, rows, said):
+    (tmp_path / "plumed.dat").write_text("METAD ARG=d PACE=5")
+    (tmp_path / "HILLS").write_text("#! FIELDS time d\n" * bool(rows) + "".join(f"{n}.0 1\n" for n in rows))
+    texts = cut_outputs(state(tmp_path, 23, plumed=(PlumedBias(tmp_path / "plumed.dat", 23),)))
+    assert len(texts) == (said is not None)
+    assert all(f"HILLS {said}, the state is of step 23" in text for text in texts)
+
+
 def test_files_of_no_output_stay_as_they_are(tmp_path):
     (tmp_path / "sim.pos_summary").write_text("Step: 9 \n")
     (tmp_path / "sim.pos_0.xyz.bak").write_text("Step: 9 \n")

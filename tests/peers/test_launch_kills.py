@@ -104,9 +104,9 @@ def test_everything_is_killed_at_random(crystal, tmp_path):
     done = dict.fromkeys(VICTIMS, 0)
     try:
         while sum(done.values()) < kills:
-            if dice.random() < 0.6:
-                wait_for_rows(launch, rows(folder) + dice.randint(1, 60))
-            time.sleep(dice.uniform(0, 2))
+            if dice.random() < 0.5:
+                wait_for_rows(launch, rows(folder) + dice.randint(1, 40))
+            time.sleep(dice.uniform(0, 1))
             launch.begin_if_dead()
             victim = dice.choice(VICTIMS)
             done[victim] += kill(launch, victim, dice)
