@@ -65,6 +65,8 @@ class Reaper:
 
 def watch() -> None:
     """The reaper: reads groups until `launch` closes the pipe, and ends those that it has not taken back."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a queue system ends all processes of a job
+        signal.signal(number, signal.SIG_IGN)
     groups: list[int] = []
     for line in sys.stdin.buffer:
         group = int(line[1:])

@@ -33,6 +33,12 @@ THREAD_DIED = "Exception in thread"
 LISTENS = "@ForceField ({name}): Starting the polling thread main loop"
 """What i-PI says of a force field when it listens, at every verbosity above "quiet"."""
 
+TOLD_TO_END = "@SOFTEXIT:   Kill signal"
+"""What i-PI says of a signal; a second one before it has written RESTART keeps it from doing so."""
+
+QUEUE_SECONDS = 0.5
+"""A queue system that ends a job tells all processes, i-PI within so long after `launch`."""
+
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 """Signals that a process brings upon itself."""
 
@@ -269,7 +275,8 @@ class Run:
 
     def _end_ipi(self) -> None:
         """Asks i-PI to end. It waits for the structures that are being computed, so after a moment none is any more."""
-        processes.tell_to_end(self.ipi)
+        if not processes.wait([self.ipi], QUEUE_SECONDS) and not self.said.has(TOLD_TO_END):
+            processes.tell_to_end(self.ipi)
         if not processes.wait([self.ipi], RESTART_SECONDS):
             processes.end([slot.process for slot in self.slots if slot.alive()], FAREWELL_SECONDS)
             deadline = time.monotonic() + GRACE_SECONDS

@@ -231,6 +231,7 @@ def test_failure_of_ipi_is_the_exit_code_and_is_shown(aluminium):
     run = aluminium.run("launch", aluminium.config)
     assert run.returncode == 1
     assert "temprature is not a recognized property" in run.stderr
+    assert not list(aluminium.folder.glob("s_*")), "a socket is left, the corrected input would be refused"
 
 
 def leave_unread(path: str) -> None:

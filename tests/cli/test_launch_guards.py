@@ -248,6 +248,20 @@ def test_restart_is_written_while_an_evaluation_hangs(aluminium, whose):
 
 
 @needs_proc
+def test_restart_is_written_when_a_queue_system_signals_every_process(aluminium):
+    """Two signals, that of the queue system and that of launch, would keep i-PI from writing it."""
+    aluminium.write_simulation(steps=100_000)
+    launch = start(aluminium)
+    wait_until(lambda: len(rows(aluminium)) > 5)
+    for pid in [launch.pid, *descendants(launch.pid)]:
+        os.kill(pid, signal.SIGTERM)
+    output, _ = launch.communicate(timeout=60)
+    assert launch.returncode == 143, output
+    last = int(float(rows(aluminium)[-1].split()[0]))
+    assert abs(int(re.search(r"<step>\s*(\d+)", (aluminium.folder / "RESTART").read_text())[1]) - last) <= 1
+
+
+@needs_proc
 def test_nothing_outlives_a_launch_that_is_killed_while_an_evaluation_hangs(aluminium):
     launch = start(aluminium, **hang(aluminium))
     wait_until(lambda: (aluminium.folder / "children").exists())
