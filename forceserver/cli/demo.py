@@ -31,8 +31,8 @@ NEEDED_BYTES = 200_000_000
 POLL_SECONDS = 0.2
 ESTIMATE_EVERY_SECONDS = 3.0
 LINE_EVERY_SECONDS = 10.0
-GRACE_SECONDS = 15.0
-"""For a `launch` that is told to end: it gives i-PI ten."""
+GRACE_SECONDS = 30.0
+"""For a `launch` that is told to end: it gives i-PI and drivers that hang ten each."""
 
 
 class Engine(str, Enum):

@@ -1,4 +1,4 @@
-"""What costs time: waiting, messages, batches that do not come out even."""
+"""What costs time: waiting, messages, batches that do not come out even, drivers that hang."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -32,6 +32,12 @@ def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int, batches
     if ipi.threading and len(ipi.systems) == 1:
         text = "one system: threading='False' of <simulation> saves a thread that every step is handed to"
         yield Finding(ADVICE, "speed", text)
+    if drivers > 1 and server.timeout_seconds <= 0:
+        text = (
+            "no <timeout>: i-PI waits for ever for a driver that hangs, or whose node has vanished; "
+            "<timeout>600</timeout> gives what is not answered within 600 s to another driver"
+        )
+        yield Finding(ADVICE, "drivers", text)
     if not server.consolidated:
         yield Finding(ADVICE, "speed", "<consolidate_messages> is off: one more round trip per structure")
         if server.batch_size > 1:

@@ -242,6 +242,7 @@ def test_advice_about_speed(aluminium):
     assert "<latency>0</latency> saves" in said
     assert "threading" not in said
     assert "<batch_size>4</batch_size> gives each driver its share at once" in said
+    assert "<timeout>600</timeout> gives what is not answered within 600 s to another driver" in said
     aluminium.write_simulation(beads=2, forcefield=BATCHES.format(8))
     _, said = check(aluminium, "-n", 4)
     assert "<batch_size> 8 is more than the 2 structures of a step" in said
