@@ -1,5 +1,6 @@
 """Files that are either complete or not there; another working directory for a while."""
 
+import errno
 import json
 import math
 import os
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from .errors import InputError
 
 
 @contextmanager
@@ -36,6 +39,34 @@ def working_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+def reserve(descriptor: int, size: int, path: Path) -> None:
+    """Takes the room of an open file on its disk, so that writing to it through memory cannot fail.
+
+    A process that writes to a page for which the disk has no room is killed (SIGBUS). Raises `InputError` if there is
+    no room, before anything is written.
+    """
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        elif os.fstat(descriptor).st_size < size:  # macOS
+            os.ftruncate(descriptor, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{path} needs {size / 1e6:.3g} MB, {error.strerror}; make room and start again") from error
+
+
+def append(descriptor: int, path: Path, data: bytes) -> None:
+    """Writes all of `data` at the end of an open file, or nothing; `OSError` that names the file."""
+    size = os.fstat(descriptor).st_size
+    try:
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        os.ftruncate(descriptor, size)  # half a line must not come before the next one
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, content: Any) -> None:

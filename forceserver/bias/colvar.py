@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import BiasError, InputError
+from ..files import append
 from .fields import header, size_of_rows
 from .history import undo
 
@@ -15,19 +16,23 @@ class ColvarWriter:
         self.path = Path(path)
         if self.path.exists():
             self._cut(fields, last_time_ps)
-        self._file = open(self.path, "a", buffering=1)  # noqa: SIM115 - open as long as the bias
-        if self._file.tell() == 0:
-            self._file.write(header(fields, constants))
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        if os.fstat(self._file).st_size == 0:
+            append(self._file, self.path, header(fields, constants).encode())
 
     def append(self, row: list[float]) -> None:
-        self._file.write("".join(f" {number:.10g}" for number in row) + "\n")
+        """Writes a row; `BiasError`, and nothing is written, if the disk does not take it."""
+        try:
+            append(self._file, self.path, ("".join(f" {number:.10g}" for number in row) + "\n").encode())
+        except OSError as error:
+            raise BiasError(f"cannot write to {self.path}: {error.strerror}; the step was not taken") from error
 
     def cut_after(self, time_ps: float) -> None:
         """Takes all later rows out of the file, into one of its own."""
         undo(self.path, size_of_rows(self.path, lambda _, line: float(line.split()[0]) <= time_ps))
 
     def close(self) -> None:
-        self._file.close()
+        os.close(self._file)
 
     def _cut(self, fields: list[str], last_time_ps: float) -> None:
         """Only the last line can be incomplete or too late: the clock is set right after a row has been written."""

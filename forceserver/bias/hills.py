@@ -5,7 +5,6 @@ from, so that replaying the file gives the same bits. Heights stand in the file 
 by gamma / (gamma - 1), which makes the negative sum of the file the free energy; both are undone on reading.
 """
 
-import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BiasError, InputError
+from ..files import append
+from ..forks import close_in_children, no_longer
 from ..frame import Array
 from .fields import FieldsReader, header, size_of_rows
 from .history import lock, undo
@@ -133,6 +134,7 @@ class HillsWriter:
         self.bias_factor = -1.0 if bias_factor is None else bias_factor
         self.with_clock = with_clock  # PLUMED adds the wall clock to the hills of multiple walkers
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        close_in_children(self._file)
         try:
             lock(self._file, self.path)
             self.existing = self._continue()
@@ -170,16 +172,16 @@ class HillsWriter:
         return HillsReader(self.path).read()
 
     def close(self) -> None:
+        no_longer(self._file)
         os.close(self._file)
 
     def _write(self, text: str) -> None:
-        size, data = os.fstat(self._file).st_size, text.encode()
+        size = os.fstat(self._file).st_size
         try:
-            if os.write(self._file, data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append(self._file, self.path, text.encode())
             os.fsync(self._file)
         except OSError as error:
-            os.ftruncate(self._file, size)  # half a line must not come before the next one
+            os.ftruncate(self._file, size)  # what may not be on disk must not come before what is
             raise BiasError(f"cannot write to {self.path}: {error.strerror}; no hill was added") from error
 
     def _header(self) -> str:

@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..files import reserve
+from ..forks import close_in_children, no_longer
 from ..frame import Array, Frame
 from ..locks import try_lock
 
@@ -82,8 +84,15 @@ class History:
                 if found:
                     log.warning("%s is incomplete (a power failure?) and is begun anew", path)
                 os.ftruncate(self._file, 0)
-                os.ftruncate(self._file, size)
-            buffer = mmap.mmap(self._file, 0)
+            try:
+                reserve(self._file, size, path)
+            except InputError:
+                os.close(self._file)
+                if not found:
+                    path.unlink()
+                raise
+            close_in_children(self._file)
+            buffer = _mapped(path)
         self._map = buffer
         self._header = np.frombuffer(buffer, header, 1)
         if not self._header["purpose"][0]:
@@ -196,8 +205,18 @@ class History:
         self._header = self._ring = self._fields = None
         if self._file is not None:
             self._map.close()
+            no_longer(self._file)
             os.close(self._file)
             self._file = None
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """The file in memory, opened anew: a map keeps a descriptor, and with that of the lock, children would keep it."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return mmap.mmap(descriptor, 0)
+    finally:
+        os.close(descriptor)
 
 
 def _cell(first_mark: float) -> int:

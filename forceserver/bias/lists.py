@@ -13,6 +13,7 @@ import numpy as np
 from ..cv import CollectiveVariable
 from ..cv.variable import CVResult
 from ..errors import CVError, InputError
+from ..files import reserve
 from ..frame import Frame
 
 
@@ -71,10 +72,9 @@ class _Configuration:
         size = 8 + 2 * slot.itemsize
         with open(path, "r+b" if path.exists() else "w+b") as file:
             found = file.seek(0, 2)
-            if found == 0:
-                file.truncate(size)
-            elif found != size:
+            if found not in (0, size):
                 raise InputError(f"{path} belongs to a system of another size; remove or rename it")
+            reserve(file.fileno(), size, path)
             self._map = mmap.mmap(file.fileno(), size)
         self._current = np.frombuffer(self._map, "i8", 1)  # 0: none yet
         self._slots = np.frombuffer(self._map, slot, 2, offset=8)

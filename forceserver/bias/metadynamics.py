@@ -108,18 +108,19 @@ class Metadynamics(Bias):
         if self._hills:
             self._hills.evaluate(s[self._hilly])  # refuses values off the grid before anything changes
             self._advance_hills(self._hills)
-        step = self.step + 1
+        step, work = self.step + 1, self._work
         if step > 0:
-            self._work = [
+            work = [
                 w + part.work(self._clock.current["values"][k], s[k], step)
                 for w, part in zip(self._work, self._moving, strict=True)
                 for k in [self.variables.index(part.variable)]
             ]
         if self._colvar and step % self._colvar_stride == 0:
             unit = PER_EV[self._energy_unit]
-            terms = [term(s, step, self._work) * unit for term in self._terms.values()]
+            terms = [term(s, step, work) * unit for term in self._terms.values()]
             self._colvar.append([step * self._time_step, *s, *terms])
-        self._clock.tick(step, marks, values=s, hills=self._hills.count if self._hills else 0, work=self._work)
+        self._clock.tick(step, marks, values=s, hills=self._hills.count if self._hills else 0, work=work)
+        self._work = work  # only now: a step that could not be written is taken again
         return True
 
     def terms(self, values: ArrayLike) -> dict[str, float]:

@@ -3,7 +3,8 @@
 One thread waits for clients, one thread serves each of them; the sums over pairs release Python's lock. A client has
 its own neighbour list, so walkers and replicas do not disturb each other. Whatever a client sends or fails to send ends
 at most its own connection: sizes are checked before memory is taken, a message that was begun must be completed within
-`PATIENCE`, and there are at most `max_clients`.
+`PATIENCE`, and there are at most `max_clients`. When these are there, the one that has asked for nothing for the
+longest time makes room for a new one, if that is more than `IDLE_SECONDS`; the action connects again when it has to.
 
 On the same machine the numbers pass through shared memory: an anonymous segment (memfd) that is sealed, so that a
 client cannot shrink it under the server, and that vanishes with the last of the two processes, whatever kills them.
@@ -12,6 +13,7 @@ client cannot shrink it under the server, and that vanishes with the last of the
 import contextlib
 import fcntl
 import logging
+import math
 import mmap
 import os
 import socket
@@ -26,14 +28,20 @@ from pydantic import Field, field_validator
 from ..config import Section
 from ..cv import CollectiveVariable
 from ..errors import ForceServerError, InputError, ProtocolError
+from ..files import reserve
+from ..forks import close_in_children
 from . import cv_protocol as protocol
 from .cv_protocol import Kind, Layout
-from .transports import SUN_PATH_BYTES
+from .transports import SUN_PATH_BYTES, prepare_tcp
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds within which HELLO, and the rest of any message, must come."""
+
+
+IDLE_SECONDS = 5.0
+"""A client that has asked for nothing for so long may be replaced."""
 
 
 class CVDoorConfig(Section):
@@ -43,7 +51,7 @@ class CVDoorConfig(Section):
         description="path of a unix socket (absolute, at most 107 bytes), or host:port; TCP has no password, so"
         " use it in networks that you trust"
     )
-    max_clients: int = Field(default=256, ge=1, description="more connections than these are refused")
+    max_clients: int = Field(default=256, ge=1, description="connections at a time; idle ones make room")
 
     @field_validator("address")
     @classmethod
@@ -68,10 +76,11 @@ class CVServer:
         self._variables = dict(variables)
         self._max_clients = config.max_clients
         self._path = Path(config.address) if config.address.startswith("/") else None
-        self._clients: dict[socket.socket, threading.Thread] = {}
+        self._clients: dict[socket.socket, tuple[threading.Thread, _Session]] = {}
         self._lock = threading.Lock()
         self._closing = False
         self._socket = _listen_unix(self._path) if self._path else _listen_tcp(config.address)
+        close_in_children(self._socket)
         self._inode = os.stat(self._path).st_ino if self._path else None
         self._thread = threading.Thread(target=self._accept, name="cv-door", daemon=True)
         self._thread.start()
@@ -107,7 +116,7 @@ class CVServer:
         for connection in clients:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        for thread in clients.values():
+        for thread, _ in clients.values():
             thread.join()
 
     def __enter__(self) -> "CVServer":
@@ -126,42 +135,62 @@ class CVServer:
                 log.error("the CV door cannot accept a client: %s", error)  # out of file descriptors, most likely
                 time.sleep(0.1)
                 continue
-            with self._lock:
-                full = len(self._clients) >= self._max_clients
-                if not full:
-                    thread = threading.Thread(target=self._serve, args=(connection,), name="cv-client", daemon=True)
-                    try:
-                        thread.start()
-                        self._clients[connection] = thread  # removed by the thread, which waits for the lock
-                    except RuntimeError:  # the system has no more threads
-                        full = True
-            if full:
+            close_in_children(connection)
+            if not self._admit(connection):
                 connection.settimeout(0.1)
                 with connection, contextlib.suppress(OSError):
                     connection.recv(protocol.MAX_HELLO)  # so that closing does not break its sending
                     connection.sendall(protocol.pack_error(f"there are already {self.n_clients} clients"))
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _admit(self, connection: socket.socket) -> bool:
+        """Gives the client a thread, in the place of an idle one if need be; False if there is no room."""
+        with self._lock:
+            if len(self._clients) >= self._max_clients and not self._end_an_idle_one():
+                return False
+            session = _Session(connection, self._variables)
+            thread = threading.Thread(target=self._serve, args=(connection, session), name="cv-client", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more threads
+                return False
+            self._clients[connection] = thread, session  # removed by the thread, which waits for the lock
+            return True
+
+    def _end_an_idle_one(self) -> bool:
+        """Ends the connection that has been idle for the longest time, if there is an idle one."""
+        connection, (_, session) = min(self._clients.items(), key=lambda item: item[1][1].idle_since)
+        if time.monotonic() - session.idle_since < IDLE_SECONDS:
+            return False
+        log.info("a client of the CV door that asks for nothing makes room for another")
+        session.idle_since = math.inf
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)  # its thread sees the end of the stream
+        return True
+
+    def _serve(self, connection: socket.socket, session: "_Session") -> None:
         try:
             with connection:
-                _Session(connection, self._variables).run()
+                session.run()
         finally:
             with self._lock:
                 del self._clients[connection]
 
 
 class _Session:
-    """One client, from HELLO to the end of its connection."""
+    """One client, from HELLO to the end of its connection.
+
+    idle_since: when it was last answered (monotonic clock); inf while it is answered.
+    """
 
     def __init__(self, connection: socket.socket, variables: Mapping[str, CollectiveVariable]) -> None:
         self._connection = connection
         self._variables = variables
+        self.idle_since = time.monotonic()
 
     def run(self) -> None:
         try:
             if self._connection.family != socket.AF_UNIX:
-                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                prepare_tcp(self._connection)
             self._connection.settimeout(PATIENCE)
             self._evaluate_all(self._receive_hello())
         except ForceServerError as error:
@@ -201,6 +230,7 @@ class _Session:
         while self._begin_message(lengths):
             if not shared:
                 self._receive_into(buffer[: layout.request_bytes])
+            self.idle_since = math.inf
             positions, cell = layout.read_request(buffer)
             result = variable.compute_atoms(positions, cell, cell.any(axis=1))
             length = layout.write_reply(buffer, result)
@@ -210,6 +240,7 @@ class _Session:
             else:
                 reply = buffer[layout.request_bytes : layout.request_bytes + length]
                 self._connection.sendall(protocol.message(Kind.VALUES, count, reply))
+            self.idle_since = time.monotonic()
 
     def _variable(self, hello: protocol.Hello) -> CollectiveVariable:
         if hello.name not in self._variables:
@@ -254,7 +285,7 @@ def _sealed_memory(size: int):
     """The file descriptor of anonymous memory that nobody can resize any more."""
     fd = os.memfd_create("forceserver-cv", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        os.ftruncate(fd, size)
+        reserve(fd, size, Path("shared memory"))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         yield fd
     finally:

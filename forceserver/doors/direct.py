@@ -44,7 +44,7 @@ class DirectDoor:
             check_count(results, len(frames))
             check_results(results, len(self._template))
             return [self._reply(result) for result in results]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise failed_evaluation(frames, error, self._driver.failed_frames) from error
 
     def _frame(self, cell: Array, positions: Array) -> Frame:

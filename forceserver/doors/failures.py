@@ -10,13 +10,15 @@ from ..files import atomic_write
 from ..frame import Frame
 
 
-def failed_evaluation(frames: Sequence[Frame], error: Exception, folder: Path) -> PotentialError:
+def failed_evaluation(frames: Sequence[Frame], error: BaseException, folder: Path) -> PotentialError:
     """Saves the frames in `folder`; an error that says which they are, what went wrong, and where they lie now."""
     first = frames[0]
     where = f"step {first.step}, replica {first.replica if first.replica >= 0 else 'unknown'}"
     if len(frames) > 1:
         where += f", batch of {len(frames)}"
     what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, SystemExit):
+        what = f"the potential wanted to end the program, sys.exit({error.code!r})"
     try:
         saved = f"saved as {save_frames(folder, frames, what)}"
     except OSError as problem:

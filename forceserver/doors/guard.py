@@ -29,7 +29,10 @@ class Guard:
     """
 
     def __enter__(self) -> "Guard":
+        from ..forks import close_in_children  # here: this file is a program without the package, too
+
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        close_in_children(self._control)
         self._process = None
         with theirs:
             try:

@@ -252,7 +252,7 @@ class _Door:
                 connection.set_results(self.potential.compute(frames))
         except InputError:  # a file that is wrong stays wrong: no structure is to blame, and nothing to be tried again
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a calculator that calls sys.exit has failed, no more
             self.failures += 1
             self.consecutive_failures += 1
             failure = failed_evaluation(frames, error, self.driver.failed_frames)

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ from pydantic import Field, model_validator
 
 from ..config import Section
 from ..errors import ForceServerError, InputError, ProtocolError
+from ..files import reserve
+from ..forks import close_in_children, no_longer
 from ..frame import Array
 from ..locks import try_lock
 from .wire import ClientConnection, ServerConnection, segment_shapes
@@ -32,6 +35,9 @@ UNIX_SEND_BUFFER = 1 << 20
 
 The kernel takes less if its limit is lower. TCP tunes its buffers itself.
 """
+GONE_SECONDS = 120
+"""A TCP peer that has not acknowledged anything for so long is gone."""
+
 TICK_SECONDS = 0.5
 """How often a receiving channel that gets nothing comes back to its owner."""
 
@@ -86,9 +92,14 @@ class SocketConfig(Section):
         return f"{self.address}:{self.port}" if self.mode == "inet" else self.path
 
 
-def _prepare_tcp(sock: socket.socket) -> None:
+def prepare_tcp(sock: socket.socket) -> None:
+    """No delay of small messages, and a bound to how long a peer that has vanished goes unnoticed."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # A peer that vanishes while we compute is noticed when the answer is not acknowledged: after 15 minutes by default.
+    for option, value in (("TCP_USER_TIMEOUT", 1000 * GONE_SECONDS), ("TCP_RXT_CONNDROPTIME", GONE_SECONDS)):
+        if hasattr(socket, option):  # of Linux; of macOS
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, option):
@@ -103,12 +114,13 @@ def _connect_once(config: SocketConfig) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_SEND_BUFFER)
         target = config.path
+    close_in_children(sock)
     try:
         sock.settimeout(10.0)
         sock.connect(target)
         sock.settimeout(None)
         if config.mode == "inet":
-            _prepare_tcp(sock)
+            prepare_tcp(sock)
     except BaseException:
         sock.close()
         raise
@@ -259,6 +271,7 @@ class Segments:
             size, needed = os.fstat(descriptor).st_size, 8 * int(np.prod(shape))
             if size < needed:
                 raise ProtocolError(f"the shared memory {name!r} has {size} bytes, {needed} are needed")
+            reserve(descriptor, needed, Path("/dev/shm") / name)
             self._maps.append(mmap.mmap(descriptor, needed))
             if self._lock < 0:
                 self._take_lock(descriptor, name)
@@ -272,6 +285,7 @@ class Segments:
         if not try_lock(descriptor):
             raise ProtocolError(f"another client already uses the shared memory {name!r}")
         self._lock = descriptor
+        close_in_children(descriptor)
 
     def close(self) -> None:
         """Unmaps; the arrays must not be in use any more."""
@@ -281,6 +295,7 @@ class Segments:
                 mapped.close()
         self._maps.clear()
         if self._lock >= 0:
+            no_longer(self._lock)
             os.close(self._lock)
             self._lock = -1
 

@@ -100,6 +100,15 @@ class AsePotential(Potential):
 
     def compute_one(self, frame: Frame) -> Result:
         """See `Potential`; `PotentialError` where the calculator lacks the stress or an extra that is asked of it."""
+        result = None
+        try:
+            result = self._compute(frame)
+        finally:
+            if result is None or not _is_finite(result):
+                self._forget()
+        return result
+
+    def _compute(self, frame: Frame) -> Result:
         from ase.calculators.calculator import PropertyNotImplementedError
 
         atoms = self._update(frame)
@@ -119,6 +128,12 @@ class AsePotential(Potential):
         """Closes the calculator if it can be closed, as those can that keep another program running."""
         if hasattr(self._calculator, "close"):
             self._calculator.close()
+
+    def _forget(self) -> None:
+        """Throws away what the calculator has cached: ASE would give the same failure for the same atoms again."""
+        self._atoms = None
+        if hasattr(self._calculator, "reset"):
+            self._calculator.reset()
 
     def _update(self, frame: Frame) -> Any:
         if self._atoms is None or not np.array_equal(self._atoms.numbers, frame.species):
@@ -155,3 +170,7 @@ class AsePotential(Potential):
                 f"{', '.join(self._calculator.results)}"
             ) from None
         return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def _is_finite(result: Result) -> bool:
+    return bool(np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all())

@@ -215,11 +215,22 @@ def raise_boom(frame: Frame, result: Result) -> None:
     raise RuntimeError('boom\nin "several" lines')
 
 
+def call_exit(frame: Frame, result: Result) -> None:
+    sys.exit("no licence")
+
+
 def make_nan(frame: Frame, result: Result) -> None:
     result.forces[2, 1] = np.nan
 
 
-@pytest.mark.parametrize(("spoil", "what"), [(raise_boom, "RuntimeError: boom"), (make_nan, r"forces\[2, 1\] = nan")])
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (raise_boom, "RuntimeError: boom"),
+        (make_nan, r"forces\[2, 1\] = nan"),
+        (call_exit, r"the potential wanted to end the program, sys.exit\('no licence'\)"),
+    ],
+)
 def test_failure_is_told_saved_and_given_back(unix, tmp_path, caplog, spoil, what):
     """The connection ends cleanly, the client comes back, and gives up after the bound."""
     with listen(unix) as listener:

@@ -17,6 +17,7 @@ from polarization import POLARIZATION
 
 from forceserver.cv import CVConfig, build_variables
 from forceserver.doors import cv_protocol as protocol
+from forceserver.doors import cv_server
 from forceserver.doors.cv_protocol import Kind, Layout
 from forceserver.doors.cv_server import CVDoorConfig, CVServer
 from forceserver.errors import InputError
@@ -230,6 +231,26 @@ def test_too_many_clients_are_refused(variables, tmp_path):
             except ConnectionError:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
+
+
+def test_idle_clients_make_room(variables, batio3, tmp_path, monkeypatch):
+    """64 clients that had connected and asked for nothing kept all others out."""
+    monkeypatch.setattr(cv_server, "IDLE_SECONDS", 0.3)
+    with CVServer(CVDoorConfig(address=str(tmp_path / "s"), max_clients=2), variables) as server:
+        idle, busy = Client(server), Client(server)
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as silent:
+            silent.connect(server.address)
+        deadline = time.monotonic() + 20
+        while True:
+            busy.compute(batio3.positions, batio3.cell.array)
+            try:
+                new = Client(server)
+                break
+            except ConnectionError:
+                assert time.monotonic() < deadline
+        new.compute(batio3.positions, batio3.cell.array)
+        busy.compute(batio3.positions, batio3.cell.array)
+        assert idle.sock.recv(1) == b"", "it has made room"
 
 
 def test_announced_length_is_refused_before_memory_is_taken(server):

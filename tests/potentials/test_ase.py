@@ -1,5 +1,7 @@
 """ASE calculators as potentials, against ASE itself."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
@@ -195,3 +197,29 @@ def test_atoms_on_one_place(aluminium):
     aluminium.positions[1] = aluminium.positions[0]
     with pytest.raises(InputError, match="infinite or undefined"), np.errstate(all="ignore"):
         build(aluminium, calculator="ase.calculators.lj.LennardJones", arguments={"rc": 5.0})
+
+
+class Moody(EMT):
+    """Gives no number, or an error, the first time."""
+
+    def __init__(self, mood):
+        super().__init__()
+        self.mood, self.calls = mood, 0
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.calls += 1
+        if self.calls == 1:
+            if self.mood == "error":
+                raise RuntimeError("not today")
+            self.results["energy"] = self.results["free_energy"] = np.nan
+
+
+@pytest.mark.parametrize("mood", ["nan", "error"])
+def test_a_failure_is_not_cached(mood):
+    """ASE keeps the results for the same atoms: every retry failed alike."""
+    potential, frame = AsePotential(Moody(mood)), Frame.from_ase(bulk("Al", cubic=True))
+    with contextlib.suppress(RuntimeError):
+        assert np.isnan(potential.compute_one(frame).energy)
+    again = potential.compute_one(frame)
+    assert again.energy == pytest.approx(AsePotential(EMT()).compute_one(frame).energy)

@@ -1,0 +1,41 @@
+"""What children that are forked must not keep: connections and locks of this process.
+
+A potential may fork (multiprocessing, os.fork). A child has copies of all descriptors, and if its parent is killed it
+keeps the connection open, so that i-PI waits for ever for an answer, and the locks of files taken, so that the next
+driver is refused. Programs that are started anew are no danger: Python closes its descriptors then.
+"""
+
+import contextlib
+import os
+import socket
+import weakref
+
+_sockets: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()
+_descriptors: set[int] = set()
+
+
+def close_in_children(kept: "socket.socket | int") -> None:
+    """Closes a socket, or a descriptor until it is given to `no_longer`, in every child that is forked from now on."""
+    if isinstance(kept, int):
+        _descriptors.add(kept)
+    else:
+        _sockets.add(kept)
+
+
+def no_longer(descriptor: int) -> None:
+    """The descriptor is about to be closed here: its number may become that of another file."""
+    _descriptors.discard(descriptor)
+
+
+def _close_all() -> None:
+    for sock in list(_sockets):
+        with contextlib.suppress(OSError):
+            sock.close()
+    for descriptor in _descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _sockets.clear()
+    _descriptors.clear()
+
+
+os.register_at_fork(after_in_child=_close_all)

@@ -1,0 +1,80 @@
+"""A disk that is full: nothing is half-written, nothing is written twice, nothing is killed by a signal."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias.history import History
+from forceserver.errors import BiasError, InputError
+
+sys.path.append(os.path.join(os.path.dirname(__file__), "bias"))
+from bias_case import trajectory
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "forceserver-test", str(place)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("may not mount a small file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place) -> None:
+    """Takes the room that is left."""
+    with open(place / "ballast", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_the_clock_takes_its_room_at_once(small_disk):
+    """It was a sparse file: the process was killed by SIGBUS at the first page that did not fit."""
+    with pytest.raises(InputError, match=r"clock needs .* MB, No space left on device; make room"):
+        History(small_disk / "clock", [("n", "i8", (8,))])
+    assert not (small_disk / "clock").exists()
+    History(small_disk / "clock", [("n", "i8")], span=64).close()
+
+
+def test_a_row_that_does_not_fit_is_written_once_and_its_work_counts_once(small_disk, tmp_path):
+    """A retry doubled the row of COLVAR and the work of the moving restraint: 12.6955 instead of 12.5822."""
+
+    def bias(folder):
+        return MetadynamicsSection(
+            time_step_fs=0.5,
+            variables=[{"name": "p"}, {"name": "q"}],
+            moving_restraints=[{"variable": "p", "steps": [0, 400], "at": [-1, 1], "kappa_eV": [5, 5]}],
+            clock_file=tmp_path / f"{folder.name}.clock",
+            colvar_file=folder / "COLVAR",
+        ).build()
+
+    (tmp_path / "quiet").mkdir()
+    quiet, disturbed = bias(tmp_path / "quiet"), bias(small_disk)
+    failures = 0
+    for n, s in enumerate(trajectory(300)):
+        quiet.advance(s)
+        if n in (40, 200):
+            fill(small_disk)
+        while True:
+            try:
+                disturbed.advance(s)
+                break
+            except BiasError as error:
+                assert "COLVAR: No space left on device" in str(error)  # noqa: PT017
+                failures += 1
+                assert (small_disk / "COLVAR").read_bytes().endswith(b"\n")
+                (small_disk / "ballast").unlink()
+    assert failures == 2
+    quiet.close()
+    disturbed.close()
+    assert (small_disk / "COLVAR").read_bytes() == (tmp_path / "quiet" / "COLVAR").read_bytes()
+    assert np.loadtxt(small_disk / "COLVAR")[-1, -1] != 0
