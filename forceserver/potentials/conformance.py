@@ -27,7 +27,7 @@ STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of the first
 SPREAD = float(np.linalg.norm([weight for _, weight in STENCIL]))  # noise of a derivative times step / noise
 SMALLEST_STEP, LARGEST_STEP = 5e-4, 5e-2  # Angstrom
 SIGMAS = 10  # of noise that are no error
-SINGLE = 1e-9  # relative noise from which on it is that of single precision
+SINGLE = 1e-8  # relative noise from which on it is that of single precision
 LARGEST_NOISE = 1e-5  # relative; what single precision does to a sum of many terms
 LARGEST_JUMP = 1e-4  # eV in 0.02 Angstrom
 

@@ -248,4 +248,5 @@ def test_the_shipped_model(precision):
         report = check_potential(potential, start, seed=seed)
         report.raise_on_failure()
         assert report.noise.energy < 1e-11
+        assert f"{precision} precision" in str(report)
         assert report.noise.forces < (1e-7 if precision == "double" else 1e-5)
