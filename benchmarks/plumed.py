@@ -167,7 +167,7 @@ def tables(quick: bool) -> Iterator[Table]:
         ("atoms", "action over PLUMED / ms", "goal / ms", "Q1 over PLUMED / ms", "Q1 / action", "variable alone / ms",
          "hosted METAD 3-D over the variable / ms", "goal / ms"),
     )  # fmt: skip
-    for repeat in (4,) if quick else (4, 8, 16):
+    for repeat in (8,) if quick else (4, 8, 16):
         with tempfile.TemporaryDirectory(prefix="fsbench-") as name:
             ms = measure(repeat, 5 if quick else 15, Path(name))
         action, q1 = ms["action"] - ms["nothing"], ms["Q1"] - ms["nothing"]

@@ -3,6 +3,7 @@
 import ast
 import operator
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -20,7 +21,8 @@ LONGEST, HIGHEST_POWER = 1000, 16
 """Characters of a condition, and exponents in it: text like 9**9**9 would be computed for ever."""
 
 _COMPARE = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
-_CALLS = {"abs": np.abs, "sqrt": np.sqrt, "cos": np.cos, "sin": np.sin, "min": np.minimum, "max": np.maximum}
+_OF_ONE = {"abs": np.abs, "sqrt": np.sqrt, "cos": np.cos, "sin": np.sin}
+_OF_MANY = {"min": np.minimum, "max": np.maximum}
 
 
 def parse_region(text: str, surface: Surface) -> tuple[str, Array]:
@@ -38,10 +40,10 @@ def parse_region(text: str, surface: Surface) -> tuple[str, Array]:
         raise InputError(f"phase {name.strip()}: its condition has more than {LONGEST} characters")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
-        mask = _evaluate(tree.body, {**values, **{symbol: values[n] for symbol, n in symbols.items()}})
+        mask = _truth(tree.body, {**values, **{symbol: values[n] for symbol, n in symbols.items()}})
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise InputError(f"phase {name.strip()}: cannot understand {expression.strip()!r}: {error}") from error
-    return name.strip(), np.broadcast_to(np.asarray(mask, dtype=bool), surface.values.shape)
+    return name.strip(), np.broadcast_to(mask, surface.values.shape)
 
 
 def _evaluate(node: ast.expr, values: dict[str, Array]) -> Array:
@@ -55,7 +57,7 @@ def _evaluate(node: ast.expr, values: dict[str, Array]) -> Array:
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluate(operand, values)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return np.logical_not(_evaluate(operand, values))
+            return np.logical_not(_truth(operand, values))
         case ast.BinOp(left=base, op=ast.Pow(), right=ast.Constant(value=int() | float() as power)):
             if not 0 <= power <= HIGHEST_POWER:
                 raise ValueError(f"{ast.unparse(node)}: exponents go from 0 to {HIGHEST_POWER}")
@@ -64,16 +66,32 @@ def _evaluate(node: ast.expr, values: dict[str, Array]) -> Array:
             return _BINARY[type(op)](_evaluate(left, values), _evaluate(right, values))
         case ast.BoolOp(op=op, values=parts):
             join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            return join.reduce(np.broadcast_arrays(*[_evaluate(part, values) for part in parts]))
+            return join.reduce(np.broadcast_arrays(*[_truth(part, values) for part in parts]))
         case ast.Compare(left=left, ops=ops, comparators=rights) if all(type(op) in _COMPARE for op in ops):
             sides = [_evaluate(side, values) for side in [left, *rights]]
             checks = [_COMPARE[type(op)](a, b) for op, a, b in zip(ops, sides, sides[1:], strict=False)]
             return np.logical_and.reduce(np.broadcast_arrays(*checks))
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _CALLS:
-            return _CALLS[name](*[_evaluate(argument, values) for argument in arguments])
+        case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _OF_ONE:
+            return _OF_ONE[name](_evaluate(argument, values))
+        case ast.Call(func=ast.Name(id=name), args=[_, _, *_] as arguments, keywords=[]) if name in _OF_MANY:
+            return reduce(_OF_MANY[name], [_evaluate(argument, values) for argument in arguments])
     raise ValueError(f"{ast.unparse(node)} is not allowed; there are {', '.join(n for n in values if n[-1] != '_')}")
 
 
+def _truth(node: ast.expr, values: dict[str, Array]) -> Array:
+    """The value of what must be true or false: a bare number or variable is a slip of the pen."""
+    value = np.asarray(_evaluate(node, values))
+    if value.dtype != bool:
+        raise ValueError(f"{ast.unparse(node)} is a number, not a condition")
+    return value
+
+
 def named_regions(texts: Sequence[str], surface: Surface) -> dict[str, Array]:
-    """The regions by name."""
-    return dict(parse_region(text, surface) for text in texts)
+    """The regions by name; `InputError` if two have the same."""
+    regions: dict[str, Array] = {}
+    for text in texts:
+        name, mask = parse_region(text, surface)
+        if name in regions:
+            raise InputError(f"there are two phases {name}; give each a name of its own")
+        regions[name] = mask
+    return regions

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ..bias.fields import FieldsReader
@@ -18,18 +19,22 @@ from ..errors import InputError
 from ..frame import Array
 from .blocks import number_of_blocks
 from .estimate import Estimate
-from .segments import in_order_of_time, segments
+from .segments import elapsed, in_order_of_time, segments
 from .surface import Surface, index_of
 
 
 @dataclass(frozen=True)
 class Colvar:
-    """fields: names of the columns. rows: (n, number of fields). constants: of the header."""
+    """fields: names of the columns. rows: (n, number of fields). constants: of the header.
+
+    runs: (n,) the number of the run that a row belongs to, from 0; None: all are of one.
+    """
 
     path: Path
     fields: list[str]
     constants: dict[str, str]
     rows: Array
+    runs: NDArray[np.int64] | None = None
 
     def column(self, name: str) -> Array:
         return self.rows[:, index_of(self.fields, name)]
@@ -46,16 +51,24 @@ class Colvar:
     def shift_columns(self, biases: Sequence[str]) -> list[str]:
         """The columns of c(t) that are to be taken from these biases: `label.rct` of METAD.
 
-        Not of OPES, whose bias hardly changes and whose `rct` is of another kind: it prints `label.zed`, too.
+        Not of OPES, whose bias hardly changes and whose `rct` is of another kind: it prints `label.zed`, `label.neff`
+        and `label.nker`, too.
         """
         labels = [name.removesuffix(".bias") for name in biases if name.endswith(".bias")]
-        return [f"{l}.rct" for l in labels if f"{l}.rct" in self.fields and f"{l}.zed" not in self.fields]
+        return [f"{label}.rct" for label in labels if f"{label}.rct" in self.fields and not self._is_opes(label)]
+
+    def moving(self, biases: Sequence[str]) -> list[str]:
+        """Those of the biases that print the work they have done: a moving restraint has no weights of equilibrium."""
+        return [name for name in biases if name.endswith(".bias") and f"{name.removesuffix('bias')}work" in self.fields]
+
+    def _is_opes(self, label: str) -> bool:
+        return any(f"{label}.{name}" in self.fields for name in ("zed", "neff", "nker"))
 
 
 def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
     """The rows of COLVAR files (of several walkers) in the order in which they came.
 
-    skip_ps: what is left out at the beginning; of runs that follow each other, of the first one.
+    skip_ps: what is left out at the beginning of each file; runs that follow each other in it count as one time.
     """
     tables = []
     for path in paths:
@@ -66,13 +79,15 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
         tables.append(Colvar(path, reader.fields, reader.constants, rows))
         if reader.fields != tables[0].fields:
             raise InputError(f"{path} has other columns than {paths[0]}")
-    rows = np.concatenate([table.rows for table in tables])
-    rows = rows[in_order_of_time([table.rows[:, 0] for table in tables])]
-    if len(rows):
-        rows = rows[(segments(rows[:, 0]) > 0) | (rows[:, 0] >= skip_ps)]
+    of_files = [table.rows[:, 0] for table in tables if len(table.rows)]
+    order = in_order_of_time(of_files) if of_files else np.empty(0, np.int64)
+    if of_files:
+        order = order[np.concatenate([elapsed(times) for times in of_files])[order] >= skip_ps]
+    rows = np.concatenate([table.rows for table in tables])[order]
     if len(rows) < 2:
         raise InputError(f"{paths[0]} has {len(rows)} rows after {skip_ps:g} ps; nothing can be said from these")
-    return Colvar(paths[0], tables[0].fields, tables[0].constants, rows)
+    runs = np.concatenate([segments(times) for times in of_files])[order]
+    return Colvar(paths[0], tables[0].fields, tables[0].constants, rows, runs)
 
 
 def histogram_axes(colvar: Colvar, names: Sequence[str], bins: Sequence[int]) -> list[Axis]:
@@ -120,7 +135,7 @@ def reweight(
     nodes = tuple((edge[1:] + edge[:-1]) / 2 for edge in edges)
     surface = Surface(tuple(colvar.variable(name) for name in names), nodes, f - f.min())
     samples = sums / totals.reshape(-1, *[1] * len(axes))
-    times = np.array([colvar.rows[part[-1], 0] for part in parts])
+    times = elapsed(colvar.rows[:, 0])[[part[-1] for part in parts]]
     return Estimate("reweighting", surface, kt, samples, totals, True, times, history, has_errors)
 
 

@@ -20,3 +20,11 @@ def in_order_of_time(files: Sequence[Array]) -> NDArray[np.int64]:
     """
     numbers = np.concatenate([segments(times) if len(times) else np.empty(0, np.int64) for times in files])
     return np.lexsort((np.concatenate(list(files)), numbers))
+
+
+def elapsed(times: Array) -> Array:
+    """Times (n,) that go on where they would begin again: those of each run come after the end of the one before."""
+    starts = np.flatnonzero(np.diff(times) < 0) + 1
+    jumps = np.zeros(len(times))
+    jumps[starts] = times[starts - 1] - times[starts]
+    return times + np.cumsum(jumps)

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..bias.deposit import reweighting_factor
-from ..bias.grid import REACH, Axis, HillGrid
+from ..bias.grid import REACH, Axis, HillGrid, HillSum
 from ..bias.hills import Hills
 from ..errors import InputError
 from ..frame import Array
 from .estimate import Estimate
-from .segments import in_order_of_time, segments
+from .segments import elapsed, in_order_of_time, segments
 from .surface import Surface
 
 MOST_VARIABLES = 3
@@ -60,13 +60,13 @@ def sum_hills_axes(hills: Hills) -> list[Axis]:
 def sum_hills(hills: Hills, axes: Sequence[Axis], kt: float) -> Estimate:
     """Minus the sum of the hills; the error is the spread of the free energy over the second half of the simulation."""
     grid = HillGrid(hills.variables, axes)
-    times, history = [], []
+    clock, times, history = elapsed(hills.times), [], []
     states = int(np.clip(STATE_NODES // grid.values.size, 8, STATES))
     for part in np.array_split(np.arange(len(hills)), min(states, len(hills))):
         chunk = hills[part[0] : part[-1] + 1]
         grid.add(chunk.centres, chunk.sigmas, chunk.heights, hills.stretched)
         surface = _surface(grid, hills)
-        times.append(chunk.times[-1])
+        times.append(clock[part[-1]])
         history.append(surface.probability(kt).astype(np.float32))
     late = np.array(history[len(history) // 2 :])
     return Estimate("sum of hills", surface, kt, late, np.ones(len(late)), False, np.array(times), np.array(history))
@@ -88,9 +88,12 @@ def negative_bias(surface: Surface, hills: Hills) -> Surface:
     return replace(surface, values=scale * surface.values, gradient=scale * surface.gradient, errors=None)
 
 
-def reweighting_factors(hills: Hills, axes: Sequence[Axis], kt: float, times: Array, states: int = 500) -> Array:
+def reweighting_factors(
+    hills: Hills, axes: Sequence[Axis], kt: float, times: Array, runs: Array | None = None, states: int = 500
+) -> Array:
     """c(t) (n,), in the unit of the hills, when rows of these times (n,) in ps were written, from the hills alone.
 
+    runs: (n,) the run that each row belongs to, by default what the times say.
     states: after how many numbers of hills it is computed; in between it is the last one.
     Raises `InputError` if hills and rows do not begin again equally often.
     """
@@ -104,12 +107,12 @@ def reweighting_factors(hills: Hills, axes: Sequence[Axis], kt: float, times: Ar
         grid.add(chunk.centres, chunk.sigmas, heights, hills.stretched)
         numbers.append(part[-1] + 1)
         factors.append(reweighting_factor(grid.values, kt, gamma if tempered else None))
-    return np.array(factors)[np.searchsorted(numbers, _hills_before(hills, times), "right") - 1]
+    return np.array(factors)[np.searchsorted(numbers, hills_before(hills, times, runs), "right") - 1]
 
 
-def _hills_before(hills: Hills, times: Array) -> Array:
+def hills_before(hills: Hills, times: Array, runs: Array | None = None) -> Array:
     """How many hills act on rows of these times: those of earlier times of the same run, and all of runs before it."""
-    of_hills, of_rows = segments(hills.times), segments(times)
+    of_hills, of_rows = segments(hills.times), segments(times) if runs is None else runs
     if of_hills[-1] != of_rows[-1]:
         raise InputError(
             f"times begin again {of_hills[-1]} time(s) in HILLS and {of_rows[-1]} time(s) in COLVAR, so that c(t) of "
@@ -122,6 +125,17 @@ def _hills_before(hills: Hills, times: Array) -> Array:
         earlier = np.searchsorted(hills.times[of_hills == number], times[rows])
         before[rows] = np.searchsorted(of_hills, number) + earlier
     return before
+
+
+def bias_of_hills(hills: Hills, before: Array, values: Array) -> Array:
+    """The bias (n,) at values (n, d) of the variables from the first `before` (n,) hills, which rises."""
+    gamma, bias, done = float(hills.bias_factors[0]), HillSum(hills.variables), 0
+    found = np.empty(len(values))
+    for row, (number, s) in enumerate(zip(before.tolist(), values, strict=True)):
+        new = hills[done:number]
+        bias.add(new.centres, new.sigmas, new.heights * ((gamma - 1) / gamma if gamma > 1 else 1.0))
+        found[row], done = bias.evaluate(s)[0], number
+    return found
 
 
 def _surface(grid: HillGrid, hills: Hills) -> Surface:

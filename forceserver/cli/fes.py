@@ -34,7 +34,10 @@ def fes(
     bins: Annotated[str | None, typer.Option(metavar="N,M", help="Intervals of the grid.")] = None,
     bias: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Columns of COLVAR to reweight by; by default rbias of each label, or bias."),
+        typer.Option(
+            metavar="A,B",
+            help="Columns of COLVAR to reweight by, LABEL.rct taken off; by default rbias of each label, or bias.",
+        ),
     ] = None,
     skip: Annotated[float, typer.Option(help="Leave out the first ps of COLVAR.")] = 0.0,
     blocks: Annotated[
@@ -90,20 +93,21 @@ def fes(
     if colvar:
         names = variables.split(",") if variables else None
         estimates.append(("reweighting", _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth)))
-    output.mkdir(parents=True, exist_ok=True)
-    reports, studies = {}, []
+    studies = []
     for name, estimate in estimates:
         if project:
             estimate = estimate.project(project.split(","))
         if units and len(units) != len(estimate.surface.names):
             raise InputError(f"--axis-units has {len(units)} units for {len(estimate.surface.names)} variables")
-        found = study(estimate, energy_unit, depth * kt, phase or (), units)
+        studies.append((name, study(estimate, energy_unit, depth * kt, phase or (), units)))
+    output.mkdir(parents=True, exist_ok=True)
+    reports = {}
+    for name, found in studies:
         surface = found.estimate.surface
         if negbias and name == "hills":
             surface = negative_bias(surface, summed[1])
         (surface.shifted_to_zero() if min_to_zero else surface).write(output / f"fes_{name}.dat")
         reports[name] = found.report(10 * kt)
-        studies.append((name, found))
         typer.echo(as_text(reports[name]))
     if summed and stride:
         for number, surface in enumerate(sums_at_stride(summed[1], summed[2], stride)):
@@ -134,9 +138,9 @@ def _sum(hills, grid, kt):
 
 
 def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
-
     from ..analysis.reweighting import blocks_of, histogram_axes, read_colvar, reweight
     from ..analysis.summing import MOST_VARIABLES, reweighting_factors
+    from ..analysis.weights import check_bias_of_hills, choose, columns_to_reweight_by
 
     data = read_colvar(colvar, skip)
     if names is None:
@@ -149,15 +153,17 @@ def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
         raise InputError(f"--variables {','.join(names)}: a free energy has at most {MOST_VARIABLES} variables")
     axes = histogram_axes(data, names, [50] * len(names) if len(names) < 3 else [30] * 3)
     axes = _changed(axes, [data.variable(name) for name in names], grid)
-    columns = bias.split(",") if bias else data.bias_columns()
-    if not columns:
-        raise InputError(f"{colvar[0]} has no column of a bias (label.bias or label.rbias); name it with --bias")
+    if bias:
+        columns, shifts = choose(bias.split(","))
+    else:
+        columns, shifts = columns_to_reweight_by(data, summed is not None)
     log_weights = sum(data.column(name) for name in columns) / kt
-    shifts = data.shift_columns(columns)
     log_weights = log_weights - sum(data.column(name) for name in shifts) / kt
     said = " + ".join(columns) + "".join(f" - {name}" for name in shifts)
     if summed and not shifts and not any(name.endswith("rbias") for name in columns):
-        log_weights = log_weights - reweighting_factors(summed[1], summed[2], kt, data.rows[:, 0]) / kt
+        if not bias:
+            check_bias_of_hills(data, columns, summed[1])
+        log_weights = log_weights - reweighting_factors(summed[1], summed[2], kt, data.rows[:, 0], data.runs) / kt
         said += " - c(t) of the hills"
     typer.echo(f"Reweighted by {said}, {len(data.rows)} rows\n")
     smooth = (0.0, 0.5, 1.0)[len(names) - 1] if smooth is None else smooth

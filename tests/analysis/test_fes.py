@@ -285,3 +285,77 @@ def test_more_variables_than_a_grid_has_are_said(tmp_path):
         result = CliRunner().invoke(app, ["fes", *options, "-T", "300", "-o", str(tmp_path)])
         with pytest.raises(InputError, match=message):
             raise result.exception
+
+
+def _fes(tmp_path, *options):
+    return CliRunner().invoke(
+        app, ["fes", *map(str, options), "-T", "300", "-o", str(tmp_path / "fes"), "--no-picture"]
+    )
+
+
+def _table(path, fields, columns):
+    rows = "".join(" ".join(f"{x:.8g}" for x in row) + "\n" for row in np.column_stack(columns))
+    path.write_text(f"#! FIELDS {fields}\n" + rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fields", "messages"),
+    [
+        ("time x m.bias m.rct", ["--bias m.bias,m.rct", "OPES, --bias m.bias"]),
+        ("time x r.bias r.work", ["r.work, as of a moving restraint", "--bias r.bias"]),
+    ],
+)
+def test_a_bias_of_uncertain_meaning_is_asked_for(fields, messages, tmp_path):
+    rng = np.random.default_rng(1)
+    colvar = _table(tmp_path / "COLVAR", fields, [np.arange(200), rng.normal(size=200), *rng.random((2, 200))])
+    result = _fes(tmp_path, "--colvar", colvar, "--variables", "x")
+    assert isinstance(result.exception, InputError)
+    assert all(message in str(result.exception) for message in messages)
+    assert not (tmp_path / "fes").exists()
+    name = fields.split()[2]
+    result = _fes(tmp_path, "--colvar", colvar, "--variables", "x", "--bias", name)
+    assert result.exit_code == 0, result.output
+    assert f"Reweighted by {name}, 200 rows" in result.output
+
+
+def test_rct_is_taken_off_where_it_is_named(tmp_path):
+    rng = np.random.default_rng(1)
+    x, shift = rng.uniform(0, 1, 4000), np.linspace(0, 9, 4000)
+    colvar = _table(tmp_path / "COLVAR", "time x m.bias m.rct", [np.arange(4000), x, 2 * x + shift, shift])
+    options = ["--colvar", colvar, "--variables", "x", "--bias", "m.bias,m.rct", "--phase", "right: x > 0.5"]
+    result = _fes(tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    (right,) = json.loads((tmp_path / "fes" / "report.json").read_text())["reweighting"]["phases"]
+    w = np.exp(2 * x / (KT * KJ))
+    assert right["population"] == pytest.approx(w[x > 0.5].sum() / w.sum(), abs=0.01)
+
+
+def test_c_of_t_is_not_taken_off_a_bias_of_something_else(run_1d, tmp_path):
+    """A COLVAR with the bias of a wall, but without METAD's, was reweighted by exp((wall - c(t)) / kT)."""
+    text = _without_columns((run_1d / "COLVAR").read_text(), {"metad.rbias", "metad.rct"})
+    (tmp_path / "right").write_text(text)
+    names, rows = text.splitlines()[0].split()[2:], [line.split() for line in text.splitlines()[1:]]
+    column = names.index("metad.bias")
+    walls = [" ".join([*row[:column], "0", *row[column + 1 :]]) for row in rows]
+    (tmp_path / "wrong").write_text("\n".join([text.splitlines()[0].replace("metad.", "walls."), *walls]) + "\n")
+    result = _fes(tmp_path, run_1d / "HILLS", "--colvar", tmp_path / "right", "--blocks", "5")
+    assert result.exit_code == 0, result.output
+    result = _fes(tmp_path, run_1d / "HILLS", "--colvar", tmp_path / "wrong", "--blocks", "5")
+    with pytest.raises(InputError, match=r"no column is the bias of the hills; at time .* walls\.bias is 0"):
+        raise result.exception
+
+
+def test_the_beginning_that_is_left_out_may_be_longer_than_the_first_run(run_1d, tmp_path):
+    text = (run_1d / "COLVAR").read_text()
+    (tmp_path / "COLVAR").write_text(_begin_again(text, 60.0))
+    whole, cut = read_colvar([run_1d / "COLVAR"], 90.0), read_colvar([tmp_path / "COLVAR"], 90.0)
+    assert abs(len(whole.rows) - len(cut.rows)) <= 1
+    assert set(cut.runs.tolist()) == {1}
+
+
+def test_the_history_of_two_runs_goes_on(run_1d, tmp_path):
+    (tmp_path / "HILLS").write_text(_begin_again((run_1d / "HILLS").read_text(), 60.0))
+    hills = merge([read_hills(tmp_path / "HILLS")])
+    times = sum_hills(hills, sum_hills_axes(hills), KT * KJ).times
+    assert np.all(np.diff(times) > 0)

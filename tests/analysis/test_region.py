@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from forceserver.analysis.region import parse_region
+from forceserver.analysis.region import named_regions, parse_region
 from forceserver.analysis.surface import Surface
 from forceserver.bias.variables import Variable
 from forceserver.errors import InputError
@@ -27,6 +27,32 @@ def test_conditions_are_arithmetic():
 def test_what_would_take_for_ever_is_refused(condition):
     with pytest.raises(InputError, match="phase up"):
         parse_region(f"up: {condition}", SURFACE)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("x", "x is a number, not a condition"),
+        ("x > 0 and phi.y", "is a number, not a condition"),
+        ("not x", "x is a number"),
+        ("abs(x, x) > 0", "is not allowed"),
+        ("min(x) > 0", "is not allowed"),
+    ],
+)
+def test_slips_of_the_pen_are_refused(condition, message):
+    with pytest.raises(InputError, match=message):
+        parse_region(f"up: {condition}", SURFACE)
+
+
+def test_the_least_of_three_is_of_all_three():
+    """numpy takes a third argument for the place of the result: min(x, phi.y, -1) was min(x, phi.y)."""
+    _, mask = parse_region("up: min(x, phi.y, -1) > -1.5", SURFACE)
+    np.testing.assert_array_equal(mask, np.broadcast_to(X[:, None] > -1.5, (5, 4)))
+
+
+def test_two_phases_have_two_names():
+    with pytest.raises(InputError, match="two phases up"):
+        named_regions(["up: x > 0", "up: x > 1"], SURFACE)
 
 
 @hypothesis.given(st.text("x()+-*/<>=. 0123456789andortphi.y,", max_size=60))
