@@ -15,6 +15,7 @@ from .evaluate import evaluate
 from .fes import fes
 from .fit import fit
 from .info import info
+from .init import init
 from .ipi_pes import ipi_pes
 from .launch import launch
 from .plumed import app as plumed
@@ -23,7 +24,7 @@ app = typer.Typer(
     name="forceserver",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    rich_markup_mode=None,  # [sections] of the configuration are no markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -45,7 +46,7 @@ def _options(
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
 
 
-for _command in (drive, launch, check, evaluate, describe, demo, fes, fit, info, ipi_pes):
+for _command in (init, check, launch, drive, evaluate, describe, demo, fes, fit, info, ipi_pes):
     app.command()(_command)
 app.add_typer(plumed, name="plumed")
 

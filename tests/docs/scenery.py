@@ -58,6 +58,10 @@ def aluminium(folder: Path) -> None:
     (folder / "input.xml").write_text(INPUT)
 
 
+def crystal(folder: Path) -> None:
+    bulk("Cu", cubic=True).write(folder / "start.cif")
+
+
 def labelled(folder: Path) -> None:
     """Structures with energies and forces."""
     aluminium(folder)
@@ -112,6 +116,7 @@ SCENERY = {
     "docs/commands/evaluate.md": labelled,
     "docs/commands/fes.md": hills,
     "docs/commands/info.md": model,
+    "docs/commands/init.md": crystal,
     "docs/commands/launch.md": aluminium,
     "docs/metadynamics.md": hills,
     "workflows/batio3/walkers/README.md": walkers,

@@ -9,6 +9,7 @@ ELSEWHERE = {
     "make demo": "tests/cli/test_demo.py",
     "forceserver demo": "tests/cli/test_demo.py",
     "source .venv": ".ci/run",
+    "forceserver init": "tests/cli/test_init.py",
     "mpirun": "tests/cli/test_without_socket.py",
     "i-pi-driver-py": "tests/cli/test_without_socket.py",
     "python study.py": STUDY,
