@@ -33,7 +33,14 @@ from ..frame import Frame, Result
 from ..potentials.base import Potential
 from .history import History, marks_of, undo
 from .outputs import Output, offered, pull_atoms, values_of
-from .plumed_input import check_actions, forgotten, keyword, make_folders, read_actions
+from .plumed_input import (
+    check_actions,
+    forgotten,
+    keyword,
+    make_folders,
+    read_actions,
+    rewritten_files,
+)
 from .plumed_kernel import HOW_TO_GET_IT, find_kernel
 from .units import BOLTZMANN_EV_PER_K, PER_EV
 
@@ -71,7 +78,8 @@ class PlumedBias(Potential):
         self, section: PlumedSection, variables: Mapping[str, CollectiveVariable], template: Frame, kernel: str | None
     ) -> None:
         actions = read_actions(section.plumed_dat)
-        check_actions(actions, section.plumed_dat, has_charges=any(section.charges_e.values()))
+        has_charges = any(section.charges_e.values())
+        check_actions(actions, section.plumed_dat, has_charges, is_periodic=bool(template.pbc.any()))
         if lost := forgotten(actions):
             log.warning("PLUMED begins anew after a restart what no file of it holds: %s", ", ".join(lost))
         self._outputs = _extra_cvs(actions, variables, section.plumed_dat)
@@ -84,8 +92,9 @@ class PlumedBias(Potential):
         self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
         self._section, self._kernel = section, kernel
         self._is_shared = any(keyword(action, "WALKERS_N") for action in actions)
+        self._rewritten = rewritten_files(actions)
         make_folders(actions)
-        is_new = not section.state_file.exists()
+        is_new, before = not section.state_file.exists(), _files_written()
         self._history = History(section.state_file, [("sizes", "i8", (MOST_FILES,))], f"{len(template)} atoms")
         self._last: tuple[Frame, Result] | None = None
         self._plumed = None
@@ -93,9 +102,13 @@ class PlumedBias(Potential):
         try:
             self._start()
         except InputError:
-            self._history.close()
+            written = _files_written() - before
+            self.close()
             if is_new:
                 section.state_file.unlink()
+                for file in written:
+                    if file.exists() and file.stat().st_size == 0:
+                        file.unlink()
             raise
 
     def compute_one(self, frame: Frame) -> Result:
@@ -142,6 +155,8 @@ class PlumedBias(Potential):
         step = history.step if history.returning is None else history.returning
         for place, name in enumerate(json.loads(history.note or "[]")):
             file = section.state_file.parent / name
+            if file.resolve() in self._rewritten:
+                continue
             if step >= 0:
                 _cut(file, int(history.record(step)["sizes"][place]))
             elif file.exists():  # of a start without a step: PLUMED would keep a copy of it, and refuse after the 100th
@@ -156,7 +171,19 @@ class PlumedBias(Potential):
         self._plumed = _start(self._kernel, len(self._species), section, self._is_restarted)
         before |= {section.log_file.absolute()}
         self._fill(self._plumed, section.plumed_dat)
-        self._note_files(_files_written() - before)
+        self._note_files(_files_written() - before - self._rewritten)
+
+    def _empty_files(self) -> str:
+        """What may have been missing in a restart: OPES cannot be started again before its first kernel."""
+        folder = self._section.state_file.parent
+        names = [name for name in json.loads(self._history.note or "[]") if (folder / name).exists()]
+        empty = [name for name in names if (folder / name).stat().st_size == 0]
+        if not (self._is_restarted and empty):
+            return ""
+        return (
+            f"; {', '.join(empty)} is empty: if PLUMED cannot restart from that, there is no bias yet that could be "
+            f"lost, so move {self._section.state_file} away to begin anew"
+        )
 
     def _repeat_last_step(self, frame: Frame) -> None:
         """METAD and its relatives add no hill in the first step after a start: this is one that leaves nothing."""
@@ -225,13 +252,13 @@ class PlumedBias(Potential):
         """Passes the input and checks that it needs nothing that a bias does not have."""
         needed = np.zeros(1, dtype=np.intc)
         try:
-            plumed.cmd("readInputLine", f"INCLUDE FILE={path}")
+            plumed.cmd("readInputLine", f"INCLUDE FILE={{{path}}}")
             plumed.cmd("readInputLine", "FLUSH STRIDE=1")
             plumed.cmd("setStepLongLong", np.array([max(self._history.step, 0)], dtype=np.longlong))
             plumed.cmd("prepareDependencies")
             plumed.cmd("isEnergyNeeded", needed)
         except Exception as error:
-            raise InputError(f"PLUMED refuses {path}: {_text(error)}") from error
+            raise InputError(f"PLUMED refuses {path}: {_text(error)}{self._empty_files()}") from error
         if needed[0]:
             raise InputError(f"{path} uses ENERGY, which a bias does not know: it acts beside the potential")
 

@@ -24,25 +24,39 @@ def _actions(path: Path, depth: int) -> Iterator[Action]:
         raise InputError(f"cannot read the PLUMED input {path}: {error}") from error
     if depth > 20:
         raise InputError(f"PLUMED input {path} includes itself")
-    open_action: Action | None = None
+    open_action: str | None = None
     for line in text.splitlines():
-        words = line.partition("#")[0].split()
+        line = line.partition("#")[0].strip()
         if open_action is not None:
-            if words and words[0] == "...":
-                yield from _included(open_action, depth)
+            if line.startswith("..."):
+                yield from _included(split(open_action), depth)
                 open_action = None
             else:
-                open_action += words
-        elif not words:
+                open_action += f" {line}"
+        elif not line:
             continue
-        elif words[0] == "ENDPLUMED":
+        elif line.split()[0] == "ENDPLUMED":
             return
-        elif words[-1] == "...":
-            open_action = words[:-1]
+        elif line.split()[-1] == "...":
+            open_action = line.removesuffix("...")
         else:
-            yield from _included(words, depth)
+            yield from _included(split(line), depth)
     if open_action is not None:
-        raise InputError(f"PLUMED input {path}: the action {' '.join(open_action[:2])} ... does not end with '...'")
+        raise InputError(
+            f"PLUMED input {path}: the action {' '.join(open_action.split()[:2])} ... does not end with '...'"
+        )
+
+
+def split(text: str) -> list[str]:
+    """The words of an action; what stands in braces is not split."""
+    words, depth = [""], 0
+    for character in text:
+        depth += (character == "{") - (character == "}")
+        if character.isspace() and depth <= 0:
+            words.append("")
+        else:
+            words[-1] += character
+    return [word for word in words if word]
 
 
 def _included(words: Action, depth: int) -> Iterator[Action]:
@@ -56,7 +70,7 @@ def _included(words: Action, depth: int) -> Iterator[Action]:
 def keyword(action: Action, name: str) -> str | None:
     """The value of `NAME=value` in an action."""
     for word in action[1:]:
-        if match := re.fullmatch(rf"{name}=\{{?(.*?)\}}?", word):
+        if match := re.fullmatch(rf"{name}=\{{?(.*?)\}}?", word, re.DOTALL):
             return match[1]
     return None
 
@@ -65,20 +79,41 @@ FORGETFUL = {
     "EXTENDED_LAGRANGIAN": "the fictitious particle",
     "ABMD": "the closest approach so far",
     "EDS": "the averages of its period",
+    "FISST": "the averages of its period",
     "MAXENT": "its multipliers",
     "VES_LINEAR_EXPANSION": "the averages of its optimiser",
     "VES_DELTA_F": "its coefficients",
 }
 """Actions of which PLUMED starts anew what no file holds, measured by restarts in the middle of a run."""
 
-READ_AT_RESTART = ("GRID_RFILE", "STATE_RFILE")
+READ_AT_RESTART = ("GRID_RFILE", "GRID_RFILES", "STATE_RFILE", "DRR_RFILE")
 """Keywords by which PLUMED restarts from a file that it rewrites from time to time, and not from that of its hills."""
 
 NEED_CHARGES = ("DIPOLE", "DHENERGY")
-WRITING = ("METAD", "PBMETAD", "OPES_METAD", "OPES_METAD_EXPLORE", "OPES_EXPANDED", "PRINT", "DUMPATOMS", "DUMPGRID")
+NEED_A_BOX = ("VOLUME", "CELL")
+
+REWRITTEN = ("GRID_WFILE", "GRID_WFILES", "STATE_WFILE", "STATUS_FILE")
+"""Keywords of files that PLUMED writes anew from time to time, so that their lengths say nothing."""
+
+WRITTEN = (*REWRITTEN, "FILE", "OUT_RESTART", "COEFFS_FILE", "BIAS_FILE", "FES_FILE", "TARGETDIST_FILE")
+READERS = (
+    "CALIBER",
+    "CONSTANT",
+    "ECV_UMBRELLAS_FILE",
+    "EXTERNAL",
+    "FUNNEL",
+    "LOAD",
+    "PLUMED",
+    "PYTORCH_MODEL",
+    "READ",
+    "READMASSCHARGE",
+    "REFERENCE_GRID",
+    "TD_GRID",
+)
+"""Actions whose FILE is read."""
 
 
-def check_actions(actions: list[Action], path: Path, has_charges: bool) -> None:
+def check_actions(actions: list[Action], path: Path, has_charges: bool, is_periodic: bool) -> None:
     """`InputError` for what PLUMED accepts and cannot do behind a bias, where it would give wrong numbers or hang."""
     has_extra_cv = any(action[0] == "EXTRACV" for action in actions)
     for action in actions:
@@ -95,6 +130,8 @@ def check_actions(actions: list[Action], path: Path, has_charges: bool) -> None:
                 )
         if action[0] in NEED_CHARGES and not has_charges:
             raise InputError(f"{path}: {action[0]} needs charges, which are all zero; give charges_e of [bias]")
+        if action[0] in NEED_A_BOX and not is_periodic:
+            raise InputError(f"{path}: {action[0]} needs a cell, and nothing is periodic; see [structure] pbc")
 
 
 def forgotten(actions: list[Action]) -> list[str]:
@@ -103,6 +140,12 @@ def forgotten(actions: list[Action]) -> list[str]:
     found += ["ADAPTIVE=DIFF (the spread)" for action in actions if keyword(action, "ADAPTIVE") == "DIFF"]
     is_opes = (action for action in actions if action[0] in ("OPES_METAD", "OPES_METAD_EXPLORE"))
     found += [f"{action[0]} without SIGMA (the spread)" for action in is_opes if _is_adaptive(action)]
+    found += ["FREQUENCY_ADAPTIVE (the pace)" for action in actions if "FREQUENCY_ADAPTIVE" in action]
+    found += [
+        "OPES_EXPANDED without PRINT_STRIDE=1 (what it has learned since the last line of DELTAFS)"
+        for action in actions
+        if action[0] == "OPES_EXPANDED" and keyword(action, "PRINT_STRIDE") != "1"
+    ]
     return found
 
 
@@ -110,11 +153,28 @@ def _is_adaptive(opes: Action) -> bool:
     return (keyword(opes, "SIGMA") or "ADAPTIVE").upper() == "ADAPTIVE"
 
 
+def rewritten_files(actions: list[Action]) -> set[Path]:
+    """The files that PLUMED writes anew, not those to which it appends."""
+    appending = {"STORE_GRIDS", "STORE_STATES"}
+    return {
+        Path(file).resolve()
+        for action in actions
+        if not appending & set(action)
+        for name in REWRITTEN
+        for file in _files(action, name)
+    }
+
+
 def make_folders(actions: list[Action]) -> None:
-    """Makes the folders of the files that PLUMED writes: it dies of a missing WALKERS_DIR without a word."""
+    """Makes the folders of the files that PLUMED writes: it dies without a word where one is missing."""
     for action in actions:
         if folder := keyword(action, "WALKERS_DIR"):
             Path(folder).mkdir(parents=True, exist_ok=True)
-        if action[0] in WRITING:
-            for file in (keyword(action, "FILE") or "").split(","):
-                Path(file).parent.mkdir(parents=True, exist_ok=True)
+        for name in WRITTEN:
+            if name != "FILE" or action[0] not in READERS:
+                for file in _files(action, name):
+                    Path(file).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _files(action: Action, name: str) -> list[str]:
+    return [file for file in (keyword(action, name) or "").split(",") if file]

@@ -9,7 +9,7 @@ from polarization import POLARIZATION
 
 from forceserver.bias.history import History
 from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
-from forceserver.bias.plumed_input import forgotten, keyword, read_actions
+from forceserver.bias.plumed_input import forgotten, keyword, read_actions, split
 from forceserver.cv import CVConfig, build_variables
 from forceserver.errors import BiasError, InputError
 from forceserver.frame import Frame
@@ -51,6 +51,7 @@ def test_input_is_read_as_plumed_reads_it(tmp_path, monkeypatch):
     actions = read_actions(tmp_path / "plumed.dat")
     assert [keyword(a, "NAME") for a in actions if a[0] == "EXTRACV"] == ["one", "two", "three"]
     assert actions[-1] == ["PRINT", "ARG=p,q", "FILE=COLVAR"]
+    assert keyword(split("METAD ARG={x y} FILE={a folder/H}"), "FILE") == "a folder/H"
     (tmp_path / "plumed.dat").write_text("METAD ...\nARG=p\n")
     with pytest.raises(InputError, match=r"METAD ARG=p \.\.\. does not end"):
         read_actions(tmp_path / "plumed.dat")
@@ -67,6 +68,7 @@ def test_plumed_weighs_atoms_with_the_masses_of_the_template(make, batio3):
 
 
 EXTRA_X = "x: EXTRACV NAME=p_x\n"
+UMBRELLAS = "u: ECV_UMBRELLAS_LINE ARG=x CV_MIN=-0.1 CV_MAX=0.5 SIGMA=0.05 BARRIER=20\n"
 
 
 @pytest.mark.plumed
@@ -76,6 +78,10 @@ EXTRA_X = "x: EXTRACV NAME=p_x\n"
         (f"{EXTRA_X}METAD ARG=x ADAPTIVE=GEOM SIGMA=0.1 HEIGHT=1 PACE=2\n", "ADAPTIVE=GEOM needs derivatives"),
         (f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2 GRID_MIN=-1 GRID_MAX=1 GRID_RFILE=g\n", "GRID_RFILE takes"),
         (f"{EXTRA_X}OPES_METAD ARG=x PACE=2 BARRIER=9 SIGMA=0.1 STATE_RFILE=S\n", "STATE_RFILE takes a restart"),
+        (
+            f"{EXTRA_X}PBMETAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2 GRID_MIN=-1 GRID_MAX=1 GRID_RFILES=g\n",
+            "GRID_RFILES takes",
+        ),
         ("d: DIPOLE GROUP=1-4\nRESTRAINT ARG=d AT=0 KAPPA=1\n", "DIPOLE needs charges"),
     ],
 )
@@ -105,6 +111,9 @@ def test_what_a_restart_forgets_is_known():
         ("MOVINGRESTRAINT ARG=x STEP0=0 AT0=0 KAPPA0=100 STEP1=50 AT1=0.3", True),
         ("METAD ARG=x ADAPTIVE=DIFF SIGMA=10 HEIGHT=1 PACE=2 FMT=%24.16g", False),
         ("ABMD ARG=x TO=1.0 KAPPA=10000", False),
+        ("METAD ARG=x SIGMA=0.01 HEIGHT=1 PACE=2 FREQUENCY_ADAPTIVE ACCELERATION FMT=%24.16g", False),
+        (f"{UMBRELLAS}OPES_EXPANDED ARG=u.* PACE=2 OBSERVATION_STEPS=1 PRINT_STRIDE=1 FMT=%24.16g", True),
+        (f"{UMBRELLAS}OPES_EXPANDED ARG=u.* PACE=2 OBSERVATION_STEPS=1 FMT=%24.16g", False),
     ],
 )
 def test_what_a_restart_forgets_is_forgotten(make, batio3, bias, is_exact):
@@ -113,7 +122,7 @@ def test_what_a_restart_forgets_is_forgotten(make, batio3, bias, is_exact):
     whole = make(text, state_file="whole")
     expected = [whole.compute_one(frame).energy for frame in frames]
     whole.close()
-    for name in ("HILLS", "H", "KERNELS", "g"):
+    for name in ("HILLS", "H", "KERNELS", "DELTAFS", "g"):
         Path(name).unlink(missing_ok=True)
     found = []
     for part in (frames[:17], frames[17:]):
@@ -121,20 +130,73 @@ def test_what_a_restart_forgets_is_forgotten(make, batio3, bias, is_exact):
         found += [restarted.compute_one(frame).energy for frame in part]
         restarted.close()
     assert (np.abs(np.subtract(found, expected)).max() < 1e-12) == is_exact
-    assert bool(forgotten([bias.split()])) != is_exact
+    assert bool(forgotten([line.split() for line in bias.splitlines()])) != is_exact
 
 
 @pytest.mark.plumed
-def test_folders_that_an_input_names_are_made(make, batio3, tmp_path):
-    """PLUMED dies of a signal where WALKERS_DIR is missing."""
-    bias = make(
-        f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=1 WALKERS_N=2 WALKERS_ID=0 WALKERS_DIR=hills/all "
-        "WALKERS_RSTRIDE=2\nPRINT ARG=x FILE=out/COLVAR\n"
-    )
-    for frame in walk(batio3, 5):
+def test_an_input_that_plumed_refuses_leaves_no_files_that_would_be_continued(make, tmp_path):
+    with pytest.raises(InputError, match="KAPA"):
+        make(f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2\nRESTRAINT ARG=x AT=0 KAPA=1\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plumed.dat", "plumed.log"]
+
+
+@pytest.mark.plumed
+def test_a_volume_of_nothing_is_refused(make, batio3):
+    batio3.pbc = False
+    with pytest.raises(InputError, match="VOLUME needs a cell"):
+        make("v: VOLUME\nRESTRAINT ARG=v AT=0 KAPPA=1\n")
+
+
+METAD_X = "METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=1"
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize(
+    ("action", "written"),
+    [
+        (f"{METAD_X} WALKERS_N=2 WALKERS_ID=0 WALKERS_DIR=hills/all WALKERS_RSTRIDE=2", "hills/all/HILLS.0"),
+        (f"{METAD_X} FILE={{a folder/H}}", "a folder/H"),
+        (f"{METAD_X} GRID_MIN=-1 GRID_MAX=1 GRID_WFILE=grids/g GRID_WSTRIDE=2", "grids/g"),
+        ("OPES_METAD ARG=x PACE=2 BARRIER=9 SIGMA=0.01 STATE_WFILE=states/S STATE_WSTRIDE=4", "states/S"),
+        ("DUMPDERIVATIVES ARG=x FILE=out/D", "out/D"),
+        ("PRINT ARG=x FILE=out/COLVAR", "out/COLVAR"),
+    ],
+)
+def test_folders_that_an_input_names_are_made(make, batio3, tmp_path, action, written):
+    """PLUMED dies of a signal where one is missing, or fails when it first writes."""
+    bias = make(f"{EXTRA_X}{action}\n")
+    for frame in walk(batio3, 6):
         bias.compute_one(frame)
-    assert (tmp_path / "hills" / "all").is_dir()
-    assert (tmp_path / "out" / "COLVAR").exists()
+    bias.close()
+    assert (tmp_path / written).stat().st_size > 0
+
+
+@pytest.mark.plumed
+def test_files_that_plumed_writes_anew_are_not_cut(make, batio3):
+    """Cut to the length of an earlier state a state would be one that no program can read."""
+    bias = make(
+        f"{EXTRA_X}OPES_METAD ARG=x PACE=1 BARRIER=20 SIGMA=0.001 STATE_WFILE=S STATE_WSTRIDE=10\n"
+        f"{METAD_X} GRID_MIN=-1 GRID_MAX=1 GRID_WFILE=g GRID_WSTRIDE=10\n"
+    )
+    frames = walk(batio3, 22)
+    for frame in frames:
+        bias.compute_one(frame)
+    bias.begin_connection()
+    bias.compute_one(frames[15])
+    assert sorted(path.name for path in Path().glob("*.undone")) == ["HILLS.undone", "KERNELS.undone"]
+    for name in "S", "g":
+        assert len(np.loadtxt(name)) > 5
+
+
+@pytest.mark.plumed
+def test_opes_before_its_first_kernel_says_how_to_begin_anew(make, batio3):
+    """PLUMED cannot restart it from nothing."""
+    text = f"{EXTRA_X}OPES_METAD ARG=x PACE=50 BARRIER=20 SIGMA=0.01\n"
+    bias = make(text)
+    bias.compute_one(walk(batio3, 1)[0])
+    bias.close()
+    with pytest.raises(InputError, match=r"KERNELS is empty.*move PLUMED.state away"):
+        make(text)
 
 
 @pytest.mark.plumed
