@@ -5,7 +5,7 @@ The words after the language say what a reader does with a block:
     ```toml title="fit.toml"     a file: it is written under this name
     ```toml                      sections of forceserver.toml: they join it or replace what they name, and `check` runs
     ```sh, ```python             is run, and must succeed
-    ```sh needs-plumed           is run where there is a PLUMED kernel
+    ```sh needs-plumed           is run where there is a PLUMED kernel; needs-torch: where there are metatomic models
     ```sh elsewhere              is run by the test that `test_pages.ELSEWHERE` names
     ```text, ```xml              is read
 """
@@ -16,7 +16,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -49,7 +51,9 @@ class Block:
     @property
     def possible(self) -> bool:
         """Whether what it needs is there."""
-        return "needs-plumed" not in self.words.split() or find_kernel() is not None
+        words = self.words.split()
+        has_torch = "needs-torch" not in words or find_spec("metatomic.torch") is not None
+        return has_torch and ("needs-plumed" not in words or find_kernel() is not None)
 
 
 def blocks(page: Path) -> list[Block]:
@@ -67,11 +71,17 @@ def indented(page: Path) -> list[str]:
     return [token.content for token in MarkdownIt().parse(page.read_text()) if token.type == "code_block"]
 
 
-def live_through(page: Path, folder: Path) -> None:
-    """Does in `folder` what the page says, block by block."""
+def live_through(page: Path, folder: Path, scenes: Mapping[str, Callable[[Path], None]]) -> None:
+    """Does in `folder` what the page says, block by block.
+
+    scenes: words of blocks, and what makes the files that their reader has then.
+    """
     for block in blocks(page):
         if block.elsewhere or not block.possible:
             continue
+        for words, make in scenes.items():
+            if words in block.text:
+                make(folder)
         if block.title:
             path = folder / block.title
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
 """What a page takes for granted: the files that its reader has."""
 
+import functools
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import ase.io
@@ -105,8 +107,64 @@ def walkers(folder: Path) -> None:
         shutil.copy(place / "HILLS", folder / "hills" / f"HILLS.{walker}")
 
 
+def template(*symbols: str):
+    """A function that puts a structure of these species into the configuration."""
+
+    def make(folder: Path) -> None:
+        atoms = bulk("Si" if symbols == ("Si",) else "Al", cubic=True)
+        atoms.symbols[: len(symbols)] = symbols
+        if symbols != ("Si",):
+            atoms.symbols[len(symbols) :] = symbols[-1]
+        atoms.write(folder / "start.extxyz")
+        (folder / "forceserver.toml").write_text('[structure]\nfile = "start.extxyz"\n')
+
+    return make
+
+
+@functools.cache
+def silicon_model() -> bytes:
+    """A small model file, made once."""
+    from forceserver.fit.config import FitConfig
+    from forceserver.fit.gap import fit
+
+    with tempfile.TemporaryDirectory() as folder:
+        silicon(Path(folder))
+        content = {"output": "si.npz", "data": {"train": "train.extxyz"}, "repulsion": False, "sigma": {"default": {}}}
+        basis = {"kind": "gto", "n_max": 4, "l_max": 3, "cutoff": {"cutoff_angstrom": 4.0, "width_angstrom": 0.5}}
+        basis["density"] = {"kind": "gaussian", "sigma_angstrom": 0.5}
+        content["descriptors"] = [{"kind": "soap", "basis": basis, "n_sparse": 10}]
+        fit(FitConfig.model_validate(content, context={"folder": Path(folder)}))
+        return (Path(folder) / "si.npz").read_bytes()
+
+
+def silicon(folder: Path) -> None:
+    """Some structures with DFT energies and forces."""
+    frames = ase.io.read(ROOT / "tests" / "data" / "silicon.extxyz", ":6")
+    ase.io.write(folder / "train.extxyz", frames[:4])
+    ase.io.write(folder / "test.extxyz", frames[4:])
+
+
 def model(folder: Path) -> None:
-    shutil.copy(ROOT / "workflows" / "batio3" / "potential" / "batio3.npz", folder / "si.npz")
+    (folder / "si.npz").write_bytes(silicon_model())
+    template("Si")(folder)
+
+
+def metatomic_models(folder: Path) -> None:
+    sys.path.append(str(ROOT / "tests" / "potentials"))
+    from test_metatomic import export
+
+    template("Al")(folder)
+    for name in ("model.pt", "model-1.pt", "model-2.pt"):
+        export(folder / name)
+
+
+def argon(folder: Path) -> None:
+    template("Ar", "Ne")(folder)
+    np.savetxt(folder / "arne.dat", np.stack([np.linspace(1, 9, 40), np.zeros(40)], axis=1))
+
+
+def librascal_model(folder: Path) -> None:
+    shutil.copy(ROOT / "tests" / "peers" / "data" / "librascal" / "all_features.json", folder / "model.json")
 
 
 SCENERY = {
@@ -115,9 +173,23 @@ SCENERY = {
     "docs/commands/drive.md": aluminium,
     "docs/commands/evaluate.md": labelled,
     "docs/commands/fes.md": hills,
+    "docs/commands/fit.md": silicon,
     "docs/commands/info.md": model,
     "docs/commands/init.md": crystal,
     "docs/commands/launch.md": aluminium,
     "docs/metadynamics.md": hills,
+    "docs/potentials.md": silicon,
     "workflows/batio3/walkers/README.md": walkers,
 }
+
+SCENES = {
+    "docs/commands/fit.md": {'kind = "gap"': template("Si")},
+    "docs/potentials.md": {
+        'kind = "metatomic"': metatomic_models,
+        'kind = "lammps"': template("Si"),
+        'kind = "pair"\n\n[[potential': argon,
+        'kind = "gap"': model,
+        "librascal.load": librascal_model,
+    },
+}
+"""Page -> words of blocks -> what their reader has: each potential is for another structure."""

@@ -17,8 +17,8 @@ else:
     import tomli as tomllib
 
 PAGE = Path(__file__).parents[2] / "docs" / "potentials.md"
-ALL_EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-FITS = [example for example in ALL_EXAMPLES if example.startswith("# fit.toml")]
+ALL_EXAMPLES = re.findall(r"```toml[^\n]*\n(.*?)```", PAGE.read_text(), re.DOTALL)
+FITS = [example for example in ALL_EXAMPLES if "[data]" in example]
 EXAMPLES = [example for example in ALL_EXAMPLES if example not in FITS]
 
 
