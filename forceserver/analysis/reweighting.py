@@ -37,7 +37,12 @@ class Colvar:
     runs: NDArray[np.int64] | None = None
 
     def column(self, name: str) -> Array:
-        return self.rows[:, index_of(self.fields, name)]
+        """A column (n,); `InputError` if a number of it is not finite."""
+        values = self.rows[:, index_of(self.fields, name)]
+        if not np.all(np.isfinite(values)):
+            k = int(np.argmin(np.isfinite(values)))
+            raise InputError(f"{self.path}: {name} is {values[k]} at time {self.rows[k, 0]:g}; take such rows out")
+        return values
 
     def variable(self, name: str) -> Variable:
         return variable_of(name, self.constants)

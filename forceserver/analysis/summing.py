@@ -39,8 +39,17 @@ def merge(parts: Sequence[Hills]) -> Hills:
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("times", "centres", "sigmas", "heights", "bias_factors")
     ]
+    _check_numbers(columns)
     order = in_order_of_time([part.times for part in parts])
     return Hills(first.variables, *(column[order] for column in columns), first.stretched, first.interval)
+
+
+def _check_numbers(columns: Sequence[Array]) -> None:
+    times, _, sigmas, *_ = columns
+    right = np.all([np.isfinite(column).reshape(len(times), -1).all(axis=1) for column in columns], axis=0)
+    right &= np.all(sigmas > 0, axis=1)
+    if not right.all():
+        raise InputError(f"the hill at time {times[np.argmin(right)]:g} has a number that is not finite, or no width")
 
 
 def sum_hills_axes(hills: Hills) -> list[Axis]:

@@ -195,5 +195,10 @@ def _changed(axes, variables, grid):
         for k, value in enumerate(values):
             if variables[k].domain and key != "bins":
                 continue  # the grid of a periodic variable is its domain
+            if key == "bins" and (value < 1 or value != int(value)):
+                raise InputError(f"--bins {value:g}: an axis has a whole number of intervals, at least one")
             axes[k] = replace(axes[k], **{key: int(value) if key == "bins" else value})
+    for axis, variable in zip(axes, variables, strict=True):
+        if not axis.lower < axis.upper:
+            raise InputError(f"the grid of {variable.name} goes from {axis.lower:g} to {axis.upper:g}: it is empty")
     return axes

@@ -359,3 +359,40 @@ def test_the_history_of_two_runs_goes_on(run_1d, tmp_path):
     hills = merge([read_hills(tmp_path / "HILLS")])
     times = sum_hills(hills, sum_hills_axes(hills), KT * KJ).times
     assert np.all(np.diff(times) > 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--bins", "0"], "--bins 0: an axis has a whole number"),
+        (["--bins", "2.5"], "--bins 2.5: an axis has a whole number"),
+        (["--lower", "2", "--upper", "1"], "the grid of x goes from 2 to 1: it is empty"),
+        (["--lower", "nan"], "the grid of x goes from nan"),
+    ],
+)
+def test_an_empty_grid_is_named(run_1d, options, message, tmp_path):
+    result = _fes(tmp_path, run_1d / "HILLS", *options)
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+
+
+@pytest.mark.parametrize(("column", "name"), [(1, "x"), (2, "m.bias")])
+def test_numbers_that_are_not_finite_are_named(column, name, tmp_path):
+    columns = np.random.default_rng(1).random((3, 100))
+    columns[0] = np.arange(100)
+    columns[column, 40] = np.inf
+    colvar = _table(tmp_path / "COLVAR", "time x m.bias", list(columns))
+    result = _fes(tmp_path, "--colvar", colvar, "--variables", "x")
+    assert isinstance(result.exception, InputError)
+    assert f"{name} is inf at time 40" in str(result.exception)
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_hill_without_width_or_number_is_named(run_1d, place, tmp_path):
+    lines = (run_1d / "HILLS").read_text().splitlines()
+    words = lines[-1].split()
+    words[place] = "0" if place == 2 else "nan"
+    (tmp_path / "HILLS").write_text("\n".join([*lines[:-1], " ".join(words)]) + "\n")
+    result = _fes(tmp_path, tmp_path / "HILLS")
+    assert isinstance(result.exception, InputError)
+    assert f"the hill at time {float(words[0]):g}" in str(result.exception)
