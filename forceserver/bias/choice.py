@@ -13,7 +13,7 @@ from ..frame import Frame
 from ..potentials.base import Potential
 from .atomic import AtomicBias
 from .config import MetadynamicsSection
-from .outputs import places
+from .outputs import places, values_of
 from .plumed import PlumedBias, PlumedSection, load_kernel
 
 log = logging.getLogger(__name__)
@@ -35,11 +35,16 @@ BiasConfig = Annotated[PlumedSection | MetadynamicsSection | AutoSection, Field(
 
 
 def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], template: Frame) -> Potential:
-    """The bias that a section [bias] describes, as a potential; `InputError` if that cannot be."""
+    """The bias that a section [bias] describes, as a potential; `InputError` if that cannot be.
+
+    The embedded bias opens its files only after everything has been checked, its variables on the template among it.
+    """
     config = choose(config)
     if isinstance(config, PlumedSection):
         return PlumedBias(config, variables, template, load_kernel())
-    places((variable.name for variable in config.variables), variables)  # before `build` opens any file
+    names = [variable.name for variable in config.variables]
+    outputs = dict(zip(names, places(names, variables), strict=True))
+    config.check_start(values_of(outputs, {name: cv.copy().compute(template) for name, cv in variables.items()}))
     return AtomicBias(config.build(), variables, config.lists_file)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ..config import OutputPath, Section
+from ..errors import InputError
 from .deposit import HillDeposit
 from .grid import Axis, HillGrid, HillSum
 from .metadynamics import Metadynamics
@@ -187,6 +188,17 @@ class MetadynamicsSection(Section):
     def _own(self, file: Path) -> Path:
         """The name of a file that every walker has for itself."""
         return file.with_name(f"{file.name}.{self.walkers.id}") if self.walkers else file
+
+    def check_start(self, values: dict[str, float]) -> None:
+        """`InputError` if a variable starts off the grid: the bias would fail at the first step."""
+        if self.hills is None or self.hills.grid != "fixed":
+            return
+        for v in self.variables:
+            if v.hills and v.domain is None and not v.lower <= values[v.name] <= v.upper:
+                raise InputError(
+                    f"bias: {v.name} = {values[v.name]:g} in the structure file is off the grid, [{v.lower:g}, "
+                    f'{v.upper:g}]; change lower and upper, or let the grid grow (hills.grid = "grow")'
+                )
 
     def build(self) -> Metadynamics:
         """The bias, with its files open and what they hold read."""

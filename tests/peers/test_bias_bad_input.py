@@ -53,6 +53,18 @@ def test_configuration(old, new, message, crystal, tmp_path):
     assert sorted(path.name for path in config.parent.iterdir()) == before, "nothing is written for a wrong input"
 
 
+def test_a_start_off_the_grid_is_told_before_any_file_is_begun(crystal, tmp_path):
+    prepare(tmp_path / "run", crystal, "embedded", 1, 10)
+    config = tmp_path / "run" / "forceserver.toml"
+    text = config.read_text().replace('grid = "none"', 'grid = "fixed"')
+    config.write_text(text.replace("sigma =", "lower = 5, upper = 6, sigma ="))
+    before = sorted(config.parent.iterdir())
+    code, said = drive(tmp_path / "run")
+    assert code == 2
+    assert "in the structure file is off the grid, [5, 6]; change lower and upper" in " ".join(said.split())
+    assert sorted(config.parent.iterdir()) == before
+
+
 @pytest.mark.plumed
 @pytest.mark.parametrize(
     ("text", "message"),

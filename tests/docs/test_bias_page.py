@@ -1,0 +1,31 @@
+"""The configuration of docs/metadynamics.md makes a bias of the variable of docs/plumed.md."""
+
+import ase.io
+import pytest
+from blocks import ROOT, blocks
+
+from forceserver.bias.choice import build_bias
+from forceserver.cv import build_variables
+from forceserver.settings import load
+from forceserver.template import read_template
+
+
+def printed(page: str) -> list[str]:
+    return [block.text for block in blocks(ROOT / "docs" / page) if block.language == "toml"]
+
+
+@pytest.mark.parametrize("with_walkers", [False, True])
+def test_the_bias_as_printed_runs(with_walkers, tmp_path, monkeypatch):
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    ase.io.write("batio3.extxyz", ase.io.read(ROOT / "workflows" / "batio3" / "data" / "test.extxyz", 0))
+    bias, walkers = printed("metadynamics.md")
+    (folder / "forceserver.toml").write_text(printed("plumed.md")[0] + bias + (walkers if with_walkers else ""))
+    settings = load(folder / "forceserver.toml")
+    template = read_template(settings.structure)
+    door = build_bias(settings.bias, build_variables(settings.cv, template), template)
+    extras = door.compute_one(template).extras
+    door.close()
+    assert {"polarization_x", "polarization_y", "metad.bias_eV", "walls.bias_eV"} <= extras.keys()
+    assert (tmp_path / "hills" / "HILLS.0" if with_walkers else folder / "HILLS").exists()
