@@ -1,6 +1,7 @@
 """What a page takes for granted: the files that its reader has."""
 
 import functools
+import re
 import shutil
 import sys
 import tempfile
@@ -168,6 +169,7 @@ def librascal_model(folder: Path) -> None:
 
 
 SCENERY = {
+    "README.md": crystal,
     "docs/commands/check.md": aluminium,
     "docs/commands/describe.md": titanate,
     "docs/commands/drive.md": aluminium,
@@ -182,7 +184,15 @@ SCENERY = {
     "workflows/batio3/walkers/README.md": walkers,
 }
 
+
+def short(folder: Path) -> None:
+    """The input that `init` has written, with fewer steps."""
+    text = (folder / "input.xml").read_text()
+    (folder / "input.xml").write_text(re.sub(r"<total_steps>\d+</total_steps>", "<total_steps>20</total_steps>", text))
+
+
 SCENES = {
+    "README.md": {"forceserver launch config.toml -n 2": short},
     "docs/commands/fit.md": {'kind = "gap"': template("Si")},
     "docs/potentials.md": {
         'kind = "metatomic"': metatomic_models,

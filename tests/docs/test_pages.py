@@ -14,7 +14,11 @@ ELSEWHERE = {
     "i-pi-driver-py": "tests/cli/test_without_socket.py",
     "python study.py": STUDY,
     "python ../study.py": STUDY,
-    "cp -r .": "tests/peers/test_slurm.py",
+    "cp -r ": "tests/peers/test_slurm.py",
+    "forceserver drive config.toml --door force --host": "tests/peers/test_slurm.py",
+    "forceserver launch config.toml --port": "tests/cli/test_launch.py",
+    "forceserver launch config.toml -n 1": "tests/peers/test_slurm.py",
+    "apt install slurm-wlm": "tests/peers/test_slurm.py",
     "forceserver fit fit.toml": "tests/docs/test_fit_page.py",
     "./run.sh": "tests/workflows/test_lammps_engine.py",
 }
@@ -23,6 +27,8 @@ ELSEWHERE = {
 NOT_RUN = {
     "python3 generate.py": "density functional theory, weeks of a core",
     "python run.py": "hours",
+    "ssh -N -L": "another machine",
+    'cd "run-$SLURM_ARRAY_TASK_ID"': "a cluster",
     '[potential]\nkind = "ase"\ncalculator = "mace': "mace-torch",
     "OMP_NUM_THREADS=1 forceserver fit": "minutes; a test fits a part of it",
 }
@@ -32,7 +38,7 @@ def name_of(page) -> str:
     return str(page.relative_to(ROOT))
 
 
-PENDING = ("README.md", "docs/cluster.md", "docs/metadynamics.md", "docs/plumed.md")
+PENDING = ("docs/metadynamics.md", "docs/plumed.md")
 STORIES = [
     page
     for page in PAGES
