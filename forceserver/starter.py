@@ -166,7 +166,7 @@ def _input(atoms: "Atoms", start: Start) -> str:
     )
     return f"""<simulation verbosity='low' threading='False' sockets_prefix='./' floatformat='%25.17e'>
   <output prefix='out'>
-    <properties stride='10' filename='properties'>
+    <properties stride='{min(10, start.steps)}' filename='properties'>
       [ step, time{{picosecond}}, temperature{{kelvin}}, potential{{electronvolt}}{kinetic},
         conserved{{electronvolt}}, volume{{angstrom3}}{stress} ]
     </properties>

@@ -22,8 +22,10 @@ for name, examples in ("dev", 100), ("ci", 1_000), ("nightly", 100_000):
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 NO_KERNEL = "no PLUMED kernel"
+NO_IPI_SOURCES = "no sources of i-PI"
 REMEDIES = {
     NO_KERNEL: "set PLUMED_KERNEL",
+    NO_IPI_SOURCES: "set FORCESERVER_IPI_SOURCES to a checkout of i-PI",
     "no PLUMED with MPI": "set PLUMED_KERNEL to one that was built with MPI, with its mpiexec on the PATH",
     "no LAMMPS with PLUMED": "set FORCESERVER_LAMMPS_PLUMED to a LAMMPS that has fix plumed",
     "no GROMACS with PLUMED": "set FORCESERVER_GROMACS to a gmx_d that takes mdrun -plumed",

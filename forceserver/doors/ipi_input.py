@@ -101,6 +101,7 @@ class PropertiesFile:
 class PlumedBias:
     """One <ffplumed>."""
 
+    name: str
     input: Path
     """What PLUMED reads (plumed.dat)."""
     step: int
@@ -246,7 +247,7 @@ def _swaps(simulation: Any, folder: Path) -> tuple[Path, ...]:
 
 
 def _plumed(part: Any, folder: Path) -> PlumedBias:
-    return PlumedBias(folder / part.plumed_dat.fetch(), part.plumed_step.fetch())
+    return PlumedBias(part.name.fetch(), folder / part.plumed_dat.fetch(), part.plumed_step.fetch())
 
 
 def _system(system: Any) -> System:

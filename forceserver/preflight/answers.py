@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ForceServerError, InputError
 from ..files import working_in
-from .findings import OK, WRONG, Finding
+from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
     import pydantic
 
+    from ..doors.ipi_input import IpiInput
     from ..frame import Frame
     from ..settings import Settings
+
+STRANGE_FORCE_EV_PER_ANGSTROM = 50
 
 PLUMED_SECONDS = 60
 """PLUMED must have read its input by then."""
@@ -75,6 +78,9 @@ def _ask_potential(settings: "Settings", template: "Frame", folder: Path, answer
     answers.extras["socket"] = set(result.extras)
     largest = float(np.linalg.norm(result.forces, axis=1).max(initial=0))
     extras = f", extras {', '.join(sorted(result.extras))}" if result.extras else ""
+    if largest > STRANGE_FORCE_EV_PER_ANGSTROM:
+        text = f"the largest force on the template is {largest:.3g} eV/Å: other units meant, or atoms too close?"
+        yield Finding(ADVICE, "potential", text)
     yield Finding(OK, "potential", f"template {result.energy:.6f} eV, largest force {largest:.3g} eV/Å{extras}")
 
 
@@ -114,6 +120,40 @@ def try_bias(section: Any, variables: Any, template: "Frame", folder: Path, scra
         bias = build_bias(_redirected(section, scratch), build_variables(variables, template), template)
         with contextlib.closing(bias):
             return set(bias.compute_one(template).extras)
+
+
+def inspect_plumed(ipi: "IpiInput") -> Iterator[Finding]:
+    """Lets PLUMED read the inputs of <ffplumed>, as i-PI will."""
+    from ..bias.plumed import load_kernel
+
+    for bias in ipi.plumed:
+        atoms = max((len(system.species) for system in ipi.systems if system.beads_of(bias.name)), default=0)
+        if not atoms:
+            continue
+        try:
+            if not bias.input.is_file():
+                raise InputError(f"there is no file {bias.input}")
+            with tempfile.TemporaryDirectory() as scratch:
+                _in_a_child(read_by_plumed, load_kernel(), bias.input, atoms, ipi.folder, Path(scratch))
+            yield Finding(OK, "plumed", f"PLUMED reads {bias.input.name}, of <ffplumed name='{bias.name}'>")
+        except InputError as error:
+            yield Finding(WRONG, "plumed", f"<ffplumed name='{bias.name}'>: {error}")
+
+
+def read_by_plumed(kernel: str | None, plumed_dat: Path, atoms: int, folder: Path, scratch: Path) -> None:
+    """Starts PLUMED with an input in the folder `scratch`; it raises what it dislikes."""
+    import plumed
+
+    _bring_files(plumed_dat, folder, scratch)
+    with working_in(scratch):
+        instance = plumed.Plumed(kernel=kernel)
+        instance.cmd("setMDEngine", "i-pi")
+        instance.cmd("setPlumedDat", str(plumed_dat))
+        instance.cmd("setNatoms", atoms)
+        instance.cmd("setTimestep", 1.0)
+        instance.cmd("setLogFile", os.devnull)
+        instance.cmd("init")
+        instance.finalize()
 
 
 def _redirected(section: "pydantic.BaseModel", scratch: Path) -> "pydantic.BaseModel":

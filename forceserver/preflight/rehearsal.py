@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..doors.ipi_rehearsal import Rehearsal, SystemAsUnderstood
 
 LIMITS = {
-    "temperature": ("K", "kelvin", 0, 1e4, 1e6),
-    "initial temperature": ("K", "kelvin", 0, 1e4, 1e6),
+    "temperature": ("K", "kelvin", 0, 1e4, 1e7),
+    "initial temperature": ("K", "kelvin", 0, 1e4, 1e7),
     "time step": ("fs", "femtosecond", 0.03, 10, 100),
     "pressure": ("GPa", "gigapascal", -1e3, 1e3, math.inf),
 }

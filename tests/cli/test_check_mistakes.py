@@ -104,6 +104,11 @@ CONFIGURATION = {
         LAMMPS.replace("Al", "Cu") + 'commands = ["pair_style lj/cut 5", "pair_coeff * * 0.01 2.5"]',
         "Al",
     ),
+    "energies of LAMMPS in another unit": (
+        EMT,
+        LAMMPS + 'commands = ["pair_style lj/cut 8", "pair_coeff * * 100.0 3.8"]',
+        "the largest force on the template is",
+    ),
     "units of LAMMPS": (
         EMT,
         LAMMPS + 'units = "metall"\ncommands = ["pair_style lj/cut 5", "pair_coeff * * 0.01 2.5"]',
@@ -141,7 +146,7 @@ def found(case) -> str:
     """What is said; the exit code must be 2, or there is advice."""
     run = case.run_here("check", case.config)
     said = " ".join((run.stdout + run.stderr).split())
-    assert run.returncode == 2 or "advice dynamics" in said, said
+    assert run.returncode == 2 or "advice dynamics" in said or "advice potential" in said, said
     assert "Traceback" not in said
     assert not [path.name for path in case.folder.iterdir() if path.name.startswith(("sim", "HILLS", "COLVAR", "BIAS"))]
     return said
@@ -203,6 +208,40 @@ def test_in_the_input_of_plumed(aluminium, text, message):
     said = found(aluminium)
     assert "wrong bias" in said
     assert message in said
+
+
+PLUMED_IN_IPI = """<ffplumed name='hills'>
+<file mode='ase'>al.extxyz</file><plumed_dat>plumed.dat</plumed_dat>
+</ffplumed>
+<system>"""
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no file"),
+        ("d: DISTANCE ATOMS=1,33\nRESTRAINT ARG=d AT=3 KAPPA=1\n", "33"),
+        ("d: DISTANCE ATOMS=1,2\nMETAD ARG=e SIGMA=1 HEIGHT=1 PACE=10\n", "e"),
+        ("d: DISTANCE ATOMS=1,2\nMETAD ARG=d SIGMA=1 HEIGHT=1 PACE=10\n", None),
+    ],
+)
+def test_plumed_in_ipi(aluminium, text, message):
+    if text:
+        (aluminium.folder / "plumed.dat").write_text(text)
+    bias = "</temperature><bias><force forcefield='hills' nbeads='1'/></bias>"
+    aluminium.write_simulation(old="</temperature>", new=bias)
+    simulation = (aluminium.folder / "input.xml").read_text().replace("<system>", PLUMED_IN_IPI)
+    (aluminium.folder / "input.xml").write_text(simulation)
+    run = aluminium.run_here("check", aluminium.config)
+    if message is None:
+        assert "PLUMED reads plumed.dat" in run.stdout
+        assert run.returncode == 0, run.stdout
+    else:
+        assert "<ffplumed name='hills'>" in run.stdout
+        assert message in run.stdout.split("<ffplumed name='hills'>")[1]
+        assert run.returncode == 2
+    assert not (aluminium.folder / "HILLS").exists()
 
 
 @pytest.mark.plumed
