@@ -97,8 +97,14 @@ def live_through(page: Path, folder: Path, scenes: Mapping[str, Callable[[Path],
 
 
 def joined(config: str, addition: str) -> str:
-    """A configuration with the top-level sections of `addition` in place of those of the same names."""
-    sections = {**_sections(config), **_sections(addition)}
+    """A configuration with the top-level sections of `addition` in place of those of the same names.
+
+    A section that begins with a table inside it, such as [bias.walkers], is added to what is there.
+    """
+    sections = _sections(config)
+    for name, text in _sections(addition).items():
+        is_part = re.match(rf"\s*\[\[?{name}\.", text)
+        sections[name] = sections.get(name, "") + text if is_part else text
     return "\n".join(sections.values())
 
 

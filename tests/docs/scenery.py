@@ -12,7 +12,7 @@ import numpy as np
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from blocks import ROOT
+from blocks import ROOT, blocks, joined
 
 sys.path.append(str(ROOT / "tests" / "analysis"))
 from langevin import double_well_slope, sample, slope_2d
@@ -63,6 +63,30 @@ def aluminium(folder: Path) -> None:
 
 def crystal(folder: Path) -> None:
     bulk("Cu", cubic=True).write(folder / "start.cif")
+
+
+def polarised(folder: Path) -> None:
+    """Barium titanate with its potential, for i-PI, too."""
+    atoms = ase.io.read(ROOT / "workflows" / "batio3" / "demo" / "cold" / "start.extxyz")
+    atoms.write(folder / "batio3.extxyz")
+    a, b, c = atoms.cell.lengths()
+    lines = [f"{symbol} {x} {y} {z}" for symbol, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True)]
+    comment = f"# CELL(abcABC): {a} {b} {c} 90 90 90 cell{{angstrom}} Traj: positions{{angstrom}}"
+    (folder / "ipi.xyz").write_text("\n".join([str(len(atoms)), comment, *lines]) + "\n")
+    (folder / "forceserver.toml").write_text(
+        '[structure]\nfile = "batio3.extxyz"\n'
+        f'[potential]\nkind = "gap"\nmodel = "{ROOT}/workflows/batio3/potential/batio3.npz"\n'
+        '[socket]\nprefix = "./"\naddress = "force"\n'
+    )
+
+
+def biased(folder: Path) -> None:
+    """What docs/plumed.md has shown, and the files of a run."""
+    polarised(folder)
+    variable = next(block for block in blocks(ROOT / "docs" / "plumed.md") if block.language == "toml")
+    config = folder / "forceserver.toml"
+    config.write_text(joined(config.read_text(), variable.text))
+    hills(folder)
 
 
 def labelled(folder: Path) -> None:
@@ -179,7 +203,8 @@ SCENERY = {
     "docs/commands/info.md": model,
     "docs/commands/init.md": crystal,
     "docs/commands/launch.md": aluminium,
-    "docs/metadynamics.md": hills,
+    "docs/metadynamics.md": biased,
+    "docs/plumed.md": polarised,
     "docs/potentials.md": silicon,
     "workflows/batio3/walkers/README.md": walkers,
 }
@@ -193,6 +218,7 @@ def short(folder: Path) -> None:
 
 SCENES = {
     "README.md": {"forceserver launch config.toml -n 2": short},
+    "docs/plumed.md": {"i-pi input.xml": short},
     "docs/commands/fit.md": {'kind = "gap"': template("Si")},
     "docs/potentials.md": {
         'kind = "metatomic"': metatomic_models,

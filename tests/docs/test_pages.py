@@ -18,6 +18,9 @@ ELSEWHERE = {
     "forceserver drive config.toml --door force --host": "tests/peers/test_slurm.py",
     "forceserver launch config.toml --port": "tests/cli/test_launch.py",
     "forceserver launch config.toml -n 1": "tests/peers/test_slurm.py",
+    "gmx mdrun": "tests/peers/test_plumed_gromacs.py",
+    "mpiexec -n 4 plumed driver": "tests/peers/test_plumed_mpi.py",
+    "from ase import units\nfrom ase.calculators.plumed": "tests/peers/test_ase_plumed.py",
     "apt install slurm-wlm": "tests/peers/test_slurm.py",
     "forceserver fit fit.toml": "tests/docs/test_fit_page.py",
     "./run.sh": "tests/workflows/test_lammps_engine.py",
@@ -38,12 +41,7 @@ def name_of(page) -> str:
     return str(page.relative_to(ROOT))
 
 
-PENDING = ("docs/metadynamics.md", "docs/plumed.md")
-STORIES = [
-    page
-    for page in PAGES
-    if any(block.language in ("sh", "python", "toml") for block in blocks(page)) and name_of(page) not in PENDING
-]
+STORIES = [page for page in PAGES if any(block.language in ("sh", "python", "toml") for block in blocks(page))]
 
 
 @pytest.mark.parametrize("page", STORIES, ids=name_of)
