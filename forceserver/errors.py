@@ -29,3 +29,8 @@ class BiasError(ForceServerError):
 
 class CVError(ForceServerError):
     """A collective variable could not be computed for a frame."""
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says; torch appends the frames of its C++ code, which help nobody who reads a log."""
+    return str(error).partition("\nException raised from")[0].strip()

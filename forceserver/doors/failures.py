@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import PotentialError
+from ..errors import PotentialError, text_of
 from ..files import atomic_write
 from ..frame import Frame
 
@@ -16,7 +16,7 @@ def failed_evaluation(frames: Sequence[Frame], error: BaseException, folder: Pat
     where = f"step {first.step}, replica {first.replica if first.replica >= 0 else 'unknown'}"
     if len(frames) > 1:
         where += f", batch of {len(frames)}"
-    what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {error}"
+    what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {text_of(error)}"
     if isinstance(error, SystemExit):
         what = f"the potential wanted to end the program, sys.exit({error.code!r})"
     try:

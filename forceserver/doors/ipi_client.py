@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ..config import OutputPath, Section
@@ -170,6 +171,7 @@ class _Door:
         self.guard, self.evaluating = guard, evaluating
         self.evaluations = self.failures = self.connections = 0
         self.consecutive_failures = 0
+        self.compared = False
         lifetime = driver.lifetime_seconds
         self.end_of_life = math.inf if lifetime is None else time.monotonic() + lifetime
 
@@ -186,6 +188,7 @@ class _Door:
                 raise
             self.guard.hold(sock)
             self.connections += 1
+            self.compared = False
             try:
                 with Channel(sock, connection) as channel:
                     log.info("connected to %s", self.socket)
@@ -240,9 +243,24 @@ class _Door:
                 log.info("the server said EXIT")
                 return "exit"
 
+    def _compare_volume(self, frame: Frame) -> None:
+        """Warns of a cell that is unlike that of the template: a driver sees no more of whose server it has reached."""
+        if self.compared or not self.template.pbc.all():
+            return
+        self.compared = True
+        ratio = abs(np.linalg.det(frame.cell) / np.linalg.det(self.template.cell))
+        if not 0.5 < ratio < 2:
+            log.warning(
+                "the cell at %s has %.3g times the volume of the template's: is this the simulation that is meant, and "
+                "its cell_units right?",
+                self.socket,
+                ratio,
+            )
+
     def _compute(self, connection: ClientConnection) -> None:
         """Results for the frames of the connection; `PotentialError` after having told and saved what failed."""
         frames = connection.frames
+        self._compare_volume(frames[0])
         for frame in frames:
             frame.step = self.evaluations
             self.evaluations += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config import InputFile, OutputPath, Section
-from ..errors import InputError, PotentialError
+from ..errors import InputError, PotentialError, text_of
 from ..frame import Array, Frame, Result
 from .base import Potential
 
@@ -92,7 +92,7 @@ class MetatomicPotential(Potential):
             self._device = torch.device(mta.pick_device(capabilities.supported_devices, device))
             self._energy = mta.pick_output("energy", capabilities.outputs, variant)
         except (RuntimeError, ValueError, OSError) as error:
-            raise InputError(f"cannot use the metatomic model {path}: {error}") from error
+            raise InputError(f"cannot use the metatomic model {path}: {text_of(error)}") from error
         if inputs := list(model.requested_inputs(use_new_names=True)):
             raise InputError(f"the model {path} needs {', '.join(inputs)} as input, which no server sends")
         self._dtype = {"float32": torch.float32, "float64": torch.float64}[capabilities.dtype]

@@ -280,6 +280,20 @@ def test_on_error_exit(unix, tmp_path):
                 answer(server)
 
 
+@pytest.mark.parametrize(("scale", "warns"), [(1.0, False), (1.2, False), (1.5, True), (0.529, True)])
+def test_a_cell_unlike_the_templates_is_told(unix, caplog, scale, warns):
+    with listen(unix) as listener:
+        door = Door(unix)
+        with accepted(listener) as server:
+            frame = structure()
+            frame.cell = scale * frame.cell
+            server.send(*server.connection.positions([frame]))
+            answer(server)
+            server.send(wire.EXIT)
+        door.ended()
+    assert ("times the volume of the template's" in caplog.text) == warns
+
+
 def test_a_file_that_is_wrong_ends_it_at_once(unix, tmp_path):
     """Trying again would not mend it, and no structure is to blame."""
 

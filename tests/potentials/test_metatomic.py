@@ -215,6 +215,14 @@ def test_wrong_input_names_the_wrong_thing(tmp_path, model, atoms):
         build(model, atoms, device="cuda")
 
 
+def test_a_device_that_is_not_there_is_one_line(model, atoms):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(InputError, match=r"requested device .cuda.") as error:
+        build(model, atoms, device="cuda")
+    assert "\n" not in str(error.value)
+
+
 def test_metatomic_that_is_not_installed(monkeypatch, model, atoms):
     monkeypatch.setitem(sys.modules, "metatomic.torch", None)
     with pytest.raises(InputError, match=r"pip install 'forceserver\[metatomic\]'"):
