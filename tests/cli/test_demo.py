@@ -19,9 +19,10 @@ from proc import alive, descendants
 from forceserver.bias.fields import FieldsReader
 from forceserver.cli import demo, processes
 from forceserver.errors import InputError
+from forceserver.files import working_in
 
-SHORT = "--ps", "1", "--engine", "metadynamics"
-STEPS = 500
+SHORT = "--ps", "2", "--engine", "metadynamics"
+STEPS = 1000
 
 
 def run(folder, *options: str, timeout: float = 250) -> subprocess.CompletedProcess:
@@ -128,16 +129,14 @@ def interrupted(tmp_path_factory):
 @needs_proc
 def test_a_socket_in_use_is_said(interrupted):
     """The name of a socket at which somebody listens is not taken away from him."""
-    with socket.socket(socket.AF_UNIX) as other:
-        before = os.getcwd()
-        os.chdir(interrupted / "batio3" / "demo" / "cold")
-        try:
-            other.bind("force")
+    with contextlib.ExitStack() as stack:  # at both: one of the two simulations may be complete
+        for side in ("cold", "hot"):
+            other = stack.enter_context(socket.socket(socket.AF_UNIX))
+            stack.callback(os.unlink, interrupted / "batio3" / "demo" / side / "force")
+            with working_in(interrupted / "batio3" / "demo" / side):  # the name of a socket must be short
+                other.bind("force")
             other.listen()
-            refused = run(interrupted, *SHORT)
-            os.unlink("force")
-        finally:
-            os.chdir(before)
+        refused = run(interrupted, *SHORT)
     assert refused.returncode == 2
     assert "force exists already" in " ".join((refused.stdout + refused.stderr).split())
 
