@@ -278,14 +278,14 @@ def _simulate(sides: list[Side], kelvins: dict[str, float]) -> int:
                 progress.update()
                 time.sleep(POLL_SECONDS)
             progress.update()
+            failed = [side for side in sides if side.failed]  # before the others are ended
         finally:
             processes.end([side.process for side in sides if side.process], GRACE_SECONDS)
-    for side in sides:
-        if side.failed:
-            how = processes.describe_end(side.process.returncode)
-            print(f"forceserver: the simulation {side.name} failed ({how}); the end of {side.log}:", file=sys.stderr)
-            print("\n".join(side.log.read_text(errors="replace").strip().splitlines()[-12:]), file=sys.stderr)
-            return side.process.returncode if side.process.returncode > 0 else 1
+    for side in failed:
+        how = processes.describe_end(side.process.returncode)
+        print(f"forceserver: the simulation {side.name} failed ({how}); the end of {side.log}:", file=sys.stderr)
+        print("\n".join(side.log.read_text(errors="replace").strip().splitlines()[-12:]), file=sys.stderr)
+        return side.process.returncode if side.process.returncode > 0 else 1
     return 0
 
 
