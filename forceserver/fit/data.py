@@ -25,6 +25,8 @@ SAME_ENERGY = 1e-6
 """eV by which two energies of one isolated atom may differ."""
 ALONE = 8.0
 """Angstrom from its images at which an atom is isolated, whatever it is called; no crystal is that wide."""
+TOO_CLOSE = 0.3
+"""Angstrom; nearer than any two nuclei of a material, so one of the atoms is there twice or the units are others."""
 ISOLATED = "isolatedatom"
 """What the kind of an isolated atom is called, in lower case without `_`, `-` and blanks, as by MACE and gap_fit."""
 
@@ -50,7 +52,8 @@ def read(path: Path, config: DataConfig, reader: LabelReader | None = None) -> l
     reader: one for several files, which must have their labels under the same names.
 
     `InputError` for a file that cannot be read, and, naming the structure (counted from 0), for labels that
-    `LabelReader` refuses, and for a structure without any. A label that was named must occur in `config.train`.
+    `LabelReader` refuses, for a structure without any, and for atoms closer than
+    `TOO_CLOSE`. A label that was named must occur in `config.train`.
     """
     labels = reader or LabelReader(config.keys())
     if path == config.train:
@@ -70,7 +73,23 @@ def _labelled(atoms: "Atoms", reader: LabelReader, where: str) -> Labelled:
         )
     group = UNNAMED if labels.group is None else labels.group
     isolated = _is_isolated(atoms, group, where)
-    return Labelled(Frame.from_ase(atoms), group, labels.energy, labels.forces, labels.virial, isolated)
+    frame = Frame.from_ase(atoms)
+    _refuse_too_close(frame, where)
+    return Labelled(frame, group, labels.energy, labels.forces, labels.virial, isolated)
+
+
+def _refuse_too_close(frame: Frame, where: str) -> None:
+    from vesin import NeighborList
+
+    i, j, r = NeighborList(cutoff=TOO_CLOSE, full_list=False).compute(
+        frame.positions, frame.cell, frame.pbc, quantities="ijd"
+    )
+    if len(r):
+        n = r.argmin()
+        raise InputError(
+            f"{where}: atoms {i[n]} and {j[n]} (counted from 0) are {r[n]:.3g} Angstrom apart, must be at least "
+            f"{TOO_CLOSE}: remove the atom that is there twice, or convert positions and cell to Angstrom"
+        )
 
 
 def _is_isolated(atoms: "Atoms", group: str, where: str) -> bool:

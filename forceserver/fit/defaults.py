@@ -24,6 +24,7 @@ OF_MOLECULES = 5.0  # Angstrom, where atoms have fewer neighbours
 COLUMNS = 2000  # sparse points of all species and power spectra together; the time grows with the square
 FEWEST_POINTS = 150  # of a species
 FEATURES = 400  # of a power spectrum; one species has fewer
+NODE_BITS = 8  # of the mantissa; tables that are accurate enough have as many
 SAMPLE = 30  # structures that lengths are taken from
 SCALES = (  # cutoff, width of the density, scale (all in the second cutoff), exponent, zeta
     (0.75, 0.046, 0.38, 4, 2),
@@ -123,10 +124,20 @@ def repulsion(config: FitConfig, species: Sequence[int], shortest: Mapping[tuple
         if pair in given:
             continue
         bond = float(covalent_radii[pair[0]] + covalent_radii[pair[1]])
-        end = max(0.3, round(min(shortest.get(pair, bond), 1.2 * bond), 3))
+        end = _on_a_node(min(shortest.get(pair, bond), 1.2 * bond))
         symbols = (chemical_symbols[pair[0]], chemical_symbols[pair[1]])
         found.append(Zbl(species=symbols, cutoff_angstrom=end, smoothing_angstrom=end / 2))
     return found
+
+
+def _on_a_node(r: float) -> float:
+    """The largest distance up to r (Angstrom) that is, as is its half, a node of tables of pairs with `NODE_BITS`.
+
+    Where smoothing begins and ends between two nodes, tables of strong repulsion do not become accurate enough.
+    """
+    mantissa, exponent = np.frexp(r**2)
+    nodes = 2 ** (NODE_BITS + 1)
+    return float(np.sqrt(np.ldexp(np.floor(mantissa * nodes) / nodes, exponent)))
 
 
 def _sample(frames: Sequence[Frame], seed: int) -> list[Frame]:

@@ -157,7 +157,10 @@ def _baseline(config: FitConfig, data: Sequence[Labelled]) -> list[tuple[float, 
     """Energy, forces and virial of the baseline for every structure."""
     if not config.baseline:
         return [(0.0, np.zeros((len(one.frame), 3)), np.zeros((3, 3))) for one in data]
-    potential = PairPotential(config.baseline, enough=ENOUGH, others=labelled_data.species_of(data))
+    try:
+        potential = PairPotential(config.baseline, enough=ENOUGH, others=labelled_data.species_of(data))
+    except ValueError as error:
+        raise InputError(f"baseline: {error}; repulsion = false leaves out that of the default") from error
     results = []
     for number, one in enumerate(data):
         try:

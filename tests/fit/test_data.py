@@ -10,8 +10,10 @@ from ase.io import read, write
 
 from forceserver.errors import InputError
 from forceserver.fit import data as labelled_data
-from forceserver.fit import gap
+from forceserver.fit import defaults, gap
 from forceserver.fit.config import DataConfig, FitConfig
+from forceserver.potentials.gap import ENOUGH
+from forceserver.potentials.pair import PairPotential
 
 
 def atom(symbol, energy=None, cell=20.0, **info) -> Atoms:
@@ -79,3 +81,22 @@ def test_the_energy_of_an_atom_becomes_that_of_the_model(content, tmp_path, capl
     fit = gap.fit(FitConfig.model_validate(content))
     assert fit.model.energies == {14: -0.9}
     assert "energies_ev: Si = -0.9 eV is taken; its isolated atom has -0.815 eV" in caplog.text
+
+
+def test_an_atom_that_is_there_twice_is_told_whatever_the_configuration(tmp_path):
+    twice = bulk("Cu", cubic=True)
+    twice += twice[:1]
+    twice.info["energy"] = 1.0
+    write(tmp_path / "data.extxyz", twice)
+    config = FitConfig.model_validate({"output": tmp_path / "m.npz", "data": {"train": tmp_path / "data.extxyz"}})
+    with pytest.raises(InputError, match=r"data\.extxyz: structure 0: atoms 0 and 4 .* are 0 Angstrom apart.*twice"):
+        gap.fit(config)
+
+
+@pytest.mark.parametrize("distance", [0.4, 0.8, 1.13, 2.0])
+def test_the_default_repulsion_has_tables_wherever_the_data_begin(tmp_path, distance):
+    (tmp_path / "data.extxyz").touch()
+    config = FitConfig.model_validate({"output": tmp_path / "m.npz", "data": {"train": tmp_path / "data.extxyz"}})
+    (zbl,) = defaults.repulsion(config, [79], {(79, 79): distance})
+    assert 0.99 * distance < zbl.cutoff_angstrom <= distance
+    PairPotential([zbl], enough=ENOUGH)
