@@ -21,8 +21,8 @@ from forceserver.cli import demo, processes
 from forceserver.errors import InputError
 from forceserver.files import working_in
 
-SHORT = "--ps", "2", "--engine", "metadynamics"
-STEPS = 1000
+SHORT = "--ps", "1.4", "--engine", "metadynamics"
+STEPS = 700
 
 
 def run(folder, *options: str, timeout: float = 250) -> subprocess.CompletedProcess:
