@@ -35,6 +35,7 @@ from .failures import failed_evaluation
 from .guard import Guard
 from .transports import Channel, Disconnected, NoServer, SocketConfig, connect
 from .wire import EXIT, GETFORCE, INIT, POSDATA, SEGMENTS, STATUS, ClientConnection, Limits
+from .wire.states import COMPUTING
 
 log = logging.getLogger(__name__)
 
@@ -216,17 +217,17 @@ class _Door:
             if message == POSDATA:
                 continue  # computed when the message behind it is in
             if message == STATUS:
-                if connection.computing:
+                if connection.state is COMPUTING:
                     self._compute(connection)
                 send(connection.answer())
             elif message == GETFORCE:
-                if connection.computing:
+                if connection.state is COMPUTING:
                     self._compute(connection)
                 send(*connection.forces())
                 if time.monotonic() > self.end_of_life:
                     return "lifetime"
             elif message is None:
-                if connection.computing:  # a server that waits before it asks
+                if connection.state is COMPUTING:  # a server that waits before it asks
                     self._compute(connection)
                 now = time.monotonic()
                 if self.evaluations > evaluations:

@@ -29,7 +29,7 @@ def outcome(seed: int = 0, atoms: int = ATOMS, **extras: object) -> Result:
 
 
 def feed(
-    connection: wire._Connection, data: bytes, cut: int | None = None, messages: list[bytes] | None = None
+    connection: wire.Connection, data: bytes, cut: int | None = None, messages: list[bytes] | None = None
 ) -> list[bytes]:
     """Gives bytes to a connection in pieces of at most `cut` bytes; the messages that come out, behind `messages`."""
     messages = [] if messages is None else messages

@@ -53,7 +53,7 @@ TO_CLIENT = st.lists(st.one_of(HEADER, init_message(), posdata_message(), st.bin
 TO_SERVER = st.lists(st.one_of(HEADER, forceready_message(), st.binary(max_size=30)), max_size=8)
 
 
-def survive(connection: wire._Connection, stream: bytes, cut: int) -> list[bytes]:
+def survive(connection: wire.Connection, stream: bytes, cut: int) -> list[bytes]:
     """Messages until the first refusal, which must be a `ProtocolError`, or the end."""
     messages: list[bytes] = []
     with contextlib.suppress(ProtocolError):
