@@ -107,6 +107,27 @@ def test_upper_triangle_of_the_virial_is_symmetrised():
 
 
 @pytest.mark.parametrize(
+    "as_returned",
+    [
+        lambda numbers: numbers.astype(np.float32),
+        np.asfortranarray,
+        lambda numbers: np.repeat(numbers, 2, axis=1)[:, ::2],
+        lambda numbers: numbers.astype(numbers.dtype.newbyteorder()),
+        lambda numbers: np.ma.array(numbers),
+        lambda numbers: numbers.tolist(),
+    ],
+    ids=["float32", "Fortran order", "strided", "other byte order", "subclass", "lists"],
+)
+def test_results_in_any_form_arrive(as_returned):
+    client, result = computing_client(), outcome()
+    forces, virial = result.forces.astype(np.float32), result.virial.astype(np.float32)
+    client.set_results([Result(result.energy, as_returned(forces.astype(float)), as_returned(virial.astype(float)))])
+    numbers = np.frombuffer(joined(client.forces()), offset=24, count=3 * ATOMS + 9)
+    np.testing.assert_allclose(numbers[:-9].reshape(-1, 3), forces.astype(float) * Bohr / Hartree, rtol=1e-15)
+    np.testing.assert_allclose(numbers[-9:].reshape(3, 3), virial.astype(float) / Hartree, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
     "extras",
     [{"a": 1.5, "b": [1, 2]}, {"array": np.eye(2), "scalar": np.float32(1)}, {"text": "Å 水"}, "plain words, Å"],
 )
