@@ -4,11 +4,13 @@ from functools import cache
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from featomic import SoapPowerSpectrum
 from structures import STRUCTURES, barium_titanate, rotation, silicon
 from test_expansion import CUTOFF, SIGMA, WIDTH, System, table, tables
 
 from forceserver.representation.expansion import ExpansionBasis
+from forceserver.representation.gto import GtoBasis
 from forceserver.representation.invariants import (
     PowerSpectrum,
     PowerSpectrumBasis,
@@ -17,6 +19,8 @@ from forceserver.representation.invariants import (
     real_wigner_3j,
     wigner_3j,
 )
+from forceserver.representation.neighbours import NeighbourList
+from forceserver.representation.spline import SplineTable
 
 
 def spectrum(atoms, features=None, normalise=False, one=None):
@@ -54,6 +58,37 @@ def test_agrees_with_featomic(name):
                 compared[rows, f] = True
     assert np.all(p[~compared] == 0)  # species that featomic leaves out because a centre has no such neighbour
     assert compared.any()
+
+
+QUIP = """
+    0.45902902 0.89548249 0.87577543 0.49156855 0.96995270 0.52138288 0.92800618 0.57456910 0.57383115 0.97981760
+    0.42252322 0.93401346 0.32706893 0.98167523 0.59755149 0.86498192 0.55740050 0.74879890 0.58748331 0.84723808
+    0.54353783 0.72091619 0.45799221 0.93744900 0.36316343 0.49846131 0.95850928 0.45165419"""
+"""Products of the descriptors of quippy-ase 0.10.3 in `distorted_alloy`, upper triangle: soap n_max=20 l_max=4
+atom_sigma=0.5 cutoff=4.0 cutoff_transition_width=0.5 n_species=2 species_Z={29 79}, with Z=29 and Z=79."""
+
+
+def distorted_alloy():
+    atoms = bulk("Cu", cubic=True).repeat((2, 1, 1))
+    atoms.numbers[[1, 4, 6]] = 79
+    atoms.positions += 0.3 * np.sin(np.arange(24).reshape(8, 3) * 1.7 + 0.4)
+    atoms.cell[0, 1] = 0.3
+    return atoms
+
+
+def test_kernels_are_those_of_quip_once_both_radial_bases_are_complete():
+    """With few radial functions they are not: QUIP's reach beyond the cutoff, and are other functions."""
+    atoms = distorted_alloy()
+    basis = GtoBasis.model_validate(
+        {"n_max": 14, "l_max": 4, "cutoff": {"cutoff_angstrom": 4.0, "width_angstrom": 0.5}}
+        | {"density": {"kind": "gaussian", "sigma_angstrom": 0.5}}
+    )
+    expansion = ExpansionBasis(tables(atoms, SplineTable.build(basis, 1e-8)))
+    neighbours = NeighbourList(atoms.numbers, expansion.cutoff, pbc=atoms.pbc)
+    neighbours.update(atoms.positions, atoms.cell.array)
+    x = PowerSpectrum(PowerSpectrumBasis(expansion, normalise=True), neighbours).values()
+    expected = np.array(QUIP.split(), dtype=float)
+    np.testing.assert_allclose((x @ x.T)[np.triu_indices(len(atoms), 1)], expected, atol=1e-5)
 
 
 @cache
