@@ -1,8 +1,9 @@
 """What a fit chooses for itself: cutoff, descriptors, sparse points, repulsion.
 
-The two power spectra see near neighbours sharply and far ones smoothly, as cross-validation within training structures
-found best for silicon; their lengths are fractions of a cutoff that holds the same number of neighbours for every
-density, and were chosen by cross-validation on copper, copper-gold (EMT), barium titanate and silicon.
+There are two power spectra, of which one sees near neighbours sharply and one far neighbours smoothly, since
+cross-validation within training structures found two best for silicon. Their lengths are fractions of a cutoff that
+holds the same number of neighbours for every density, and were chosen by cross-validation on copper, copper-gold (EMT)
+and barium titanate; on silicon only lengths near these were tried.
 """
 
 import logging
