@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from forceserver.bias.config import MetadynamicsSection
-from forceserver.bias.units import BOLTZMANN_EV_PER_K
+from forceserver.units import BOLTZMANN_EV_PER_K
 
 HERE = Path(__file__).parent
 STEPS, MOBILITY_DT = 300_000, 0.05

@@ -168,11 +168,8 @@ def splines() -> None:
     left.set_ylim(bottom=1e-18)
     left.set_ylabel("largest error")
     left.legend(fontsize=6, loc="lower left")
-    middle.loglog(tolerances, [t.n_intervals for t in tables], "o-", markersize=3, label="Hermite")
-    natural = [SplineTable.build(basis, tolerance, "natural").n_intervals for tolerance in tolerances[:2]]
-    middle.loglog(tolerances[:2], natural, "s-", markersize=3, label="natural")
+    middle.loglog(tolerances, [t.n_intervals for t in tables], "o-", markersize=3)
     middle.set_ylabel("intervals")
-    middle.legend(fontsize=7)
     per_function = 1e9 / len(r) / tables[0].channels
     right.loglog(tolerances, [per_function * time_of(table, r) for table in tables], "o-", markersize=3, label="spline")
     right.axhline(per_function * analytic, color="C1", label="series of $_1F_1$")

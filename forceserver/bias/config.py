@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, Posi
 
 from ..config import OutputPath, Section
 from ..errors import InputError
+from ..units import EnergyUnit
 from .deposit import HillDeposit
 from .grid import Axis, HillGrid, HillSum
 from .metadynamics import Metadynamics
 from .restraints import MovingRestraint, Restraint, Wall
-from .units import EnergyUnit
 from .variables import Variable, parse_number
 
 log = logging.getLogger(__name__)

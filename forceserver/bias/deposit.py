@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from ..frame import Array
+from ..units import BOLTZMANN_EV_PER_K, PER_EV, EnergyUnit
 from .grid import HillGrid, HillSum
 from .hills import Hills, HillsReader, HillsWriter, check_same
-from .units import BOLTZMANN_EV_PER_K, PER_EV, EnergyUnit
 from .variables import Variable
 
 

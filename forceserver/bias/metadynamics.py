@@ -23,12 +23,12 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from ..frame import Array
+from ..units import PER_EV, EnergyUnit
 from .base import Bias, as_values
 from .colvar import ColvarWriter
 from .deposit import HillDeposit
 from .history import History
 from .restraints import MovingRestraint, Restraint, Wall
-from .units import PER_EV, EnergyUnit
 from .variables import Variable, domain_constants
 
 log = logging.getLogger(__name__)

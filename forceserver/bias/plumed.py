@@ -31,6 +31,7 @@ from ..cv import CollectiveVariable
 from ..errors import BiasError, ForceServerError, InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
+from ..units import BOLTZMANN_EV_PER_K, PER_EV
 from .history import History, marks_of, undo
 from .outputs import Output, offered, pull_atoms, values_of
 from .plumed_input import (
@@ -42,7 +43,6 @@ from .plumed_input import (
     rewritten_files,
 )
 from .plumed_kernel import HOW_TO_GET_IT, find_kernel
-from .units import BOLTZMANN_EV_PER_K, PER_EV
 
 log = logging.getLogger(__name__)
 

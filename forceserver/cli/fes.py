@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ..bias.units import BOLTZMANN_EV_PER_K, PER_EV
 from ..errors import InputError
+from ..units import BOLTZMANN_EV_PER_K, PER_EV
 from . import arguments
 
 

@@ -20,9 +20,9 @@ from ..analysis.vector import (
     of_vector,
     on_diagonal_plane,
 )
-from ..bias.units import BOLTZMANN_EV_PER_K
 from ..files import atomic_write
 from ..frame import Array
+from ..units import BOLTZMANN_EV_PER_K
 
 LONGEST, LENGTH_BINS = 0.24, 24
 """Angstrom; of the free energy of the length."""

@@ -17,7 +17,6 @@ import math
 import mmap
 import os
 import socket
-import stat
 import threading
 import time
 from collections.abc import Mapping
@@ -31,6 +30,7 @@ from ..errors import ForceServerError, InputError, ProtocolError
 from ..files import reserve
 from ..forks import close_in_children
 from . import cv_protocol as protocol
+from .addresses import UnixName, unix_name
 from .cv_protocol import Kind, Layout
 from .transports import SUN_PATH_BYTES, prepare_tcp
 
@@ -308,21 +308,13 @@ def _listen_unix(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
+    found = unix_name(path)
+    if found is UnixName.OTHER:
         raise InputError(f"cv_door.address: {path} exists and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()  # left behind by a server that was killed
-            return
-        except OSError as error:
-            raise InputError(f"cv_door.address: cannot use {path}: {error.strerror}") from error
-    raise InputError(f"cv_door.address: another server listens at {path}")
+    if found is UnixName.LIVE:
+        raise InputError(f"cv_door.address: another server listens at {path}")
+    if found is UnixName.DEAD:
+        path.unlink(missing_ok=True)  # left behind by a server that was killed
 
 
 def _listen_tcp(address: str) -> socket.socket:

@@ -17,7 +17,6 @@ smoothing starts, and the last interval ends at the cutoff and may be shorter th
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -146,9 +145,7 @@ class SplineTable:
         return cls(cutoff, step, counts, _pad(arrays["coefficients"]), errors)
 
     @classmethod
-    def build(
-        cls, basis: RadialBasis, tolerance: float = 1e-8, ends: Literal["hermite", "natural"] = "hermite"
-    ) -> "SplineTable":
+    def build(cls, basis: RadialBasis, tolerance: float = 1e-8) -> "SplineTable":
         """The table of all F_nl of a basis; arguments and errors as for `fit`."""
         used = np.concatenate([l * basis.n_max + np.arange(count) for l, count in enumerate(basis.counts)])
 
@@ -157,7 +154,7 @@ class SplineTable:
             return value.reshape(len(r), -1)[:, used], derivative.reshape(len(r), -1)[:, used]
 
         cutoff = basis.cutoff
-        return cls.fit(functions, cutoff.cutoff_angstrom, cutoff.smoothing_starts, basis.counts, tolerance, ends)
+        return cls.fit(functions, cutoff.cutoff_angstrom, cutoff.smoothing_starts, basis.counts, tolerance)
 
     @classmethod
     def fit(
@@ -167,21 +164,16 @@ class SplineTable:
         break_at: float,
         counts: tuple[int, ...],
         tolerance: float = 1e-8,
-        ends: Literal["hermite", "natural"] = "hermite",
     ) -> "SplineTable":
         """Doubles the grid until the absolute and the relative error of every channel are below `tolerance`.
 
         functions: what is splined; must vanish, with its derivative, at `cutoff`.
         break_at: distance in [0, cutoff) at which the second derivative may jump.
         tolerance: in [1e-12, 0.1], for values and, per Angstrom, derivatives; see `Errors`.
-        ends: "hermite" takes the derivatives of `functions` at all nodes; "natural" takes values only, solves the
-            tridiagonal system for continuous second derivatives and lets them vanish at 0 and at the cutoff.
         Raises `ValueError` if the tolerance is out of range or not reached with 131072 intervals.
         """
         if not 1e-12 <= tolerance <= 0.1:
             raise ValueError(f"tolerance must be in [1e-12, 0.1], got {tolerance:g}")
-        if ends not in ("hermite", "natural"):
-            raise ValueError(f"ends must be 'hermite' or 'natural', got {ends!r}")
         errors = None
         unit = break_at if break_at > 1e-9 * cutoff else cutoff
         divisions = max(1, round(8 * unit / cutoff))
@@ -194,10 +186,7 @@ class SplineTable:
             nodes = np.append(step * np.arange(n_intervals), cutoff)
             middles, flanks = (nodes[:-1] + fraction * np.diff(nodes) for fraction in (0.5, FLANK))
             middle_values, middle_derivatives = functions(middles)
-            if ends == "hermite":
-                cubics = _hermite(nodes, *functions(nodes), middle_derivatives)
-            else:
-                cubics = _natural(nodes, functions(nodes)[0])
+            cubics = _hermite(nodes, *functions(nodes), middle_derivatives)
             table = cls(cutoff, step, counts, _pad(cubics))
             splined = table.evaluate(middles)[0], table.evaluate(flanks)[1]
             errors = Errors.of(splined, (middle_values, functions(flanks)[1]))
@@ -248,13 +237,6 @@ def _hermite(nodes: Array, values: Array, derivatives: Array, middle_derivatives
     rounding = 4 * np.finfo(np.float64).eps * np.abs(values).max(axis=0, initial=0.0) / h
     slope = np.where(np.abs(slope - integral) < rounding, integral, slope)
     return np.stack([values[:-1], left, (3 * slope - 2 * left - right) / h, (left + right - 2 * slope) / h**2], axis=1)
-
-
-def _natural(nodes: Array, values: Array) -> Array:
-    """Coefficients (n_intervals, 4, channels) of the natural cubic spline."""
-    from scipy.interpolate import CubicSpline
-
-    return np.moveaxis(CubicSpline(nodes, values, bc_type="natural").c[::-1], 0, 1)
 
 
 def _pad(coefficients: Array) -> Array:

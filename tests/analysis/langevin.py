@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from forceserver.bias.config import MetadynamicsSection
-from forceserver.bias.units import BOLTZMANN_EV_PER_K
+from forceserver.units import BOLTZMANN_EV_PER_K
 
 T = 300.0
 KT = BOLTZMANN_EV_PER_K * T

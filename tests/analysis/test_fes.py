@@ -12,9 +12,9 @@ from forceserver.analysis.estimate import errors_of_free_energy
 from forceserver.analysis.reweighting import Colvar, histogram_axes, read_colvar, reweight
 from forceserver.analysis.summing import merge, reweighting_factors, sum_hills, sum_hills_axes
 from forceserver.bias.hills import read_hills
-from forceserver.bias.units import PER_EV
 from forceserver.cli.app import app
 from forceserver.errors import InputError
+from forceserver.units import PER_EV
 
 KJ = PER_EV["kJ/mol"]
 STEPS = 120_000

@@ -8,9 +8,9 @@ from bias_case import HILLS, VARIABLES, open_bias, section, trajectory
 
 from forceserver.bias import deposit
 from forceserver.bias.config import MetadynamicsSection
-from forceserver.bias.units import BOLTZMANN_EV_PER_K, PER_EV
 from forceserver.config import tomllib
 from forceserver.errors import BiasError, InputError
+from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 
 
 def test_force_is_the_derivative_of_all_parts_together(tmp_path):

@@ -11,7 +11,7 @@ from plumed_metad import CASES, DATA, KT, Case, run
 from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.grid import HillSum
 from forceserver.bias.hills import read_hills
-from forceserver.bias.units import BOLTZMANN_EV_PER_K
+from forceserver.units import BOLTZMANN_EV_PER_K
 
 source = pytest.mark.parametrize("source", ["stored", pytest.param("kernel", marks=pytest.mark.plumed)])
 

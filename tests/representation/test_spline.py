@@ -63,19 +63,6 @@ def test_tightest_tolerance_is_reached():
         np.testing.assert_allclose(splined, exact, atol=1.5e-12)
 
 
-def test_natural_ends(basis):
-    table = SplineTable.build(basis, tolerance=1e-3, ends="natural")
-    r = np.random.default_rng(5).uniform(0, 3, 1000)
-    np.testing.assert_allclose(table.evaluate(r)[0], flat(basis, r)[0], atol=1e-3)
-    first, second, last = table.coefficients[0, 2], table.coefficients[1, 2], table.coefficients[-1]
-    np.testing.assert_allclose(first[:15], 0, atol=1e-10)
-    width = table.cutoff - (table.n_intervals - 1) * table.step
-    np.testing.assert_allclose(2 * last[2] + 6 * last[3] * width, 0, atol=1e-6)
-    np.testing.assert_allclose(2 * second, 2 * first + 6 * table.coefficients[0, 3] * table.step, atol=1e-8)
-    with pytest.raises(ValueError, match=r"not reached with 131072 intervals"):
-        SplineTable.build(basis, tolerance=1e-12, ends="natural")
-
-
 @pytest.mark.parametrize("kind", [DvrBasis, LaplacianBasis])
 def test_other_bases(kind, basis):
     table = SplineTable.build(

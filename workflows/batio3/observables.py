@@ -15,12 +15,12 @@ from forceserver.analysis.blocks import error_of_mean
 from forceserver.analysis.estimate import Estimate, errors_of_free_energy
 from forceserver.analysis.reweighting import Colvar, read_colvar, reweight
 from forceserver.bias.grid import Axis
-from forceserver.bias.units import BOLTZMANN_EV_PER_K, PER_EV
 from forceserver.cv import build_variables
 from forceserver.files import atomic_write
 from forceserver.frame import Array, Frame
 from forceserver.settings import load
 from forceserver.template import read_template
+from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 
 PHASES = ("R", "O", "T", "C")
 COLOURS = {"R": "#2b5c8a", "O": "#7fa8c9", "T": "#f0b57c", "C": "#d1731f"}

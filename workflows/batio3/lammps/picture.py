@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from forceserver.bias.units import BOLTZMANN_EV_PER_K, PER_EV
+from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 
 RESULTS = Path(__file__).parent / "results"
 KT = BOLTZMANN_EV_PER_K * 300 * PER_EV["kJ/mol"]

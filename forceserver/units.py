@@ -1,4 +1,4 @@
-"""Energy units of bias files, and Boltzmann's constant; exact in the SI of 2019 (Hartree: CODATA 2018)."""
+"""Energy units of bias files and analysis, and Boltzmann's constant; exact in the SI of 2019 (Hartree: CODATA 2018)."""
 
 from typing import Literal
 
