@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 QUANTITIES = ("energy", "forces", "virial")
 STEP = 2.0  # by which sigmas change in the search for the best
 LARGEST_STEP = 5  # how often they may
+FARTHEST = 3  # from those of other quantities: the errors of one are not to be had at any price of another
 WORTH = 0.01  # gain in the logarithm of the errors for which the search goes on
 CANDIDATE_BYTES, FEWEST_CANDIDATES = 2**29, 2000  # of the features among which points are chosen
 
@@ -381,7 +382,8 @@ def _descend(
     best = (0,) * len(factors)
     for _ in progress(range(2 * LARGEST_STEP), "cross-validation", 2 * LARGEST_STEP):
         near = [best[:k] + (best[k] + sign,) + best[k + 1 :] for k in range(len(best)) for sign in (-1, 1)]  # noqa: RUF005
-        better = min((steps for steps in near if max(map(abs, steps)) <= LARGEST_STEP), key=tried)
+        allowed = [steps for steps in near if max(map(abs, steps)) <= LARGEST_STEP]
+        better = min((steps for steps in allowed if max(steps) - min(steps) <= FARTHEST), key=tried)
         if tried(better) > tried(best) - WORTH:
             break
         best = better

@@ -155,7 +155,8 @@ class LabelReader:
         if key == NOT_READ:
             return None
         names = [name for name in places if (name == key if key else _is_usual(name, quantity))]
-        values = {name: _numbers(places[name], shape, f"{where}: the label {name!r}") for name in names}
+        read = _tensor if quantity in TENSORS else _numbers
+        values = {name: read(places[name], shape, f"{where}: the label {name!r}") for name in names}
         if not values:
             return None
         first, *others = values
@@ -193,24 +194,33 @@ def _places(atoms: "Atoms") -> dict[str, Any]:
     return {**results, **columns, **atoms.info}
 
 
+TENSORS = ("virial", "stress")
+"""What is symmetric; forces of three atoms have the same shape and are not."""
+
+
+def _tensor(value: Any, shape: tuple[int, ...], what: str) -> Array:
+    """A finite symmetric matrix, also from six numbers in Voigt's order."""
+    if np.size(value) == 6:
+        from ase.stress import voigt_6_to_full_3x3_stress
+
+        return voigt_6_to_full_3x3_stress(_numbers(np.ravel(value), (6,), what))
+    tensor = _numbers(value, shape, what)
+    return 0.5 * (tensor + tensor.T)
+
+
 def _numbers(value: Any, shape: tuple[int, ...], what: str) -> Array:
-    """A finite array of this shape; of six numbers (Voigt's order) a symmetric matrix."""
+    """A finite array of this shape; the numbers may also stand in one row."""
     try:
         if isinstance(value, bool):  # what ASE makes of a name without a value
             raise TypeError(value)
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} is not numbers: {error}") from error
-    if shape == (3, 3) and array.size == 6:
-        from ase.stress import voigt_6_to_full_3x3_stress
-
-        array = voigt_6_to_full_3x3_stress(array.ravel())
-    if array.size != int(np.prod(shape)):
+    if array.size != int(np.prod(shape)) or (array.ndim > 1 and array.shape != shape):
         raise InputError(f"{what} has the shape {array.shape}, must be {shape or 'one number'}")
     if not np.isfinite(array).all():
         raise InputError(f"{what} is not finite")
-    array = array.reshape(shape)
-    return 0.5 * (array + array.T) if shape == (3, 3) else array
+    return array.reshape(shape)
 
 
 def _short(array: Array) -> str:

@@ -172,3 +172,21 @@ def test_vasp_through_ase(tmp_path):
     labels = reader.read(read(tmp_path / "a.traj"), "it")
     assert labels.energy == -7.5
     np.testing.assert_allclose(labels.virial, VIRIAL)
+
+
+@pytest.mark.parametrize("atoms", [1, 2, 3, 4])
+def test_forces_are_those_of_the_file_for_any_number_of_atoms(atoms, tmp_path):
+    """Those of three atoms have the shape of a virial, and were made symmetric: no model could be fitted to water."""
+    structure = Atoms(f"H{atoms}", positions=np.arange(3.0 * atoms).reshape(-1, 3))
+    forces = np.random.default_rng(atoms).normal(size=(atoms, 3))
+    structure.arrays["REF_forces"] = forces
+    structure.info["REF_energy"] = -1.0
+    write(tmp_path / "a.xyz", structure, format="extxyz")
+    labels = LabelReader(LabelKeys()).read(read(tmp_path / "a.xyz"), "a.xyz")
+    np.testing.assert_allclose(labels.forces, forces, atol=1e-7)
+
+
+def test_a_transposed_label_is_no_label():
+    structure = Atoms("H4", positions=np.arange(12.0).reshape(-1, 3), info={"forces": np.zeros((3, 4))})
+    with pytest.raises(InputError, match=r"the label 'forces' has the shape \(3, 4\), must be \(4, 3\)"):
+        LabelReader(LabelKeys()).read(structure, "a.xyz")
