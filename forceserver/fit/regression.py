@@ -45,11 +45,6 @@ class Factor:
             self.r = _update(self.r, np.concatenate(self._waiting))
             self._waiting = []
 
-    def squared_error(self, w: Array) -> float:
-        """|K w - y|^2 over all rows."""
-        residual = self.r[:, :-1] @ w - self.r[:, -1]
-        return float(residual @ residual)
-
 
 def _update(r: Array, rows: Array) -> Array:
     """The factor of `r` above further rows; `r` is overwritten."""

@@ -18,6 +18,7 @@ from .. import _ext
 from ..config import Element, InputFile, Section
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
+from ..representation.hermite import FLANK, MIDDLE, cubics
 from .base import Potential
 
 _kernel = _ext.kernel("pair")
@@ -299,7 +300,10 @@ class Tables:
         self._nodes, self._functions, self._cutoffs = nodes, functions, cutoffs
         self.low = nodes[np.searchsorted(nodes, closest**2 * (1 - 1e-12))]
         self.coefficients = np.stack(
-            [_hermite(nodes, *in_u(function, nodes, low)) for function, low in zip(functions, closest, strict=True)]
+            [
+                cubics(np.diff(nodes), *in_u(function, nodes, low))
+                for function, low in zip(functions, closest, strict=True)
+            ]
         )
 
     @classmethod
@@ -335,13 +339,12 @@ class Tables:
 
         (An energy E has rounding errors that make those of its derivative grow with E / r, whatever the derivative.)
 
-        Taken in the middle of the intervals for energies and at (3 - sqrt(3)) / 6 of them for derivatives, where the
-        errors of Hermite cubics are largest.
+        Taken where in the intervals the energies and the derivatives of Hermite cubics err most.
         """
         width = np.diff(self._nodes)
         worst = 0.0
         for a, function, low, high in zip(self.coefficients, self._functions, self.low, self._cutoffs, strict=True):
-            for order, fraction in ((0, 0.5), (1, (3 - 3**0.5) / 6)):
+            for order, fraction in ((0, MIDDLE), (1, FLANK)):
                 t = fraction * width
                 r = np.sqrt(self._nodes[:-1] + t)
                 inside = (self._nodes[:-1] >= low) & (r < high)
@@ -366,11 +369,3 @@ def in_u(function: Function, u: Array, low: float) -> tuple[Array, Array]:
     r = np.maximum(np.sqrt(u), low)
     energy, derivative = function(r)
     return energy, derivative / (2 * r)
-
-
-def _hermite(nodes: Array, values: Array, derivatives: Array) -> Array:
-    """Coefficients (n, 4) of the cubics with these values and derivatives at the nodes."""
-    h = np.diff(nodes)
-    slope = np.diff(values) / h
-    left, right = derivatives[:-1], derivatives[1:]
-    return np.stack([values[:-1], left, (3 * slope - 2 * left - right) / h, (left + right - 2 * slope) / h**2], axis=1)

@@ -22,13 +22,13 @@ import numpy as np
 
 from .. import _ext
 from ..frame import Array
+from .hermite import FLANK, MIDDLE, cubics
 from .lanes import aligned_zeros, round_to_lanes
 from .radial import RadialBasis, checked_distances
 
 _kernel = _ext.kernel("spline")
 
 MAX_INTERVALS = 1 << 17
-FLANK = (3 - np.sqrt(3)) / 6  # where in an interval the derivative of a Hermite cubic is least accurate
 WORTH_THREADS = 200_000  # numbers; fewer take less time than waking the threads
 
 Functions = Callable[[Array], tuple[Array, Array]]
@@ -184,10 +184,9 @@ class SplineTable:
                 reached = errors or f"there must be a node where the smoothing starts, at {break_at:g} A"
                 raise ValueError(f"tolerance {tolerance:g} is not reached with {MAX_INTERVALS} intervals: {reached}")
             nodes = np.append(step * np.arange(n_intervals), cutoff)
-            middles, flanks = (nodes[:-1] + fraction * np.diff(nodes) for fraction in (0.5, FLANK))
+            middles, flanks = (nodes[:-1] + fraction * np.diff(nodes) for fraction in (MIDDLE, FLANK))
             middle_values, middle_derivatives = functions(middles)
-            cubics = _hermite(nodes, *functions(nodes), middle_derivatives)
-            table = cls(cutoff, step, counts, _pad(cubics))
+            table = cls(cutoff, step, counts, _pad(_hermite(nodes, *functions(nodes), middle_derivatives)))
             splined = table.evaluate(middles)[0], table.evaluate(flanks)[1]
             errors = Errors.of(splined, (middle_values, functions(flanks)[1]))
             if errors.worst <= tolerance:
@@ -201,8 +200,7 @@ class SplineTable:
 class Errors:
     """Largest errors over all intervals and channels.
 
-    Values are compared in the middle of each interval, where the error of a Hermite cubic is largest; derivatives at
-    (3 - sqrt(3)) / 6 of it, for the same reason: in the middle their error vanishes to leading order.
+    Values and derivatives are compared where in each interval those of a Hermite cubic err most.
     Relative means relative to the largest magnitude of that channel (or of its derivative) on the grid: functions
     cross zero, where no finite accuracy is relative to the function itself.
     """
@@ -229,14 +227,12 @@ class Errors:
 def _hermite(nodes: Array, values: Array, derivatives: Array, middle_derivatives: Array) -> Array:
     """Coefficients (n_intervals, 4, channels) of the cubics with these values and derivatives at the nodes."""
     h = np.diff(nodes)[:, None]
-    left, right = derivatives[:-1], derivatives[1:]
     # Differences of values lose digits in narrow intervals. Simpson's rule for the integral of the derivative does not;
     # it is taken where the two agree to within the rounding of the values.
     slope = np.diff(values, axis=0) / h
-    integral = (left + 4 * middle_derivatives + right) / 6
+    integral = (derivatives[:-1] + 4 * middle_derivatives + derivatives[1:]) / 6
     rounding = 4 * np.finfo(np.float64).eps * np.abs(values).max(axis=0, initial=0.0) / h
-    slope = np.where(np.abs(slope - integral) < rounding, integral, slope)
-    return np.stack([values[:-1], left, (3 * slope - 2 * left - right) / h, (left + right - 2 * slope) / h**2], axis=1)
+    return cubics(h, values, derivatives, np.where(np.abs(slope - integral) < rounding, integral, slope))
 
 
 def _pad(coefficients: Array) -> Array:
