@@ -14,6 +14,10 @@ themselves have the same form, as exp(-b_n r^2) = exp(-b_0 r^2) 1F1(1, 1, (b_0 -
 S is nearly singular (its smallest eigenvalue is 1e-4 for n_max = 8, 1e-13 for 20), and R_n and I_nl are differences of
 nearly equal primitives. So S^(-1/2) comes from mpmath with 50 digits, and the sums are made in double-double arithmetic
 (`cython_ext/kummer.pyx`): every number returned is right to about 1e-15 of itself, except next to its zeros.
+
+The quadrature of the other bases would not do, even with all digits of R_n at its points: a wide Gaussian leaves little
+of functions that oscillate (5e-9 of one at n_max = 20, l_max = 12, sigma = 1 A, r_c = 5 A), so that it is right to no
+more than 2e-11 of the largest value, and it takes ten times as long.
 """
 
 from functools import lru_cache
