@@ -1,5 +1,6 @@
 """The studies of barium titanate: their inputs are accepted, and a few steps of each give data and a picture."""
 
+import importlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -50,6 +52,47 @@ def test_inputs_fit_together(study):
         if finding.verdict is WRONG
     ]
     assert not wrong
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    yield importlib.import_module("study")
+    sys.modules.pop("study")
+
+
+def test_runs_differ_in_what_is_said(study, tmp_path):
+    for name, number, inside in (
+        ("path_integral", "8", ("8", "8", "70", "2022")),
+        ("walkers", "3", ("1", "70", "2025")),
+    ):
+        run = study.Run(tmp_path / name, FOLDER / name, study.STUDIES[name].runs[number])
+        run.prepare(70, study.MODEL)
+        text = ElementTree.parse(run.folder / "input.xml")
+        places = ("system/initialize", "ffsocket/batch_size", "total_steps", "prng/seed")
+        found = [text.find(place) for place in places]
+        values = [element.get("nbeads", element.text) for element in found if element is not None]
+        assert tuple(values) == inside
+        assert load(run.folder / "forceserver.toml").structure.file.is_file()
+    assert "id = 3 " in (tmp_path / "walkers" / "forceserver.toml").read_text()
+
+
+def test_an_element_that_is_not_there_is_named(study, tmp_path):
+    run = study.Run(tmp_path / "run", FOLDER / "walkers", {"/ffsocket/batch_size": "2"})
+    with pytest.raises(SystemExit, match=r"input\.xml: there is no /ffsocket/batch_size"):
+        run.prepare(None, study.MODEL)
+    assert not run.folder.exists()
+
+
+def test_steps_of_a_state_that_leaves_them_out(study, tmp_path):
+    (tmp_path / "RESTART").write_text(
+        "<simulation><!-- a state --><step>7</step><prng><seed>1</seed></prng></simulation>"
+    )
+    for steps in (50, 60):
+        study.set_total_steps(tmp_path / "RESTART", steps)
+    root = ElementTree.parse(tmp_path / "RESTART").getroot()
+    assert [element.text for element in root.iter("total_steps")] == ["60"]
+    assert root.find("step").text == "7"
 
 
 @pytest.mark.parametrize("study", ["path_integral", "walkers"])

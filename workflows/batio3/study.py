@@ -4,12 +4,12 @@
     python study.py npt --steps 100000      # the same, longer; also when 4000 steps are there already
     python study.py npt --analyse           # no simulation
 
-A run is a folder with a copy of the inputs; runs of one study differ in the words that `STUDIES` replaces. What was
-interrupted goes on with the same command.
+A run is a folder with a copy of the inputs; runs of one study differ in what `STUDIES` replaces: elements of input.xml
+by their path (`path@attribute` for an attribute), and words in any file. What was interrupted goes on with the same
+command.
 """
 
 import importlib
-import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from xml.etree import ElementTree
 
 import typer
 
@@ -30,7 +31,10 @@ MODEL = HERE / "potential" / "batio3.npz"
 
 @dataclass(frozen=True)
 class Study:
-    """runs: by name, what is replaced in the inputs. at_once: how many run side by side. shared: a folder for all."""
+    """runs: by name, what is replaced in the inputs, elements (/...) or words. at_once: how many run side by side.
+
+    shared: a folder for all.
+    """
 
     runs: dict[str, dict[str, str]]
     at_once: int = 1
@@ -39,18 +43,18 @@ class Study:
 
 def _walker(number: int) -> dict[str, str]:
     return {
-        "id = 0 ": f"id = {number} ",
+        "id = 0": f"id = {number}",
         "WALKERS_ID=0": f"WALKERS_ID={number}",
         "COLVAR.0": f"COLVAR.{number}",
-        "<seed>2022<": f"<seed>{2022 + number}<",
+        "/prng/seed": str(2022 + number),
     }
 
 
 def _beads(number: int, steps: int = 20000) -> dict[str, str]:
     return {
-        "nbeads='16'": f"nbeads='{number}'",
-        "<batch_size>16<": f"<batch_size>{number}<",
-        "<total_steps>20000<": f"<total_steps>{steps}<",
+        "/system/initialize@nbeads": str(number),
+        "/ffsocket/batch_size": str(number),
+        "/total_steps": str(steps),
     }
 
 
@@ -78,15 +82,18 @@ class Run:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
             texts = {name: (self.inputs / name).read_text() for name in INPUTS if (self.inputs / name).exists()}
-            for old in self.changes:
+            words = {old: text for old, text in self.changes.items() if not old.startswith("/")}
+            for old in words:
                 if not any(old in text for text in texts.values()):
                     raise SystemExit(f"{self.inputs}: no input contains {old!r}")
             for name, text in texts.items():
-                for old, words in self.changes.items():
-                    text = text.replace(old, words)
+                for old, word in words.items():
+                    text = text.replace(old, word)
                 text = text.replace("../potential/batio3.npz", str(model))
                 text = text.replace("../structures/", f"{HERE}/structures/")
                 (new / name).write_text(text)
+            elements = {old: text for old, text in self.changes.items() if old.startswith("/")}
+            edit_xml(new / "input.xml", elements)
             new.rename(self.folder)
         if steps:
             for path in (self.folder / "input.xml", self.folder / "RESTART", *self.folder.glob("out.checkpoint*")):
@@ -103,9 +110,36 @@ class Run:
         return [*command, "--threads", str(threads), *(["--restart"] if begun else [])]
 
 
+def edit_xml(path: Path, texts: dict[str, str]) -> None:
+    """Gives elements (`/path`) or attributes (`/path@name`) of an input these texts; `SystemExit` if one is missing."""
+    tree = _xml(path)
+    for place, text in texts.items():
+        where, _, attribute = place.partition("@")
+        element = tree.find("." + where)
+        if element is None or (attribute and attribute not in element.attrib):
+            raise SystemExit(f"{path}: there is no {place}")
+        if attribute:
+            element.set(attribute, text)
+        else:
+            element.text = text
+    tree.write(path)
+
+
 def set_total_steps(path: Path, steps: int) -> None:
-    text = re.sub(r"\s*<total_steps>.*?</total_steps>", "", path.read_text())
-    path.write_text(text.replace("<prng>", f"<total_steps>{steps}</total_steps>\n  <prng>", 1))
+    """Sets <total_steps> of an input or a state, which leaves it out if it is i-PI's default."""
+    tree = _xml(path)
+    root = tree.getroot()
+    element = root.find("total_steps")
+    if element is None:
+        element = ElementTree.Element("total_steps")
+        element.tail = "\n"
+        root.insert(0, element)
+    element.text = str(steps)
+    tree.write(path)
+
+
+def _xml(path: Path) -> ElementTree.ElementTree:
+    return ElementTree.parse(path, ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True)))
 
 
 def main(
