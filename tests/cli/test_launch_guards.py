@@ -293,7 +293,7 @@ def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
     monkeypatch.setattr("forceserver.cli.progress.Patience.FIRST_SECONDS", 30)
     for name, value in hang(aluminium).items():
         monkeypatch.setenv(name, value)
-    threading.Timer(0, interrupt_when, [lambda: (aluminium.folder / "children").exists(), 4]).start()
+    threading.Timer(0, interrupt_when, [lambda: (aluminium.folder / "children").exists(), 10]).start()
     run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 128 + signal.SIGINT
     assert re.search(r"no step for \d+ s: driver 1 \(process \d+\) has computed for \d+ s", run.stderr), run.stderr

@@ -52,7 +52,7 @@ class Block:
     def possible(self) -> bool:
         """Whether what it needs is there."""
         words = self.words.split()
-        has_torch = "needs-torch" not in words or find_spec("metatomic.torch") is not None
+        has_torch = "needs-torch" not in words or find_spec("metatomic") is not None
         return has_torch and ("needs-plumed" not in words or find_kernel() is not None)
 
 
