@@ -21,8 +21,8 @@ from forceserver.cli import demo, processes
 from forceserver.errors import InputError
 from forceserver.files import working_in
 
-SHORT = "--ps", "1.4", "--engine", "metadynamics"
-STEPS = 700
+SHORT = "--ps", "2", "--engine", "metadynamics"
+STEPS = 1000
 
 
 def run(folder, *options: str, timeout: float = 250) -> subprocess.CompletedProcess:
@@ -115,7 +115,7 @@ def interrupted(tmp_path_factory):
     """The folder of a demo that Ctrl-C has ended after some steps."""
     folder = tmp_path_factory.mktemp("interrupted")
     first = start(folder, *SHORT)
-    wait_for_steps(first, folder / "batio3" / "demo" / "cold" / "COLVAR", 30)
+    wait_for_steps(first, folder / "batio3" / "demo" / "cold" / "COLVAR", 4)
     family = descendants(first.pid)
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=60)
