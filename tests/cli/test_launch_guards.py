@@ -288,6 +288,7 @@ def test_a_driver_that_does_not_answer_is_replaced(aluminium):
     assert [float(row.split()[0]) for row in rows(aluminium)] == list(range(12))
 
 
+@pytest.mark.slow  # waits for a number of usual steps, which a busy machine makes long
 def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
     monkeypatch.setattr("forceserver.cli.progress.Patience.LEAST_SECONDS", 0.5)
     monkeypatch.setattr("forceserver.cli.progress.Patience.FIRST_SECONDS", 30)
