@@ -31,11 +31,8 @@ def state_files(simulation: IpiInput) -> list[Path]:
     """Files with states that are there: RESTART and checkpoints, also numbered ones (overwrite='False')."""
     names = [simulation.folder / "RESTART", *simulation.checkpoints]
     numbered = (path for name in simulation.checkpoints for path in name.parent.glob(f"{name.name}_*"))
-    return [
-        path
-        for path in [*names, *sorted(numbered)]
-        if path.is_file() and (path in names or path.name.rpartition("_")[2].isdigit())
-    ]
+    digits = (path for path in sorted(numbered) if path.name.rpartition("_")[2].isdigit())
+    return [path for path in dict.fromkeys([*names, *digits]) if path.is_file()]
 
 
 def set_states_aside(simulation: IpiInput) -> None:

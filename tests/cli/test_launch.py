@@ -348,3 +348,16 @@ def test_cores_are_divided_among_drivers(monkeypatch):
     assert driver_environment({}, drivers=100, threads=None) == {"OMP_NUM_THREADS": "1"}
     assert driver_environment({"OMP_NUM_THREADS": "3"}, drivers=1, threads=None) == {"OMP_NUM_THREADS": "3"}
     assert driver_environment({"OMP_NUM_THREADS": "3"}, drivers=1, threads=2) == {"OMP_NUM_THREADS": "2"}
+
+
+def test_a_second_launch_sets_all_states_aside(aluminium):
+    """Of checkpoints of which one is called as the other with an ending: one was renamed twice, in a traceback."""
+    names = ("checkpoint", "checkpoint_older")
+    checkpoints = "".join(f"<checkpoint stride='2' filename='{name}'/>" for name in names)
+    aluminium.write_simulation(old="</properties>", new=f"</properties>{checkpoints}")
+    for _ in range(2):
+        done = aluminium.run("launch", aluminium.config)
+        assert done.returncode == 0, done.stderr
+    for name in names:
+        assert (aluminium.folder / f"sim.{name}").is_file()
+        assert len(list(aluminium.folder.glob(f"#sim.{name}#*"))) == 1
