@@ -58,14 +58,19 @@ def reserve(descriptor: int, size: int, path: Path) -> None:
         raise InputError(f"{path} needs {size / 1e6:.3g} MB, {error.strerror}; make room and start again") from error
 
 
-def append(descriptor: int, path: Path, data: bytes) -> None:
-    """Writes all of `data` at the end of an open file, or nothing; `OSError` that names the file."""
+def append(descriptor: int, path: Path, data: bytes, durable: bool = False) -> None:
+    """Writes all of `data` at the end of an open file, or nothing; `OSError` that names the file.
+
+    durable: waits until it is on disk.
+    """
     size = os.fstat(descriptor).st_size
     try:
         if os.write(descriptor, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if durable:
+            os.fsync(descriptor)
     except OSError as error:
-        os.ftruncate(descriptor, size)  # half a line must not come before the next one
+        os.ftruncate(descriptor, size)  # half a line, or one that may be lost, must not come before the next
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 

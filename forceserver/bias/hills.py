@@ -176,12 +176,9 @@ class HillsWriter:
         os.close(self._file)
 
     def _write(self, text: str) -> None:
-        size = os.fstat(self._file).st_size
         try:
-            append(self._file, self.path, text.encode())
-            os.fsync(self._file)
+            append(self._file, self.path, text.encode(), durable=True)
         except OSError as error:
-            os.ftruncate(self._file, size)  # what may not be on disk must not come before what is
             raise BiasError(f"cannot write to {self.path}: {error.strerror}; no hill was added") from error
 
     def _header(self) -> str:
