@@ -1,6 +1,6 @@
 """The free energy as the negative sum of the hills: what `plumed sum_hills` computes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -71,11 +71,9 @@ def sum_hills(hills: Hills, axes: Sequence[Axis], kt: float) -> Estimate:
     grid = HillGrid(hills.variables, axes)
     clock, times, history = elapsed(hills.times), [], []
     states = int(np.clip(STATE_NODES // grid.values.size, 8, STATES))
-    for part in np.array_split(np.arange(len(hills)), min(states, len(hills))):
-        chunk = hills[part[0] : part[-1] + 1]
-        grid.add(chunk.centres, chunk.sigmas, chunk.heights, hills.stretched)
+    for number in _growing(grid, hills, _shares(len(hills), states)):
         surface = _surface(grid, hills)
-        times.append(clock[part[-1]])
+        times.append(clock[number - 1])
         history.append(surface.probability(kt).astype(np.float32))
     late = np.array(history[len(history) // 2 :])
     return Estimate("sum of hills", surface, kt, late, np.ones(len(late)), False, np.array(times), np.array(history))
@@ -84,16 +82,33 @@ def sum_hills(hills: Hills, axes: Sequence[Axis], kt: float) -> Estimate:
 def sums_at_stride(hills: Hills, axes: Sequence[Axis], stride: int) -> Iterator[Surface]:
     """The free energies after every `stride` hills, and after all of them."""
     grid = HillGrid(hills.variables, axes)
-    for start in range(0, len(hills), stride):
-        chunk = hills[start : start + stride]
-        grid.add(chunk.centres, chunk.sigmas, chunk.heights, hills.stretched)
+    for _ in _growing(grid, hills, [*range(stride, len(hills), stride), len(hills)]):
         yield _surface(grid, hills)
+
+
+def _shares(count: int, most: int) -> list[int]:
+    """Ends of up to `most` shares of `count` hills that are as equal as can be."""
+    return np.cumsum([len(part) for part in np.array_split(np.arange(count), min(most, count))]).tolist()
+
+
+def _growing(grid: HillGrid, hills: Hills, numbers: Iterable[int], scale: float = 1.0) -> Iterator[int]:
+    """Adds hills to the grid, their heights times `scale`, and stops whenever it has so many of them."""
+    done = 0
+    for number in numbers:
+        chunk = hills[done:number]
+        grid.add(chunk.centres, chunk.sigmas, chunk.heights * scale, hills.stretched)
+        yield (done := number)
+
+
+def _acting(hills: Hills) -> float:
+    """What heights in a file are to be multiplied by to make the bias that acts, instead of the free energy."""
+    gamma = float(hills.bias_factors[0])
+    return (gamma - 1) / gamma if gamma > 1 else 1.0
 
 
 def negative_bias(surface: Surface, hills: Hills) -> Surface:
     """Minus the bias that acts, instead of the free energy that it stands for."""
-    gamma = float(hills.bias_factors[0])
-    scale = (gamma - 1) / gamma if gamma > 1 else 1.0
+    scale = _acting(hills)
     return replace(surface, values=scale * surface.values, gradient=scale * surface.gradient, errors=None)
 
 
@@ -108,14 +123,10 @@ def reweighting_factors(
     """
     grid = HillGrid(hills.variables, axes)
     gamma = float(hills.bias_factors[0])
-    tempered = gamma > 1
     numbers, factors = [0], [0.0]
-    for part in np.array_split(np.arange(len(hills)), min(states, len(hills))):
-        chunk = hills[part[0] : part[-1] + 1]
-        heights = chunk.heights * ((gamma - 1) / gamma if tempered else 1.0)
-        grid.add(chunk.centres, chunk.sigmas, heights, hills.stretched)
-        numbers.append(part[-1] + 1)
-        factors.append(reweighting_factor(grid.values, kt, gamma if tempered else None))
+    for number in _growing(grid, hills, _shares(len(hills), states), _acting(hills)):
+        numbers.append(number)
+        factors.append(reweighting_factor(grid.values, kt, gamma if gamma > 1 else None))
     return np.array(factors)[np.searchsorted(numbers, hills_before(hills, times, runs), "right") - 1]
 
 
@@ -138,11 +149,11 @@ def hills_before(hills: Hills, times: Array, runs: Array | None = None) -> Array
 
 def bias_of_hills(hills: Hills, before: Array, values: Array) -> Array:
     """The bias (n,) at values (n, d) of the variables from the first `before` (n,) hills, which rises."""
-    gamma, bias, done = float(hills.bias_factors[0]), HillSum(hills.variables), 0
+    scale, bias, done = _acting(hills), HillSum(hills.variables), 0
     found = np.empty(len(values))
     for row, (number, s) in enumerate(zip(before.tolist(), values, strict=True)):
         new = hills[done:number]
-        bias.add(new.centres, new.sigmas, new.heights * ((gamma - 1) / gamma if gamma > 1 else 1.0))
+        bias.add(new.centres, new.sigmas, new.heights * scale)
         found[row], done = bias.evaluate(s)[0], number
     return found
 

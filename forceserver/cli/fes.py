@@ -101,19 +101,20 @@ def fes(
             raise InputError(f"--axis-units has {len(units)} units for {len(estimate.surface.names)} variables")
         studies.append((name, study(estimate, energy_unit, depth * kt, phase or (), units)))
     output.mkdir(parents=True, exist_ok=True)
-    reports = {}
-    for name, found in studies:
-        surface = found.estimate.surface
-        if negbias and name == "hills":
+
+    def write(surface, name: str) -> None:
+        if negbias and name != "reweighting":
             surface = negative_bias(surface, summed[1])
         (surface.shifted_to_zero() if min_to_zero else surface).write(output / f"fes_{name}.dat")
+
+    reports = {}
+    for name, found in studies:
+        write(found.estimate.surface, name)
         reports[name] = found.report(10 * kt)
         typer.echo(as_text(reports[name]))
     if summed and stride:
         for number, surface in enumerate(sums_at_stride(summed[1], summed[2], stride)):
-            surface = negative_bias(surface, summed[1]) if negbias else surface
-            surface = surface.project(project.split(","), kt) if project else surface
-            (surface.shifted_to_zero() if min_to_zero else surface).write(output / f"fes_hills_{number}.dat")
+            write(surface.project(project.split(","), kt) if project else surface, f"hills_{number}")
     write_json(output / "report.json", reports)
     if picture:
         from ..analysis.pictures import draw, draw_convergence
