@@ -172,7 +172,6 @@ class _Door:
         self.guard, self.evaluating = guard, evaluating
         self.evaluations = self.failures = self.connections = 0
         self.consecutive_failures = 0
-        self.compared = False
         lifetime = driver.lifetime_seconds
         self.end_of_life = math.inf if lifetime is None else time.monotonic() + lifetime
 
@@ -189,7 +188,7 @@ class _Door:
                 raise
             self.guard.hold(sock)
             self.connections += 1
-            self.compared = False
+            self.compared = not self.template.pbc.all()  # without a volume there is nothing to compare
             try:
                 with Channel(sock, connection) as channel:
                     log.info("connected to %s", self.socket)
@@ -246,8 +245,6 @@ class _Door:
 
     def _compare_volume(self, frame: Frame) -> None:
         """Warns of a cell that is unlike that of the template: a driver sees no more of whose server it has reached."""
-        if self.compared or not self.template.pbc.all():
-            return
         self.compared = True
         ratio = abs(np.linalg.det(frame.cell) / np.linalg.det(self.template.cell))
         if not 0.5 < ratio < 2:
@@ -261,7 +258,8 @@ class _Door:
     def _compute(self, connection: ClientConnection) -> None:
         """Results for the frames of the connection; `PotentialError` after having told and saved what failed."""
         frames = connection.frames
-        self._compare_volume(frames[0])
+        if not self.compared:
+            self._compare_volume(frames[0])
         for frame in frames:
             frame.step = self.evaluations
             self.evaluations += 1
