@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..analysis.parity import ParityTable
     from ..fit.labels import LabelReader, Labels
-    from ..frame import Result
+    from ..frame import Frame, Result
     from ..potentials.base import Potential
 
 Labelled: TypeAlias = "tuple[Atoms, Labels]"
@@ -104,7 +104,6 @@ def _evaluate_all(
 
     from ..analysis.parity import ParityTable
     from ..files import atomic_write
-    from ..frame import Frame
 
     table = ParityTable()
     with contextlib.ExitStack() as stack:
@@ -112,8 +111,8 @@ def _evaluate_all(
         if output is not None:
             part = stack.enter_context(atomic_write(output))
             file = stack.enter_context(open(part, "w"))
-        for atoms, reference, result in _progress(_predict(potential, _labelled(structures, labels), batch)):
-            table.compare(reference.group, reference, result, Frame.from_ase(atoms))
+        for atoms, reference, frame, result in _progress(_predict(potential, _labelled(structures, labels), batch)):
+            table.compare(reference.group, reference, result, frame)
             if file is not None:
                 write_extxyz(file, [with_predictions(atoms, result, prefix)], write_info=True, write_results=False)
         labels.finish(structures)
@@ -129,7 +128,7 @@ def _labelled(path: Path, labels: "LabelReader") -> Iterator[Labelled]:
 
 def _predict(
     potential: "Potential", structures: Iterable[Labelled], batch: int
-) -> Iterator[tuple["Atoms", "Labels", "Result"]]:
+) -> Iterator[tuple["Atoms", "Labels", "Frame", "Result"]]:
     from ..frame import Frame
 
     done = 0
@@ -140,7 +139,7 @@ def _predict(
         except Exception as error:
             where = f"structure {done}" if len(frames) == 1 else f"structures {done} to {done + len(frames) - 1}"
             raise PotentialError(f"{where}: {type(error).__name__}: {error}") from error
-        yield from ((*one, result) for one, result in zip(group, results, strict=True))
+        yield from ((*one, frame, result) for one, frame, result in zip(group, frames, results, strict=True))
         done += len(frames)
 
 
