@@ -63,7 +63,7 @@ test-slow: $(READY)  ## run all tests, the long ones too
 HYPOTHESIS_PROFILE ?= nightly
 
 fuzz: $(READY)  ## throw a hundred thousand random streams at the wire codec
-	HYPOTHESIS_PROFILE=$(HYPOTHESIS_PROFILE) $(BIN)/python -m pytest --timeout=7200 tests/doors/test_wire_fuzz.py $(PYTEST)
+	HYPOTHESIS_PROFILE=$(HYPOTHESIS_PROFILE) $(BIN)/python -m pytest --timeout=7200 tests/ipi/test_wire_fuzz.py $(PYTEST)
 
 ASAN := build/asan
 asan: $(VENV)/installed  ## run the tests of the kernels with the address sanitiser (a build of its own, minutes)
@@ -73,7 +73,7 @@ asan: $(VENV)/installed  ## run the tests of the kernels with the address saniti
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	  $(BIN)/python tests/asan.py $(ASAN)/root/site tests/representation tests/bias/test_hills_kernel.py -m 'not slow' -k 'not every_build' $(PYTEST)
 
-bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only force_door --quick"
+bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only driver --quick"
 	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(VENV)/installed  ## check style

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from forceserver.cli.launch import ipi_script
-from forceserver.doors import ipi_pes
+from forceserver.ipi import pes
 
 from .harness import Table
 
@@ -80,7 +80,7 @@ def its_own_drivers(config: Path) -> list[list[str]]:
 
 
 def our_driver(config: Path, number: int = 1) -> list[list[str]]:
-    """`number` of ours, each with all doors that are configured."""
+    """`number` of ours, each in all roles that are configured."""
     return [[sys.executable, str(TIMED_DRIVE), config.name]] * number
 
 
@@ -92,24 +92,24 @@ def bias_inside(config: Path) -> list[list[str]]:
 
 def all_inside(config: Path) -> list[list[str]]:
     """i-PI calls force and bias; no drivers."""
-    for door in ("force", "bias"):
-        call_inside(config, door)
+    for role in ("force", "bias"):
+        call_inside(config, role)
     return []
 
 
-def call_inside(config: Path, door: str) -> None:
-    """Takes the socket of a door out of i-PI's input and our configuration, and lets i-PI call instead."""
-    xml, section = config.parent / "input.xml", {"force": "socket", "bias": "bias_socket"}[door]
+def call_inside(config: Path, role: str) -> None:
+    """Takes the socket of a role out of i-PI's input and our configuration, and lets i-PI call instead."""
+    xml, section = config.parent / "input.xml", {"force": "socket", "bias": "bias_socket"}[role]
     direct = (
-        f"<ffdirect name='{door}' pbc='False'><pes>custom</pes><pes_path>{ipi_pes.__file__}</pes_path>"
-        f"<parameters>{{config: {config.name}, door: {door}}}</parameters></ffdirect>"
+        f"<ffdirect name='{role}' pbc='False'><pes>custom</pes><pes_path>{pes.__file__}</pes_path>"
+        f"<parameters>{{config: {config.name}, role: {role}}}</parameters></ffdirect>"
     )
-    xml.write_text(re.sub(rf"<ffsocket name='{door}'.*?</ffsocket>", direct, xml.read_text()))
+    xml.write_text(re.sub(rf"<ffsocket name='{role}'.*?</ffsocket>", direct, xml.read_text()))
     config.write_text(re.sub(rf"\[{section}\].*?\n\n", "", config.read_text(), flags=re.DOTALL))
 
 
 def run(config: Path, drivers: list[list[str]], threads: int) -> dict[str, list[float]]:
-    """Seconds of a step and behind each door by blocks, without the first two, in which everything starts."""
+    """Seconds of a step and behind each role by blocks, without the first two, in which everything starts."""
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": str(threads)}
     place, log = config.parent, config.parent / "ipi.log"
     sockets = (place / "input.xml").read_text().count("<ffsocket")
@@ -128,8 +128,8 @@ def run(config: Path, drivers: list[list[str]], threads: int) -> dict[str, list[
     if ipi.returncode or not blocks["step"]:
         raise SystemExit(f"benchmarks: the simulation failed: {log.read_text()[-2000:]}")
     for text in said:
-        for door, calls in json.loads(text if text.startswith("{") else "{}").items():
-            blocks[door] = [statistics.mean(calls[i : i + BLOCK]) for i in range(0, len(calls) - BLOCK, BLOCK)]
+        for role, calls in json.loads(text if text.startswith("{") else "{}").items():
+            blocks[role] = [statistics.mean(calls[i : i + BLOCK]) for i in range(0, len(calls) - BLOCK, BLOCK)]
     return {name: times[2:] for name, times in blocks.items()}
 
 

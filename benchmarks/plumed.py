@@ -1,4 +1,4 @@
-"""Collective variables for PLUMED: the action and its door, PLUMED's own Q1, PLUMED hosted by us.
+"""Collective variables for PLUMED: the action and its server, PLUMED's own Q1, PLUMED hosted by us.
 
 BaTiO3, every Ti with its O within 3 Angstrom, three components with all derivatives; one thread. PLUMED is driven
 through its Python wrapper, one call a step, atoms moving by 0.02 Angstrom between steps; the server is a process of its
@@ -28,7 +28,7 @@ CONFIG = """
 [structure]
 file = "structure.extxyz"
 
-[cv_door]
+[cv_server]
 address = "{folder}/cv.sock"
 
 [[cv]]
@@ -113,11 +113,11 @@ def session(kernel: str | None, text: str, atoms: Atoms, folder: Path) -> Callab
 
 
 def serve(config: Path) -> subprocess.Popen:
-    """A server process, once its CV door is open."""
+    """A server process, once its CV server is open."""
     command = [sys.executable, "-m", "forceserver", "drive", str(config)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     for line in server.stderr:
-        if "the CV door is open" in line:
+        if "the CV server is open" in line:
             return server
     raise RuntimeError("the server did not start")
 

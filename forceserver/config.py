@@ -1,4 +1,4 @@
-"""The one TOML file that drives every door, validated before anything opens.
+"""The one TOML file that configures the program, validated before anything starts.
 
 Units are in the names of the keys. Relative paths are relative to the file. Sections are declared beside what they
 configure and put together in settings.py; this file holds their base, reads the TOML and turns pydantic's findings

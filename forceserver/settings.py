@@ -12,10 +12,10 @@ from pydantic import Field
 from .bias.choice import BiasConfig
 from .config import InputFile, Section, explain, read_toml
 from .cv import CVConfig
-from .doors.cv_server import CVDoorConfig
-from .doors.ipi_client import DriverConfig
-from .doors.transports import SocketConfig
+from .cv_server.server import CVServerConfig
 from .errors import InputError
+from .ipi.driver import DriverConfig
+from .ipi.transports import SocketConfig
 from .potentials import PotentialConfig
 from .representation.config import ExpansionConfig
 from .template import StructureConfig
@@ -36,15 +36,15 @@ class Settings(Section):
     driver: DriverConfig = DriverConfig()
     simulation: SimulationConfig | None = None
     cv: tuple[CVConfig, ...] = ()
-    cv_door: CVDoorConfig | None = None
+    cv_server: CVServerConfig | None = None
     bias: BiasConfig | None = None
     bias_socket: SocketConfig | None = None
     expansion: ExpansionConfig | None = None
 
     @pydantic.model_validator(mode="after")
     def _complete(self) -> "Settings":
-        if self.cv_door and not self.cv:
-            raise ValueError("[cv_door] has nothing to serve: give at least one [[cv]]")
+        if self.cv_server and not self.cv:
+            raise ValueError("[cv_server] has nothing to serve: give at least one [[cv]]")
         if self.bias_socket and self.bias is None:
             raise ValueError("[bias_socket] has nothing to serve: give [bias]")
         return self

@@ -165,14 +165,14 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
     if _is_ipi(comment):
         return _from_ipi(lines)
     column = _species_column(comment) if _EXTENDED.search(comment) else 0
-    strange = {}
+    unknown = {}
     for atom, line in enumerate(lines[2 : 2 + int(lines[0])] if column is not None else ()):
         words = line.split()
-        if _is_strange(words[column].capitalize()):
-            strange[atom] = words[column]
+        if _is_unknown_to_ase(words[column].capitalize()):
+            unknown[atom] = words[column]
             words[column] = _symbol(words[column], atom)
             lines[2 + atom] = " ".join(words) + "\n"
-    return _by_ase("extxyz", lines, strange)
+    return _by_ase("extxyz", lines, unknown)
 
 
 def _species_column(comment: str) -> int | None:
@@ -186,15 +186,15 @@ def _species_column(comment: str) -> int | None:
 
 def _parse_pdb(lines: list[str]) -> "Atoms":
     """ASE takes the label from the columns of the element or, as i-PI writes it, from those of the name."""
-    strange, atom = {}, -1
+    unknown, atom = {}, -1
     for number, line in enumerate(lines):
         if line.startswith(("ATOM", "HETATM")):
             atom += 1
             label = line[76:78].strip() or line[12:16].strip()
-            if _is_strange(label) and find_element(label) is not None:
-                strange[atom] = label
+            if _is_unknown_to_ase(label) and find_element(label) is not None:
+                unknown[atom] = label
                 lines[number] = f"{line.rstrip():80}"[:76] + f"{_symbol(label, atom):>2}  \n"
-    atoms = _by_ase("proteindatabank", lines, strange)
+    atoms = _by_ase("proteindatabank", lines, unknown)
     if np.array_equal(atoms.cell.cellpar(), NO_CRYSTAL):
         atoms.cell, atoms.pbc = None, False
     title = " ".join(line.rstrip() for line in lines if line.startswith("TITLE"))
@@ -203,15 +203,15 @@ def _parse_pdb(lines: list[str]) -> "Atoms":
     return atoms
 
 
-def _by_ase(kind: str, lines: list[str], strange: dict[int, str]) -> "Atoms":
+def _by_ase(kind: str, lines: list[str], unknown: dict[int, str]) -> "Atoms":
     import ase.io
 
     atoms = ase.io.read(io.StringIO("".join(lines)), format=kind)
-    _keep_masses(atoms, strange)
+    _keep_masses(atoms, unknown)
     return atoms
 
 
-def _is_strange(label: str) -> bool:
+def _is_unknown_to_ase(label: str) -> bool:
     from ase.data import atomic_numbers
 
     return label not in atomic_numbers

@@ -1,4 +1,4 @@
-"""The variable of the tests of doors and biases: O around Ti, l = 1, two radial functions; as text and as read."""
+"""The variable of the tests of variables and biases: O around Ti, l = 1, two radial functions; as text and as read."""
 
 from forceserver.config import tomllib
 

@@ -11,7 +11,7 @@ import time
 import pytest
 from ase.build import bulk
 
-from forceserver.doors.transports import SocketConfig, connect, listen
+from forceserver.ipi.transports import SocketConfig, connect, listen
 
 FORKING = """
 import multiprocessing, os, time

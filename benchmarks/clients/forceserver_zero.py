@@ -1,4 +1,4 @@
-"""Our force door with a potential that returns zeros.
+"""Our driver with a potential that returns zeros.
 
 python forceserver_zero.py unix|shm PATH ATOMS        python forceserver_zero.py tcp PORT ATOMS
 """
@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 
-from forceserver.doors.ipi_client import DriverConfig, serve
-from forceserver.doors.transports import SocketConfig
 from forceserver.frame import Frame, Result
+from forceserver.ipi.driver import DriverConfig, serve
+from forceserver.ipi.transports import SocketConfig
 from forceserver.potentials.base import Potential
 
 

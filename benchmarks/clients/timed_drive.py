@@ -1,8 +1,8 @@
-"""Every door of a configuration, as `forceserver drive` opens them, with the time that is spent behind each.
+"""Every role of a configuration, as `forceserver drive` plays them, with the time that each takes.
 
     python timed_drive.py CONFIG
 
-At the end one line of JSON: the seconds of every call by door, in the order of the calls.
+At the end one line of JSON: the seconds of every call by role, in the order of the calls.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from forceserver.bias.choice import build_bias
 from forceserver.cv import build_variables
-from forceserver.doors.ipi_client import serve
+from forceserver.ipi.driver import serve
 from forceserver.potentials import build_potential
 from forceserver.potentials.base import Potential
 from forceserver.settings import load
@@ -40,14 +40,14 @@ class Timed(Potential):
 if __name__ == "__main__":
     settings = load(Path(sys.argv[1]))
     template = read_template(settings.structure)
-    doors = {"force": Timed(build_potential(settings.potential, template))}
+    roles = {"force": Timed(build_potential(settings.potential, template))}
     if settings.bias_socket:
-        doors["bias"] = Timed(build_bias(settings.bias, build_variables(settings.cv, template), template))
+        roles["bias"] = Timed(build_bias(settings.bias, build_variables(settings.cv, template), template))
         beside = threading.Thread(
-            target=serve, args=(doors["bias"], template, settings.bias_socket, settings.driver), daemon=True
+            target=serve, args=(roles["bias"], template, settings.bias_socket, settings.driver), daemon=True
         )
         beside.start()
-    serve(doors["force"], template, settings.socket, settings.driver)
+    serve(roles["force"], template, settings.socket, settings.driver)
     if settings.bias_socket:
         beside.join()
-    print(json.dumps({name: door.seconds for name, door in doors.items()}))
+    print(json.dumps({name: role.seconds for name, role in roles.items()}))

@@ -1,4 +1,4 @@
-"""A bias on collective variables, spread over the atoms: what the bias door serves, as any other potential."""
+"""A bias on collective variables, spread over the atoms: what the bias driver serves, as any other potential."""
 
 from collections.abc import Mapping
 from pathlib import Path

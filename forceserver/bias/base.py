@@ -1,6 +1,6 @@
 """The interface of a bias.
 
-A bias is a function V(s, t) of a few collective variables (CVs). It knows neither atoms nor sockets: a door computes
+A bias is a function V(s, t) of a few collective variables (CVs). It knows neither atoms nor sockets: a driver computes
 the CVs, gives their values to the bias and spreads dV/ds over the atoms. Energies in eV, CVs in their own units.
 
 The clock of a bias ticks with configurations, not with calls:

@@ -144,8 +144,8 @@ def _remove(place: Path) -> None:
 def _set_up(place: Path, engine: str, picoseconds: float | None) -> None:
     """Copies the inputs; the file that marks the folder comes last."""
     if place.exists():
-        strange = [path.name for path in place.iterdir() if path.name not in ("demo", "potential")]
-        if not all(name.startswith(f".{Path(MARK).stem}.") for name in strange):  # a mark that was not finished
+        others = [path.name for path in place.iterdir() if path.name not in ("demo", "potential")]
+        if not all(name.startswith(f".{Path(MARK).stem}.") for name in others):  # a mark that was not finished
             raise InputError(f"{place} holds other files; choose another --folder")
         shutil.rmtree(place)
     source = _workflow("batio3")
@@ -216,8 +216,8 @@ class Side:
 
     def begin(self) -> None:
         """Starts the simulation, or goes on with it; nothing if it is complete."""
-        from ..doors.ipi_input import read_ipi_input
-        from ..doors.ipi_restart import newest_state
+        from ..ipi.input import read_ipi_input
+        from ..ipi.restart import newest_state
         from .progress import StepReader
 
         simulation = read_ipi_input(self.folder / "input.xml")

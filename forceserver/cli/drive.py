@@ -1,4 +1,4 @@
-"""`forceserver drive`: opens the doors of a configuration."""
+"""`forceserver drive`: driver, bias driver and CV server of a configuration, in one process."""
 
 import contextlib
 import os
@@ -16,14 +16,14 @@ from ..errors import InputError
 from . import arguments
 
 if TYPE_CHECKING:
-    from ..doors.activity import Activity
     from ..frame import Frame
+    from ..ipi.activity import Activity
     from ..potentials.base import Potential
     from ..settings import Settings
 
 
-class Door(str, Enum):
-    """What can be open to whom."""
+class Role(str, Enum):
+    """What a process can be: a driver of forces or of a bias, a server of collective variables."""
 
     FORCE = "force"
     BIAS = "bias"
@@ -41,10 +41,10 @@ def drive(
     mpi_name: Annotated[
         str, typer.Option(metavar="NAME", help="With --mpi: the <ffmpi name=...> to serve, if there are several.")
     ] = "",
-    door: Annotated[
-        list[Door] | None,
+    role: Annotated[
+        list[Role] | None,
         typer.Option(
-            "--door", help="Open this door only, of those that are configured (may be repeated). [default: all]"
+            "--role", help="Play this role only, of those that are configured (may be repeated). [default: all]"
         ),
     ] = None,
     host: Annotated[
@@ -62,12 +62,12 @@ def drive(
     """Serve forces: connect to i-PI (or ASE) and evaluate what it sends until it says EXIT.
 
     Waits for a server that is not up yet, and reconnects when it restarts. SIGTERM and Ctrl-C end it cleanly.
-    With [cv_door] it also serves collective variables to PLUMED, with [bias] and [bias_socket] also a bias to i-PI;
-    each of the three may be alone. A CV door alone is open until a signal comes.
+    With [cv_server] it also serves collective variables to PLUMED, with [bias] and [bias_socket] also a bias to i-PI;
+    each of the three may be alone. A CV server alone is open until a signal comes.
     Exit code: 0 the server said EXIT, a limit of time was reached or a signal came; 1 it had to give up; 2 the
     configuration is wrong, or not for this server.
     """
-    from ..doors.activity import of_this_process
+    from ..ipi.activity import of_this_process
     from ..settings import at_address, load, require
     from ..template import read_template
     from .logs import set_up_logging
@@ -78,56 +78,56 @@ def drive(
     if host is not None or port is not None:
         settings = at_address(settings, host, port, config)
     template = read_template(settings.structure)
-    wanted = {Door.FORCE} if mpi else _wanted(config, settings, door)
-    if Door.FORCE in wanted:
+    wanted = {Role.FORCE} if mpi else _wanted(config, settings, role)
+    if Role.FORCE in wanted:
         require(settings.potential, "potential", config, "it says what computes the forces")
-    with contextlib.ExitStack() as doors:
+    with contextlib.ExitStack() as stack:
         variables = {}
-        if settings.cv and wanted & {Door.BIAS, Door.CV}:
+        if settings.cv and wanted & {Role.BIAS, Role.CV}:
             from ..cv import build_variables
 
             variables = build_variables(settings.cv, template)
-        force_door = bias_door = None
-        if Door.BIAS in wanted:
-            why = "it says where i-PI wants the bias (one inside i-PI, see ipi-pes: --door force leaves it to i-PI)"
+        driver = bias_driver = None
+        if Role.BIAS in wanted:
+            why = "it says where i-PI wants the bias (one inside i-PI, see ipi-pes: --role force leaves it to i-PI)"
             require(settings.bias_socket, "bias_socket", config, why)
-        if Door.FORCE in wanted:
+        if Role.FORCE in wanted:
             from ..potentials import build_potential
 
             potential = build_potential(settings.potential, template)
-            doors.callback(potential.close)
-            force_door = _force_door(settings, potential, template, mpi, mpi_name, _watched(activity, "force"))
-        if Door.CV in wanted:
-            from ..doors.cv_server import CVServer
+            stack.callback(potential.close)
+            driver = _force_driver(settings, potential, template, mpi, mpi_name, _watched(activity, "force"))
+        if Role.CV in wanted:
+            from ..cv_server.server import CVServer
 
-            doors.enter_context(CVServer(settings.cv_door, variables))
-        if Door.BIAS in wanted:  # last, since it opens its files: nothing is written before everything else is ready
+            stack.enter_context(CVServer(settings.cv_server, variables))
+        if Role.BIAS in wanted:  # last, since it opens its files: nothing is written before everything else is ready
             from ..bias.choice import build_bias
 
             bias = build_bias(settings.bias, variables, template)
-            bias_door = partial(_serve_bias, bias, template, settings, _watched(activity, "bias"))
-        if force_door and bias_door:
-            doors.enter_context(_beside(bias_door))
-        (force_door or bias_door or _wait_for_signal)()
+            bias_driver = partial(_serve_bias, bias, template, settings, _watched(activity, "bias"))
+        if driver and bias_driver:
+            stack.enter_context(_beside(bias_driver))
+        (driver or bias_driver or _wait_for_signal)()
 
 
-def _wanted(config: Path, settings: "Settings", doors: list[Door] | None) -> set[Door]:
-    """The doors that are configured, of those that were asked for."""
+def _wanted(config: Path, settings: "Settings", roles: list[Role] | None) -> set[Role]:
+    """The roles that are configured, of those that were asked for."""
     from ..settings import require
 
-    wanted = set(doors or Door) & _configured(settings)
+    wanted = set(roles or Role) & _configured(settings)
     if not wanted:
         require(settings.socket, "socket", config, "it says where the server listens")
-        raise InputError(f"{config} does not configure the door {', '.join(sorted(doors or ()))}")
+        raise InputError(f"{config} does not configure the role {', '.join(sorted(roles or ()))}")
     return wanted
 
 
-def _watched(activity: "Activity | None", door: str) -> contextlib.AbstractContextManager:
+def _watched(activity: "Activity | None", role: str) -> contextlib.AbstractContextManager:
     """The context of evaluations: whoever has started this driver sees how long they take."""
-    return activity.evaluating(door) if activity else contextlib.nullcontext()
+    return activity.evaluating(role) if activity else contextlib.nullcontext()
 
 
-def _force_door(
+def _force_driver(
     settings: "Settings",
     potential: "Potential",
     template: "Frame",
@@ -136,10 +136,10 @@ def _force_door(
     watched: contextlib.AbstractContextManager,
 ) -> Callable[[], object]:
     if mpi:
-        from ..doors.mpi_client import serve_mpi
+        from ..ipi.mpi import serve_mpi
 
         return partial(serve_mpi, potential, template, settings.driver, name=mpi_name)
-    from ..doors.ipi_client import serve
+    from ..ipi.driver import serve
 
     return partial(serve, potential, template, settings.socket, settings.driver, watched)
 
@@ -147,31 +147,31 @@ def _force_door(
 def _serve_bias(
     bias: "Potential", template: "Frame", settings: "Settings", watched: contextlib.AbstractContextManager
 ) -> None:
-    """The bias door; its files are closed when it is, by the thread that writes to them."""
-    from ..doors.ipi_client import serve
+    """The bias driver; its files are closed when it is, by the thread that writes to them."""
+    from ..ipi.driver import serve
 
     with contextlib.closing(bias):
         serve(bias, template, settings.bias_socket, settings.driver, watched)
 
 
-def _configured(settings: "Settings") -> set[Door]:
-    sections = {Door.FORCE: settings.socket, Door.BIAS: settings.bias, Door.CV: settings.cv_door}
-    return {door for door, section in sections.items() if section is not None}
+def _configured(settings: "Settings") -> set[Role]:
+    sections = {Role.FORCE: settings.socket, Role.BIAS: settings.bias, Role.CV: settings.cv_server}
+    return {role for role, section in sections.items() if section is not None}
 
 
 @contextlib.contextmanager
-def _beside(door: Callable[[], object]) -> Iterator[None]:
-    """Serves a second door in a thread; if that fails, the first one is ended by a signal and the error raised here."""
+def _beside(serve: Callable[[], object]) -> Iterator[None]:
+    """Plays a second role in a thread; if that fails, the first one is ended by a signal and the error raised here."""
     failures: list[Exception] = []
 
     def run() -> None:
         try:
-            door()
+            serve()
         except Exception as error:
             failures.append(error)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = threading.Thread(target=run, name="bias-door", daemon=True)
+    thread = threading.Thread(target=run, name="bias-driver", daemon=True)
     thread.start()
     yield
     thread.join(timeout=5)  # i-PI says EXIT to both; after a signal the thread ends with the process

@@ -13,4 +13,4 @@ def ipi_pes() -> None:
     """
     from importlib.util import find_spec
 
-    typer.echo(find_spec("forceserver.doors.ipi_pes").origin)
+    typer.echo(find_spec("forceserver.ipi.pes").origin)

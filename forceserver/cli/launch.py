@@ -13,7 +13,7 @@ from . import arguments
 from .progress import tell
 
 if TYPE_CHECKING:
-    from ..doors.ipi_input import IpiInput
+    from ..ipi.input import IpiInput
     from ..locks import FolderLock
     from ..settings import Settings
     from .supervision import Plan
@@ -87,8 +87,8 @@ def run_simulation(
     no_check: bool = False,
 ) -> int:
     """What `launch` does; returns its exit code."""
-    from ..doors.ipi_input import read_ipi_input
-    from ..doors.ipi_ports import at_ports
+    from ..ipi.input import read_ipi_input
+    from ..ipi.ports import at_ports
     from ..locks import locked_folder
     from ..settings import at_address, load, require
     from .supervision import Outcome, Plan
@@ -135,9 +135,9 @@ def _ports(config: Path, settings: "Settings", simulation: "IpiInput", port: int
 
 def _where_to_begin(path: Path, restart: bool, settings: "Settings", lock: "FolderLock") -> "IpiInput":
     """The input, or with `restart` the newest state."""
-    from ..doors.addresses import remove_dead_sockets
-    from ..doors.ipi_input import read_ipi_input
-    from ..doors.ipi_restart import newest_state
+    from ..ipi.addresses import remove_dead_sockets
+    from ..ipi.input import read_ipi_input
+    from ..ipi.restart import newest_state
 
     simulation = read_ipi_input(path)
     if lock.after_death:  # and nothing of it lives
@@ -166,7 +166,7 @@ def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drive
 
     whatever: start with what is wrong, as far as the addresses allow it.
     """
-    from ..doors.addresses import address_taken
+    from ..ipi.addresses import address_taken
     from ..preflight import WRONG, inspect
     from .check import show as show_findings
 
@@ -188,7 +188,7 @@ def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drive
 
 def _drive_arguments(config: Path, settings: "Settings", simulation: "IpiInput") -> list[str]:
     """What drivers of this machine are called with: where *this* i-PI listens, whatever host is configured."""
-    from ..doors.addresses import WILDCARDS
+    from ..ipi.addresses import WILDCARDS
 
     ports = {socket.port for socket in (settings.socket, settings.bias_socket) if socket and socket.mode == "inet"}
     servers = [server for server in simulation.sockets if server.mode == "inet" and server.port in ports]
@@ -197,7 +197,7 @@ def _drive_arguments(config: Path, settings: "Settings", simulation: "IpiInput")
 
 
 def _cut_outputs(state: "IpiInput") -> None:
-    from ..doors.ipi_outputs import cut_outputs
+    from ..ipi.outputs import cut_outputs
 
     for text in cut_outputs(state):
         tell(f"forceserver: {text}")
@@ -205,9 +205,9 @@ def _cut_outputs(state: "IpiInput") -> None:
 
 def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signals: list[int]) -> int:
     """Runs i-PI to its end, again from its newest state if a connection has broken it; the exit code."""
-    from ..doors.addresses import remove_dead_sockets
-    from ..doors.ipi_ports import at_ports
-    from ..doors.ipi_restart import newest_state, set_states_aside
+    from ..ipi.addresses import remove_dead_sockets
+    from ..ipi.ports import at_ports
+    from ..ipi.restart import newest_state, set_states_aside
     from .supervision import Outcome, Run
 
     if simulation.step == 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..doors.ipi_input import IpiInput
+    from ..ipi.input import IpiInput
 
 
 class StepReader:

@@ -10,8 +10,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..doors.activity import VARIABLE, Activity, shared_page
 from ..errors import InputError
+from ..ipi.activity import VARIABLE, Activity, shared_page
 from ..locks import FolderLock
 from . import processes
 from .progress import Display, Patience, Said, StepReader, tell
@@ -20,7 +20,7 @@ from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
 if TYPE_CHECKING:
     import subprocess
 
-    from ..doors.ipi_input import IpiInput
+    from ..ipi.input import IpiInput
 
 POLL_SECONDS = 0.1
 
@@ -254,7 +254,7 @@ class Run:
     def _start_driver(self, slot: Slot) -> None:
         command = [sys.executable, "-m", "forceserver", "drive", *self.plan.drive]
         if slot.number > 1:  # there is one bias and one set of variables, whatever the number of drivers
-            command += ["--door", "force"]
+            command += ["--role", "force"]
         environment = driver_environment(os.environ, self.plan.drivers, self.plan.threads)
         slot.start(command, self.simulation.folder, self._driver_log(slot), environment, self.lock)
         self.reaper.adopt(slot.process.pid)

@@ -16,7 +16,7 @@ from .outputs import OUTPUTS, Function, combine, projection
 from .sums import GroupSum
 from .weights import contraction, spline_table
 
-_kernel = _ext.kernel("pull")
+_kernel = _ext.kernel("generalised_force")
 
 IDENTITY = np.eye(3)
 
@@ -37,9 +37,9 @@ class CVResult:
     gradients: Array
     strain: Array
 
-    def add_forces(self, pull: Array, forces: Array) -> None:
-        """Adds what `pull` (d,), minus the derivative of an energy by the values, does to the atoms in `forces`."""
-        _kernel.add_forces(pull, np.ascontiguousarray(self.gradients), self.active, forces)
+    def add_forces(self, generalised_force: Array, forces: Array) -> None:
+        """Adds to `forces` what a generalised force (d,) on the values, minus dE/ds, does to the atoms."""
+        _kernel.add_forces(generalised_force, np.ascontiguousarray(self.gradients), self.active, forces)
 
 
 @dataclass(frozen=True)

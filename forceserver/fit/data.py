@@ -119,10 +119,10 @@ def check_species(data: Sequence[Labelled], species: Sequence[int], path: Path) 
     from ase.data import chemical_symbols
 
     for number, one in enumerate(data):
-        strange = np.setdiff1d(one.frame.species, species)
-        if len(strange):
+        unknown = np.setdiff1d(one.frame.species, species)
+        if len(unknown):
             raise InputError(
-                f"{path}: structure {number} has {', '.join(chemical_symbols[s] for s in strange)}, which is not in "
+                f"{path}: structure {number} has {', '.join(chemical_symbols[s] for s in unknown)}, which is not in "
                 "the training structures"
             )
 

@@ -4,12 +4,12 @@
 //   p: FORCESERVER ADDRESS=/run/user/1000/batio3.sock CV=polarization
 //   METAD ARG=p.x,p.y,p.z ...
 //
-// Theory of operation. The constructor connects to the CV door, names the variable and learns which atoms it needs and
+// Theory of operation. The constructor connects to the CV server, names the variable and learns which atoms it needs and
 // which components it has; PLUMED is asked for those atoms only. calculate() sends positions and box and gets values,
 // derivatives with respect to the atoms that matter in this configuration, and derivatives with respect to the box.
 // Over a unix socket the numbers travel through one shared memory segment, made by the server and received as a file
 // descriptor, and the socket carries 16 bytes each way; over TCP the same numbers follow the headers in the stream.
-// The bytes are described in docs/plumed.md; forceserver/doors/cv_protocol.py is the other end.
+// The bytes are described in docs/plumed.md; forceserver/cv_server/protocol.py is the other end.
 //
 // On the wire lengths are in Angstrom. The variables themselves have no unit of PLUMED's: only derivatives are converted.
 //
@@ -271,7 +271,7 @@ class Client {
       throw Refused("the server at " + address_ + " says: " + text);
     }
     if(header.kind != expected || header.length > max_length) {
-      throw Refused("what listens at " + address_ + " is not the CV door of forceserver");
+      throw Refused("what listens at " + address_ + " is not the CV server of forceserver");
     }
     return header;
   }

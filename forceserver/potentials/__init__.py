@@ -33,7 +33,7 @@ def build_potential(config: PotentialConfig | None, template: Frame) -> Potentia
     """The potential that `config` describes, ready for frames with the species of `template`.
 
     It has computed `template` once: models are loaded, lists allocated, and a species that it does not know, or a
-    result that is not finite, ends here as `InputError`, before any door opens.
+    result that is not finite, ends here as `InputError`, before anything is served.
     """
     if config is None:
         raise InputError("section [potential] is missing from the configuration: there are no forces to compute")

@@ -1,8 +1,8 @@
 """The interface of a potential.
 
 A potential gets frames and returns results, nothing else: it knows no sockets, no units but eV and Angstrom, no
-configuration files. Whatever is slow (reading a model, allocating) happens in the constructor, so that a door opens
-only when the potential is ready.
+configuration files. Whatever is slow (reading a model, allocating) happens in the constructor, so that a driver
+connects only when the potential is ready.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ class Potential(ABC):
     """Energies, forces and virials of frames.
 
     `compute_one` is all that a potential must have. One that can do better on several frames at once (threads over
-    beads, one padded call) overrides `compute`. Both may raise any exception: the door reports it with the frame.
+    beads, one padded call) overrides `compute`. Both may raise any exception: the driver reports it with the frame.
     Every result owns its arrays: a later call does not change them.
     """
 

@@ -155,12 +155,12 @@ class GapPotential(Potential):
         return place
 
     def _check_species(self, frame: Frame) -> None:
-        strange = ~np.isin(frame.species, self.model.species)
-        if strange.any():
+        unknown = ~np.isin(frame.species, self.model.species)
+        if unknown.any():
             from ase.data import chemical_symbols
 
             known = ", ".join(chemical_symbols[number] for number in self.model.species)
-            atom = int(strange.argmax())
+            atom = int(unknown.argmax())
             raise PotentialError(
                 f"atom {atom} (counted from 0) is {chemical_symbols[frame.species[atom]]}; the model knows {known} only"
             )
@@ -221,7 +221,7 @@ class _Term:
         self.neighbours.update(np.ascontiguousarray(frame.positions), np.ascontiguousarray(frame.cell))
         self.features = self.spectrum.values()
 
-    def pull(self) -> tuple[Array, Array]:
+    def reverse(self) -> tuple[Array, Array]:
         """Forces and virial from the derivatives of the energies by the power spectra; they belong to this object."""
         return self.spectrum.vjp(self.gradient)
 
@@ -252,9 +252,9 @@ def _total(place: _Place, atoms: int) -> Result:
     """Base and terms of one frame."""
     energy, forces, virial = place.base.sum(), np.zeros((atoms, 3)), np.zeros((3, 3))
     for term in place.terms:
-        pulled, strain = term.pull()
+        term_forces, strain = term.reverse()
         energy += term.energies.sum()
-        forces += pulled
+        forces += term_forces
         virial += strain
     return Result(float(energy), forces, virial)
 

@@ -46,13 +46,13 @@ class MetatomicConfig(Section):
             uncertainty=self.uncertainty,
             check_consistency=self.check_consistency,
         )
-        strange = sorted(set(template.species.tolist()) - potential.species)
-        if strange:
+        unknown = sorted(set(template.species.tolist()) - potential.species)
+        if unknown:
             from ase.data import chemical_symbols
 
             names, known = (
                 ", ".join(chemical_symbols[number] for number in numbers)
-                for numbers in (strange, sorted(potential.species))
+                for numbers in (unknown, sorted(potential.species))
             )
             raise InputError(f"the model {self.model} does not know the species {names}; it knows {known}")
         return potential
@@ -119,9 +119,9 @@ class MetatomicPotential(Potential):
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         import torch
 
-        strange = set(frames[0].species.tolist()) - self.species
-        if strange:
-            raise PotentialError(f"the model does not know the atomic numbers {sorted(strange)}")
+        unknown = set(frames[0].species.tolist()) - self.species
+        if unknown:
+            raise PotentialError(f"the model does not know the atomic numbers {sorted(unknown)}")
         leaves, systems = zip(
             *(
                 self._system(frame, lists)

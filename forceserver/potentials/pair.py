@@ -213,11 +213,11 @@ class PairPotential(Potential):
     def kinds(self, species: NDArray[np.int32]) -> NDArray[np.int32]:
         """(N,) int32: where the species of each atom is in the table of interactions."""
         kinds = np.minimum(np.searchsorted(self._numbers, species), len(self._numbers) - 1).astype(np.int32)
-        strange = np.take(self._numbers, kinds) != species
-        if strange.any():
+        unknown = np.take(self._numbers, kinds) != species
+        if unknown.any():
             from ase.data import chemical_symbols
 
-            names = {chemical_symbols[number] for number in species[strange]}
+            names = {chemical_symbols[number] for number in species[unknown]}
             raise PotentialError(f"no pair interaction is given for the species {', '.join(sorted(names))}")
         return kinds
 

@@ -17,7 +17,7 @@ from .speed import inspect_speed
 from .structures import describe_template, inspect_structure
 
 if TYPE_CHECKING:
-    from ..doors.ipi_input import IpiInput, SocketServer, System
+    from ..ipi.input import IpiInput, SocketServer, System
     from ..settings import Settings
 
 __all__ = ["ADVICE", "OK", "WRONG", "Finding", "Verdict", "inspect"]
@@ -34,7 +34,7 @@ def inspect(
     simulation: replaces the input file of the settings. compute: whether the potential, the variables and the bias are
     computed for the template.
     """
-    from ..doors.ipi_input import read_ipi_input
+    from ..ipi.input import read_ipi_input
     from ..template import read_template
 
     findings = []

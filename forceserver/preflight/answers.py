@@ -21,8 +21,8 @@ from .findings import ADVICE, OK, WRONG, Finding
 if TYPE_CHECKING:
     import pydantic
 
-    from ..doors.ipi_input import IpiInput
     from ..frame import Frame
+    from ..ipi.input import IpiInput
     from ..settings import Settings
 
 STRANGE_FORCE_EV_PER_ANGSTROM = 50
@@ -36,7 +36,7 @@ class Answers:
     """What came back.
 
     batches: whether the potential computes several structures at once; None if there is no potential.
-    extras: the names that a door sends, by the section of its socket.
+    extras: the names that a driver sends, by the section of its socket.
     """
 
     findings: list[Finding] = field(default_factory=list)

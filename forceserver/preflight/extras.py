@@ -1,4 +1,4 @@
-"""Extras that i-PI wants to write or to average, and that no door sends."""
+"""Extras that i-PI wants to write or to average, and that no driver sends."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from .findings import WRONG, Finding
 
 if TYPE_CHECKING:
-    from ..doors.ipi_input import IpiInput, SocketServer
-    from ..doors.ipi_rehearsal import Rehearsal
+    from ..ipi.input import IpiInput, SocketServer
+    from ..ipi.rehearsal import Rehearsal
 
 
 def inspect_extras(
@@ -15,7 +15,7 @@ def inspect_extras(
 ) -> Iterator[Finding]:
     """Looks at systems whose extras all come from here.
 
-    servers: the <ffsocket> of each section of the configuration. sent: the names that the section's door sends.
+    servers: the <ffsocket> of each section of the configuration. sent: the names that the section's driver sends.
     """
     known = {server.forcefield: sent[name] for name, server in servers.items() if name in sent and not server.nested}
     for system, understood in zip(ipi.systems, rehearsal.systems, strict=True):

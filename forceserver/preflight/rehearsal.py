@@ -8,8 +8,8 @@ from ..errors import InputError
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
-    from ..doors.ipi_input import IpiInput
-    from ..doors.ipi_rehearsal import Rehearsal, SystemAsUnderstood
+    from ..ipi.input import IpiInput
+    from ..ipi.rehearsal import Rehearsal, SystemAsUnderstood
 
 LIMITS = {
     "temperature": ("K", "kelvin", 0, 1e4, 1e7),
@@ -17,12 +17,12 @@ LIMITS = {
     "time step": ("fs", "femtosecond", 0.03, 10, 100),
     "pressure": ("GPa", "gigapascal", -1e3, 1e3, math.inf),
 }
-"""Unit, i-PI's name of it; what is strange below and above; and from where it cannot be meant."""
+"""Unit, i-PI's name of it; what is unusual below and above; and from where it cannot be meant."""
 
 
 def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
     """Puts i-PI's simulation together without running it; what it says about that."""
-    from ..doors.ipi_rehearsal import rehearse
+    from ..ipi.rehearsal import rehearse
 
     try:
         rehearsal = rehearse(ipi.path)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
-    from ..doors.ipi_input import IpiInput, SocketServer
-    from ..doors.transports import SocketConfig
+    from ..ipi.input import IpiInput, SocketServer
+    from ..ipi.transports import SocketConfig
 
 
 def _listens(server: "SocketServer") -> str:
@@ -55,8 +55,8 @@ def inspect_sockets(config: Path, clients: dict[str, "SocketConfig"], ipi: "IpiI
 
 
 def _address(server: "SocketServer", folder: Path) -> Iterator[Finding]:
-    from ..doors.addresses import address_taken, is_of_this_machine
-    from ..doors.transports import SUN_PATH_BYTES
+    from ..ipi.addresses import address_taken, is_of_this_machine
+    from ..sockets import SUN_PATH_BYTES
 
     path = server.unix_path
     if server.mode != "inet" and (size := len(os.fsencode(path))) > SUN_PATH_BYTES:

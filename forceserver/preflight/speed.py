@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .findings import ADVICE, WRONG, Finding
 
 if TYPE_CHECKING:
-    from ..doors.ipi_input import IpiInput, SocketServer
+    from ..ipi.input import IpiInput, SocketServer
 
 DEFAULT_LATENCY_MICROSECONDS = 64
 """What i-PI's default <latency> costs on every step (docs/benchmarks.md)."""

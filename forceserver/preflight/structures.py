@@ -9,8 +9,8 @@ from ..elements import find_element
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
-    from ..doors.ipi_input import SocketServer, System
     from ..frame import Frame
+    from ..ipi.input import SocketServer, System
 
 OVERLAP_ANGSTROM = 0.55
 """No two nuclei are closer: the bond of H2 has 0.74."""

@@ -33,5 +33,5 @@ def test_rounds_are_interleaved():
 
 
 def test_helpers_are_no_suites():
-    assert {"force_door", "ipi_steps", "endurance"} <= set(suites())
+    assert {"driver", "ipi_steps", "endurance"} <= set(suites())
     assert not {"__main__", "harness", "clients"} & set(suites())

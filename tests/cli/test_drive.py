@@ -1,4 +1,4 @@
-"""`forceserver drive`: what is refused before a door opens. What it serves is tested with the peers."""
+"""`forceserver drive`: what is refused before it connects to anything. What it serves is tested with the peers."""
 
 import pytest
 
@@ -15,10 +15,10 @@ restraints = [{ variable = "p_x", at = 0, kappa_eV = 1 }]
     [
         ('[socket]\nmode = "unix"\naddress = "al"', "[driver]", [], "unknown key"),
         ("[potential]", "[driver]\n[unused]", [], "unused: unknown key"),
-        ("", "", ["--door", "cv"], "does not configure the door cv"),
+        ("", "", ["--role", "cv"], "does not configure the role cv"),
         ("", "", ["--host", "node1"], "--host node1: "),
         ("[socket]", f"{BIAS}[socket]", [], "section [bias_socket] is missing: it says where i-PI wants the bias"),
-        ("", "", ["--door", "window"], "'force', 'bias', 'cv'"),
+        ("", "", ["--role", "window"], "'force', 'bias', 'cv'"),
         ("EMT", "EMT3", [], "has no 'EMT3'"),
         ('file = "al.extxyz"', 'file = "input.xml"', [], "cannot be read"),
     ],

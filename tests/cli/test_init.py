@@ -157,7 +157,7 @@ def test_help_keeps_sections_and_fits_a_terminal(copper, monkeypatch):
     for command in ("drive", "launch", "check", "init", "fit", "fes", "evaluate", "describe", "demo"):
         text = copper.run_here(command, "--help").stdout
         assert max(map(len, text.splitlines())) <= 80, command
-    assert "[cv_door]" in copper.run_here("drive", "--help").stdout.replace("\n", " ")
+    assert "[cv_server]" in copper.run_here("drive", "--help").stdout.replace("\n", " ")
 
 
 def test_completion():

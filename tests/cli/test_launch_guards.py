@@ -21,7 +21,7 @@ import pytest
 from proc import alive, descendants
 
 from forceserver.cli.progress import StepReader
-from forceserver.doors.addresses import free_port
+from forceserver.ipi.addresses import free_port
 from forceserver.locks import FOLDER_LOCK
 
 HANGING_CALCULATOR = """
@@ -131,7 +131,7 @@ def test_an_address_that_is_not_here_starts_nothing(aluminium, address, words):
 
 
 def test_no_driver_comes_to_the_server_that_took_the_port_in_the_meantime(aluminium, listener, monkeypatch):
-    monkeypatch.setattr("forceserver.doors.addresses.address_taken", lambda *_: None)
+    monkeypatch.setattr("forceserver.ipi.addresses.address_taken", lambda *_: None)
     use_port(aluminium, listener.getsockname()[1])
     run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 1

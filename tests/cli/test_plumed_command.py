@@ -90,7 +90,7 @@ def test_auto_takes_the_embedded_engine_without_plumed(settings_of, batio3, monk
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[structure]\nfile = "batio3.extxyz"\n[cv_door]\naddress = "/tmp/x"\n', "at least one"),
+        ('[structure]\nfile = "batio3.extxyz"\n[cv_server]\naddress = "/tmp/x"\n', "at least one"),
         (TOML_P + '[bias_socket]\nmode = "unix"\naddress = "bias"\n', "nothing to serve: give .bias."),
         (TOML_P + AUTO.replace("plumed.dat", "none.dat"), "there is no file"),
         (TOML_P.replace('"Ti"', '"Tj"'), "no element 'Tj'"),

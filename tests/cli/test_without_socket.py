@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from ase.units import Bohr, Hartree
 
-import forceserver.doors.ipi_pes
+import forceserver.ipi.pes
 from forceserver.cli.supervision import ipi_script
-from forceserver.doors.direct import DirectDoor
-from forceserver.doors.ipi_client import DriverConfig
 from forceserver.errors import InputError, PotentialError, ProtocolError
 from forceserver.frame import Frame, Result
+from forceserver.ipi.direct import DirectDriver
+from forceserver.ipi.driver import DriverConfig
 from forceserver.potentials.ase import AsePotential
 from forceserver.potentials.base import Potential
 
-PES = Path(forceserver.doors.ipi_pes.__file__)
+PES = Path(forceserver.ipi.pes.__file__)
 PARAMETERS = "<parameters>{config: forceserver.toml}</parameters>"
 DIRECT = f"<ffdirect name='al'><pes>custom</pes><pes_path>{PES}</pes_path>{PARAMETERS}</ffdirect>"
 DIRECT_BATCHES = (
@@ -73,9 +73,9 @@ def test_path_of_the_pes_file_is_printed(aluminium):
 
 
 def test_what_a_pes_file_cannot_serve_is_said(aluminium):
-    for door, message in (("window", "no door 'window'; there are force, bias"), ("bias", r"\[bias\] is missing")):
+    for role, message in (("window", "no role 'window'; there are force, bias"), ("bias", r"\[bias\] is missing")):
         with pytest.raises(InputError, match=message):
-            forceserver.doors.ipi_pes.ForceServerPES(aluminium.config, door=door)
+            forceserver.ipi.pes.ForceServerPES(aluminium.config, role=role)
 
 
 @pytest.mark.parametrize(("beads", "forcefield"), [(1, DIRECT), (4, DIRECT_BATCHES)])
@@ -222,15 +222,15 @@ def frame(atoms: int = 2) -> Frame:
 
 
 def test_units_signs_and_transposes():
-    """A triclinic cell through the door and by hand."""
+    """A triclinic cell as i-PI sends it and by hand."""
     from ase.calculators.emt import EMT
 
     where = frame(4)
     potential = AsePotential(EMT())
     direct = potential.compute_one(where)
-    door = DirectDoor(potential, where, DriverConfig())
+    driver = DirectDriver(potential, where, DriverConfig())
     columns = where.cell.T / Bohr
-    ((energy, forces, virial, extras),) = door.evaluate([columns], [where.positions / Bohr])
+    ((energy, forces, virial, extras),) = driver.evaluate([columns], [where.positions / Bohr])
     assert energy == pytest.approx(direct.energy / Hartree, rel=1e-12)
     np.testing.assert_allclose(forces, direct.forces * Bohr / Hartree, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(virial, direct.virial / Hartree, rtol=1e-9, atol=1e-12)
@@ -250,9 +250,9 @@ def test_units_signs_and_transposes():
 )
 def test_what_must_not_leave_is_saved_and_told(tmp_path, result, message):
     where = frame()
-    door = DirectDoor(Moody(result), where, DriverConfig(failed_frames=tmp_path / "failed"))
+    driver = DirectDriver(Moody(result), where, DriverConfig(failed_frames=tmp_path / "failed"))
     with pytest.raises(PotentialError, match=message):
-        door.evaluate([where.cell.T / Bohr], [where.positions / Bohr])
+        driver.evaluate([where.cell.T / Bohr], [where.positions / Bohr])
     (saved,) = (tmp_path / "failed").glob("*.xyz")
     np.testing.assert_allclose(ase.io.read(saved).positions, where.positions, atol=1e-7)
 
@@ -266,9 +266,9 @@ def test_what_must_not_leave_is_saved_and_told(tmp_path, result, message):
     ],
 )
 def test_structures_that_are_none_are_refused(cell, position, message):
-    door = DirectDoor(Moody(Result(0.0, np.zeros((2, 3)), np.zeros((3, 3)))), frame(), DriverConfig())
+    driver = DirectDriver(Moody(Result(0.0, np.zeros((2, 3)), np.zeros((3, 3)))), frame(), DriverConfig())
     with pytest.raises(ProtocolError, match=message):
-        door.evaluate([cell * np.eye(3)], [np.full((2, 3), position)])
+        driver.evaluate([cell * np.eye(3)], [np.full((2, 3), position)])
 
 
 @pytest.mark.parametrize("threaded", ["False", "True"])

@@ -155,10 +155,10 @@ def test_a_pull_becomes_forces_on_the_active_atoms(batio3):
         result = variable(batio3, **changes).compute(Frame.from_ase(batio3))
         for gradients in (result.gradients, np.asfortranarray(result.gradients)):
             result.gradients = gradients
-            pull, forces = rng.normal(size=len(result.values)), rng.normal(size=(40, 3))
+            force, forces = rng.normal(size=len(result.values)), rng.normal(size=(40, 3))
             expected = forces.copy()
-            np.add.at(expected, result.active, np.tensordot(pull, gradients, axes=1))
-            result.add_forces(pull, forces)
+            np.add.at(expected, result.active, np.tensordot(force, gradients, axes=1))
+            result.add_forces(force, forces)
             np.testing.assert_allclose(forces, expected, atol=1e-14)
 
 

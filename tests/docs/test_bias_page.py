@@ -24,8 +24,8 @@ def test_the_bias_as_printed_runs(with_walkers, tmp_path, monkeypatch):
     (folder / "forceserver.toml").write_text(printed("plumed.md")[0] + bias + (walkers if with_walkers else ""))
     settings = load(folder / "forceserver.toml")
     template = read_template(settings.structure)
-    door = build_bias(settings.bias, build_variables(settings.cv, template), template)
-    extras = door.compute_one(template).extras
-    door.close()
+    bias = build_bias(settings.bias, build_variables(settings.cv, template), template)
+    extras = bias.compute_one(template).extras
+    bias.close()
     assert {"polarization_x", "polarization_y", "metad.bias_eV", "walls.bias_eV"} <= extras.keys()
     assert (tmp_path / "hills" / "HILLS.0" if with_walkers else folder / "HILLS").exists()

@@ -15,7 +15,7 @@ ELSEWHERE = {
     "python study.py": STUDY,
     "python ../study.py": STUDY,
     "cp -r ": "tests/peers/test_slurm.py",
-    "forceserver drive config.toml --door force --host": "tests/peers/test_slurm.py",
+    "forceserver drive config.toml --role force --host": "tests/peers/test_slurm.py",
     "forceserver launch config.toml --port": "tests/cli/test_launch.py",
     "forceserver launch config.toml -n 1": "tests/peers/test_slurm.py",
     "gmx mdrun": "tests/peers/test_plumed_gromacs.py",

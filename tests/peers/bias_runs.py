@@ -1,4 +1,4 @@
-"""Metadynamics of BaTiO3 in i-PI: the action in <ffplumed>, hosted PLUMED, embedded behind the door or inside i-PI."""
+"""Metadynamics of BaTiO3 in i-PI: the action in <ffplumed>, hosted PLUMED, embedded from a driver or inside i-PI."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from ipi_runs import BIN, HERE, THREADS, ended, write_ipi_xyz
 from plumed_runs import version
 from polarization import TOML_P
 
-import forceserver.doors.ipi_pes
+import forceserver.ipi.pes
 from forceserver.bias.hills import HillsWriter
 from forceserver.bias.plumed_kernel import find_kernel
 from forceserver.bias.variables import Variable
@@ -101,18 +101,16 @@ kappa_eV = 2000.0
 """
 
 FORCEFIELD = {
-    "door": "<ffsocket name='bias' mode='unix' pbc='False'><address>bias</address><latency>1e-4</latency></ffsocket>",
+    "driver": "<ffsocket name='bias' mode='unix' pbc='False'><address>bias</address><latency>1e-4</latency></ffsocket>",
     "inside": "<ffdirect name='bias' pbc='False'><pes>custom</pes><pes_path>PES</pes_path>"
-    "<parameters>{config: forceserver.toml, door: bias}</parameters></ffdirect>",
+    "<parameters>{config: forceserver.toml, role: bias}</parameters></ffdirect>",
     "action": "<ffplumed name='bias'><file mode='xyz'> ipi.xyz </file><plumed_dat> plumed.dat </plumed_dat></ffplumed>",
 }
 
 
 def ipi_input(prefix: str, way: str, beads: int, dynamics: str, steps: int, checkpoints: int = 0) -> str:
     """The input of i-PI; checkpoints: the steps between them, 0: none."""
-    forcefield = {**FORCEFIELD, "none": ""}.get(way, FORCEFIELD["door"]).replace(
-        "PES", forceserver.doors.ipi_pes.__file__
-    )
+    forcefield = {**FORCEFIELD, "none": ""}.get(way, FORCEFIELD["driver"]).replace("PES", forceserver.ipi.pes.__file__)
     smotion = "<smotion mode='metad'><metad><metaff> [ bias ] </metaff></metad></smotion>" if way == "action" else ""
     extras = interpolated = ""
     if way in ("embedded", "hosted", "inside"):
@@ -169,14 +167,14 @@ def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, 
     write_ipi_xyz(folder / "ipi.xyz", atoms)
     dynamics = "nve" if static else "nvt"
     (folder / "input.xml").write_text(ipi_input(prefix, way, beads, dynamics, steps, checkpoints))
-    door = {
+    driver = {
         "embedded": EMBEDDED,
         "inside": INSIDE,
         "hosted": HOSTED,
-        "action": '\n[cv_door]\naddress = "PREFIXcv"\n',
+        "action": '\n[cv_server]\naddress = "PREFIXcv"\n',
         "none": "",
     }[way]
-    config = (CONFIG + door).replace("PREFIX", prefix)
+    config = (CONFIG + driver).replace("PREFIX", prefix)
     names = {"hosted": ("x", "y"), "action": ("p.x", "p.y")}.get(way, ("p_x", "p_y"))
     if static and way == "embedded":
         config = frozen(config) if static != "restraint" else without_hills(config) + RESTRAINTS
@@ -231,8 +229,8 @@ def start(folder: Path, log: str, *command: str) -> subprocess.Popen:
 def simulate(folder: Path, atoms, way: str, beads: int = 8, steps: int = 60, action=None, static=None):
     """Runs i-PI and one forceserver process; i-PI's properties and centroid positions (steps + 1, N, 3) in Angstrom."""
     prepare(folder, atoms, way, beads, steps, action, static)
-    doors = ["--door", "force"] if way == "inside" else []
-    server = start(folder, "log", sys.executable, "-m", "forceserver", "drive", "forceserver.toml", *doors)
+    roles = ["--role", "force"] if way == "inside" else []
+    server = start(folder, "log", sys.executable, "-m", "forceserver", "drive", "forceserver.toml", *roles)
     ipi = start(folder, "log", str(BIN / "i-pi"), "input.xml")
     with ended(server, ipi):
         assert ipi.wait(300) == 0, (folder / "log").read_text()

@@ -10,10 +10,10 @@ from pathlib import Path
 from ase.calculators.emt import EMT
 from ase.io import read
 
-from forceserver.doors.ipi_client import DriverConfig, serve
-from forceserver.doors.transports import SocketConfig
 from forceserver.errors import ForceServerError
 from forceserver.frame import Frame
+from forceserver.ipi.driver import DriverConfig, serve
+from forceserver.ipi.transports import SocketConfig
 from forceserver.potentials.ase import AsePotential
 
 

@@ -119,13 +119,13 @@ class Ipi:
   </output>
   <total_steps>{self.steps}</total_steps>
   <prng><seed>31415</seed></prng>
-  <ffsocket name='door' mode='{self.mode}' pbc='False'>{socket_keys}<latency>1e-4</latency></ffsocket>
+  <ffsocket name='driver' mode='{self.mode}' pbc='False'>{socket_keys}<latency>1e-4</latency></ffsocket>
   <system>
     <initialize nbeads='{self.beads}'>
       <file mode='xyz'> ipi.xyz </file>
       <velocities mode='thermal' units='kelvin'> 300 </velocities>
     </initialize>
-    <forces><force forcefield='door'/></forces>
+    <forces><force forcefield='driver'/></forces>
     <motion mode='dynamics'>
       <dynamics mode='{self.dynamics}'>
         <timestep units='femtosecond'> 1 </timestep>

@@ -17,15 +17,15 @@ from forceserver.bias.plumed_kernel import find_program, program_environment
 
 def write_config(path: Path, address: Path) -> None:
     """A configuration that serves the variable of `polarization.py` at `address`."""
-    path.write_text(f'{TOML}\n[cv_door]\naddress = "{address}"\n')
+    path.write_text(f'{TOML}\n[cv_server]\naddress = "{address}"\n')
 
 
 def start(config):
-    """A server process, once its door is open."""
+    """A server process, once it listens."""
     command = [sys.executable, "-m", "forceserver", "drive", str(config)]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     for line in server.stderr:
-        if "the CV door is open" in line:
+        if "the CV server is open" in line:
             return server
     raise RuntimeError(f"the server ended with {server.wait()}")
 
@@ -97,9 +97,12 @@ class Proxy:
         with self._listener:
             while self.connections < most:
                 client, _ = self._listener.accept()
-                door = socket.create_connection(self._target)
+                server = socket.create_connection(self._target)
                 self.connections += 1
-                for arguments in (client, door, 1 << 40), (door, client, limit if self.connections == 1 else 1 << 40):
+                for arguments in (
+                    (client, server, 1 << 40),
+                    (server, client, limit if self.connections == 1 else 1 << 40),
+                ):
                     threading.Thread(target=self._pump, args=arguments, daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, left: int) -> None:

@@ -12,10 +12,11 @@ from emt_driver import respawn
 from forceserver import cv, settings, template
 from forceserver.bias import choice
 from forceserver.cli.app import main
-from forceserver.doors import cv_server, ipi_client
+from forceserver.cv_server import server as cv_server
+from forceserver.ipi import driver
 from forceserver.potentials import ase as ase_potential
 
-IMPORTED = ase.io, plumed, cv, settings, template, choice, cv_server, ipi_client, ase_potential
+IMPORTED = ase.io, plumed, cv, settings, template, choice, cv_server, driver, ase_potential
 
 if __name__ == "__main__":
     respawn()

@@ -1,4 +1,4 @@
-"""ASE's `SocketIOCalculator` as the server, and derivatives taken through the door."""
+"""ASE's `SocketIOCalculator` as the server, and derivatives taken over the wire."""
 
 import os
 

@@ -12,8 +12,8 @@ from plumed_runs import driver
 
 from forceserver.bias.hills import read_hills
 from forceserver.cv import CVConfig, build_variables
-from forceserver.doors import cv_protocol
-from forceserver.doors.cv_server import CVDoorConfig, CVServer
+from forceserver.cv_server import protocol as cv_protocol
+from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.errors import InputError
 from forceserver.frame import Frame
 
@@ -177,7 +177,7 @@ def test_adaptive_hills_of_plumed_are_refused(action, frames, tmp_path):
 def test_server_and_action_of_different_versions(batio3, action, frames, tmp_path, monkeypatch):
     variables = build_variables([CVConfig.model_validate(_cv(_config(tmp_path, batio3)))], Frame.from_ase(batio3))
     monkeypatch.setattr(cv_protocol, "VERSION", 2)
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         begin = time.monotonic()
         run = driver(tmp_path, f"LOAD FILE={action}\nFORCESERVER ADDRESS={server.address} CV=p\n", frames)
     assert time.monotonic() - begin < 20

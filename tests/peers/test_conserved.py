@@ -1,4 +1,4 @@
-"""Energy at constant energy with a bias that does not change, through every door, beside the run without bias."""
+"""Energy at constant energy with a bias that does not change, in every arrangement, beside the run without bias."""
 
 import numpy as np
 import pytest

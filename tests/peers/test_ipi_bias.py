@@ -31,7 +31,7 @@ def test_hills_lie_on_the_centroid_once_every_pace_steps(way, crystal, tmp_path,
     properties, centroids = simulate(tmp_path / way, crystal, way, action=action)
     values = values_at(tmp_path / way, centroids, crystal)
     hills = np.loadtxt(tmp_path / way / "HILLS", ndmin=2)
-    # The hill of the last step comes with the next configuration (bias door), or at the end of the step (i-PI's metad).
+    # The hill of the last step comes with the next configuration (bias driver), or with its end (i-PI's metad).
     assert len(hills) in (STEPS // PACE - 1, STEPS // PACE)
     steps = PACE * np.arange(1, len(hills) + 1)
     np.testing.assert_allclose(hills[:, 1:3], values[steps], atol=1e-5)  # i-PI writes positions with five decimals

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from ase import Atoms
 
-from forceserver.doors.ipi_input import read_ipi_input
 from forceserver.elements import find_element
 from forceserver.errors import InputError
+from forceserver.ipi.input import read_ipi_input
 from forceserver.preflight import WRONG, inspect
 from forceserver.settings import Settings
 

@@ -12,8 +12,8 @@ from polarization import POLARIZATION
 
 from forceserver.cli.plumed import ACTION
 from forceserver.cv import CVConfig, build_variables
-from forceserver.doors import cv_protocol as protocol
-from forceserver.doors.cv_server import CVDoorConfig, CVServer
+from forceserver.cv_server import protocol
+from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
 
 pytestmark = pytest.mark.plumed
@@ -30,7 +30,7 @@ def server(request, batio3, tmp_path):
     address = str(tmp_path / "cv.sock") if request.param == "unix" else request.param
     if request.param.startswith("[") and not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6")
-    with CVServer(CVDoorConfig(address=address), build(batio3)) as server:
+    with CVServer(CVServerConfig(address=address), build(batio3)) as server:
         yield server
 
 
@@ -92,7 +92,7 @@ def test_without_periodic_boundaries(action, frames, tmp_path):
     cluster = frames[0].copy()
     cluster.pbc = False
     cv = build(cluster)["polarization"]
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), {"polarization": cv}) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), {"polarization": cv}) as server:
         run = driver(
             tmp_path,
             f"LOAD FILE={action}\np: FORCESERVER ADDRESS={server.address} CV=polarization NOPBC\n"
@@ -126,7 +126,7 @@ def test_one_oxygen_is_what_plumed_itself_makes_of_distances(action, tmp_path):
         Atoms("TiO", positions=[(0.1, 0.2, 0.3), (1.5 + 0.1 * k, 0.9, -0.4)], cell=[9] * 3, pbc=True) for k in range(4)
     ]
     cv = build(frames[0], outputs=["x", "y", "z", "norm"], per_centre=[])["polarization"]
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), {"polarization": cv}) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), {"polarization": cv}) as server:
         run = driver(
             tmp_path,
             f"LOAD FILE={action}\np: FORCESERVER ADDRESS={server.address} CV=polarization\n"
@@ -177,7 +177,7 @@ def interrupted_driver(folder, action, frames, address, keywords=""):
 @pytest.mark.parametrize("limit", [4, 30, 700, 5000, 12345])
 def test_broken_connection_is_made_again_and_no_value_is_lost(batio3, action, frames, tmp_path, limit):
     """The connection breaks at any place: within headers, the description, the values."""
-    with CVServer(CVDoorConfig(address="127.0.0.1:0"), build(batio3)) as server:
+    with CVServer(CVServerConfig(address="127.0.0.1:0"), build(batio3)) as server:
         host, port = server.address.split(":")
         proxy = Proxy((host, int(port)), limit)
         through = f"127.0.0.1:{proxy.port}"
@@ -191,7 +191,7 @@ def test_broken_connection_is_made_again_and_no_value_is_lost(batio3, action, fr
 
 
 def test_server_that_stays_away_is_an_error_in_time(action, frames, tmp_path):
-    """A door that describes the variable, takes positions, and dies."""
+    """A server that describes the variable, takes positions, and dies."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def die():
@@ -229,4 +229,4 @@ def test_something_else_that_listens_there(action, frames, tmp_path):
     threading.Thread(target=greet, daemon=True).start()
     run = interrupted_driver(tmp_path, action, frames, f"127.0.0.1:{listener.getsockname()[1]}")
     assert run.returncode != 0
-    assert "is not the CV door of forceserver" in run.stdout + run.stderr
+    assert "is not the CV server of forceserver" in run.stdout + run.stderr

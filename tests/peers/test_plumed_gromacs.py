@@ -12,7 +12,7 @@ from polarization import POLARIZATION
 
 from forceserver.bias.plumed_kernel import program_environment
 from forceserver.cv import CVConfig, build_variables
-from forceserver.doors.cv_server import CVDoorConfig, CVServer
+from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
 
 pytestmark = pytest.mark.plumed
@@ -95,7 +95,7 @@ def test_values_forces_and_virial(batio3, action, gmx, tmp_path):
         "grompp", "-f", "md.mdp", "-c", "conf.gro", "-r", "conf.gro", "-p", "topol.top", "-o", "md.tpr", "-maxwarn", "5"
     )
     mdrun = ["mdrun", "-s", "md.tpr", "-ntmpi", "1", "-ntomp", "1"]
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         (tmp_path / "plumed.dat").write_text(
             f"LOAD FILE={action}\np: FORCESERVER ADDRESS={server.address} CV=polarization\n"
             "RESTRAINT ARG=p.x,p.y,p.z AT=0.1,0,0 KAPPA=1e6,1e6,1e6\nPRINT ARG=p.x,p.y,p.z FILE=COLVAR FMT=%.14g\n"

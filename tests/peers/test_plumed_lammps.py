@@ -15,7 +15,7 @@ from polarization import POLARIZATION
 from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
 from forceserver.bias.plumed_kernel import program_environment
 from forceserver.cv import CVConfig, build_variables
-from forceserver.doors.cv_server import CVDoorConfig, CVServer
+from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
 
 pytestmark = pytest.mark.plumed
@@ -75,7 +75,7 @@ def test_values_forces_virial_energy_and_hills(batio3, action, lmp, tmp_path, mo
     template = Frame.from_ase(batio3)
     variables = build_variables([CVConfig.model_validate(POLARIZATION)], template)
     (tmp_path / "lammps.in").write_text(INPUT)
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         text = f"UNITS ENERGY=eV LENGTH=A TIME=fs\nLOAD FILE={action}\n"
         text += (
             f"p: FORCESERVER ADDRESS={server.address} CV=polarization\n{METAD.format('p.x,p.y,p.z', 'HILLS.lammps')}"
@@ -136,7 +136,7 @@ def test_walkers_in_partitions_share_their_hills(batio3, action, lmp, tmp_path):
     text = INPUT.replace("velocity", "variable seed world 3 4\nvelocity").replace("600 7", "600 ${seed}")
     (tmp_path / "lammps.in").write_text(text.replace("frames.lammpstrj", "frames.${seed}.lammpstrj"))
     variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         (tmp_path / "plumed.dat").write_text(
             f"UNITS ENERGY=eV LENGTH=A TIME=fs\nLOAD FILE={action}\n"
             f"p: FORCESERVER ADDRESS={server.address} CV=polarization\n"
@@ -170,7 +170,7 @@ def test_energy_is_conserved(batio3, action, lmp, tmp_path):
     (tmp_path / "lammps.in").write_text(INPUT.replace("run 100", "run 1000"))
     variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
     drifts = {}
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         for kappa in (0, 1000):
             text = f"UNITS ENERGY=eV LENGTH=A TIME=fs\nLOAD FILE={action}\n"
             text += f"p: FORCESERVER ADDRESS={server.address} CV=polarization\n"

@@ -15,8 +15,8 @@ from plumed_runs import Proxy, driver, has_mpi, hills_sum, table, write_xyz
 from polarization import POLARIZATION
 
 from forceserver.cv import CVConfig, build_variables
-from forceserver.doors import cv_protocol as protocol
-from forceserver.doors.cv_server import CVDoorConfig, CVServer
+from forceserver.cv_server import protocol
+from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
 
 pytestmark = pytest.mark.plumed
@@ -31,9 +31,9 @@ def mpi():
 
 
 @pytest.fixture
-def door(batio3):
+def server(batio3):
     variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
-    with CVServer(CVDoorConfig(address="127.0.0.1:0"), variables) as server:
+    with CVServer(CVServerConfig(address="127.0.0.1:0"), variables) as server:
         host, port = server.address.split(":")
         yield host, int(port)
 
@@ -47,11 +47,11 @@ def succeed(run):
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
-def test_ranks_give_the_bits_of_one_process_through_one_connection(batio3, action, frames, tmp_path, door, kind):
+def test_ranks_give_the_bits_of_one_process_through_one_connection(batio3, action, frames, tmp_path, server, kind):
     """Values, bias forces and virial; also where every rank has some of the atoms, as in an engine."""
     variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
-        proxy = Proxy(door)
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
+        proxy = Proxy(server)
         address = server.address if kind == "unix" else f"localhost:{proxy.port}"
         text = (
             f"{action_line(action, address)}r: RESTRAINT ARG=p.x,p.y,p.z AT=0.1,0,0 KAPPA=1000,500,500\n"
@@ -75,8 +75,8 @@ def test_ranks_give_the_bits_of_one_process_through_one_connection(batio3, actio
         assert texts[1:] == ranks * one[1:], ranks
 
 
-def test_derivatives_agree_with_numerical_ones(door, action, frames, tmp_path):
-    address = "{}:{}".format(*door)
+def test_derivatives_agree_with_numerical_ones(server, action, frames, tmp_path):
+    address = "{}:{}".format(*server)
     text = action_line(action, address)
     numerical = f"n: FORCESERVER ADDRESS={address} CV=polarization NUMERICAL_DERIVATIVES\n"
     dump = "DUMPDERIVATIVES ARG=p.y,n.y FILE=derivatives FMT=%.10f\n"
@@ -95,7 +95,7 @@ def test_derivatives_agree_with_numerical_ones(door, action, frames, tmp_path):
 
 
 def other_version():
-    """A door of another version."""
+    """A server of another version."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def describe():
@@ -119,19 +119,19 @@ def other_version():
         ("stuck", "TIMEOUT=1", "no answer from the server"),
     ],
 )
-def test_an_error_ends_all_ranks_with_its_text(door, action, frames, tmp_path, what, keywords, message):
+def test_an_error_ends_all_ranks_with_its_text(server, action, frames, tmp_path, what, keywords, message):
     """`subprocess` would raise if a rank hung."""
     listener = other_version() if what == "other version" else socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1] if what in ("other version", "stuck") else Proxy(door, 12345, most=1).port
+    port = listener.getsockname()[1] if what in ("other version", "stuck") else Proxy(server, 12345, most=1).port
     text = action_line(action, f"127.0.0.1:{port}", keywords) + "PRINT ARG=p.x FILE=COLVAR\n"
     run = driver(tmp_path, text.replace("polarization", "entropy") if what == "other name" else text, frames, ranks=3)
     assert run.returncode != 0
     assert message in run.stdout + run.stderr
 
 
-def test_a_new_connection_within_time_is_not_noticed(door, action, frames, tmp_path):
-    proxy = Proxy(door, limit=12345)
-    for ranks, port in (2, proxy.port), (0, door[1]):
+def test_a_new_connection_within_time_is_not_noticed(server, action, frames, tmp_path):
+    proxy = Proxy(server, limit=12345)
+    for ranks, port in (2, proxy.port), (0, server[1]):
         text = action_line(action, f"127.0.0.1:{port}") + f"PRINT ARG=p.x,p.y FILE=COLVAR.{ranks} FMT=%.17g\n"
         succeed(driver(tmp_path, text, frames, ranks=ranks))
     assert proxy.connections == 2
@@ -155,10 +155,10 @@ PRINT = "PRINT ARG=p.x,p.y,m.bias FILE=COLVAR FMT=%24.16e\n"
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_walkers_that_share_hills_by_mpi(batio3, action, tmp_path, door, ranks):
+def test_walkers_that_share_hills_by_mpi(batio3, action, tmp_path, server, ranks):
     """Against the sum of all hills by hand; with 4 ranks every walker has two."""
     walkers = trajectories(batio3, tmp_path, 20)
-    text = action_line(action, "{}:{}".format(*door)) + METAD.format("WALKERS_MPI") + PRINT
+    text = action_line(action, "{}:{}".format(*server)) + METAD.format("WALKERS_MPI") + PRINT
     succeed(driver(tmp_path, text, walkers[0], "--multi", "2", "--kt", str(KT), ranks=ranks))
     colvars = [table(tmp_path / f"COLVAR.{walker}") for walker in range(2)]
     variable = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))["polarization"]
@@ -176,10 +176,10 @@ def test_walkers_that_share_hills_by_mpi(batio3, action, tmp_path, door, ranks):
     assert colvars[0]["m.bias"][-1] > 1
 
 
-def test_walkers_that_share_hills_by_files_and_a_restart(batio3, action, tmp_path, door):
+def test_walkers_that_share_hills_by_files_and_a_restart(batio3, action, tmp_path, server):
     """Two walkers at once; restarted, both know all hills from the first step on."""
     walkers = trajectories(batio3, tmp_path, 12)
-    text = action_line(action, "{}:{}".format(*door))
+    text = action_line(action, "{}:{}".format(*server))
     text += METAD.format("WALKERS_N=2 WALKERS_ID=@replicas:0,1 WALKERS_DIR=. WALKERS_RSTRIDE=2") + PRINT
     options = ["--multi", "2", "--kt", str(KT)]
     succeed(driver(tmp_path, text, walkers[0], *options, ranks=2))
@@ -201,13 +201,13 @@ def test_walkers_that_share_hills_by_files_and_a_restart(batio3, action, tmp_pat
             assert colvar["m.bias"][step] == pytest.approx(hills_sum(at, hills, np.array([0.01, 0.02])), rel=1e-8)
 
 
-def test_replicas_have_their_own_servers(batio3, action, tmp_path, door):
+def test_replicas_have_their_own_servers(batio3, action, tmp_path, server):
     """Two replicas of two ranks, each with a server and a variable of its own."""
     other = POLARIZATION | {"weights": [0.1, 1.0]}
     variables = build_variables([CVConfig.model_validate(other)], Frame.from_ase(batio3))
     walkers = trajectories(batio3, tmp_path, 3)
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
-        addresses = "@replicas:{{{}:{}}},{{{}}}".format(*door, server.address)
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
+        addresses = "@replicas:{{{}:{}}},{{{}}}".format(*server, server.address)
         text = action_line(action, addresses) + "PRINT ARG=p.x FILE=COLVAR FMT=%.14g\n"
         succeed(driver(tmp_path, text, walkers[0], "--multi", "2", ranks=4))
     for walker, config in enumerate((POLARIZATION, other)):

@@ -1,4 +1,4 @@
-"""Silicon (Stillinger-Weber) under i-PI: LAMMPS behind our door, and LAMMPS as i-PI's own client (`fix ipi`).
+"""Silicon (Stillinger-Weber) under i-PI: LAMMPS behind our driver, and LAMMPS as i-PI's own client (`fix ipi`).
 
 Both convert between the same units with factors of their own; those of `fix ipi` have eight digits.
 """
@@ -95,7 +95,7 @@ def run(folder, repeat: int, beads: int, peer: bool) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("repeat", "beads"), [(2, 4), (4, 1)])
-def test_lammps_behind_the_door_is_lammps_at_the_door(tmp_path, repeat, beads):
+def test_lammps_behind_our_driver_is_lammps_as_driver(tmp_path, repeat, beads):
     ours, theirs = run(tmp_path / "ours", repeat, beads, False), run(tmp_path / "theirs", repeat, beads, True)
     assert len(theirs) == 21
     np.testing.assert_allclose(ours[:, :4], theirs[:, :4], rtol=1e-7)  # measured 1e-8

@@ -9,7 +9,7 @@ from forceserver.bias.choice import build_bias
 from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.plumed import PlumedSection
 from forceserver.cv import CVConfig, build_variables
-from forceserver.doors.cv_server import CVDoorConfig, CVServer
+from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
 
 pytestmark = pytest.mark.plumed
@@ -27,7 +27,7 @@ def test_the_same_hills(batio3, action, tmp_path, monkeypatch):
     template = Frame.from_ase(batio3)
     variables = build_variables([CVConfig.model_validate(SECTION)], template)
 
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         text = f"LOAD FILE={action}\np: FORCESERVER ADDRESS={server.address} CV=p\n"
         text += METAD.format("p.x,p.y,p.z", "action") + "PRINT ARG=p.x,p.y,p.z FILE=COLVAR FMT=%.14g\n"
         run = driver(tmp_path, text, trajectory)

@@ -10,8 +10,8 @@ from ase.units import Bohr, Hartree
 from ipi.engine.forcefields import FFCommittee
 from pydantic import TypeAdapter, ValidationError
 
-from forceserver.doors.wire import decode_extras, encode_extras
 from forceserver.frame import Frame
+from forceserver.ipi.wire import decode_extras, encode_extras
 from forceserver.potentials import PotentialConfig, build_potential
 from forceserver.potentials.conformance import check_potential
 
@@ -89,7 +89,7 @@ def gather(result):
         result.virial / Hartree,
         json.loads(encode_extras(result.extras)),
     ]
-    client = type("Client", (), {"name": "door", "release": lambda self, request: None})()
+    client = type("Client", (), {"name": "driver", "release": lambda self, request: None})()
     ff = FFCommittee(fflist=[client], ffweights=np.ones(1), parse_json=True)
     request = {"pos": np.zeros(3 * count), "ff_handles": [{"result": reply}], "status": "Running"}
     ff.gather(request)

@@ -190,9 +190,9 @@ def test_recovers_after_an_error():
     potential = build(atoms)
     frame = Frame.from_ase(atoms)
     expected = potential.compute_one(frame)
-    strange = Frame.from_ase(bulk("Ge", cubic=True))
+    unknown = Frame.from_ase(bulk("Ge", cubic=True))
     with pytest.raises(PotentialError, match=r"no LAMMPS type for Ge; species = \['Si'\]"):
-        potential.compute_one(strange)
+        potential.compute_one(unknown)
     flat = Frame.from_ase(atoms)
     flat.pbc = np.array([True, True, False])
     with pytest.raises(PotentialError, match=r"pbc = \[True, True, True\], the frame has \[True, True, False\]"):

@@ -82,7 +82,7 @@ def values(folder: Path, frames: list[Frame]) -> np.ndarray:
 
 
 def test_forces_are_those_of_lammps_and_the_bias_is_ours(study):
-    folder = run(study, "door", "embedded")
+    folder = run(study, "driver", "embedded")
     frames, out = trajectory(folder), np.loadtxt(folder / "batio3.out")
     assert len(frames) == len(out) == STEPS + 1
 
@@ -107,7 +107,7 @@ def test_forces_are_those_of_lammps_and_the_bias_is_ours(study):
 
     restart = folder / "RESTART"  # the same command goes on
     restart.write_text(re.sub(r"<total_steps>\d+", f"<total_steps>{2 * STEPS}", restart.read_text()))
-    run(study, "door", "embedded")
+    run(study, "driver", "embedded")
     more = hills(folder)
     np.testing.assert_array_equal(more[: len(deposited)], deposited)
     np.testing.assert_allclose(more[:, 0], 2e-3 * PACE * np.arange(1, len(more) + 1), rtol=1e-12)
@@ -118,8 +118,8 @@ def test_forces_are_those_of_lammps_and_the_bias_is_ours(study):
 @pytest.mark.slow
 @pytest.mark.plumed
 def test_plumed_beside_i_pi_and_inside_it_adds_the_same_hills(study):
-    embedded = hills(run(study, "door", "embedded"))
-    hosted = hills(run(study, "door", "hosted", find_kernel()))
+    embedded = hills(run(study, "driver", "embedded"))
+    hosted = hills(run(study, "driver", "hosted", find_kernel()))
     n = min(len(embedded), len(hosted))
     assert n >= STEPS // PACE - 1
     np.testing.assert_allclose(hosted[:n], embedded[:n], atol=1e-4)  # they interpolate between grid points differently

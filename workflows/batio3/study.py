@@ -21,8 +21,8 @@ from xml.etree import ElementTree
 
 import typer
 
-from forceserver.doors.ipi_input import read_ipi_input
-from forceserver.doors.ipi_restart import newest_state
+from forceserver.ipi.input import read_ipi_input
+from forceserver.ipi.restart import newest_state
 
 HERE = Path(__file__).parent.absolute()
 INPUTS = ("forceserver.toml", "input.xml", "plumed.dat")

@@ -12,4 +12,4 @@ export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 until [ -s ADDRESS ]; do sleep 5; done
 read -r host port < ADDRESS
 srun --kill-on-bad-exit=0 --cpus-per-task="$OMP_NUM_THREADS" \
-    forceserver drive config.toml --door force --host "$host" --port "$port"
+    forceserver drive config.toml --role force --host "$host" --port "$port"

@@ -33,7 +33,7 @@ echo "$(hostname) $port" > ADDRESS  # for drivers.sh, which may join at any time
 forceserver launch config.toml --port "$port" -n 1 --threads "$OMP_NUM_THREADS" "${restart[@]}" &
 launch=$!
 srun --kill-on-bad-exit=0 --cpus-per-task="$OMP_NUM_THREADS" --output=drivers-%j-%t.log \
-    forceserver drive config.toml --door force --host "$(hostname)" --port "$port" &
+    forceserver drive config.toml --role force --host "$(hostname)" --port "$port" &
 drivers=$!
 
 out_of_time=no

@@ -1,13 +1,13 @@
 #!/bin/bash
 # i-PI moves the atoms, LAMMPS computes the forces, and the bias comes
-#     ./run.sh door   [FOLDER]    from forceserver: PLUMED if its kernel is found, else the embedded engine
+#     ./run.sh driver   [FOLDER]    from forceserver: PLUMED if its kernel is found, else the embedded engine
 #     ./run.sh action [FOLDER]    from PLUMED inside i-PI, which gets its variables from forceserver
-# Everything is written to FOLDER (default: run_door, run_action); the same command again goes on from its RESTART.
+# Everything is written to FOLDER (default: run_driver, run_action); the same command again goes on from its RESTART.
 set -eu
-way=${1:-door}
+way=${1:-driver}
 folder=${2:-run_$way}
 export OMP_NUM_THREADS=1
-case $way in door | action) ;; *) echo "run.sh: door or action, not $way" >&2; exit 2 ;; esac
+case $way in driver | action) ;; *) echo "run.sh: driver or action, not $way" >&2; exit 2 ;; esac
 inputs=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$folder"
 cp -n "$inputs"/{start.extxyz,batio3.data,batio3.lmp} "$inputs/$way"/* "$folder"
@@ -17,7 +17,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 restart=; input=input.xml
 if [ -f RESTART ] || [ -f batio3.restart ]; then restart=--restart; fi
 if [ -f RESTART ]; then input=RESTART; fi
-if [ "$way" = door ]; then
+if [ "$way" = driver ]; then
     forceserver launch forceserver.toml $restart &
 else
     [ -f ForceServer.so ] || forceserver plumed build -o ForceServer.so

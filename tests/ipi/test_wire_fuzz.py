@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_wire import feed, joined, outcome, structure
 
-from forceserver.doors import wire
 from forceserver.errors import ProtocolError
+from forceserver.ipi import wire
 
 ATOMS = 2
 LIMITS = wire.Limits(max_atoms=100, max_batch=8, max_string_bytes=300)

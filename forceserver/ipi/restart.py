@@ -9,7 +9,7 @@ import itertools
 from pathlib import Path
 
 from ..errors import InputError
-from .ipi_input import IpiInput, read_ipi_input
+from .input import IpiInput, read_ipi_input
 
 
 def newest_state(simulation: IpiInput) -> IpiInput:

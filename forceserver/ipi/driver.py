@@ -1,8 +1,8 @@
-"""The force door: a client of i-PI, or of any server of its protocol, that serves forces until it is told to leave.
+"""The driver: a client of i-PI, or of any server of its protocol, that serves forces until it is told to leave.
 
 What the loop does, and why, follows from how i-PI treats its clients (docs/protocol.md, "When things go wrong"):
 
-- The potential is ready before the door opens: i-PI freezes until a new client has answered its first STATUS.
+- The potential is ready before the driver opens: i-PI freezes until a new client has answered its first STATUS.
 - A structure is computed when the message *behind* it (GETFORCE, or STATUS from servers that ask for it) has been taken
   in. Nothing is unread while the potential works, so that even a crash looks like a clean end of file to i-PI; guard.py
   covers the rest of the time. A server that sends nothing behind a structure gets it computed after a tick.
@@ -44,7 +44,7 @@ REPLICA_WORTHWHILE_SECONDS = 5e-2
 
 
 class DriverConfig(Section):
-    """How the force door behaves when things go wrong, and when it leaves."""
+    """How the driver behaves when things go wrong, and when it leaves."""
 
     on_error: Annotated[
         Literal["disconnect", "exit"],
@@ -145,18 +145,23 @@ def serve(
     or a file that the potential (a bias, mostly) reads while it runs and that is wrong.
     """
     with Guard() as guard:
-        door = _Door(potential, template, socket, driver, guard, evaluating)
+        session = _Session(potential, template, socket, driver, guard, evaluating)
         try:
             with _signals_raise():
-                reason = door.run()
+                reason = session.run()
         except _Signal as stop:
             log.info("%s: leaving", stop)
             reason = "signal"
-    log.info("served %d structures over %d connections, %d failures", door.evaluations, door.connections, door.failures)
-    return Outcome(reason, door.evaluations, door.failures, door.connections)
+    log.info(
+        "served %d structures over %d connections, %d failures",
+        session.evaluations,
+        session.connections,
+        session.failures,
+    )
+    return Outcome(reason, session.evaluations, session.failures, session.connections)
 
 
-class _Door:
+class _Session:
     """The state of `serve` over all connections."""
 
     def __init__(

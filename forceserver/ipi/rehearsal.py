@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .ipi_input import all_in, parse_input, quietly_in
+from .input import all_in, parse_input, quietly_in
 
 FEMTOSECOND = 41.341374575751  # atomic units
 KELVIN = 3.1668115634556e-6  # Hartree

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from forceserver.doors.guard import Guard
+from forceserver.ipi.guard import Guard
 
 DRIVER = """
 import contextlib, socket, sys, time
-from forceserver.doors.guard import Guard
+from forceserver.ipi.guard import Guard
 family, address, guarded = sys.argv[1:]
 sock = socket.socket(socket.AF_UNIX if family == "unix" else socket.AF_INET)
 sock.connect(address if family == "unix" else ("127.0.0.1", int(address)))

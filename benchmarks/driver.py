@@ -1,4 +1,4 @@
-"""The force door: what one evaluation costs on top of the potential.
+"""The driver: what one evaluation costs on top of the potential.
 
 A server in C (`clients/stopwatch.c`) sends what i-PI sends with its messages consolidated and takes the time from
 POSDATA to the answer to STATUS; the clients have a potential that costs nothing. All clients are connected at once and

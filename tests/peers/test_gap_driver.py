@@ -1,4 +1,4 @@
-"""A sparse kernel model served to ASE through the force door: derivatives to eight digits on the other side."""
+"""A sparse kernel model served to ASE through the driver: derivatives to eight digits on the other side."""
 
 import os
 import subprocess

@@ -13,12 +13,12 @@ import time
 VARIABLE = "FORCESERVER_ACTIVITY"
 """Environment variable with the number of the inherited file."""
 
-DOORS = ("force", "bias")
+ROLES = ("force", "bias")
 _ENTRY = struct.Struct("=dQ")  # since when it computes (monotonic clock, 0 if it does not), answers so far
 
 
 class Activity:
-    """A driver's activity, door by door; the same page on both sides."""
+    """A driver's activity, role by role; the same page on both sides."""
 
     def __init__(self, descriptor: int) -> None:
         self._page = mmap.mmap(descriptor, mmap.PAGESIZE)
@@ -26,20 +26,20 @@ class Activity:
     @property
     def answers(self) -> int:
         """Evaluations that have ended well."""
-        return sum(self._read(door)[1] for door in DOORS)
+        return sum(self._read(role)[1] for role in ROLES)
 
     @property
     def busy_seconds(self) -> float:
         """For how long the longest evaluation that is going on has gone on; 0 if none is."""
         now = time.monotonic()
-        return max(now - begin if begin else 0.0 for begin, _ in map(self._read, DOORS))
+        return max(now - begin if begin else 0.0 for begin, _ in map(self._read, ROLES))
 
-    def evaluating(self, door: str) -> "Evaluating":
-        """The context of every evaluation of a door."""
-        return Evaluating(self._page, DOORS.index(door) * _ENTRY.size)
+    def evaluating(self, role: str) -> "Evaluating":
+        """The context of every evaluation of a role."""
+        return Evaluating(self._page, ROLES.index(role) * _ENTRY.size)
 
-    def _read(self, door: str) -> tuple[float, int]:
-        return _ENTRY.unpack_from(self._page, DOORS.index(door) * _ENTRY.size)
+    def _read(self, role: str) -> tuple[float, int]:
+        return _ENTRY.unpack_from(self._page, ROLES.index(role) * _ENTRY.size)
 
 
 class Evaluating:

@@ -25,19 +25,14 @@ from ..files import reserve
 from ..forks import close_in_children, no_longer
 from ..frame import Array
 from ..locks import try_lock
+from ..sockets import SUN_PATH_BYTES, prepare_tcp
 from .wire import ClientConnection, ServerConnection, segment_shapes
-
-SUN_PATH_BYTES = 107
-"""The longest path of a unix socket on Linux; macOS takes 103."""
 
 UNIX_SEND_BUFFER = 1 << 20
 """A long reply goes out without waiting for the server to make room: 250 us instead of 275 at 32 768 atoms.
 
 The kernel takes less if its limit is lower. TCP tunes its buffers itself.
 """
-GONE_SECONDS = 120
-"""A TCP peer that has not acknowledged anything for so long is gone."""
-
 TICK_SECONDS = 0.5
 """How often a receiving channel that gets nothing comes back to its owner."""
 
@@ -90,20 +85,6 @@ class SocketConfig(Section):
 
     def __str__(self) -> str:
         return f"{self.address}:{self.port}" if self.mode == "inet" else self.path
-
-
-def prepare_tcp(sock: socket.socket) -> None:
-    """No delay of small messages, and a bound to how long a peer that has vanished goes unnoticed."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # A peer that vanishes while we compute is noticed when the answer is not acknowledged: after 15 minutes by default.
-    for option, value in (("TCP_USER_TIMEOUT", 1000 * GONE_SECONDS), ("TCP_RXT_CONNDROPTIME", GONE_SECONDS)):
-        if hasattr(socket, option):  # of Linux; of macOS
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _connect_once(config: SocketConfig) -> socket.socket:

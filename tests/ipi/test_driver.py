@@ -1,4 +1,4 @@
-"""The force door against a server in this process: what it does when things go wrong, and how it leaves."""
+"""The driver against a server in this process: what it does when things go wrong, and how it leaves."""
 
 import contextlib
 import logging
@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from forceserver.doors import wire
-from forceserver.doors.ipi_client import DriverConfig, Outcome, serve
-from forceserver.doors.transports import Channel, Disconnected, NoServer, SocketConfig, connect, listen
 from forceserver.errors import InputError, PotentialError, ProtocolError
 from forceserver.frame import Frame, Result
+from forceserver.ipi import wire
+from forceserver.ipi.driver import DriverConfig, Outcome, serve
+from forceserver.ipi.transports import Channel, Disconnected, NoServer, SocketConfig, connect, listen
 from forceserver.potentials.base import Potential
 
 ATOMS = 4
@@ -47,13 +47,13 @@ class Springs(Potential):
         return result
 
 
-class Door(threading.Thread):
+class DriverThread(threading.Thread):
     """`serve` in a thread, with what it returned or raised."""
 
-    def __init__(self, where: SocketConfig, potential: Potential | None = None, **driver: object) -> None:
+    def __init__(self, where: SocketConfig, potential: Potential | None = None, **options: object) -> None:
         super().__init__(daemon=True)
         self.where, self.potential = where, potential or Springs()
-        self.driver = DriverConfig(**{"connect_deadline_seconds": 20, **driver})
+        self.driver = DriverConfig(**{"connect_deadline_seconds": 20, **options})
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
         self.start()
@@ -64,7 +64,7 @@ class Door(threading.Thread):
         except Exception as error:
             self.error = error
 
-    def ended(self) -> "Door":
+    def ended(self) -> "DriverThread":
         self.join(20)
         assert not self.is_alive()
         return self
@@ -128,7 +128,7 @@ def check(result: Result, frame: Frame) -> None:
 
 def test_serves_in_the_consolidated_and_in_the_legacy_order(where):
     with listen(where) as listener:
-        door = Door(where)
+        driver = DriverThread(where)
         with accepted(listener) as server:
             check(evaluate(server, structure(1))[0], structure(1))
             be_ready(server)
@@ -138,7 +138,7 @@ def test_serves_in_the_consolidated_and_in_the_legacy_order(where):
             assert answer(server) == wire.FORCEREADY
             check(server.connection.results[0], structure(2))
             server.send(wire.EXIT)
-        outcome = door.ended().outcome
+        outcome = driver.ended().outcome
     assert outcome == Outcome("exit", evaluations=2, failures=0, connections=1)
 
 
@@ -146,7 +146,7 @@ def test_nothing_is_unread_while_the_potential_works(unix):
     """GETFORCE comes late and in two pieces; the potential starts only when it is in."""
     begun = threading.Event()
     with listen(unix) as listener:
-        door = Door(unix, Springs(lambda frame, result: begun.set()))
+        driver = DriverThread(unix, Springs(lambda frame, result: begun.set()))
         with accepted(listener) as server:
             (message,) = server.connection.positions([structure()])
             server.send(message[:-5])
@@ -154,12 +154,12 @@ def test_nothing_is_unread_while_the_potential_works(unix):
             server.send(message[-5:])
             assert answer(server) == wire.FORCEREADY
             server.send(wire.EXIT)
-        assert door.ended().error is None
+        assert driver.ended().error is None
 
 
 def test_header_split_over_segments(where):
     with listen(where) as listener:
-        door = Door(where)
+        driver = DriverThread(where)
         with accepted(listener) as server:
             (message,) = server.connection.positions([structure(3)])
             for byte in bytes(message):
@@ -167,23 +167,23 @@ def test_header_split_over_segments(where):
             assert answer(server) == wire.FORCEREADY
             check(server.connection.results[0], structure(3))
             server.send(wire.EXIT)
-        assert door.ended().outcome.reason == "exit"
+        assert driver.ended().outcome.reason == "exit"
 
 
 def test_server_that_waits_before_it_asks(unix):
     begun = threading.Event()
     with listen(unix) as listener:
-        door = Door(unix, Springs(lambda frame, result: begun.set()))
+        driver = DriverThread(unix, Springs(lambda frame, result: begun.set()))
         with accepted(listener) as server:
             server.send(*server.connection.positions([structure()], getforce=False))
             assert begun.wait(10)
             assert ask_status(server) == wire.HAVEDATA
             server.send(wire.EXIT)
-        assert door.ended().outcome.reason == "exit"
+        assert driver.ended().outcome.reason == "exit"
 
 
 def test_waits_for_the_server_and_comes_back_after_a_restart(where):
-    door = Door(where)
+    driver = DriverThread(where)
     time.sleep(0.3)
     with listen(where) as listener, accepted(listener) as server:
         check(evaluate(server, structure())[0], structure())
@@ -191,7 +191,7 @@ def test_waits_for_the_server_and_comes_back_after_a_restart(where):
     with listen(where) as listener, accepted(listener) as server:
         check(evaluate(server, structure(1))[0], structure(1))
         server.send(wire.EXIT)
-    assert door.ended().outcome == Outcome("exit", evaluations=2, failures=0, connections=2)
+    assert driver.ended().outcome == Outcome("exit", evaluations=2, failures=0, connections=2)
 
 
 def test_gives_up_waiting_at_the_deadline(where):
@@ -201,14 +201,14 @@ def test_gives_up_waiting_at_the_deadline(where):
 
 def test_server_killed_in_the_middle_of_a_structure(where):
     with listen(where) as listener:
-        door = Door(where)
+        driver = DriverThread(where)
         with accepted(listener) as server:
             (message,) = server.connection.positions([structure()])
             server.send(message[:100])
         with accepted(listener) as server:
             check(evaluate(server, structure())[0], structure())
             server.send(wire.EXIT)
-        assert door.ended().outcome.evaluations == 1
+        assert driver.ended().outcome.evaluations == 1
 
 
 def raise_boom(frame: Frame, result: Result) -> None:
@@ -234,15 +234,15 @@ def make_nan(frame: Frame, result: Result) -> None:
 def test_failure_is_told_saved_and_given_back(unix, tmp_path, caplog, spoil, what):
     """The connection ends cleanly, the client comes back, and gives up after the bound."""
     with listen(unix) as listener:
-        door = Door(unix, Springs(spoil), max_consecutive_failures=2, failed_frames=tmp_path / "failed")
+        driver = DriverThread(unix, Springs(spoil), max_consecutive_failures=2, failed_frames=tmp_path / "failed")
         for _ in range(2):
             with accepted(listener) as server:
                 server.send(*server.connection.positions([structure(7)]))
                 with pytest.raises(Disconnected, match="closed"):  # and not "reset"
                     answer(server)
-        door.ended()
-    assert isinstance(door.error, PotentialError)
-    assert re.search(rf"step 1, replica 5: .*{what}", str(door.error))
+        driver.ended()
+    assert isinstance(driver.error, PotentialError)
+    assert re.search(rf"step 1, replica 5: .*{what}", str(driver.error))
     assert re.search(rf"step 0, replica 5: .*{what}", caplog.text)
     files = sorted((tmp_path / "failed").iterdir())
     assert len(files) == 2
@@ -258,7 +258,7 @@ def test_failures_with_good_evaluations_between_them_do_not_add_up(unix, tmp_pat
             raise RuntimeError("odd step")
 
     with listen(unix) as listener:
-        door = Door(unix, Springs(spoil), max_consecutive_failures=2, failed_frames=tmp_path)
+        driver = DriverThread(unix, Springs(spoil), max_consecutive_failures=2, failed_frames=tmp_path)
         for _ in range(4):
             with accepted(listener) as server:
                 evaluate(server, structure())
@@ -267,15 +267,15 @@ def test_failures_with_good_evaluations_between_them_do_not_add_up(unix, tmp_pat
                     answer(server)
         with accepted(listener) as server:
             server.send(wire.EXIT)
-        assert door.ended().outcome.failures == 4
+        assert driver.ended().outcome.failures == 4
 
 
 def test_on_error_exit(unix, tmp_path):
     with listen(unix) as listener:
-        door = Door(unix, Springs(raise_boom), on_error="exit", failed_frames=tmp_path)
+        driver = DriverThread(unix, Springs(raise_boom), on_error="exit", failed_frames=tmp_path)
         with accepted(listener) as server:
             server.send(*server.connection.positions([structure()]))
-            assert isinstance(door.ended().error, PotentialError)
+            assert isinstance(driver.ended().error, PotentialError)
             with pytest.raises(Disconnected, match="closed"):
                 answer(server)
 
@@ -283,14 +283,14 @@ def test_on_error_exit(unix, tmp_path):
 @pytest.mark.parametrize(("scale", "warns"), [(1.0, False), (1.2, False), (1.5, True), (0.529, True)])
 def test_a_cell_unlike_the_templates_is_told(unix, caplog, scale, warns):
     with listen(unix) as listener:
-        door = Door(unix)
+        driver = DriverThread(unix)
         with accepted(listener) as server:
             frame = structure()
             frame.cell = scale * frame.cell
             server.send(*server.connection.positions([frame]))
             answer(server)
             server.send(wire.EXIT)
-        door.ended()
+        driver.ended()
     assert ("times the volume of the template's" in caplog.text) == warns
 
 
@@ -301,10 +301,10 @@ def test_a_file_that_is_wrong_ends_it_at_once(unix, tmp_path):
         raise InputError("HILLS.1, line 7: 2 columns instead of 5")
 
     with listen(unix) as listener:
-        door = Door(unix, Springs(refuse), failed_frames=tmp_path)
+        driver = DriverThread(unix, Springs(refuse), failed_frames=tmp_path)
         with accepted(listener) as server:
             server.send(*server.connection.positions([structure()]))
-            assert isinstance(door.ended().error, InputError)
+            assert isinstance(driver.ended().error, InputError)
             with pytest.raises(Disconnected, match="closed"):
                 answer(server)
     assert not list(tmp_path.iterdir())
@@ -313,10 +313,10 @@ def test_a_file_that_is_wrong_ends_it_at_once(unix, tmp_path):
 def test_failure_in_a_folder_that_cannot_be_written_is_still_told(unix, tmp_path):
     (tmp_path / "file").write_text("")
     with listen(unix) as listener:
-        door = Door(unix, Springs(raise_boom), on_error="exit", failed_frames=tmp_path / "file")
+        driver = DriverThread(unix, Springs(raise_boom), on_error="exit", failed_frames=tmp_path / "file")
         with accepted(listener) as server:
             server.send(*server.connection.positions([structure()]))
-            assert "could not be saved" in str(door.ended().error)
+            assert "could not be saved" in str(driver.ended().error)
 
 
 def test_batch_reaches_the_potential_at_once(unix):
@@ -329,12 +329,12 @@ def test_batch_reaches_the_potential_at_once(unix):
 
     frames = [structure(i) for i in range(4)]
     with listen(unix) as listener:
-        door = Door(unix, Batched())
+        driver = DriverThread(unix, Batched())
         with accepted(listener, batch=4) as server:
             for result, frame in zip(evaluate(server, *frames), frames, strict=True):
                 check(result, frame)
             server.send(wire.EXIT)
-        assert door.ended().outcome.evaluations == 4
+        assert driver.ended().outcome.evaluations == 4
     assert seen == [4]
 
 
@@ -344,24 +344,24 @@ def test_failure_in_a_batch_saves_the_batch(unix, tmp_path):
             result.energy = np.inf
 
     with listen(unix) as listener:
-        door = Door(unix, Springs(spoil), on_error="exit", failed_frames=tmp_path)
+        driver = DriverThread(unix, Springs(spoil), on_error="exit", failed_frames=tmp_path)
         with accepted(listener, batch=3) as server:
             server.send(*server.connection.positions([structure(i) for i in range(3)]))
-            assert "batch of 3: the potential returned energy = inf" in str(door.ended().error)
+            assert "batch of 3: the potential returned energy = inf" in str(driver.ended().error)
     (file,) = tmp_path.iterdir()
     assert [atoms.info["step"] for atoms in read(file, ":")] == [0, 1, 2]
 
 
 def test_replica_is_asked_for_when_structures_take_long(unix):
     with listen(unix) as listener:
-        door = Door(unix, Springs(lambda frame, result: time.sleep(0.06)))
+        driver = DriverThread(unix, Springs(lambda frame, result: time.sleep(0.06)))
         with accepted(listener) as server:
             evaluate(server, structure())
             assert ask_status(server) == wire.NEEDINIT
             server.send(server.connection.init(6))
             assert ask_status(server) == wire.READY
             server.send(wire.EXIT)
-        door.ended()
+        driver.ended()
 
 
 def test_replica_is_asked_for_after_a_failure(unix, tmp_path):
@@ -370,7 +370,7 @@ def test_replica_is_asked_for_after_a_failure(unix, tmp_path):
             raise RuntimeError("tired")
 
     with listen(unix) as listener:
-        door = Door(unix, Springs(spoil), failed_frames=tmp_path)
+        driver = DriverThread(unix, Springs(spoil), failed_frames=tmp_path)
         for _ in range(2):
             with accepted(listener) as server:
                 evaluate(server, structure())
@@ -380,7 +380,7 @@ def test_replica_is_asked_for_after_a_failure(unix, tmp_path):
                     answer(server)
         with accepted(listener) as server:
             server.send(wire.EXIT)
-        door.ended()
+        driver.ended()
     assert [read(file).info["replica"] for file in sorted(tmp_path.iterdir(), key=lambda f: int(f.stem[-1]))] == [-1, 5]
 
 
@@ -399,12 +399,12 @@ def test_replica_is_asked_for_after_a_failure(unix, tmp_path):
 )
 def test_peer_that_breaks_the_protocol_is_refused(unix, message, what):
     with listen(unix) as listener:
-        door = Door(unix)
+        driver = DriverThread(unix)
         with accepted(listener) as server:
             server.send(message)
             with pytest.raises(Disconnected, match="closed"):
                 answer(server)
-        error = door.ended().error
+        error = driver.ended().error
     assert isinstance(error, ProtocolError)
     assert error.exit_code == 2
     assert re.search(what, str(error))
@@ -412,23 +412,23 @@ def test_peer_that_breaks_the_protocol_is_refused(unix, message, what):
 
 def test_idle_and_lifetime(unix):
     with listen(unix) as listener:
-        door = Door(unix, idle_timeout_seconds=0.6)
+        driver = DriverThread(unix, idle_timeout_seconds=0.6)
         with accepted(listener) as server:
             evaluate(server, structure())
-            assert door.ended().outcome.reason == "idle"
-        door = Door(unix, lifetime_seconds=0.6)
+            assert driver.ended().outcome.reason == "idle"
+        driver = DriverThread(unix, lifetime_seconds=0.6)
         with accepted(listener) as server:
             time.sleep(0.7)
             with contextlib.suppress(Disconnected):
                 evaluate(server, structure())
-            assert door.ended().outcome.reason == "lifetime"
-    assert Door(unix, lifetime_seconds=0.2).ended().outcome.reason == "lifetime"
+            assert driver.ended().outcome.reason == "lifetime"
+    assert DriverThread(unix, lifetime_seconds=0.2).ended().outcome.reason == "lifetime"
 
 
 SLEEPER = """
 import sys, time
 sys.path.insert(0, {folder!r})
-from test_client import *
+from test_driver import *
 def slow(frame, result):
     print("computing", flush=True)
     time.sleep(60)
@@ -450,17 +450,17 @@ def running(code: str):
 @pytest.mark.parametrize("busy", [True, False])
 def test_signal_ends_cleanly_and_at_once(unix, number, busy):
     code = SLEEPER.format(folder=str(Path(__file__).parent), prefix=unix.prefix, address=unix.address)
-    with listen(unix) as listener, running(code) as door, accepted(listener) as server:
+    with listen(unix) as listener, running(code) as driver, accepted(listener) as server:
         if busy:
             server.send(*server.connection.positions([structure()]))
-            assert door.stdout.readline() == "computing\n"
+            assert driver.stdout.readline() == "computing\n"
         begin = time.monotonic()
-        door.send_signal(number)
+        driver.send_signal(number)
         with pytest.raises(Disconnected, match="closed"):
             answer(server)
-        assert door.wait(20) == 0
+        assert driver.wait(20) == 0
         assert time.monotonic() - begin < 10
-        assert "reason='signal'" in door.stdout.read()
+        assert "reason='signal'" in driver.stdout.read()
 
 
 @contextlib.contextmanager
@@ -483,7 +483,7 @@ def segments(name: str, batch: int = 1):
 def test_shared_memory(unix, batch):
     shm = SocketConfig(mode="shm", prefix=unix.prefix, address=unix.address)
     with listen(shm) as listener, segments(f"fs{os.getpid()}_a", batch) as (names, arrays):
-        door = Door(shm)
+        driver = DriverThread(shm)
         with accepted(listener, batch, shared_memory=True) as server:
             server.connection.attach(arrays, names)
             for step in range(3):
@@ -492,18 +492,18 @@ def test_shared_memory(unix, batch):
                     check(result, frame)
                 be_ready(server)
             server.send(wire.EXIT)
-        assert door.ended().outcome.evaluations == 3 * batch
+        assert driver.ended().outcome.evaluations == 3 * batch
         assert all(Path("/dev/shm", name).exists() for name in names)  # the server's to remove, not the client's
 
 
 def test_second_client_on_the_same_shared_memory_is_refused(unix):
     shm = SocketConfig(mode="shm", prefix=unix.prefix, address=unix.address)
     with listen(shm) as listener, segments(f"fs{os.getpid()}_b") as (names, arrays):
-        first = Door(shm)
+        first = DriverThread(shm)
         with accepted(listener, shared_memory=True) as server:
             server.connection.attach(arrays, names)
             check(evaluate(server, structure())[0], structure())
-            second = Door(shm)
+            second = DriverThread(shm)
             with accepted(listener, shared_memory=True) as other:
                 other.connection.attach(arrays, names)
                 other.send(*other.connection.positions([structure()]))
@@ -519,11 +519,11 @@ def test_second_client_on_the_same_shared_memory_is_refused(unix):
 def test_shared_memory_that_is_not_there_is_refused(unix, name):
     shm = SocketConfig(mode="shm", prefix=unix.prefix, address=unix.address)
     with listen(shm) as listener:
-        door = Door(shm)
+        driver = DriverThread(shm)
         with accepted(listener, shared_memory=True) as server:
             text = struct.pack("=i", len(name)) + name.encode()
             server.send(wire.POSDATA + struct.pack("=i", ATOMS) + text * 6 + wire.GETFORCE)
-            assert isinstance(door.ended().error, ProtocolError)
+            assert isinstance(driver.ended().error, ProtocolError)
 
 
 def test_shared_memory_that_is_too_small_is_refused(unix):
@@ -532,11 +532,11 @@ def test_shared_memory_that_is_too_small_is_refused(unix):
     try:
         os.truncate(f"/dev/shm/{memory.name}", 8)
         with listen(shm) as listener:
-            door = Door(shm)
+            driver = DriverThread(shm)
             with accepted(listener, shared_memory=True) as server:
                 text = struct.pack("=i", len(memory.name)) + memory.name.encode()
                 server.send(wire.POSDATA + struct.pack("=i", ATOMS) + text * 6 + wire.GETFORCE)
-                assert "has 8 bytes, 96 are needed" in str(door.ended().error)
+                assert "has 8 bytes, 96 are needed" in str(driver.ended().error)
     finally:
         memory.close()
         memory.unlink()
@@ -558,7 +558,7 @@ def test_memory_stays_flat_and_no_descriptor_is_left(unix, mode, evaluations):
         listener = stack.enter_context(listen(config))
         shm = mode == "shm"
         names, arrays = stack.enter_context(segments(f"fs{os.getpid()}_c")) if shm else ((), ())
-        door = stack.enter_context(running(code))
+        driver = stack.enter_context(running(code))
         with accepted(listener, shared_memory=shm) as server:
             if shm:
                 server.connection.attach(arrays, names)
@@ -567,17 +567,17 @@ def test_memory_stays_flat_and_no_descriptor_is_left(unix, mode, evaluations):
                 evaluate(server, structure())
                 be_ready(server)
                 if step == 1000:
-                    before = resident_bytes(door.pid)
-            assert resident_bytes(door.pid) - before < 1 << 20
+                    before = resident_bytes(driver.pid)
+            assert resident_bytes(driver.pid) - before < 1 << 20
             server.send(wire.EXIT)
-        assert door.wait(20) == 0
-        assert door.stdout.read() == "descriptors 0\n"
+        assert driver.wait(20) == 0
+        assert driver.stdout.read() == "descriptors 0\n"
 
 
 LONG_RUN = """
 import sys
 sys.path.insert(0, {folder!r})
-from test_client import *
+from test_driver import *
 before = len(os.listdir("/proc/self/fd"))
 serve(Springs(), structure(), SocketConfig(**{config!r}), DriverConfig())
 print("descriptors", len(os.listdir("/proc/self/fd")) - before)
@@ -611,9 +611,9 @@ def test_addresses_that_cannot_be_are_told_at_once(tmp_path):
 
 def test_log_of_a_connection(unix, caplog):
     with caplog.at_level(logging.INFO), listen(unix) as listener:
-        door = Door(unix)
+        driver = DriverThread(unix)
         with accepted(listener) as server:
             server.send(wire.EXIT)
-        door.ended()
+        driver.ended()
     assert f"connected to {unix.path}" in caplog.text
     assert "the server said EXIT" in caplog.text

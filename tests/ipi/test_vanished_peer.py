@@ -11,8 +11,9 @@ HERE, THERE = "10.199.7.1", "10.199.7.2"
 
 CLIENT = f"""
 import sys, time
-from forceserver.doors import transports
-transports.GONE_SECONDS = 3
+from forceserver import sockets
+from forceserver.ipi import transports
+sockets.GONE_SECONDS = 3
 sock = transports.connect(transports.SocketConfig(mode="inet", address="{THERE}", port=31999), 20)
 print("connected", flush=True)
 sys.stdin.readline()  # the evaluation; meanwhile the peer vanishes

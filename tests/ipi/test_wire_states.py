@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from test_wire import ATOMS, feed, joined, outcome, structure
 
-from forceserver.doors import wire
-from forceserver.doors.wire import states
-from forceserver.doors.wire.states import COMPUTING, HAVEDATA, NEEDINIT, READY, RECEIVING
 from forceserver.errors import PotentialError, ProtocolError
+from forceserver.ipi import wire
+from forceserver.ipi.wire import states
+from forceserver.ipi.wire.states import COMPUTING, HAVEDATA, NEEDINIT, READY, RECEIVING
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 ANSWER = "*answer to STATUS*"

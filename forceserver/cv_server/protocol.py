@@ -1,4 +1,4 @@
-"""The bytes between the CV door and the PLUMED action: packing, unpacking and limits; no sockets here.
+"""The bytes between the CV server and the PLUMED action: packing, unpacking and limits; no sockets here.
 
 A client says HELLO with the name of one variable and gets its DESCRIPTION; from then on every POSITIONS is answered
 with VALUES. An ERROR (a text for people) may come instead of any answer; after it the server closes the connection.

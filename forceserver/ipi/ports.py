@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import atomic_write
-from .ipi_input import IpiInput, read_ipi_input
+from .input import IpiInput, read_ipi_input
 
 DERIVED = "launch-input.xml"
 """Name of the file that is written beside the input."""

@@ -1,4 +1,4 @@
-"""The CV door, spoken to in Python: what it answers, and what no client can do to it."""
+"""The CV server, spoken to in Python: what it answers, and what no client can do to it."""
 
 import contextlib
 import mmap
@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from polarization import POLARIZATION
 
 from forceserver.cv import CVConfig, build_variables
-from forceserver.doors import cv_protocol as protocol
-from forceserver.doors import cv_server
-from forceserver.doors.cv_protocol import Kind, Layout
-from forceserver.doors.cv_server import CVDoorConfig, CVServer
+from forceserver.cv_server import protocol
+from forceserver.cv_server import server as cv_server
+from forceserver.cv_server.protocol import Kind, Layout
+from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.errors import InputError
 from forceserver.frame import Frame
 
@@ -37,7 +37,7 @@ def address(request, tmp_path):
 
 @pytest.fixture
 def server(address, variables):
-    with CVServer(CVDoorConfig(address=address), variables) as server:
+    with CVServer(CVServerConfig(address=address), variables) as server:
         yield server
 
 
@@ -137,7 +137,7 @@ def test_several_clients_at_once_get_their_own_answers(server, variables, batio3
 def test_socket_is_private(variables, tmp_path):
     before = os.umask(0)
     try:
-        with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables):
+        with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables):
             assert stat.S_IMODE(os.stat(tmp_path / "s").st_mode) == 0o600
     finally:
         os.umask(before)
@@ -145,7 +145,7 @@ def test_socket_is_private(variables, tmp_path):
 
 
 def test_second_server_at_the_same_place_is_refused_and_the_first_lives(variables, tmp_path):
-    config = CVDoorConfig(address=str(tmp_path / "s"))
+    config = CVServerConfig(address=str(tmp_path / "s"))
     with CVServer(config, variables) as first:
         with pytest.raises(InputError, match="another server listens"):
             CVServer(config, variables)
@@ -156,21 +156,21 @@ def test_socket_left_by_a_killed_server_is_replaced(variables, tmp_path):
     stale = socket.socket(socket.AF_UNIX)
     stale.bind(str(tmp_path / "s"))
     stale.close()
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         Client(server)
 
 
 def test_file_that_is_no_socket_is_kept(variables, tmp_path):
     (tmp_path / "s").write_text("precious")
     with pytest.raises(InputError, match="not a socket"):
-        CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables)
+        CVServer(CVServerConfig(address=str(tmp_path / "s")), variables)
     assert (tmp_path / "s").read_text() == "precious"
 
 
 @pytest.mark.parametrize("address", ["relative/path", "/" + "x" * 107, "host", "host:port", ":80", "host:70000"])
 def test_address_that_cannot_be(address):
     with pytest.raises(ValueError, match=r"must be an absolute path or host:port|at most 107"):
-        CVDoorConfig(address=address)
+        CVServerConfig(address=address)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_singular_cell_is_refused_with_the_reason(server, batio3):
 
 
 def test_shared_memory_cannot_be_cut_off_under_the_server(variables, tmp_path, batio3):
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         sock = connect(server.address)
         sock.sendall(protocol.pack_hello(protocol.Hello(True, 40, "polarization")))
         _, fds, _, _ = socket.recv_fds(sock, 1, 1)
@@ -218,7 +218,7 @@ def test_shared_memory_cannot_be_cut_off_under_the_server(variables, tmp_path, b
 
 
 def test_too_many_clients_are_refused(variables, tmp_path):
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s"), max_clients=2), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s"), max_clients=2), variables) as server:
         clients = [Client(server) for _ in range(2)]
         with pytest.raises(ConnectionError, match="already 2 clients"):
             Client(server)
@@ -236,7 +236,7 @@ def test_too_many_clients_are_refused(variables, tmp_path):
 def test_idle_clients_make_room(variables, batio3, tmp_path, monkeypatch):
     """64 clients that had connected and asked for nothing kept all others out."""
     monkeypatch.setattr(cv_server, "IDLE_SECONDS", 0.3)
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s"), max_clients=2), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s"), max_clients=2), variables) as server:
         idle, busy = Client(server), Client(server)
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as silent:
             silent.connect(server.address)
@@ -274,7 +274,7 @@ broken = st.one_of(
 
 
 def test_no_bytes_bring_the_door_down(variables, tmp_path, batio3):
-    with CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables) as server:
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         good = Client(server, shared=True)
         expected = good.compute(batio3.positions, batio3.cell.array)[0].copy()
 
@@ -299,7 +299,7 @@ def test_no_bytes_bring_the_door_down(variables, tmp_path, batio3):
 
 
 def test_close_ends_idle_clients(variables, tmp_path):
-    server = CVServer(CVDoorConfig(address=str(tmp_path / "s")), variables)
+    server = CVServer(CVServerConfig(address=str(tmp_path / "s")), variables)
     client = Client(server)
     server.close()
     assert client.sock.recv(1) == b""

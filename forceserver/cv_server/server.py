@@ -1,4 +1,4 @@
-"""The CV door: collective variables for PLUMED, any number of clients at once, beside the other doors of a process.
+"""The CV server: collective variables for PLUMED, any number of clients at once, beside the drivers of a process.
 
 One thread waits for clients, one thread serves each of them; the sums over pairs release Python's lock. A client has
 its own neighbour list, so walkers and replicas do not disturb each other. Whatever a client sends or fails to send ends
@@ -29,10 +29,9 @@ from ..cv import CollectiveVariable
 from ..errors import ForceServerError, InputError, ProtocolError
 from ..files import reserve
 from ..forks import close_in_children
-from . import cv_protocol as protocol
-from .addresses import UnixName, unix_name
-from .cv_protocol import Kind, Layout
-from .transports import SUN_PATH_BYTES, prepare_tcp
+from ..sockets import SUN_PATH_BYTES, UnixName, prepare_tcp, unix_name
+from . import protocol
+from .protocol import Kind, Layout
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +43,8 @@ IDLE_SECONDS = 5.0
 """A client that has asked for nothing for so long may be replaced."""
 
 
-class CVDoorConfig(Section):
-    """Section [cv_door]: where PLUMED finds the collective variables."""
+class CVServerConfig(Section):
+    """Section [cv_server]: where PLUMED finds the collective variables."""
 
     address: str = Field(
         description="path of a unix socket (absolute, at most 107 bytes), or host:port; TCP has no password, so"
@@ -72,7 +71,7 @@ class CVServer:
     Raises `InputError` if the address cannot be used: another server listens there, or it is something else.
     """
 
-    def __init__(self, config: CVDoorConfig, variables: Mapping[str, CollectiveVariable]) -> None:
+    def __init__(self, config: CVServerConfig, variables: Mapping[str, CollectiveVariable]) -> None:
         self._variables = dict(variables)
         self._max_clients = config.max_clients
         self._path = Path(config.address) if config.address.startswith("/") else None
@@ -82,13 +81,13 @@ class CVServer:
         self._socket = _listen_unix(self._path) if self._path else _listen_tcp(config.address)
         close_in_children(self._socket)
         self._inode = os.stat(self._path).st_ino if self._path else None
-        self._thread = threading.Thread(target=self._accept, name="cv-door", daemon=True)
+        self._thread = threading.Thread(target=self._accept, name="cv-server", daemon=True)
         self._thread.start()
-        log.info("the CV door is open at %s for %s", self.address, ", ".join(self._variables))
+        log.info("the CV server is open at %s for %s", self.address, ", ".join(self._variables))
 
     @property
     def address(self) -> str:
-        """Where clients find the door, as the action's ADDRESS."""
+        """Where clients find the server, as the action's ADDRESS."""
         if self._path:
             return str(self._path)
         host, port = self._socket.getsockname()[:2]
@@ -101,7 +100,7 @@ class CVServer:
             return len(self._clients)
 
     def close(self) -> None:
-        """Closes the door and all connections, and waits for the threads."""
+        """Closes the server and all connections, and waits for the threads."""
         self._closing = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -132,7 +131,7 @@ class CVServer:
             except OSError as error:
                 if self._closing:
                     return
-                log.error("the CV door cannot accept a client: %s", error)  # out of file descriptors, most likely
+                log.error("the CV server cannot accept a client: %s", error)  # out of file descriptors, most likely
                 time.sleep(0.1)
                 continue
             close_in_children(connection)
@@ -161,7 +160,7 @@ class CVServer:
         connection, (_, session) = min(self._clients.items(), key=lambda item: item[1][1].idle_since)
         if time.monotonic() - session.idle_since < IDLE_SECONDS:
             return False
-        log.info("a client of the CV door that asks for nothing makes room for another")
+        log.info("a client of the CV server that asks for nothing makes room for another")
         session.idle_since = math.inf
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)  # its thread sees the end of the stream
@@ -194,12 +193,12 @@ class _Session:
             self._connection.settimeout(PATIENCE)
             self._evaluate_all(self._receive_hello())
         except ForceServerError as error:
-            log.warning("a client of the CV door was dropped: %s", error)
+            log.warning("a client of the CV server was dropped: %s", error)
             self._say_error(str(error))
         except (OSError, EOFError) as error:
-            log.info("a client of the CV door is gone: %s", error)
+            log.info("a client of the CV server is gone: %s", error)
         except Exception as error:
-            log.exception("a client of the CV door was dropped because of an error in the server")
+            log.exception("a client of the CV server was dropped because of an error in the server")
             self._say_error(f"an error in the server, see its log: {type(error).__name__}: {error}")
 
     def _say_error(self, text: str) -> None:
@@ -303,16 +302,16 @@ def _listen_unix(path: Path) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise InputError(f"cv_door.address: cannot listen at {path}: {error.strerror}") from error
+        raise InputError(f"cv_server.address: cannot listen at {path}: {error.strerror}") from error
     return listener
 
 
 def _remove_stale(path: Path) -> None:
     found = unix_name(path)
     if found is UnixName.OTHER:
-        raise InputError(f"cv_door.address: {path} exists and is not a socket")
+        raise InputError(f"cv_server.address: {path} exists and is not a socket")
     if found is UnixName.LIVE:
-        raise InputError(f"cv_door.address: another server listens at {path}")
+        raise InputError(f"cv_server.address: another server listens at {path}")
     if found is UnixName.DEAD:
         path.unlink(missing_ok=True)  # left behind by a server that was killed
 
@@ -323,4 +322,4 @@ def _listen_tcp(address: str) -> socket.socket:
         family, _, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         return socket.create_server(where, family=family, backlog=128)
     except OSError as error:
-        raise InputError(f"cv_door.address: cannot listen at {address}: {error.strerror or error}") from error
+        raise InputError(f"cv_server.address: cannot listen at {address}: {error.strerror or error}") from error

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from ase.units import Bohr, Hartree
 
-from forceserver.doors import wire
 from forceserver.errors import PotentialError, ProtocolError
 from forceserver.frame import Frame, Result
+from forceserver.ipi import wire
 
 ATOMS = 5
 

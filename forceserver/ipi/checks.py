@@ -1,4 +1,4 @@
-"""What may not pass a door, in either direction, said so that a reader finds the culprit.
+"""What a driver may not let pass, in either direction, said so that a reader finds the culprit.
 
 `ProtocolError` for what a server sends, `PotentialError` for what a potential returns.
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import InputError
-from .ipi_input import IpiInput, PropertiesFile
+from .input import IpiInput, PropertiesFile
 
 STEP = re.compile(rb"\bStep:\s+(\d+)\s")
 """In the comment of every frame of a trajectory: the steps that were done."""

@@ -1,4 +1,4 @@
-"""`forceserver drive` with a CV door, as a user runs it, and PLUMED on the other side."""
+"""`forceserver drive` with a CV server, as a user runs it, and PLUMED on the other side."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The force door over MPI: a driver of i-PI's `<ffmpi>`.
+"""The driver over MPI: one of i-PI's `<ffmpi>`.
 
 One MPI job holds i-PI as rank 0 and the drivers: `mpirun -n 1 i-pi INPUT : -n N forceserver drive --mpi CONFIG`.
 Each driver says HELLO with its rank and the name of the force field that it serves, then gets INIT once, and any
@@ -16,8 +16,8 @@ import numpy as np
 from ..errors import InputError, PotentialError, ProtocolError
 from ..frame import Frame
 from ..potentials.base import Potential
-from .direct import DirectDoor
-from .ipi_client import DriverConfig
+from .direct import DirectDriver
+from .driver import DriverConfig
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -43,16 +43,16 @@ def serve_mpi(potential: Potential, template: Frame, driver: DriverConfig, name:
     Ends the whole MPI job with exit code 1 on an error. Raises `InputError` if this is no MPI job with i-PI in it.
     """
     world = _world()
-    door = _MpiDoor(world, DirectDoor(potential, template, driver), len(template), driver)
+    conversation = _Conversation(world, DirectDriver(potential, template, driver), len(template), driver.max_batch)
     try:
-        door.hello(name)
-        door.serve()
+        conversation.hello(name)
+        conversation.serve()
     except (PotentialError, ProtocolError) as error:
         log.error("%s; ending the MPI job", error)
         time.sleep(SECONDS_TO_FORWARD)
         world.Abort(1)
-    log.info("i-PI said EXIT after %d structures", door.evaluations)
-    return door.evaluations
+    log.info("i-PI said EXIT after %d structures", conversation.evaluations)
+    return conversation.evaluations
 
 
 def _world() -> "MPI.Comm":
@@ -68,11 +68,11 @@ def _world() -> "MPI.Comm":
     return world
 
 
-class _MpiDoor:
-    """One driver: the conversation of a rank with rank 0."""
+class _Conversation:
+    """That of one driver with i-PI, which is rank 0."""
 
-    def __init__(self, world: "MPI.Comm", door: DirectDoor, atoms: int, driver: DriverConfig) -> None:
-        self._world, self._door, self._atoms, self._max_batch = world, door, atoms, driver.max_batch
+    def __init__(self, world: "MPI.Comm", driver: DirectDriver, atoms: int, max_batch: int) -> None:
+        self._world, self._driver, self._atoms, self._max_batch = world, driver, atoms, max_batch
         self.evaluations = 0
 
     def hello(self, name: str) -> None:
@@ -118,7 +118,7 @@ class _MpiDoor:
         if not 0 < batch <= self._max_batch:
             raise ProtocolError(f"i-PI sends a batch of {batch}: at most max_batch = {self._max_batch}")
         body = self._receive(np.empty((batch, 18 + 3 * atoms)), WORK)
-        replies = self._door.evaluate(body[:, :9].reshape(-1, 3, 3), body[:, 18:].reshape(-1, atoms, 3))
+        replies = self._driver.evaluate(body[:, :9].reshape(-1, 3, 3), body[:, 18:].reshape(-1, atoms, 3))
         self.evaluations += batch
         numbers = np.empty((batch, 3 * atoms + 10))
         for row, (energy, forces, virial, _) in zip(numbers, replies, strict=True):

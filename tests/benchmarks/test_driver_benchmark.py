@@ -1,4 +1,4 @@
-"""The benchmark of the force door runs: its server, its echoes and our client understand each other."""
+"""The benchmark of the driver runs: its server, its echoes and our client understand each other."""
 
 import sys
 from pathlib import Path

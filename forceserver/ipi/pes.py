@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from forceserver.bias.choice import build_bias
 from forceserver.cv import build_variables
-from forceserver.doors.direct import DirectDoor
 from forceserver.errors import ForceServerError, InputError
 from forceserver.frame import Frame
+from forceserver.ipi.direct import DirectDriver
 from forceserver.potentials import build_potential
 from forceserver.potentials.base import Potential
 from forceserver.settings import Settings, load, require
@@ -31,24 +31,24 @@ IpiResult = tuple[float, NDArray, NDArray, str]
 class ForceServerPES:
     """What i-PI calls. Atomic units, cell vectors as columns.
 
-    config: path of the configuration, relative to where i-PI runs. door: `force`, its potential, or `bias`. Other
+    config: path of the configuration, relative to where i-PI runs. role: `force`, its potential, or `bias`. Other
     parameters (i-PI adds `verbosity`) are not for us.
     """
 
-    def __init__(self, config: str = "forceserver.toml", door: str = "force", **_: Any) -> None:
-        if door not in _BUILD:
-            raise InputError(f"<parameters> of <ffdirect>: there is no door {door!r}; there are {', '.join(_BUILD)}")
+    def __init__(self, config: str = "forceserver.toml", role: str = "force", **_: Any) -> None:
+        if role not in _BUILD:
+            raise InputError(f"<parameters> of <ffdirect>: there is no role {role!r}; there are {', '.join(_BUILD)}")
         settings = load(Path(config))
         template = read_template(settings.structure)
-        evaluated = _BUILD[door](settings, Path(config), template)
+        evaluated = _BUILD[role](settings, Path(config), template)
         atexit.register(evaluated.close)
-        self._door = DirectDoor(evaluated, template, settings.driver)
+        self._driver = DirectDriver(evaluated, template, settings.driver)
 
     def __call__(self, cell: NDArray | list[NDArray], pos: NDArray | list[NDArray]) -> IpiResult | list[IpiResult]:
         """(energy, forces, virial, extras) for a structure, a list of them for lists of cells and positions."""
         single = not isinstance(cell, list)
         try:
-            replies = self._door.evaluate([cell] if single else cell, [pos] if single else pos)
+            replies = self._driver.evaluate([cell] if single else cell, [pos] if single else pos)
         except ForceServerError as error:
             _end_polling(error)
             raise

@@ -5,25 +5,14 @@ A probe must not connect: i-PI takes every connection for a driver, and one that
 
 import contextlib
 import errno
-import os
 import socket
-import stat
-from enum import Enum
 from pathlib import Path
 
-from .ipi_input import IpiInput, SocketServer
+from ..sockets import UnixName, unix_name
+from .input import IpiInput, SocketServer
 
 WILDCARDS = ("", "0.0.0.0")
 """Addresses that mean every interface of a machine."""
-
-
-class UnixName(Enum):
-    """What is at the path of a unix socket."""
-
-    FREE = "nothing"
-    LIVE = "a socket that a process of this machine has open"
-    DEAD = "a socket that no process of this machine has open"
-    OTHER = "a file that is not a socket"
 
 
 def address_taken(server: SocketServer, folder: Path) -> str | None:
@@ -83,28 +72,6 @@ def _name_taken(path: Path) -> str | None:
         UnixName.OTHER: "choose another <address>, or remove it",
     }[found]
     return f"{path} exists already ({found.value}): {remedy}"
-
-
-def unix_name(path: Path) -> UnixName:
-    """What is at the path of a unix socket.
-
-    Knocks with a datagram socket: the kernel says "wrong type" if a process has the stream socket open, and "refused"
-    if none has. The process itself notices neither.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return UnixName.FREE
-    if not stat.S_ISSOCK(mode):
-        return UnixName.OTHER
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(min(str(path), os.path.relpath(path), key=len))  # names have at most 107 characters
-        except ConnectionRefusedError:
-            return UnixName.DEAD
-        except OSError:  # EPROTOTYPE; or it cannot be told
-            pass
-    return UnixName.LIVE
 
 
 def remove_dead_sockets(state: IpiInput) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from forceserver.doors.ipi_input import IpiInput, PlumedBias, PropertiesFile
-from forceserver.doors.ipi_outputs import cut_outputs
 from forceserver.errors import InputError
+from forceserver.ipi.input import IpiInput, PlumedBias, PropertiesFile
+from forceserver.ipi.outputs import cut_outputs
 
 
 def state(folder: Path, step: int, **changes) -> IpiInput:

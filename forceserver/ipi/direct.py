@@ -1,4 +1,4 @@
-"""The force door without a wire: for engines that call a function (`<ffdirect>`) or pack the numbers themselves (MPI).
+"""The driver without a wire: for engines that call a function (`<ffdirect>`) or pack the numbers themselves (MPI).
 
 Atomic units and cell vectors as columns on the outside, as in i-PI; what must never leave a socket must not leave here
 either, so results are checked, and a structure that fails is saved.
@@ -14,8 +14,8 @@ from ..errors import ProtocolError
 from ..frame import Array, Frame, Result
 from ..potentials.base import Potential
 from .checks import check_cells, check_count, check_positions, check_results
+from .driver import DriverConfig
 from .failures import failed_evaluation
-from .ipi_client import DriverConfig
 from .wire import encode_extras
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ Reply = tuple[float, Array, Array, bytes]
 """Energy (hartree), forces (N, 3) (hartree/bohr), virial (3, 3) (hartree), extras (UTF-8)."""
 
 
-class DirectDoor:
+class DirectDriver:
     """Evaluates structures in atomic units with a potential."""
 
     def __init__(self, potential: Potential, template: Frame, driver: DriverConfig) -> None:

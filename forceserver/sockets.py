@@ -1,0 +1,58 @@
+"""What every socket of the program needs, whoever is on the other side."""
+
+import os
+import socket
+import stat
+from enum import Enum
+from pathlib import Path
+
+SUN_PATH_BYTES = 107
+"""The longest path of a unix socket on Linux; macOS takes 103."""
+
+GONE_SECONDS = 120
+"""A TCP peer that has not acknowledged anything for so long is gone."""
+
+
+class UnixName(Enum):
+    """What is at the path of a unix socket."""
+
+    FREE = "nothing"
+    LIVE = "a socket that a process of this machine has open"
+    DEAD = "a socket that no process of this machine has open"
+    OTHER = "a file that is not a socket"
+
+
+def unix_name(path: Path) -> UnixName:
+    """What is at the path of a unix socket.
+
+    Knocks with a datagram socket: the kernel says "wrong type" if a process has the stream socket open, and "refused"
+    if none has. The process itself notices neither.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return UnixName.FREE
+    if not stat.S_ISSOCK(mode):
+        return UnixName.OTHER
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(min(str(path), os.path.relpath(path), key=len))  # names have at most 107 characters
+        except ConnectionRefusedError:
+            return UnixName.DEAD
+        except OSError:  # EPROTOTYPE; or it cannot be told
+            pass
+    return UnixName.LIVE
+
+
+def prepare_tcp(sock: socket.socket) -> None:
+    """No delay of small messages, and a bound to how long a peer that has vanished goes unnoticed."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # A peer that vanishes while we compute is noticed when the answer is not acknowledged: after 15 minutes by default.
+    for option, value in (("TCP_USER_TIMEOUT", 1000 * GONE_SECONDS), ("TCP_RXT_CONNDROPTIME", GONE_SECONDS)):
+        if hasattr(socket, option):  # of Linux; of macOS
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE
+    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
