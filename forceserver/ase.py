@@ -34,9 +34,9 @@ class ForceServerCalculator(Calculator):
 
         `InputError` if the file is damaged.
         """
-        from .potentials.gap import GapPotential, load_model
+        from .potentials.gap import GapPotential
 
-        return cls(GapPotential(load_model(Path(path)), **options))
+        return cls(GapPotential.load(path, **options))
 
     @classmethod
     def from_config(cls, path: str | Path) -> "ForceServerCalculator":

@@ -9,7 +9,7 @@ import difflib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo
@@ -27,6 +27,20 @@ class Section(pydantic.BaseModel):
     """Base of all sections: unknown keys are errors, values are frozen, numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def validated(model: type[AnySection], content: Any, source: str, folder: Path | None = None) -> AnySection:
+    """The section that `content` describes; `InputError` names every problem in it, one a line.
+
+    source: where the content comes from, for the message. folder: what relative paths in it are relative to.
+    """
+    try:
+        return model.model_validate(content, context={"folder": folder})
+    except pydantic.ValidationError as error:
+        raise InputError(explain(error, source, model)) from error
 
 
 def _relative_to_config(value: Any, info: ValidationInfo) -> Any:

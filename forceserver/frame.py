@@ -62,6 +62,11 @@ class Frame:
             **where,
         )
 
+    @classmethod
+    def of(cls, structure: "Frame | Atoms") -> "Frame":
+        """A frame itself, or that of an ASE `Atoms`."""
+        return structure if isinstance(structure, Frame) else cls.from_ase(structure)
+
     def to_ase(self) -> "Atoms":
         """An ASE `Atoms` with copies of the arrays."""
         from ase import Atoms

@@ -10,7 +10,7 @@ import pydantic
 from pydantic import Field
 
 from .bias.choice import BiasConfig
-from .config import InputFile, Section, explain, read_toml
+from .config import InputFile, Section, read_toml, validated
 from .cv import CVConfig
 from .cv_server.server import CVServerConfig
 from .errors import InputError
@@ -56,11 +56,7 @@ def load(path: Path) -> Settings:
     Relative paths in it are relative to its folder.
     """
     path = Path(path)
-    content = read_toml(path)
-    try:
-        return Settings.model_validate(content, context={"folder": path.absolute().parent})
-    except pydantic.ValidationError as error:
-        raise InputError(explain(error, str(path), Settings)) from error
+    return validated(Settings, read_toml(path), str(path), path.absolute().parent)
 
 
 def at_address(settings: Settings, host: str | None, port: int | None, path: Path) -> Settings:

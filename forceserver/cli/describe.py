@@ -162,7 +162,7 @@ def variable_arrays(config: "CVConfig", structures: Iterable["Atoms"]) -> Arrays
         frame = Frame.from_ase(atoms, step=number)
         try:
             if variable is None or not np.array_equal(species, frame.species):
-                variable, species = CollectiveVariable(config, frame), frame.species
+                variable, species = CollectiveVariable(frame, **dict(config)), frame.species
             results.append(variable.compute(frame))
         except (CVError, InputError) as error:
             raise InputError(f"structure {number}: {error}") from error

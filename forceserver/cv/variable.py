@@ -3,11 +3,13 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ext
+from ..config import validated
 from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.neighbours import Selection
@@ -15,6 +17,9 @@ from .config import CVConfig, selection
 from .outputs import OUTPUTS, Function, combine, projection
 from .sums import GroupSum
 from .weights import contraction, spline_table
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 _kernel = _ext.kernel("generalised_force")
 
@@ -25,11 +30,12 @@ IDENTITY = np.eye(3)
 class CVResult:
     """The outputs of one variable for one configuration.
 
-    values: (d,).
-    active: (n,) int32, ascending, the atoms on which the values may depend: centres, and neighbours within cutoff and
-        skin. What they count in, `CollectiveVariable` says.
-    gradients: (d, n, 3), derivatives with respect to their positions, 1/Angstrom times the unit of the value.
-    strain: (d, 3, 3), derivatives with respect to a strain that multiplies positions and cell, r -> r (1 + strain).
+    Attributes:
+        values: (d,).
+        active: (n,) int32, ascending, the atoms on which the values may depend: centres, and neighbours within cutoff
+            and skin. What they count in, `CollectiveVariable` says.
+        gradients: (d, n, 3), derivatives with respect to their positions, 1/Angstrom times the unit of the value.
+        strain: (d, 3, 3), derivatives with respect to a strain that multiplies positions and cell, r -> r (1 + strain).
     """
 
     values: Array
@@ -53,19 +59,37 @@ class _Group:
 
 
 class CollectiveVariable:
-    """A variable of the configuration for systems with the species of `template`.
+    """The density of neighbours around centres, l = 1 (and l = 0), reduced over the centres.
 
-    name, outputs: names of the variable and of its d outputs.
-    atoms: (a,) int32, the atoms that may matter, ascending, counted from 0; `total_atoms` in all.
+        basis = {
+            "n_max": 2,
+            "l_max": 1,
+            "cutoff": {"cutoff_angstrom": 3.0, "width_angstrom": 0.5},
+            "density": {"kind": "gaussian", "sigma_angstrom": 0.4},
+        }
+        polarisation = CollectiveVariable(atoms, centres="Ti", neighbours="O", basis=basis, weights=[0.7, 0.3])
+        result = polarisation.compute(atoms)
 
     Keeps a neighbour list between calls, so it serves one trajectory at a time: a thread, walker or replica takes its
     own `copy`.
 
-    Raises `InputError` if the configuration does not fit the template: an index or species that is not there, a
-    centre without any neighbour.
+    Args:
+        template: ASE `Atoms` or `Frame` with the species of everything that is to be computed.
+        name: of the variable.
+        keys: those of a section [[cv]]: `centres`, `neighbours`, `basis`, `weights`, and the optional ones.
+
+    Attributes:
+        name, outputs: names of the variable and of its d outputs.
+        atoms: (a,) int32, the atoms that may matter, ascending, counted from 0; `total_atoms` in all.
+
+    Raises:
+        InputError: a key is wrong, or the keys do not fit the template: an index or species that is not there, a
+            centre without any neighbour.
     """
 
-    def __init__(self, config: CVConfig, template: Frame) -> None:
+    def __init__(self, template: "Frame | Atoms", *, name: str = "cv", **keys: Any) -> None:
+        config = validated(CVConfig, {"name": name, **keys}, "collective variable")
+        template = Frame.of(template)
         self.name = config.name
         self.total_atoms = len(template)
         self._template_species = template.species
@@ -100,11 +124,19 @@ class CollectiveVariable:
         other._sums = []
         return other
 
-    def compute(self, frame: Frame) -> CVResult:
-        """The outputs for a frame; `active` counts in the atoms of the frame.
+    def compute(self, frame: "Frame | Atoms") -> CVResult:
+        """The outputs for one structure.
 
-        Raises `CVError` if the frame has another number of atoms, or a value is not finite.
+        Args:
+            frame: a `Frame` or ASE `Atoms` with the species of the template.
+
+        Returns:
+            Values, gradients and strain derivatives; `active` counts in the atoms of the structure.
+
+        Raises:
+            CVError: the structure has another number of atoms, or a value is not finite.
         """
+        frame = Frame.of(frame)
         if len(frame) != self.total_atoms:
             raise CVError(f"collective variable {self.name}: {len(frame)} atoms, expected {self.total_atoms}")
         result = self.compute_atoms(frame.positions.take(self.atoms, axis=0), frame.cell, frame.pbc)
@@ -241,7 +273,7 @@ def build_variables(configs: Sequence[CVConfig], template: Frame) -> dict[str, C
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two collective variables are called {name!r}")
-    variables = {config.name: CollectiveVariable(config, template) for config in configs}
+    variables = {config.name: CollectiveVariable(template, **dict(config)) for config in configs}
     for variable in variables.values():
         try:
             variable.copy().compute(template)

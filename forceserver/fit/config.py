@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pydantic
 from pydantic import Field, field_validator
 
-from ..config import Element, InputFile, OutputPath, Section, explain, read_toml
-from ..errors import InputError
+from ..config import Element, InputFile, OutputPath, Section, read_toml, validated
 from ..potentials.gap_model import SoapHypers
 from ..potentials.pair import LennardJones, Zbl
 from ..representation.bases import AnyRadialBasis
@@ -168,7 +166,4 @@ class FitConfig(Section):
 def load(path: Path) -> FitConfig:
     """Reads and validates the configuration of a fit; `InputError` names every problem in it."""
     path = Path(path)
-    try:
-        return FitConfig.model_validate(read_toml(path), context={"folder": path.absolute().parent})
-    except pydantic.ValidationError as error:
-        raise InputError(explain(error, str(path), FitConfig)) from error
+    return validated(FitConfig, read_toml(path), str(path), path.absolute().parent)

@@ -8,7 +8,7 @@ formula and the file; cython_ext/sparse_kernel.pyx the kernel.
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -91,6 +91,19 @@ class GapPotential(Potential):
             raise InputError(f"the model cannot be computed: {error}") from error
         self._places: list[_Place] = []
         self._threads: ThreadPoolExecutor | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, **options: Any) -> "GapPotential":
+        """The potential of a model file.
+
+        Args:
+            path: an .npz file of `forceserver fit`, or a .json file of librascal.
+            options: `precision`, `uncertainty`, `skin`.
+
+        Raises:
+            InputError: the file is damaged, or has no members to tell an uncertainty from.
+        """
+        return cls(load_model(Path(path)), **options)
 
     def compute_one(self, frame: Frame) -> Result:
         return self.compute([frame])[0]

@@ -102,6 +102,14 @@ def labelled(folder: Path) -> None:
     ase.io.write(folder / "structures.extxyz", frames)
 
 
+def for_scripts(folder: Path) -> None:
+    """Labelled silicon, a simulation for soft spheres, and barium titanate."""
+    silicon(folder)
+    polarised(folder)
+    bulk("Si", cubic=True).write(folder / "start.extxyz")
+    (folder / "input.xml").write_text(INPUT.replace("'al'", "'spheres'").replace(">al<", ">spheres<"))
+
+
 def titanate(folder: Path) -> None:
     data = ROOT / "workflows" / "batio3" / "data" / "test.extxyz"
     ase.io.write(folder / "in.extxyz", ase.io.read(data, ":2"))
@@ -206,6 +214,7 @@ SCENERY = {
     "docs/metadynamics.md": biased,
     "docs/plumed.md": polarised,
     "docs/potentials.md": silicon,
+    "docs/python.md": for_scripts,
     "workflows/batio3/walkers/README.md": walkers,
 }
 

@@ -1,0 +1,90 @@
+"""The public interface: every name is there, documented and light; arguments are checked with words."""
+
+import inspect
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+import forceserver as fs
+
+
+def test_import_is_light():
+    code = "import sys, forceserver; print([m for m in ('numpy', 'ase', 'pydantic', 'scipy') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", fs.__all__)
+def test_every_name_is_documented(name):
+    thing = getattr(fs, name)
+    assert inspect.getdoc(thing)
+    documented = inspect.getdoc(thing) + (inspect.getdoc(getattr(thing, "__init__", None)) or "")
+    if inspect.isfunction(thing):
+        assert "Args:" in documented
+        assert "Returns:" in documented
+        parameters = inspect.signature(thing).parameters.values()
+        for parameter in parameters:
+            assert f"    {parameter.name}: " in documented, parameter
+
+
+def test_names_are_told_to_who_asks_for_another():
+    assert set(fs.__all__) <= set(dir(fs))
+    with pytest.raises(AttributeError, match="has no attribute 'potential_of'"):
+        _ = fs.potential_of
+
+
+def aluminium():
+    atoms = bulk("Al", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def test_a_potential_from_each_kind_of_source(tmp_path):
+    atoms = aluminium()
+    section = {"kind": "ase", "calculator": "ase.calculators.emt.EMT"}
+    atoms.write(tmp_path / "al.extxyz")
+    (tmp_path / "c.toml").write_text(
+        '[structure]\nfile = "al.extxyz"\n[potential]\n'
+        + "\n".join(f'{key} = "{value}"' for key, value in section.items())
+    )
+    atoms.calc = EMT()
+    for potential in fs.load_potential(section, atoms), fs.load_potential(tmp_path / "c.toml"), fs.AsePotential(EMT()):
+        result = potential.compute_one(fs.Frame.of(atoms))
+        assert result.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-12)
+        np.testing.assert_allclose(result.forces, atoms.get_forces(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("source", "structure", "message"),
+    [
+        ({"kind": "ase", "calculator": "ase.calculators.emt.EMT"}, None, "a mapping needs a template"),
+        ({"kind": "gap", "model": "missing.npz"}, aluminium(), "there is no file missing.npz"),
+        ({"kind": "ase", "calculater": "x"}, aluminium(), "did you mean 'calculator'"),
+        ("missing.npz", None, "missing.npz"),
+        ("missing.toml", None, "cannot read the configuration missing.toml"),
+        ({"kind": "ase", "calculator": "ase.calculators.emt.EMT"}, bulk("Si"), "cannot compute the template"),
+    ],
+)
+def test_a_potential_that_cannot_be(source, structure, message):
+    with pytest.raises(fs.InputError, match=message):
+        fs.load_potential(source, structure)
+
+
+def test_wrong_keys_are_named():
+    with pytest.raises(fs.InputError, match="connect_deadline: unknown key; did you mean 'connect_deadline_seconds'"):
+        fs.serve(EMT(), aluminium(), connect_deadline=1)
+    with pytest.raises(fs.InputError, match="port = 70000"):
+        fs.serve(EMT(), aluminium(), "localhost", 70000)
+    with pytest.raises(fs.NoServer, match="nobody"):
+        fs.serve(EMT(), aluminium(), "nobody", connect_deadline_seconds=0)
+    with pytest.raises(fs.InputError, match=r"(?s)data: this key is required.*cutof.*did you mean 'cutoff_angstrom'"):
+        fs.fit_potential(output="x.npz", cutof_angstrom=4.0)
+    with pytest.raises(fs.InputError, match="basis: this key is required"):
+        fs.CollectiveVariable(aluminium(), centres="Al", neighbours="Al", weights=[1.0])
+
+
+def test_check_potential_takes_a_calculator():
+    assert not fs.check_potential(EMT(), aluminium()).failures
