@@ -16,7 +16,7 @@ import numpy as np
 
 from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.metadynamics import Metadynamics
-from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.bias.plumed.kernel import find_kernel
 
 from .harness import Table, interleave
 

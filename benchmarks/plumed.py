@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
+from forceserver.bias.plumed.config import PlumedConfig
+from forceserver.bias.plumed.host import PlumedBias
+from forceserver.bias.plumed.kernel import load_kernel
 from forceserver.cli.plumed import build_action
 from forceserver.cv import build_variables
 from forceserver.frame import Frame
@@ -140,7 +142,7 @@ def measure(repeat: int, rounds: int, folder: Path) -> dict[str, float]:
         "RESTRAINT ARG=q.mean AT=0 KAPPA=1\n",
     }
     (folder / "hosted.dat").write_text(f"{EXTRA}METAD ARG=x,y,z PACE=1000000 FILE={folder}/HILLS {GRID}\n")
-    hosted = PlumedSection(
+    hosted = PlumedConfig(
         plumed_dat=folder / "hosted.dat",
         time_step_fs=1,
         temperature_K=300,

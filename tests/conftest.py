@@ -12,7 +12,7 @@ import pytest
 from ase import Atoms
 
 from forceserver import _ext
-from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.bias.plumed.kernel import find_kernel
 from forceserver.cli.plumed import build_action
 
 for name, examples in ("dev", 100), ("ci", 1_000), ("nightly", 100_000):

@@ -14,7 +14,9 @@ from ..potentials.base import Potential
 from .atomic import AtomicBias
 from .config import MetadynamicsSection
 from .outputs import places, values_of
-from .plumed import PlumedBias, PlumedSection, load_kernel
+from .plumed.config import PlumedConfig
+from .plumed.host import PlumedBias
+from .plumed.kernel import load_kernel
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +29,11 @@ class AutoSection(Section):
 
     engine: Literal["auto"]
     order: tuple[Literal["plumed", "metadynamics"], ...] = Field(default=("plumed", "metadynamics"), min_length=1)
-    plumed: PlumedSection
+    plumed: PlumedConfig
     metadynamics: MetadynamicsSection
 
 
-BiasConfig = Annotated[PlumedSection | MetadynamicsSection | AutoSection, Field(discriminator="engine")]
+BiasConfig = Annotated[PlumedConfig | MetadynamicsSection | AutoSection, Field(discriminator="engine")]
 
 
 def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], template: Frame) -> Potential:
@@ -40,7 +42,7 @@ def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], 
     The embedded bias opens its files only after everything has been checked, its variables on the template among it.
     """
     config = choose(config)
-    if isinstance(config, PlumedSection):
+    if isinstance(config, PlumedConfig):
         return PlumedBias(config, variables, template, load_kernel())
     names = [variable.name for variable in config.variables]
     outputs = dict(zip(names, places(names, variables), strict=True))
@@ -48,7 +50,7 @@ def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], 
     return AtomicBias(config.build(), variables, config.lists_file)
 
 
-def choose(config: BiasConfig) -> PlumedSection | MetadynamicsSection:
+def choose(config: BiasConfig) -> PlumedConfig | MetadynamicsSection:
     """Of "auto" the first engine of the order that can be had; `InputError` if PLUMED is the only one and cannot."""
     if not isinstance(config, AutoSection):
         return config

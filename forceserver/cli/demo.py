@@ -120,7 +120,7 @@ def _engine(wanted: Engine) -> str:
     """The engine that will be used; `InputError` if PLUMED is asked for and cannot be had."""
     if wanted is Engine.METADYNAMICS:
         return wanted.value
-    from ..bias.plumed import load_kernel
+    from ..bias.plumed.kernel import load_kernel
 
     try:
         load_kernel()

@@ -44,7 +44,7 @@ def build_action(output: Path) -> Path:
 
     Raises `ForceServerError` with what the compiler said, `InputError` if there is no PLUMED.
     """
-    from ..bias.plumed_kernel import find_program, link_flags, program_environment
+    from ..bias.plumed.kernel import find_program, link_flags, program_environment
 
     output = output.absolute()
     with tempfile.TemporaryDirectory() as folder:

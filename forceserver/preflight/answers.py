@@ -97,14 +97,14 @@ def _ask_variables(settings: "Settings", template: "Frame", folder: Path, answer
 
 def _ask_bias(settings: "Settings", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
     from ..bias.choice import choose
-    from ..bias.plumed import PlumedSection
+    from ..bias.plumed.config import PlumedConfig
 
     if settings.bias is None:
         return
     section = choose(settings.bias)
     with tempfile.TemporaryDirectory() as scratch:
         trial = (section, settings.cv, template, folder, Path(scratch))
-        names = _in_a_child(try_bias, *trial) if isinstance(section, PlumedSection) else try_bias(*trial)
+        names = _in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)
     answers.extras["bias_socket"] = names
     yield Finding(OK, "bias", f"{section.engine}, of the template; extras {', '.join(sorted(names))}")
 
@@ -124,7 +124,7 @@ def try_bias(section: Any, variables: Any, template: "Frame", folder: Path, scra
 
 def inspect_plumed(ipi: "IpiInput") -> Iterator[Finding]:
     """Lets PLUMED read the inputs of <ffplumed>, as i-PI will."""
-    from ..bias.plumed import load_kernel
+    from ..bias.plumed.kernel import load_kernel
 
     for bias in ipi.plumed:
         atoms = max((len(system.species) for system in ipi.systems if system.beads_of(bias.name)), default=0)

@@ -8,8 +8,10 @@ import pytest
 from polarization import POLARIZATION
 
 from forceserver.bias.history import History
-from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
-from forceserver.bias.plumed_input import forgotten, keyword, read_actions, split
+from forceserver.bias.plumed.config import PlumedConfig
+from forceserver.bias.plumed.host import PlumedBias
+from forceserver.bias.plumed.input import forgotten, keyword, read_actions, split
+from forceserver.bias.plumed.kernel import load_kernel
 from forceserver.cv import CVConfig, build_variables
 from forceserver.errors import BiasError, InputError
 from forceserver.frame import Frame
@@ -27,7 +29,7 @@ def make(batio3, tmp_path, monkeypatch):
 
     def make(text, masses=None, **settings):
         (tmp_path / "plumed.dat").write_text(text)
-        section = PlumedSection.model_validate(
+        section = PlumedConfig.model_validate(
             {"engine": "plumed", "plumed_dat": tmp_path / "plumed.dat", "time_step_fs": 1.0, "temperature_K": 300}
             | settings
         )

@@ -10,7 +10,7 @@ from polarization import TOML_P
 
 from forceserver.bias.atomic import AtomicBias
 from forceserver.bias.choice import build_bias
-from forceserver.bias.plumed import PlumedBias
+from forceserver.bias.plumed.host import PlumedBias
 from forceserver.cv import build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.bias.plumed.kernel import find_kernel
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 240

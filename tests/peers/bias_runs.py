@@ -15,7 +15,7 @@ from polarization import TOML_P
 
 import forceserver.ipi.pes
 from forceserver.bias.hills import HillsWriter
-from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.bias.plumed.kernel import find_kernel
 from forceserver.bias.variables import Variable
 
 PACE = 5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.bias.plumed.kernel import find_kernel
 
 DATA = Path(__file__).parent / "data"
 KT = 0.025

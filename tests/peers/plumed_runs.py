@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from polarization import TOML
 
-from forceserver.bias.plumed_kernel import find_program, program_environment
+from forceserver.bias.plumed.kernel import find_program, program_environment
 
 
 def write_config(path: Path, address: Path) -> None:

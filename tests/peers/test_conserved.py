@@ -7,7 +7,7 @@ from bias_runs import FROZEN_CENTRES, FROZEN_SIGMA, simulate
 
 from forceserver.bias.fields import FieldsReader
 from forceserver.bias.grid import REACH
-from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.bias.plumed.kernel import find_kernel
 
 PICOSECONDS = 0.5e-3  # of a step
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from polarization import POLARIZATION
 
-from forceserver.bias.plumed_kernel import program_environment
+from forceserver.bias.plumed.kernel import program_environment
 from forceserver.cv import CVConfig, build_variables
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame

@@ -9,7 +9,7 @@ import pytest
 from ase.io import write
 from plumed_runs import driver, start, table, write_config, write_xyz
 
-from forceserver.bias.plumed_kernel import find_program, program_environment
+from forceserver.bias.plumed.kernel import find_program, program_environment
 from forceserver.cv import build_variables
 from forceserver.frame import Frame
 from forceserver.settings import load

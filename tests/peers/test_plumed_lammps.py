@@ -12,8 +12,9 @@ from ase.io import read, write
 from plumed_runs import has_mpi, hills_sum, table
 from polarization import POLARIZATION
 
-from forceserver.bias.plumed import PlumedBias, PlumedSection, load_kernel
-from forceserver.bias.plumed_kernel import program_environment
+from forceserver.bias.plumed.config import PlumedConfig
+from forceserver.bias.plumed.host import PlumedBias
+from forceserver.bias.plumed.kernel import load_kernel, program_environment
 from forceserver.cv import CVConfig, build_variables
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
@@ -101,7 +102,7 @@ def test_values_forces_virial_energy_and_hills(batio3, action, lmp, tmp_path, mo
     (tmp_path / "hosted.dat").write_text(
         "UNITS ENERGY=eV LENGTH=A TIME=fs\n" + extra + METAD.format(",".join(names), "HILLS.hosted")
     )
-    section = PlumedSection(plumed_dat=tmp_path / "hosted.dat", time_step_fs=1, temperature_K=300)
+    section = PlumedConfig(plumed_dat=tmp_path / "hosted.dat", time_step_fs=1, temperature_K=300)
     hosted = PlumedBias(section, variables, template, load_kernel())
     largest = 0.0
     for k, atoms in enumerate(frames):

@@ -11,7 +11,7 @@ from plumed_metad import DATA
 
 from forceserver.analysis.summing import merge, sum_hills, sum_hills_axes
 from forceserver.bias.hills import read_hills
-from forceserver.bias.plumed_kernel import find_program, program_environment
+from forceserver.bias.plumed.kernel import find_program, program_environment
 
 KT = 0.025
 

@@ -7,7 +7,7 @@ from polarization import POLARIZATION
 
 from forceserver.bias.choice import build_bias
 from forceserver.bias.config import MetadynamicsSection
-from forceserver.bias.plumed import PlumedSection
+from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.cv import CVConfig, build_variables
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
@@ -36,7 +36,7 @@ def test_the_same_hills(batio3, action, tmp_path, monkeypatch):
     names = ["p_x", "p_y", "p_z"]
     lines = [f"{name}: EXTRACV NAME={name}\n" for name in names]
     (tmp_path / "hosted.dat").write_text("".join(lines) + METAD.format(",".join(names), "hosted"))
-    hosted = PlumedSection(plumed_dat=tmp_path / "hosted.dat", time_step_fs=1, temperature_K=300)
+    hosted = PlumedConfig(plumed_dat=tmp_path / "hosted.dat", time_step_fs=1, temperature_K=300)
     embedded = MetadynamicsSection.model_validate(
         {
             "time_step_fs": 1,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ase.io import read
 
-from forceserver.bias.plumed_kernel import find_kernel
+from forceserver.bias.plumed.kernel import find_kernel
 from forceserver.cv import build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame

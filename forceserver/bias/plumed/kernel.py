@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..errors import InputError
+from ...errors import InputError
 
 HOW_TO_GET_IT = (
     "install PLUMED 2.9 or newer (conda install -c conda-forge plumed py-plumed), or set PLUMED_KERNEL to the path of "
@@ -30,6 +30,27 @@ def find_kernel() -> str | None:
         if kernel.is_file():
             return str(kernel)
     return ctypes.util.find_library("plumedKernel")
+
+
+def load_kernel() -> str | None:
+    """The kernel that works, `InputError` with the reason and the remedy if there is none."""
+    kernel = find_kernel()
+    try:
+        import plumed
+    except ImportError as error:
+        raise InputError(f"the Python package plumed is missing; {HOW_TO_GET_IT}") from error
+    try:
+        plumed.Plumed(kernel=kernel).finalize()
+    except Exception as error:  # the wrapper raises RuntimeError, and others for a library that is none
+        raise InputError(
+            f"the PLUMED kernel {kernel or ''} cannot be loaded ({text_of(error)}); {HOW_TO_GET_IT}"
+        ) from error
+    return kernel
+
+
+def text_of(error: Exception) -> str:
+    """What went wrong, on one line: PLUMED's messages are drawings."""
+    return " ".join(str(error).split())
 
 
 def find_program() -> str:

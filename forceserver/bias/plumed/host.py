@@ -19,22 +19,19 @@ import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat
 
-from ..config import Element, InputFile, OutputPath, Section
-from ..cv import CollectiveVariable
-from ..errors import BiasError, ForceServerError, InputError
-from ..frame import Frame, Result
-from ..potentials.base import Potential
-from ..units import BOLTZMANN_EV_PER_K, PER_EV
-from .history import History, marks_of, undo
-from .outputs import Output, offered, pull_atoms, values_of
-from .plumed_input import (
+from ...cv import CollectiveVariable
+from ...errors import BiasError, ForceServerError, InputError
+from ...frame import Frame, Result
+from ...potentials.base import Potential
+from ..history import History, marks_of, undo
+from ..outputs import Output, offered, pull_atoms, values_of
+from .config import PlumedConfig
+from .input import (
     check_actions,
     forgotten,
     keyword,
@@ -42,29 +39,13 @@ from .plumed_input import (
     read_actions,
     rewritten_files,
 )
-from .plumed_kernel import HOW_TO_GET_IT, find_kernel
+from .kernel import text_of
+from .session import extra_cv_force_unit, start_session
 
 log = logging.getLogger(__name__)
 
-OLDEST_API = 10
-"""PLUMED 2.9's."""
-
 MOST_FILES = 32
 """Files of PLUMED whose sizes are noted."""
-
-
-class PlumedSection(Section):
-    """`[bias] engine = "plumed"`. PLUMED reads and writes its files in the folder in which forceserver runs."""
-
-    engine: Literal["plumed"] = "plumed"
-    plumed_dat: InputFile = Field(description="PLUMED's input; variables are EXTRACV NAME=variable_output")
-    time_step_fs: PositiveFloat = Field(description="of the simulation, for PLUMED's times")
-    temperature_K: PositiveFloat | None = Field(default=None, description="what actions without TEMP take")
-    charges_e: dict[Element, float] = Field(default={}, description="charges of species, for PLUMED's own variables")
-    log_file: OutputPath = Path("plumed.log")
-    state_file: OutputPath = Field(
-        default=Path("PLUMED.state"), description="the last steps; if it exists, PLUMED restarts"
-    )
 
 
 class PlumedBias(Potential):
@@ -75,7 +56,7 @@ class PlumedBias(Potential):
     """
 
     def __init__(
-        self, section: PlumedSection, variables: Mapping[str, CollectiveVariable], template: Frame, kernel: str | None
+        self, section: PlumedConfig, variables: Mapping[str, CollectiveVariable], template: Frame, kernel: str | None
     ) -> None:
         actions = read_actions(section.plumed_dat)
         has_charges = any(section.charges_e.values())
@@ -86,7 +67,7 @@ class PlumedBias(Potential):
         self._variables = {name: variable.copy() for name, variable in variables.items()}
         self._offered = offered(variables)
         self._species = template.species
-        self._force_unit = _extra_cv_force_unit(actions, kernel)
+        self._force_unit = extra_cv_force_unit(actions, kernel)
         self._masses = atomic_masses[template.species] if template.masses is None else template.masses
         charges = {atomic_numbers[symbol]: charge for symbol, charge in section.charges_e.items()}
         self._charges = np.array([charges.get(number, 0.0) for number in template.species.tolist()])
@@ -136,7 +117,7 @@ class PlumedBias(Potential):
             raise
         except Exception as error:  # of many types, depending on what was thrown inside PLUMED
             self._stop()
-            raise BiasError(f"PLUMED at step {step}: {_text(error)}") from error
+            raise BiasError(f"PLUMED at step {step}: {text_of(error)}") from error
         history.tick(step, marks, sizes=self._sizes())
         self._last = frame, result
         return result
@@ -168,7 +149,7 @@ class PlumedBias(Potential):
             history.end_return()
         self._is_restarted = history.step >= 0
         before = _files_written()
-        self._plumed = _start(self._kernel, len(self._species), section, self._is_restarted)
+        self._plumed = start_session(self._kernel, len(self._species), section, self._is_restarted)
         before |= {section.log_file.absolute()}
         self._fill(self._plumed, section.plumed_dat)
         self._note_files(_files_written() - before - self._rewritten)
@@ -258,7 +239,7 @@ class PlumedBias(Potential):
             plumed.cmd("prepareDependencies")
             plumed.cmd("isEnergyNeeded", needed)
         except Exception as error:
-            raise InputError(f"PLUMED refuses {path}: {_text(error)}{self._empty_files()}") from error
+            raise InputError(f"PLUMED refuses {path}: {text_of(error)}{self._empty_files()}") from error
         if needed[0]:
             raise InputError(f"{path} uses ENERGY, which a bias does not know: it acts beside the potential")
 
@@ -273,86 +254,6 @@ def _extra_cvs(actions, variables: Mapping[str, CollectiveVariable], path: Path)
         if name not in known:  # PLUMED 2.10 would silently take it to be zero
             raise InputError(f"{path}: no variable offers EXTRACV NAME={name}; there are {', '.join(known) or 'none'}")
     return {name: known[name] for name in wanted}
-
-
-def _extra_cv_force_unit(actions, kernel: str | None) -> float:
-    """What one unit of PLUMED's force on an EXTRACV is in eV.
-
-    It is in the energy unit of the input (kJ/mol, or what UNITS says), whatever the energy unit of the host. That is
-    measured rather than assumed: a restraint of slope one, in the units of the input, at 1 and its force.
-    """
-    plumed = _new(kernel, natoms=1)
-    for action in actions:
-        if action[0] == "UNITS":
-            plumed.cmd("readInputLine", " ".join(action))
-    plumed.cmd("readInputLine", "probe: EXTRACV NAME=forceserver_probe")
-    plumed.cmd("readInputLine", "RESTRAINT ARG=probe AT=0 KAPPA=0 SLOPE=1")
-    arrays = [np.zeros((1, 3)), np.ones(1), np.zeros((3, 3)), np.zeros((1, 3)), np.zeros((3, 3))]
-    value, force, bias = np.ones(1), np.zeros(1), np.zeros(1)
-    plumed.cmd("setStep", 0)
-    for name, array in zip(("Positions", "Masses", "Box", "Forces", "Virial"), arrays, strict=True):
-        plumed.cmd(f"set{name}", array)
-    plumed.cmd("prepareDependencies")
-    plumed.cmd("setExtraCV forceserver_probe", value)
-    plumed.cmd("setExtraCVForce forceserver_probe", force)
-    plumed.cmd("shareData")
-    plumed.cmd("performCalcNoUpdate")
-    plumed.cmd("getBias", bias)
-    plumed.finalize()
-    return -float(bias[0]) / float(force[0])
-
-
-def load_kernel() -> str | None:
-    """The kernel that works, `InputError` with the reason and the remedy if there is none."""
-    kernel = find_kernel()
-    try:
-        import plumed
-    except ImportError as error:
-        raise InputError(f"the Python package plumed is missing; {HOW_TO_GET_IT}") from error
-    try:
-        plumed.Plumed(kernel=kernel).finalize()
-    except Exception as error:  # the wrapper raises RuntimeError, and others for a library that is none
-        raise InputError(
-            f"the PLUMED kernel {kernel or ''} cannot be loaded ({_text(error)}); {HOW_TO_GET_IT}"
-        ) from error
-    return kernel
-
-
-def _new(kernel: str | None, natoms: int, section: PlumedSection | None = None, restart: bool = False):
-    """A PLUMED with this package's units (eV, Angstrom, fs)."""
-    import plumed
-
-    instance = plumed.Plumed(kernel=kernel)
-    api = np.zeros(1, dtype=np.intc)
-    instance.cmd("getApiVersion", api)
-    if api[0] < OLDEST_API:
-        raise InputError(f"this PLUMED is too old (API {api[0]}); 2.9 or newer is needed: {HOW_TO_GET_IT}")
-    instance.cmd("setMDEngine", "forceserver")
-    instance.cmd("setMDEnergyUnits", PER_EV["kJ/mol"])
-    instance.cmd("setMDLengthUnits", 0.1)
-    instance.cmd("setMDTimeUnits", 1e-3)
-    instance.cmd("setMDChargeUnits", 1.0)
-    instance.cmd("setMDMassUnits", 1.0)
-    instance.cmd("setNatoms", natoms)
-    instance.cmd("setTimestep", section.time_step_fs if section else 1.0)
-    if section and section.temperature_K:
-        instance.cmd("setKbT", BOLTZMANN_EV_PER_K * section.temperature_K)
-    instance.cmd("setLogFile", str(section.log_file) if section else "/dev/null")
-    if restart:
-        instance.cmd("setRestart", 1)
-    instance.cmd("init")
-    return instance
-
-
-def _start(kernel: str | None, natoms: int, section: PlumedSection, restart: bool):
-    try:
-        return _new(kernel, natoms, section, restart)
-    except Exception as error:
-        raise InputError(f"PLUMED does not start: {_text(error)}") from error
-
-
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _same(one: Frame, other: Frame) -> bool:

@@ -1,0 +1,22 @@
+"""The section `[bias] engine = "plumed"`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat
+
+from ...config import Element, InputFile, OutputPath, Section
+
+
+class PlumedConfig(Section):
+    """`[bias] engine = "plumed"`. PLUMED reads and writes its files in the folder in which forceserver runs."""
+
+    engine: Literal["plumed"] = "plumed"
+    plumed_dat: InputFile = Field(description="PLUMED's input; variables are EXTRACV NAME=variable_output")
+    time_step_fs: PositiveFloat = Field(description="of the simulation, for PLUMED's times")
+    temperature_K: PositiveFloat | None = Field(default=None, description="what actions without TEMP take")
+    charges_e: dict[Element, float] = Field(default={}, description="charges of species, for PLUMED's own variables")
+    log_file: OutputPath = Path("plumed.log")
+    state_file: OutputPath = Field(
+        default=Path("PLUMED.state"), description="the last steps; if it exists, PLUMED restarts"
+    )
