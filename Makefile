@@ -19,7 +19,7 @@ EDITABLE := $(BIN)/pip install --quiet --no-deps --no-build-isolation -Cbuild-di
 # `forceserver` is installed by then, so that pip adds what it (or its extra) depends on and nothing else.
 REQUIRED := $(BIN)/pip install --quiet
 
-.PHONY: help test test-slow fuzz asan bench demo lint wheel clean
+.PHONY: help test test-slow fuzz asan bench demo lint docs wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -76,11 +76,27 @@ asan: $(VENV)/installed  ## run the tests of the kernels with the address saniti
 bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only driver --quick"
 	$(BIN)/python -m benchmarks $(BENCH)
 
-lint: $(VENV)/installed  ## check style
+lint: $(VENV)/installed  ## check style, spelling, workflows and citation
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(SCHEMA) vendor.citation-file-format CITATION.cff
 
-wheel: $(VENV)/installed  ## build a wheel into dist/
-	$(BIN)/python -m build --quiet --wheel
+SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema
+
+$(VENV)/docs: $(VENV)/built
+	$(REQUIRED) 'forceserver[docs]'
+	touch $@
+
+docs: $(VENV)/docs  ## build the site of the documentation into build/site; its links are checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+wheel: $(VENV)/installed  ## build a wheel into dist/; on Linux with its libraries, for other machines
+	rm -rf dist/*.whl dist/plain
+	$(BIN)/python -m build --quiet --wheel --outdir dist/plain
+	if [ "$$(uname)" = Linux ]; then $(BIN)/auditwheel --quiet repair -w dist dist/plain/*.whl; \
+	  else mv dist/plain/*.whl dist; fi
 
 clean:  ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist demo
