@@ -1,7 +1,7 @@
 """Any ASE calculator, named by its dotted path and made with keyword arguments.
 
-One `Atoms` object and one calculator live as long as the potential: only positions and cell change between calls, so
-that the calculator keeps its neighbour lists, its caches and what it learned from the last step.
+One calculator lives as long as the potential, so that it keeps its neighbour lists, its caches and what it learned from
+the last step.
 """
 
 import importlib
@@ -18,6 +18,7 @@ from ..frame import Array, Frame, Result
 from .base import Potential
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from ase.calculators.abc import GetPropertiesMixin
 
 log = logging.getLogger(__name__)
@@ -54,12 +55,15 @@ class AseConfig(Section):
 def make_calculator(path: str, arguments: dict[str, Any]) -> "GetPropertiesMixin":
     """The calculator `path(**arguments)`; `InputError` says which part of the path or which argument is wrong."""
     module_name, _, name = path.rpartition(".")
-    if not module_name:
+    if not module_name or path.startswith("."):
         raise InputError(f"calculator = {path!r} is not a dotted path such as 'ase.calculators.emt.EMT'")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"calculator = {path!r}: cannot import {module_name!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # of whatever a module does when it is imported
+        told = f"{type(error).__name__}: {error}"
+        raise InputError(f"calculator = {path!r}: {module_name!r} fails when it is imported: {told}") from error
     try:
         factory = getattr(module, name)
     except AttributeError as error:
@@ -69,7 +73,7 @@ def make_calculator(path: str, arguments: dict[str, Any]) -> "GetPropertiesMixin
     try:
         inspect.signature(factory).bind(**arguments)
         calculator = factory(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         called_with = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise InputError(f"calculator {path}({called_with}) cannot be made: {type(error).__name__}: {error}") from error
     if not hasattr(calculator, "calculate"):
@@ -94,7 +98,6 @@ class AsePotential(Potential):
         self._force_consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
         self._stress = stress
         self._extras = list(extras or ())
-        self._atoms: Any = None
         if stress == "zero":
             log.warning("virials are zero: pressures will be wrong, the volume must not change")
 
@@ -111,9 +114,11 @@ class AsePotential(Potential):
     def _compute(self, frame: Frame) -> Result:
         from ase.calculators.calculator import PropertyNotImplementedError
 
-        atoms = self._update(frame)
+        atoms = self._atoms(frame)
         forces = np.array(atoms.get_forces(), dtype=np.float64, order="C")
-        energy = float(atoms.get_potential_energy(force_consistent=self._force_consistent))
+        if self._stress == "numerical":
+            self._check_untouched(atoms, frame)
+        energy = float(self._atoms(frame).get_potential_energy(force_consistent=self._force_consistent))
         extras = {name: self._extra(name) for name in self._extras}  # now: numerical stress computes other frames
         try:
             virial = self._virial(frame, forces)
@@ -131,19 +136,18 @@ class AsePotential(Potential):
 
     def _forget(self) -> None:
         """Throws away what the calculator has cached: ASE would give the same failure for the same atoms again."""
-        self._atoms = None
         if hasattr(self._calculator, "reset"):
             self._calculator.reset()
 
-    def _update(self, frame: Frame) -> Any:
-        if self._atoms is None or not np.array_equal(self._atoms.numbers, frame.species):
-            self._atoms = frame.to_ase()
-            self._atoms.calc = self._calculator
-        else:
-            self._atoms.positions[:] = frame.positions
-            self._atoms.cell[:] = frame.cell
-            self._atoms.pbc[:] = frame.pbc
-        return self._atoms
+    def _atoms(self, frame: Frame) -> "Atoms":
+        """The frame, anew for every property.
+
+        A calculator may change what it is given (it wraps positions, say), and ASE would ask it for the energy of what
+        came of that after the forces of the frame.
+        """
+        atoms = frame.to_ase()
+        atoms.calc = self._calculator
+        return atoms
 
     def _virial(self, frame: Frame, forces: Array) -> Array:
         if not frame.pbc.any():
@@ -155,11 +159,22 @@ class AsePotential(Potential):
             from ase.calculators.fd import calculate_numerical_stress
 
             stress = calculate_numerical_stress(
-                self._atoms, eps=1e-5, voigt=False, force_consistent=self._force_consistent
+                self._atoms(frame), eps=1e-5, voigt=False, force_consistent=self._force_consistent
             )
         else:
-            stress = self._atoms.get_stress(voigt=False)
-        return np.array(-self._atoms.get_volume() * stress, dtype=np.float64, order="C")
+            stress = self._atoms(frame).get_stress(voigt=False)
+        return np.array(-abs(np.linalg.det(frame.cell)) * stress, dtype=np.float64, order="C")
+
+    def _check_untouched(self, atoms: "Atoms", frame: Frame) -> None:
+        """Differences of energies need a calculator that leaves alone what it is given."""
+        given = frame.to_ase()
+        if not all(
+            np.array_equal(getattr(atoms, name), getattr(given, name)) for name in ("numbers", "positions", "pbc")
+        ) or not np.array_equal(atoms.cell.array, given.cell.array):
+            raise PotentialError(
+                f"the ASE calculator {type(self._calculator).__name__} changes the atoms that it is given (positions "
+                'or cell), so there is no stress = "numerical": let it work on a copy of them'
+            )
 
     def _extra(self, name: str) -> Any:
         try:

@@ -81,8 +81,8 @@ def test_arguments_reach_the_calculator(aluminium):
     assert_same(potential.compute_one(Frame.from_ase(aluminium)), aluminium)
 
 
-def test_calculator_and_atoms_live_on(aluminium):
-    """The same frame again costs nothing, a new one costs one evaluation, of the same objects."""
+def test_the_calculator_lives_on(aluminium):
+    """The same frame again costs nothing, a new one costs one evaluation."""
     calculator = Einstein()
     potential = AsePotential(calculator, stress="zero")
     frame = Frame.from_ase(aluminium)
@@ -223,3 +223,50 @@ def test_a_failure_is_not_cached(mood):
         assert np.isnan(potential.compute_one(frame).energy)
     again = potential.compute_one(frame)
     assert again.energy == pytest.approx(AsePotential(EMT()).compute_one(frame).energy)
+
+
+class Meddling(EMT):
+    """Changes the atoms that it is given, before or after it has computed them."""
+
+    def __init__(self, change, first):
+        super().__init__()
+        self.change, self.first = change, first
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        if self.first:
+            self.change(atoms)
+        super().calculate(atoms, *args, **kwargs)
+        if not self.first:
+            self.change(atoms)
+
+
+CHANGES = {
+    "wrapped": (lambda atoms: atoms.wrap(), True),
+    "wrapped afterwards": (lambda atoms: atoms.wrap(), False),
+    "moved": (lambda atoms: atoms.translate((0.1, 0, 0)), False),
+    "strained": (lambda atoms: atoms.set_cell(1.01 * atoms.cell, scale_atoms=True), False),
+    "another species": (lambda atoms: atoms.set_atomic_numbers([29] * len(atoms)), False),
+    "an atom more": (lambda atoms: atoms.append("Cu"), False),
+    "charged": (lambda atoms: atoms.set_initial_charges(np.random.default_rng(1).normal(size=len(atoms))), False),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_calculator_that_changes_its_atoms(aluminium, change):
+    """ASE would take the energy and the stress of what came of it, beside the forces of the frame."""
+    potential, honest = AsePotential(Meddling(*CHANGES[change])), AsePotential(EMT())
+    for seed in range(3):
+        aluminium.rattle(0.3, seed=seed)
+        aluminium.translate((seed, 2 * seed, 0))
+        frame = Frame.from_ase(aluminium)
+        result, expected = potential.compute_one(frame), honest.compute_one(frame)
+        tolerance = 1e-12 if change == "wrapped" else 0  # it computes other images of the atoms
+        assert result.energy == pytest.approx(expected.energy, abs=tolerance, rel=0)
+        np.testing.assert_allclose(result.forces, expected.forces, atol=tolerance, rtol=0)
+        np.testing.assert_allclose(result.virial, expected.virial, atol=tolerance, rtol=0)
+
+
+def test_numerical_stress_of_a_calculator_that_changes_its_atoms(aluminium):
+    potential = AsePotential(Meddling(*CHANGES["strained"]), stress="numerical")
+    with pytest.raises(PotentialError, match="changes the atoms that it is given"):
+        potential.compute_one(Frame.from_ase(aluminium))
