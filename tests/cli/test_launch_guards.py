@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from proc import alive, descendants
 
-from forceserver.cli.progress import StepReader
+from forceserver.cli.progress import Patience, StepReader
 from forceserver.ipi.addresses import free_port
 from forceserver.locks import FOLDER_LOCK
 
@@ -288,23 +288,56 @@ def test_a_driver_that_does_not_answer_is_replaced(aluminium):
     assert [float(row.split()[0]) for row in rows(aluminium)] == list(range(12))
 
 
-@pytest.mark.slow  # waits for a number of usual steps, which a busy machine makes long
+@needs_proc
 def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
-    monkeypatch.setattr("forceserver.cli.progress.Patience.LEAST_SECONDS", 0.5)
-    monkeypatch.setattr("forceserver.cli.progress.Patience.FIRST_SECONDS", 30)
+    """The simulation is ended when that has been told, however long the machine takes for it."""
+    monkeypatch.setattr("forceserver.cli.progress.Patience.LEAST_SECONDS", 0.2)
+    monkeypatch.setattr("forceserver.cli.progress.Patience.FACTOR", 0)
     for name, value in hang(aluminium).items():
         monkeypatch.setenv(name, value)
-    threading.Timer(0, interrupt_when, [lambda: (aluminium.folder / "children").exists(), 10]).start()
+    told = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if "has computed for" in text and (aluminium.folder / "children").exists():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("forceserver.cli.progress.tell", tell)
     run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 128 + signal.SIGINT
-    assert re.search(r"no step for \d+ s: driver 1 \(process \d+\) has computed for \d+ s", run.stderr), run.stderr
+    assert re.search(r"no step for \d+ s: driver 1 \(process \d+\) has computed for \d+ s", "\n".join(told)), told
 
 
-def interrupt_when(condition, seconds: float) -> None:
-    """SIGINT to this process some time after a condition has come true."""
-    wait_until(condition)
-    time.sleep(seconds)
-    os.kill(os.getpid(), signal.SIGINT)
+class Clock:
+    """A time that passes when it is told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_patience_follows_the_usual_steps(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("forceserver.cli.progress.time", clock)
+    patience = Patience()
+    clock.now += 299
+    assert patience.lost() is None
+    clock.now += 1
+    assert patience.lost() == 300
+    for step in range(5):
+        clock.now += 20
+        assert patience.see(step)
+        assert not patience.see(step)
+    clock.now += 99
+    assert patience.lost() is None
+    clock.now += 1
+    assert patience.lost() == 100
+    clock.now += 99
+    assert patience.lost() is None  # told once, and again when it has doubled
+    clock.now += 1
+    assert patience.lost() == 200
 
 
 CRASHING_CALCULATOR = """
