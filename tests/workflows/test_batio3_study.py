@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from forceserver.errors import InputError
+from forceserver.locks import locked_folder
 from forceserver.preflight import WRONG, inspect
 from forceserver.settings import load
 
@@ -139,6 +141,44 @@ def test_a_few_steps(study, tmp_path):
         for part in [results] if study == "replica_exchange" else [results["from_R"], results["from_T"]]:
             assert len(part["at"]) == {"npt": 16, "replica_exchange": 8}[study]
             assert all(0.03 < row["norm"][0] < 0.2 for row in part["at"].values())
+
+
+def test_what_an_end_before_the_first_state_has_left_is_removed(study, tmp_path):
+    """Of this run; what other walkers have written stays, and a run that goes on at this moment is left alone."""
+    shared = tmp_path / "hills"
+    run = study.Run(tmp_path / "1", FOLDER / "walkers", study.STUDIES["walkers"].runs["1"], shared)
+    run.prepare(40, study.MODEL)
+    assert "--restart" not in run.command(1)
+    shared.mkdir()
+    left = [run.folder / "ipi.log", run.folder / "out.properties", shared / "HILLS.1", shared / "HILLS.10"]
+    for path in left:
+        path.write_text("of the first trial\n")
+    with locked_folder(run.folder), pytest.raises(InputError, match="is in use"):
+        run.prepare(50, study.MODEL)
+    run.prepare(50, study.MODEL)
+    assert [path.exists() for path in left] == [False, False, False, True]
+    assert ElementTree.parse(run.folder / "input.xml").find("total_steps").text == "50"
+    assert "--restart" not in run.command(1)
+
+
+@pytest.mark.slow
+def test_a_study_that_was_killed_before_its_first_state(tmp_path):
+    """All walkers at once; nothing of the first trial is left, in the shared folder, too."""
+    process = start("walkers", tmp_path, 120)
+    hills = [tmp_path / "walkers" / "hills" / f"HILLS.{k}" for k in range(4)]
+    deadline = time.monotonic() + 200
+    while not all(path.exists() and "polarization_x" in path.read_text() for path in hills):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finish(start("walkers", tmp_path, 260))
+    for walker in range(4):
+        rows = np.loadtxt(hills[walker])
+        assert len(rows) == 5
+        steps = np.loadtxt(tmp_path / "walkers" / str(walker) / "out.properties")[:, 0]
+        assert steps.tolist() == list(range(0, 261, 20))
 
 
 @pytest.mark.slow

@@ -21,8 +21,10 @@ from xml.etree import ElementTree
 
 import typer
 
+from forceserver.errors import InputError
 from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.restart import newest_state
+from forceserver.locks import locked_folder
 
 HERE = Path(__file__).parent.absolute()
 INPUTS = ("forceserver.toml", "input.xml", "plumed.dat")
@@ -69,14 +71,20 @@ STUDIES = {
 
 @dataclass
 class Run:
-    """One simulation: its folder, and the study that its inputs come from."""
+    """One simulation: its folder, and the study that its inputs come from.
+
+    shared: a folder for files of all runs of the study, which end with the name of the run.
+    """
 
     folder: Path
     inputs: Path
     changes: dict[str, str] = field(default_factory=dict)
+    shared: Path | None = None
 
     def prepare(self, steps: int | None, model: Path) -> None:
         """Copies the inputs, unless they are there; sets the number of steps, in states to go on from, too."""
+        if (self.folder / "ipi.log").exists() and self.step == 0:
+            self.clear()
         if not self.folder.exists():
             new = self.folder.with_name(self.folder.name + ".new")
             shutil.rmtree(new, ignore_errors=True)
@@ -100,14 +108,28 @@ class Run:
                 if path.exists():
                     set_total_steps(path, steps)
 
+    @property
+    def step(self) -> int:
+        """Of the state to go on from; 0 if there is none."""
+        try:
+            return newest_state(read_ipi_input(self.folder / "input.xml")).step
+        except InputError:
+            return 0
+
+    def clear(self) -> None:
+        """Removes what an end before the first state has left: a bias would count its steps and hills twice."""
+        with locked_folder(self.folder):
+            for path in self.shared.glob(f"*.{self.folder.name}") if self.shared else ():
+                path.unlink()
+            shutil.rmtree(self.folder)
+
     def command(self, threads: int) -> list[str]:
         """What brings it to its end from wherever it is; nothing if it is there."""
         simulation = read_ipi_input(self.folder / "input.xml")
-        begun = (self.folder / "ipi.log").exists()
-        if begun and newest_state(simulation).step >= simulation.total_steps:
+        if self.step >= simulation.total_steps:
             return []
         command = [sys.executable, "-m", "forceserver", "launch", str(self.folder / "forceserver.toml")]
-        return [*command, "--threads", str(threads), *(["--restart"] if begun else [])]
+        return [*command, "--threads", str(threads), *(["--restart"] if self.step else [])]
 
 
 def edit_xml(path: Path, texts: dict[str, str]) -> None:
@@ -161,11 +183,12 @@ def main(
     folder = runs.absolute() / name
     if not analyse:
         chosen = {run: changes for run, changes in study.runs.items() if not only or run in only}
-        simulations = [Run(folder / run, HERE / name, changes) for run, changes in chosen.items()]
+        shared = folder / study.shared if study.shared else None
+        simulations = [Run(folder / run, HERE / name, changes, shared) for run, changes in chosen.items()]
         for run in simulations:
             run.prepare(steps, model.absolute())
-        if study.shared:
-            (folder / study.shared).mkdir(exist_ok=True)
+        if shared:
+            shared.mkdir(exist_ok=True)
         commands = [run.command(max(threads // study.at_once, 1)) for run in simulations]
         with ThreadPoolExecutor(study.at_once) as pool:
             if any(pool.map(lambda command: subprocess.run(command).returncode, filter(None, commands))):
