@@ -5,7 +5,9 @@ configure and put together in settings.py; this file holds their base, reads the
 into messages for people.
 """
 
+import codecs
 import difflib
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 from pydantic import BeforeValidator, ConfigDict, ValidationInfo
+from pydantic_core import to_json
 
 from .elements import named_element
 from .errors import InputError
@@ -21,6 +24,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+BYTE_ORDER_MARKS = {"UTF-8": codecs.BOM_UTF8, "UTF-16": codecs.BOM_UTF16_LE, "UTF-16, big-endian": codecs.BOM_UTF16_BE}
+"""What some editors of Windows put in front of a text."""
 
 
 class Section(pydantic.BaseModel):
@@ -32,34 +38,58 @@ class Section(pydantic.BaseModel):
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-def validated(model: type[AnySection], content: Any, source: str, folder: Path | None = None) -> AnySection:
+def validated(
+    model: type[AnySection], content: Any, source: str, folder: Path | None = None, written: bool = False
+) -> AnySection:
     """The section that `content` describes; `InputError` names every problem in it, one a line.
 
-    source: where the content comes from, for the message. folder: what relative paths in it are relative to.
+    source: where the content comes from, for the message. folder: what relative paths in it are relative to. written:
+    it comes from a file as it is, so that neither "31415" nor true is a number.
     """
+    context = {"folder": folder}
     try:
-        return model.model_validate(content, context={"folder": folder})
+        if written:  # strict as pydantic is with JSON, where a list may be a tuple and a text a path
+            return model.model_validate_json(to_json(content), strict=True, context=context)
+        return model.model_validate(content, context=context)
     except pydantic.ValidationError as error:
         raise InputError(explain(error, source, model)) from error
 
 
 def _relative_to_config(value: Any, info: ValidationInfo) -> Any:
     folder = (info.context or {}).get("folder")
-    if folder is not None and isinstance(value, str | Path):
-        return Path(folder) / Path(value).expanduser()
-    return value
+    if folder is None or not isinstance(value, str | Path):
+        return value
+    try:
+        return str(Path(folder) / Path(value).expanduser())  # text, as a strict reading wants it
+    except RuntimeError as error:  # ~user, and there is none
+        raise ValueError(f"there is no such home folder ({error})") from error
 
 
 def _must_exist(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    return path
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return path
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ValueError(f"{_short(str(path))} cannot be read: {error.strerror}") from error
+    raise ValueError(f"there is no file {path}")
+
+
+def _distinct(values: tuple) -> tuple:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is there twice")
+    return values
 
 
 def _is_element(symbol: str) -> str:
     named_element(symbol)
     return symbol
 
+
+Distinct = pydantic.AfterValidator(_distinct)
+"""What nothing may stand in twice, in `Annotated[tuple[...], Distinct]`."""
 
 Element = Annotated[str, pydantic.AfterValidator(_is_element)]
 """A chemical symbol."""
@@ -74,11 +104,17 @@ OutputPath = Annotated[Path, BeforeValidator(_relative_to_config)]
 def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file; `InputError` with line and column if it is not TOML or not readable."""
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    mark = next((name for name, mark in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
+    if mark is not None:
+        raise InputError(
+            f"{path} is not valid TOML: it begins with a byte-order mark ({mark}); save it as UTF-8 without one"
+        )
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}") from error
 
 

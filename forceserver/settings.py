@@ -6,8 +6,7 @@ user starts: the commands, and the PES file that i-PI loads.
 
 from pathlib import Path
 
-import pydantic
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .bias.choice import BiasConfig
 from .config import InputFile, Section, read_toml, validated
@@ -41,13 +40,25 @@ class Settings(Section):
     bias_socket: SocketConfig | None = None
     expansion: ExpansionConfig | None = None
 
-    @pydantic.model_validator(mode="after")
+    @model_validator(mode="after")
     def _complete(self) -> "Settings":
         if self.cv_server and not self.cv:
             raise ValueError("[cv_server] has nothing to serve: give at least one [[cv]]")
         if self.bias_socket and self.bias is None:
             raise ValueError("[bias_socket] has nothing to serve: give [bias]")
+        self._apart()
         return self
+
+    def _apart(self) -> None:
+        """Whoever connects to an address meets the one that listens there, whatever it came for."""
+        seen: dict[str | int, str] = {}
+        for name in ("socket", "bias_socket", "cv_server"):
+            section = getattr(self, name)
+            if section is None:
+                continue
+            if other := seen.get(section.place):
+                raise ValueError(f"[{name}] has the address of [{other}], {section}: give each one of its own")
+            seen[section.place] = name
 
 
 def load(path: Path) -> Settings:
@@ -56,7 +67,7 @@ def load(path: Path) -> Settings:
     Relative paths in it are relative to its folder.
     """
     path = Path(path)
-    return validated(Settings, read_toml(path), str(path), path.absolute().parent)
+    return validated(Settings, read_toml(path), str(path), path.absolute().parent, written=True)
 
 
 def at_address(settings: Settings, host: str | None, port: int | None, path: Path) -> Settings:

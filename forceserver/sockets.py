@@ -20,6 +20,8 @@ class UnixName(Enum):
     LIVE = "a socket that a process of this machine has open"
     DEAD = "a socket that no process of this machine has open"
     OTHER = "a file that is not a socket"
+    HIDDEN = "something that this user may not look at"
+    NOWHERE = "no folder in which this user may make it"
 
 
 def unix_name(path: Path) -> UnixName:
@@ -30,8 +32,10 @@ def unix_name(path: Path) -> UnixName:
     """
     try:
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return UnixName.FREE
+    except PermissionError:
+        return UnixName.HIDDEN
+    except OSError:
+        return UnixName.FREE if os.access(path.parent, os.W_OK | os.X_OK) else UnixName.NOWHERE
     if not stat.S_ISSOCK(mode):
         return UnixName.OTHER
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
@@ -39,6 +43,8 @@ def unix_name(path: Path) -> UnixName:
             probe.connect(min(str(path), os.path.relpath(path), key=len))  # names have at most 107 characters
         except ConnectionRefusedError:
             return UnixName.DEAD
+        except PermissionError:
+            return UnixName.HIDDEN
         except OSError:  # EPROTOTYPE; or it cannot be told
             pass
     return UnixName.LIVE

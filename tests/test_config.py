@@ -1,13 +1,15 @@
 """What a user reads when the configuration is wrong."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
 import pytest
 from pydantic import Field
 
-from forceserver.config import InputFile, Section, explain, read_toml
+from forceserver.config import InputFile, Section, explain, read_toml, validated
 from forceserver.errors import InputError
+from forceserver.settings import Settings
 
 
 class Inner(Section):
@@ -31,6 +33,10 @@ def problems(content: dict, **context) -> str:
     with pytest.raises(pydantic.ValidationError) as caught:
         Outer.model_validate(content, context=context)
     return explain(caught.value, "a.toml", Outer)
+
+
+def from_file(model: type[Section], content: dict, folder: Path) -> Section:
+    return validated(model, content, "a.toml", folder, written=True)
 
 
 INNER = {"kind": "inner", "cutoff_angstrom": 3.0}
@@ -98,3 +104,73 @@ def test_toml_errors_tell_the_place(tmp_path):
         read_toml(tmp_path / "absent.toml")
     with pytest.raises(InputError, match="Is a directory"):
         read_toml(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_byte_order_mark_is_named(tmp_path, encoding):
+    path = tmp_path / "a.toml"
+    path.write_bytes(("\ufeff" * (encoding == "utf-16-be") + "a = 1\n").encode(encoding))
+    with pytest.raises(InputError, match="begins with a byte-order mark"):
+        read_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("x" * 5000, "File name too long"),
+        ("~nobody-of-this-name/a.xyz", "there is no such home folder"),
+        ("loop.xyz", "cannot be read"),
+        ("a\0b", "null"),
+        (".", "there is no file"),
+    ],
+)
+def test_names_of_files_that_cannot_be(tmp_path, file, message):
+    (tmp_path / "loop.xyz").symlink_to("loop.xyz")
+    with pytest.raises(InputError, match=message):
+        from_file(Outer, {"model": INNER, "file": file}, tmp_path)
+
+
+@pytest.mark.parametrize("value", [True, "3", "3.0", 3.5, [3], {"a": 3}])
+def test_a_number_is_what_is_written_as_one(tmp_path, value):
+    with pytest.raises(InputError, match=r"model\.other\.depth"):
+        from_file(Outer, {"model": {"kind": "other", "depth": value}}, tmp_path)
+    from_file(Outer, {"model": {"kind": "inner", "cutoff_angstrom": 3}}, tmp_path)
+
+
+VARIABLE = {
+    "name": "v",
+    "centres": "Al",
+    "neighbours": "Al",
+    "weights": [1.0],
+    "basis": {
+        "kind": "gto",
+        "n_max": 1,
+        "l_max": 1,
+        "cutoff": {"cutoff_angstrom": 4.0, "width_angstrom": 0.5},
+        "density": {"kind": "gaussian", "sigma_angstrom": 0.4},
+    },
+}
+UNIX, INET = {"mode": "unix", "prefix": "/tmp/f_", "address": "a"}, {"mode": "inet", "address": "node1", "port": 31415}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cv"),
+    [
+        (UNIX, UNIX, None),
+        (UNIX, {**UNIX, "mode": "shm"}, None),
+        (UNIX, {**UNIX, "prefix": "/tmp/../tmp/./f_"}, None),
+        ({"prefix": "./", "address": "a"}, {"prefix": "", "address": "a"}, None),
+        (INET, {**INET, "address": "127.0.0.1"}, None),  # of the same i-PI; and --host replaces both
+        (UNIX, INET, "/tmp/f_a"),
+        (UNIX, INET, "localhost:31415"),
+    ],
+)
+def test_two_servers_at_one_address(tmp_path, first, second, cv):
+    (tmp_path / "a.xyz").touch()
+    bias = {"engine": "plumed", "plumed_dat": "a.xyz", "time_step_fs": 1.0}
+    content = {"structure": {"file": "a.xyz"}, "socket": first, "bias": bias, "cv": [VARIABLE]}
+    server = {"cv_server": {"address": cv}} if cv else {}
+    with pytest.raises(InputError, match=r"has the address of \[.*socket\].*give each one of its own"):
+        from_file(Settings, {**content, "bias_socket": second, **server}, tmp_path)
+    other = {**second, "port": 31416} if "port" in second else {**second, "address": "b"}
+    from_file(Settings, {**content, "bias_socket": other, "cv_server": {"address": "/tmp/f_c"}}, tmp_path)

@@ -1,5 +1,6 @@
 """Puts the commands together; turns errors for people into a message and an exit code."""
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -19,6 +20,9 @@ from .init import init
 from .ipi_pes import ipi_pes
 from .launch import launch
 from .plumed import app as plumed
+
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What happens to a file that Python does not name."""
 
 app = typer.Typer(
     name="forceserver",
@@ -62,3 +66,9 @@ def main() -> None:
     except ForceServerError as error:
         print(f"forceserver: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None and error.errno not in OF_THE_DISK:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"forceserver: {where}{error.strerror}", file=sys.stderr)
+        sys.exit(1)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from ..config import InputFile, Section
+from ..config import Distinct, InputFile, Section
 from ..representation.config import Atoms, selection
 from ..representation.gto import GtoBasis
 from .outputs import OUTPUTS
@@ -35,11 +35,11 @@ class CVConfig(Section):
     groups: dict[Name, tuple[int, ...]] = Field(
         default={}, description="centres that are reduced separately; outputs are then called GROUP_output"
     )
-    outputs: tuple[Literal[tuple(OUTPUTS)], ...] = ("x", "y", "z")
+    outputs: Annotated[tuple[Literal[tuple(OUTPUTS)], ...], Distinct] = ("x", "y", "z")
     axes: dict[Name, tuple[float, float, float]] = Field(
         default={}, description="further outputs: projections of the vector onto these directions"
     )
-    per_centre: tuple[int, ...] = Field(
+    per_centre: Annotated[tuple[int, ...], Distinct] = Field(
         default=(), description="further outputs atomI_x, atomI_y, atomI_z: the vector of centre I alone"
     )
     skin_angstrom: float = Field(default=0.5, ge=0, description="of the neighbour list; has no influence on results")

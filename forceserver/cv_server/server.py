@@ -64,6 +64,14 @@ class CVServerConfig(Section):
             raise ValueError("must be an absolute path or host:port")
         return address
 
+    @property
+    def place(self) -> str | int:
+        """What two servers of one machine cannot share: the path of a socket, or the port."""
+        return os.path.abspath(self.address) if self.address.startswith("/") else int(self.address.rpartition(":")[2])
+
+    def __str__(self) -> str:
+        return self.address
+
 
 class CVServer:
     """Serves `variables` (by name) at the configured address, from construction until `close`.
@@ -310,10 +318,15 @@ def _remove_stale(path: Path) -> None:
     found = unix_name(path)
     if found is UnixName.OTHER:
         raise InputError(f"cv_server.address: {path} exists and is not a socket")
+    if found is UnixName.NOWHERE:
+        raise InputError(f"cv_server.address: there is no folder {path.parent} in which this user may make a socket")
     if found is UnixName.LIVE:
         raise InputError(f"cv_server.address: another server listens at {path}")
     if found is UnixName.DEAD:
-        path.unlink(missing_ok=True)  # left behind by a server that was killed
+        try:
+            path.unlink(missing_ok=True)  # left behind by a server that was killed
+        except PermissionError as error:
+            raise InputError(f"cv_server.address: {path} is a socket that another user has left") from error
 
 
 def _listen_tcp(address: str) -> socket.socket:

@@ -166,4 +166,4 @@ class FitConfig(Section):
 def load(path: Path) -> FitConfig:
     """Reads and validates the configuration of a fit; `InputError` names every problem in it."""
     path = Path(path)
-    return validated(FitConfig, read_toml(path), str(path), path.absolute().parent)
+    return validated(FitConfig, read_toml(path), str(path), path.absolute().parent, written=True)

@@ -66,9 +66,12 @@ def _name_taken(path: Path) -> str | None:
     found = unix_name(path)
     if found is UnixName.FREE:
         return None
+    if found is UnixName.NOWHERE:
+        return f"{path}: there is no folder {path.parent} in which this user may make it: choose another prefix"
     remedy = {
         UnixName.LIVE: "another i-PI listens there: choose another <address>",
         UnixName.DEAD: "an i-PI that was killed has left it, unless one on another machine has it: then remove it",
+        UnixName.HIDDEN: "of another user: choose another <address> or prefix",
         UnixName.OTHER: "choose another <address>, or remove it",
     }[found]
     return f"{path} exists already ({found.value}): {remedy}"
@@ -83,5 +86,5 @@ def remove_dead_sockets(state: IpiInput) -> None:
     for server in state.sockets:
         path = state.folder / server.unix_path
         if server.mode != "inet" and unix_name(path) is UnixName.DEAD:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, PermissionError):  # of another user
                 path.unlink()

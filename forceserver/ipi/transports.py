@@ -83,6 +83,11 @@ class SocketConfig(Section):
         """Path of the unix socket."""
         return self.prefix + self.address
 
+    @property
+    def place(self) -> str | int:
+        """What two servers of one machine cannot share: the path of a socket, or the port."""
+        return os.path.abspath(self.path) if self.port is None else self.port
+
     def __str__(self) -> str:
         return f"{self.address}:{self.port}" if self.mode == "inet" else self.path
 

@@ -12,7 +12,7 @@ from .answers import Answers, ask, inspect_plumed
 from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
 from .rehearsal import inspect_forcefields, rehearse_input
-from .sockets import find_server, inspect_sockets
+from .sockets import find_server, inspect_cv_server, inspect_limits, inspect_sockets
 from .speed import inspect_speed
 from .structures import describe_template, inspect_structure
 
@@ -47,8 +47,11 @@ def inspect(
         text = "its file has a cell and says that nothing is periodic; a crystal needs [structure] pbc = true"
         findings.append(Finding(ADVICE, "template", text))
     path = simulation or (settings.simulation.input if settings.simulation else None)
+    findings.extend(inspect_cv_server(settings.cv_server) if settings.cv_server else ())
     if path is None:
-        return [*findings, Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input unknown")]
+        findings.append(Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input unknown"))
+        findings.extend(inspect_limits(settings.driver, template, None))
+        return [*findings, *(ask(settings, template, Path.cwd()).findings if compute else ())]
     try:
         ipi = read_ipi_input(path)
     except InputError as error:
@@ -59,6 +62,7 @@ def inspect(
     findings.extend(said)
     findings.extend(_drivers(config, settings, drivers, ipi))
     server = find_server(settings.socket, ipi)
+    findings.extend(inspect_limits(settings.driver, template, server))
     for system in _served_systems(ipi, server):
         findings.extend(inspect_structure(template, system, server))
     answers = ask(settings, template, ipi.folder) if compute else Answers()

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
+    from ..cv_server.server import CVServerConfig
+    from ..frame import Frame
+    from ..ipi.driver import DriverConfig
     from ..ipi.input import IpiInput, SocketServer
     from ..ipi.transports import SocketConfig
 
@@ -52,6 +55,30 @@ def inspect_sockets(config: Path, clients: dict[str, "SocketConfig"], ipi: "IpiI
     others = [server.name for server in ipi.sockets if server not in served]
     if others and served:
         yield Finding(ADVICE, "socket", f"other drivers must serve {', '.join(others)}; this configuration does not")
+
+
+def inspect_cv_server(config: "CVServerConfig") -> Iterator[Finding]:
+    """Opens the CV server of the configuration for a moment, where it is to be opened."""
+    from ..cv_server.server import CVServer
+    from ..errors import InputError
+
+    try:
+        CVServer(config, {}).close()
+    except InputError as error:
+        yield Finding(WRONG, "cv_server", str(error))
+    else:
+        yield Finding(OK, "cv_server", f"it can be open at {config}")
+
+
+def inspect_limits(driver: "DriverConfig", template: "Frame", server: "SocketServer | None") -> Iterator[Finding]:
+    """Will the driver take what it is sent?"""
+    sizes = {"max_atoms": (len(template), "atoms of the template")}
+    if server is not None:
+        sizes["max_batch"] = (server.batch_size, "structures of <batch_size>")
+    for name, (size, what) in sizes.items():
+        if size > (limit := getattr(driver, name)):
+            text = f"driver.{name} = {limit} is less than the {size} {what}: leave it out, or make it larger"
+            yield Finding(WRONG, "driver", text)
 
 
 def _address(server: "SocketServer", folder: Path) -> Iterator[Finding]:

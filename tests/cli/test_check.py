@@ -293,3 +293,9 @@ def test_configuration_that_is_not_there(aluminium):
     code, said = check(aluminium)
     assert code == 2
     assert "cannot read the configuration" in said
+
+
+def test_a_name_that_no_file_can_have(aluminium):
+    run = aluminium.run_here("fes", "x" * 5000, "-T", "300")
+    assert run.returncode == 1
+    assert run.stderr.endswith(": File name too long\n")

@@ -127,6 +127,18 @@ CONFIGURATION = {
         CV.replace('neighbours = "Al"', 'neighbours = "Cu"') + "[socket]",
         "no atom of species",
     ),
+    "output that is there twice": ("[socket]", CV + 'outputs = ["x", "x"]\n[socket]', "'x' is there twice"),
+    "centre that is there twice": ("[socket]", CV + "per_centre = [3, 3]\n[socket]", "3 is there twice"),
+    "server of variables in no folder": (
+        "[socket]",
+        CV + '[cv_server]\naddress = "/nowhere/at/all"\n[socket]',
+        "there is no folder /nowhere",
+    ),
+    "fewer atoms than there are": ("[socket]", "[driver]\nmax_atoms = 31\n[socket]", "driver.max_atoms = 31"),
+    "port that is text": ('mode = "unix"', 'mode = "inet"\nport = "31415"', "valid integer"),
+    "port that is true": ('mode = "unix"', 'mode = "inet"\nport = true', "valid integer"),
+    "path that is too long": ("al.extxyz", "x" * 5000, "File name too long"),
+    "relative path of a calculator": ("ase.calculators.emt.EMT", ".emt.EMT", "is not a dotted path"),
     "axis of no length": ("[socket]", CV + "axes = { a = [0, 0, 0] }\n[socket]", "a"),
     "PLUMED without a kernel": (
         "[socket]",
@@ -165,6 +177,27 @@ def test_in_the_configuration(aluminium, mistake, monkeypatch):
     aluminium.write_config(old, new)
     monkeypatch.setenv("PLUMED_KERNEL", "/nowhere/libplumedKernel.so")
     assert message in found(aluminium)
+
+
+def test_a_socket_in_no_folder(aluminium):
+    aluminium.write_config('address = "al"', 'address = "no/al"')
+    aluminium.write_simulation(old="<address>al", new="<address>no/al")
+    assert "s_no in which this user may make it" in found(aluminium)
+
+
+def test_batches_that_the_driver_does_not_take(aluminium):
+    aluminium.write_config("[socket]", "[driver]\nmax_batch = 7\n[socket]")
+    aluminium.write_simulation(beads=8, old="</address>", new="</address><batch_size>8</batch_size>")
+    assert "driver.max_batch = 7 is less than the 8 structures of <batch_size>" in found(aluminium)
+
+
+def test_without_an_input_of_ipi_the_rest_is_computed(aluminium):
+    aluminium.write_config('[simulation]\ninput = "input.xml"', "")
+    said = " ".join(aluminium.run_here("check", aluminium.config).stdout.split())
+    assert "has no section [simulation]" in said
+    assert "ok potential template 0.279871 eV" in said
+    aluminium.config.write_text(aluminium.config.read_text().replace("emt.EMT", "emt.MET"))
+    assert "MET" in found(aluminium)
 
 
 def test_what_ipi_understood_is_shown(aluminium):
