@@ -17,7 +17,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; on leaving, the file is flushed to disk and renamed to `path`.
 
     If the body raises, what it wrote is removed and `path` stays as it was. The suffix is kept, for writers that look
-    at it.
+    at it. An `OSError` that names no file (a full disk is told when it is closed) names `path`.
     """
     path = Path(path)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -26,6 +26,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

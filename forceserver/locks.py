@@ -64,7 +64,7 @@ class FolderLock:
 
     def release(self) -> None:
         """Gives the folder free."""
-        if _same_file(self.descriptor, self.path):
+        if same_file(self.descriptor, self.path):
             self.path.unlink()
         os.close(self.descriptor)
 
@@ -103,7 +103,7 @@ def _acquire(path: Path) -> FolderLock:
             message = _explain(path, descriptor, owner)
             os.close(descriptor)
             raise InputError(message)
-        if _same_file(descriptor, path):
+        if same_file(descriptor, path):
             _write(descriptor)
             return FolderLock(path, descriptor, after_death=True)
         os.close(descriptor)
@@ -183,7 +183,7 @@ def _has_locks(descriptor: int) -> bool:
     return True
 
 
-def _same_file(descriptor: int, path: Path) -> bool:
+def same_file(descriptor: int, path: Path) -> bool:
     """Whether the path still leads to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frame import Array, Frame
+from ..representation.pairs import pairs_within
 from ..structures import read_structures
 from .config import DataConfig
 from .labels import LabelReader
@@ -36,6 +37,7 @@ class Labelled:
     """A structure, its group, and its labels or None: energy (eV), forces (N, 3), virial (3, 3) in eV, -dE/dstrain.
 
     isolated: whether it is an atom of its own, whose energy is the e_0 of its species.
+    number: its place in its file, counted from 0.
     """
 
     frame: Frame
@@ -44,6 +46,12 @@ class Labelled:
     forces: Array | None
     virial: Array | None
     isolated: bool = False
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """As it is called in what people read."""
+        return f"structure {self.number}" + ("" if self.group == UNNAMED else f" ({self.group})")
 
 
 def read(path: Path, config: DataConfig, reader: LabelReader | None = None) -> list[Labelled]:
@@ -59,12 +67,12 @@ def read(path: Path, config: DataConfig, reader: LabelReader | None = None) -> l
     if path == config.train:
         labels.check_given(path)
     structures = enumerate(read_structures(path))
-    data = [_labelled(atoms, labels, f"{path}: structure {number}") for number, atoms in structures]
+    data = [_labelled(atoms, labels, number, f"{path}: structure {number}") for number, atoms in structures]
     labels.finish(path)
     return data
 
 
-def _labelled(atoms: "Atoms", reader: LabelReader, where: str) -> Labelled:
+def _labelled(atoms: "Atoms", reader: LabelReader, number: int, where: str) -> Labelled:
     labels = reader.read(atoms, where)
     if labels.energy is None and labels.forces is None and labels.virial is None:
         raise InputError(
@@ -75,15 +83,11 @@ def _labelled(atoms: "Atoms", reader: LabelReader, where: str) -> Labelled:
     isolated = _is_isolated(atoms, group, where)
     frame = Frame.from_ase(atoms)
     _refuse_too_close(frame, where)
-    return Labelled(frame, group, labels.energy, labels.forces, labels.virial, isolated)
+    return Labelled(frame, group, labels.energy, labels.forces, labels.virial, isolated, number)
 
 
 def _refuse_too_close(frame: Frame, where: str) -> None:
-    from vesin import NeighborList
-
-    i, j, r = NeighborList(cutoff=TOO_CLOSE, full_list=False).compute(
-        frame.positions, frame.cell, frame.pbc, quantities="ijd"
-    )
+    i, j, r, _ = pairs_within(frame, TOO_CLOSE)
     if len(r):
         n = r.argmin()
         raise InputError(
@@ -118,13 +122,11 @@ def check_species(data: Sequence[Labelled], species: Sequence[int], path: Path) 
     """`InputError` for the first structure with a species that is not among these."""
     from ase.data import chemical_symbols
 
-    for number, one in enumerate(data):
+    for one in data:
         unknown = np.setdiff1d(one.frame.species, species)
         if len(unknown):
-            raise InputError(
-                f"{path}: structure {number} has {', '.join(chemical_symbols[s] for s in unknown)}, which is not in "
-                "the training structures"
-            )
+            symbols = ", ".join(chemical_symbols[number] for number in unknown)
+            raise InputError(f"{path}: structure {one.number} has {symbols}, which is not in the training structures")
 
 
 def without_isolated(data: Sequence[Labelled], path: Path) -> tuple[list[Labelled], dict[int, float]]:
@@ -136,15 +138,15 @@ def without_isolated(data: Sequence[Labelled], path: Path) -> tuple[list[Labelle
 
     rest: list[Labelled] = []
     energies: dict[int, tuple[float, int]] = {}
-    for number, one in enumerate(data):
+    for one in data:
         if not one.isolated:
             rest.append(one)
             continue
         species = int(one.frame.species[0])
-        what = f"{path}: structure {number}, an isolated atom of {chemical_symbols[species]},"
+        what = f"{path}: structure {one.number}, an isolated atom of {chemical_symbols[species]},"
         if one.energy is None:
             raise InputError(f"{what} has no energy")
-        energy, first = energies.setdefault(species, (one.energy, number))
+        energy, first = energies.setdefault(species, (one.energy, one.number))
         if abs(energy - one.energy) > SAME_ENERGY:
             raise InputError(f"{what} has {one.energy} eV, structure {first} has {energy} eV: leave one out")
     return rest, {species: energy for species, (energy, _) in energies.items()}

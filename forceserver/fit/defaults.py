@@ -14,6 +14,7 @@ import numpy as np
 
 from ..frame import Array, Frame
 from ..potentials.pair import Zbl
+from ..representation.pairs import pairs_within
 from .config import FitConfig, SoapDescriptor, radial_scaling
 from .data import Labelled
 
@@ -88,7 +89,7 @@ def cutoff_for(frames: Sequence[Frame], seed: int) -> float:
     """The median distance of the fiftieth neighbour, Angstrom, within limits."""
     distances = []
     for frame in _sample(frames, seed):
-        i, r = _pairs(frame, CUTOFFS[1])[::2]
+        i, _, r, _ = pairs_within(frame, CUTOFFS[1], each_way=True)
         order = np.lexsort([r, i])
         i, r = i[order], r[order]
         first = np.searchsorted(i, np.arange(len(frame)))
@@ -105,7 +106,7 @@ def shortest_distances(frames: Sequence[Frame], reach: float = 6.0) -> dict[tupl
     """The shortest distance (Angstrom) of every pair of species that comes closer than `reach`."""
     shortest: dict[tuple[int, int], float] = {}
     for frame in frames:
-        i, j, r = _pairs(frame, reach)
+        i, j, r, _ = pairs_within(frame, reach)
         low, high = np.minimum(frame.species[i], frame.species[j]), np.maximum(frame.species[i], frame.species[j])
         for pair in {(int(a), int(b)) for a, b in np.unique(np.stack([low, high], axis=1), axis=0)}:
             least = float(r[(low == pair[0]) & (high == pair[1])].min())
@@ -144,13 +145,3 @@ def _on_a_node(r: float) -> float:
 def _sample(frames: Sequence[Frame], seed: int) -> list[Frame]:
     order = np.random.default_rng(seed).permutation(len(frames))[:SAMPLE]
     return [frames[number] for number in sorted(order.tolist())]
-
-
-def _pairs(frame: Frame, cutoff: float) -> tuple[Array, Array, Array]:
-    """Both atoms and the distance of every pair, each way."""
-    from vesin import NeighborList
-
-    i, j, r = NeighborList(cutoff=cutoff, full_list=True).compute(
-        frame.positions, frame.cell, frame.pbc, quantities="ijd"
-    )
-    return i.astype(np.int64), j.astype(np.int64), r

@@ -3,36 +3,33 @@
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import __version__
-from ..arrays import ArrayFile, Claim
 from ..errors import InputError, PotentialError
-from ..files import atomic_write
 from ..frame import Array, Frame
 from ..potentials.gap import ENOUGH, GapPotential
 from ..potentials.gap_model import MEMBERS, GapModel, SoapHypers, SoapTerm
 from ..potentials.pair import PairPotential
 from . import data as labelled_data
-from . import defaults, limits
+from . import defaults, limits, parts
 from .calibration import Calibration, calibrate
 from .config import FitConfig, SoapDescriptor
+from .contradictions import contradiction
 from .data import Labelled
 from .labels import LabelReader
 from .limits import Limit
-from .regression import Factor, Validation, fit_all, leave_two_out, score
+from .regression import QUANTITIES, Factor, Validation, fit_all, leave_two_out, score
 from .rows import UPPER, PairRows, Rows, SoapRows, isolated_features
 from .selection import DIFFERENT, choose_features, choose_points, environments
 
 log = logging.getLogger(__name__)
 
-QUANTITIES = ("energy", "forces", "virial")
 STEP = 2.0  # by which sigmas change in the search for the best
 LARGEST_STEP = 5  # how often they may
 FARTHEST = 3  # from those of other quantities: the errors of one are not to be had at any price of another
@@ -68,10 +65,24 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
 
     The rows of a group of structures are kept in `<output>.parts/` until the model is written, so that a fit that was
     interrupted goes on where it was. The model is tried before it is written. `InputError` for data or a configuration
-    that no model can be made from.
+    that no model can be made from, and while another fit writes this model.
     """
-    from ase.data import atomic_numbers
+    data = _read(config)
+    with parts.folder_for(config.output) as folder:
+        return _fit(config, data, folder, progress)
 
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """Structures that are no isolated atoms, and e_0 (eV) of the species that have one."""
+
+    train: list[Labelled]
+    test: list[Labelled]
+    species: tuple[int, ...]
+    isolated: dict[int, float]
+
+
+def _read(config: FitConfig) -> _Data:
     labels = LabelReader(config.data.keys())
     everything = labelled_data.read(config.data.train, config.data, labels)
     train, isolated = labelled_data.without_isolated(everything, config.data.train)
@@ -86,6 +97,13 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     unknown = set(config.sigma) - {one.group for one in everything} - {"default"}
     if unknown:
         raise InputError(f"sigma: no training structure is in the group {', '.join(sorted(unknown))}")
+    return _Data(train, test, species, isolated)
+
+
+def _fit(config: FitConfig, data: _Data, folder: Path, progress: Progress) -> Fit:
+    from ase.data import atomic_numbers
+
+    train, species, isolated = data.train, data.species, data.isolated
     shortest = defaults.shortest_distances([one.frame for one in train])
     config = config.model_copy(update={"baseline": [*config.baseline, *defaults.repulsion(config, species, shortest)]})
     baseline = _baseline(config, train)
@@ -101,10 +119,12 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
         for d in config.descriptors
     ]
     groups = _groups(train, config.seed)
-    parts = config.output.with_name(f"{config.output.stem}.parts")
-    factors = _accumulate(columns, rest, groups, config, parts, progress)
+    factors = _accumulate(columns, rest, groups, config, folder, progress)
     regulariser = _block_diagonal([column.regulariser() for column in columns])
-    chosen, table = _choose_sigmas(config, factors, regulariser, progress)
+    validation = Validation(factors, regulariser)
+    if (doubt := contradiction(validation)) is not None:
+        log.warning("%s: %s", config.data.train, doubt)
+    chosen, table = _choose_sigmas(config, validation, factors, progress)
     solution = fit_all(factors, chosen, regulariser)
     summary = _summary(config, train, known, factors, chosen, table)
     make = _Maker(config, species, energies, columns, summary)
@@ -118,10 +138,9 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     found = limits.examine(GapPotential(model), train, known)
     summary["holes"] = [limit.what for limit in found if limit.hole]
     model.save(config.output)
-    shutil.rmtree(parts, ignore_errors=True)
     sizes = np.cumsum([len(group) for group in groups])
     by_share = {int(sizes[k - 1]): make.model(w, None) for k, w in solution.by_share.items()}
-    return Fit(model, by_share, train, test, found)
+    return Fit(model, by_share, train, data.test, found)
 
 
 def _calibrate(
@@ -163,11 +182,11 @@ def _baseline(config: FitConfig, data: Sequence[Labelled]) -> list[tuple[float, 
     except ValueError as error:
         raise InputError(f"baseline: {error}; repulsion = false leaves out that of the default") from error
     results = []
-    for number, one in enumerate(data):
+    for one in data:
         try:
             result = potential.compute_one(one.frame)
         except PotentialError as error:
-            raise InputError(f"training structure {number}, baseline: {error}") from error
+            raise InputError(f"training {one.name}, baseline: {error}") from error
         results.append((result.energy, result.forces, result.virial))
     return results
 
@@ -216,12 +235,11 @@ def _remainder(one: Labelled, baseline: tuple[float, Array, Array], energies: di
     """The labels without isolated atoms and baseline."""
     energy, forces, virial = baseline
     atoms = sum(energies[number] for number in one.frame.species.tolist())
-    return Labelled(
-        one.frame,
-        one.group,
-        None if one.energy is None else one.energy - energy - atoms,
-        None if one.forces is None else one.forces - forces,
-        None if one.virial is None else one.virial - virial,
+    return replace(
+        one,
+        energy=None if one.energy is None else one.energy - energy - atoms,
+        forces=None if one.forces is None else one.forces - forces,
+        virial=None if one.virial is None else one.virial - virial,
     )
 
 
@@ -238,7 +256,7 @@ def _accumulate(
     data: Sequence[Labelled],
     groups: Sequence[Sequence[int]],
     config: FitConfig,
-    parts: Path,
+    folder: Path,
     progress: Progress,
 ) -> dict[str, list[Factor]]:
     fingerprint = _fingerprint(columns, data, config)
@@ -246,32 +264,30 @@ def _accumulate(
     factors: dict[str, list[Factor]] = {quantity: [] for quantity in QUANTITIES}
     watched = iter(progress([number for group in groups for number in group], "rows", len(data)))
     for k, group in enumerate(groups):
-        path = parts / f"{k}.npz"
-        found = _read_part(path, fingerprint, n)
+        path = folder / f"{k}.npz"
+        found = parts.read(path, fingerprint, n)
         mine = found or {quantity: Factor(n) for quantity in QUANTITIES}
         for _ in group:
             number = next(watched)
             if not found:
-                _add(mine, columns, data[number], number, config)
+                _add(mine, columns, data[number], config)
         if not found:
             for factor in mine.values():
                 factor.finish()
-            _write_part(path, fingerprint, mine)
+            parts.write(path, fingerprint, mine)
         for quantity, factor in mine.items():
             factors[quantity].append(factor)
     next(watched, None)
-    return {quantity: parts for quantity, parts in factors.items() if any(part.count for part in parts)}
+    return {quantity: found for quantity, found in factors.items() if any(part.count for part in found)}
 
 
-def _add(
-    factors: dict[str, Factor], columns: Sequence[SoapRows | PairRows], one: Labelled, number: int, config: FitConfig
-) -> None:
+def _add(factors: dict[str, Factor], columns: Sequence[SoapRows | PairRows], one: Labelled, config: FitConfig) -> None:
     try:
         rows = Rows.joined(
             [column.rows(one.frame, one.forces is not None, one.virial is not None) for column in columns]
         )
     except ValueError as error:
-        raise InputError(f"training structure {number}: {error}") from error
+        raise InputError(f"training {one.name}: {error}") from error
     sigma, root = config.sigma_of(one.group), np.sqrt(len(one.frame))
     if one.energy is not None:
         weight = 1 / (sigma.energy_ev * root)
@@ -297,41 +313,6 @@ def _fingerprint(columns: Sequence[SoapRows | PairRows], data: Sequence[Labelled
     return digest.hexdigest()
 
 
-def _write_part(path: Path, fingerprint: str, factors: dict[str, Factor]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    arrays = {quantity: factor.r for quantity, factor in factors.items() if factor.count}
-    counts = [factors[quantity].count for quantity in QUANTITIES]
-    with atomic_write(path) as part:
-        np.savez(part, fingerprint=fingerprint, counts=counts, **arrays)
-
-
-def _read_part(path: Path, fingerprint: str, n: int) -> dict[str, Factor] | None:
-    """The factors of a group, or None if they are not there, damaged, or of another fit."""
-    if not path.exists():
-        return None
-    try:
-        with ArrayFile(path) as file:
-            if "fingerprint" not in file.claims or str(file.read("fingerprint")) != fingerprint:
-                return None
-            counts = file.read("counts").tolist()
-            factors = {quantity: Factor(n) for quantity in QUANTITIES}
-            for (quantity, factor), count in zip(factors.items(), counts, strict=True):
-                factor.count = count
-                if count:
-                    _must_be_square(quantity, file.claims[quantity], n + 1)
-                    factor.r = np.asfortranarray(file.read(quantity))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s: cannot be read, its structures are computed again: %s", path, error)
-        return None
-    log.info("%s: taken from the fit that was interrupted", path)
-    return factors
-
-
-def _must_be_square(name: str, claim: Claim, size: int) -> None:
-    if claim.shape != (size, size) or claim.dtype != np.float64:
-        raise ValueError(f"{name}: is {claim}, must be float64 {(size, size)}")
-
-
 def _block_diagonal(blocks: Sequence[Array]) -> Array:
     from scipy.linalg import block_diag
 
@@ -339,7 +320,7 @@ def _block_diagonal(blocks: Sequence[Array]) -> Array:
 
 
 def _choose_sigmas(
-    config: FitConfig, factors: dict[str, list[Factor]], regulariser: Array, progress: Progress
+    config: FitConfig, validation: Validation, factors: dict[str, list[Factor]], progress: Progress
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Factors of the sigmas with the smallest product of errors of what is left out, and all that were tried.
 
@@ -352,7 +333,6 @@ def _choose_sigmas(
         if scan is None:
             return {}, []
         raise InputError("cross_validation: needs two structures at least")
-    validation = Validation(factors, regulariser)
     if scan is None:
         return _descend(validation, factors, progress)
     grid = [

@@ -3,6 +3,7 @@
 A sparse kernel model knows nothing there, and may have holes into which a simulation falls.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -38,21 +39,22 @@ def examine(potential: GapPotential, train: Sequence[Labelled], known: Iterable[
     shortest = shortest_distances([one.frame for one in train])
     found = [_dimer(potential, pair, shortest) for pair in combinations_with_replacement(potential.model.species, 2)]
     for number in representatives(train):
-        frame, name = train[number].frame, f"structure {number} ({train[number].group})"
+        frame, name = train[number].frame, train[number].name
         found.append(_compressed(potential, frame, name))
         found.append(_stretched(potential, frame, name, shortest))
     return found + _atoms(potential, known)
 
 
 def representatives(train: Sequence[Labelled]) -> list[int]:
-    """Structures of as many groups as possible, small ones first."""
-    order = sorted((n for n, one in enumerate(train) if 1 < len(one.frame) <= LARGEST or len(train) == 1))
-    seen: dict[str, int] = {}
+    """Structures of as many groups as possible, the smallest of each; a single large one if all are large."""
+    order = sorted(range(len(train)), key=lambda number: len(train[number].frame))
+    seen: Counter[str] = Counter()
     rank = {}
     for number in order:
-        group = train[number].group
-        rank[number] = seen[group] = seen.get(group, -1) + 1
-    return sorted(sorted(order, key=rank.__getitem__)[:STRUCTURES])
+        rank[number] = seen[train[number].group]
+        seen[train[number].group] += 1
+    small = [number for number in order if len(train[number].frame) <= LARGEST]
+    return sorted(sorted(small or order[:1], key=rank.__getitem__)[:STRUCTURES])
 
 
 def _dimer(potential: GapPotential, pair: tuple[int, int], shortest: Mapping[tuple[int, int], float]) -> Limit:

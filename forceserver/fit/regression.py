@@ -19,6 +19,7 @@ from ..frame import Array
 BATCH = 1024  # rows
 PANEL = 32  # columns of the blocked decomposition
 FOLDS = 4  # of the cross-validation
+QUANTITIES = ("energy", "forces", "virial")
 
 
 class Factor:
@@ -191,6 +192,23 @@ class Validation:
             for quantity, products in self._products.items():
                 squares[quantity] += float(residual @ products[k] @ residual)
         return {q: float(np.sqrt(max(total, 0.0) / self._counts[q])) for q, total in squares.items()}
+
+    def beside_the_others(self, quantity: str) -> tuple[float, float] | None:
+        """The labels of a quantity beside what a fit to the other quantities says of them: the factor that makes them
+        of these predictions (least squares), and the correlation. None without others, or without any predictions."""
+        others = [sum(products) for other, products in self._products.items() if other != quantity]
+        if not others:
+            return None
+        u, mine = _solve_normal(sum(others)), sum(self._products[quantity])
+        both, predicted, labels = u @ mine[:-1, -1], u @ mine[:-1, :-1] @ u, mine[-1, -1]
+        if not (predicted > 0 and labels > 0):
+            return None
+        return float(both / predicted), float(both / np.sqrt(predicted * labels))
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Those of which there are labels."""
+        return tuple(self._products)
 
 
 def score(errors: Mapping[str, float]) -> float:

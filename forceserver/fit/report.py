@@ -11,7 +11,7 @@ from ..errors import InputError, PotentialError
 from ..files import atomic_write, write_json
 from ..potentials.gap import GapPotential
 from ..potentials.gap_model import GapModel
-from .data import Labelled
+from .data import UNNAMED, Labelled
 from .gap import Fit, Progress, silent
 
 
@@ -25,12 +25,12 @@ def compare(
 ) -> ParityTable:
     """Predictions against labels, with the uncertainties of a model that has some if these are asked for."""
     potential, table = GapPotential(model, uncertainty=uncertainty and model.has_members), ParityTable()
-    for number, one in enumerate(progress(data, title, len(data))):
+    for one in progress(data, title, len(data)):
         try:
             result = potential.compute_one(one.frame)
         except PotentialError as error:
-            raise InputError(f"structure {number}: {error}") from error
-        table.compare(one.group, one, result, one.frame)
+            raise InputError(f"{one.name}: {error}") from error
+        table.compare(None if one.group == UNNAMED else one.group, one, result, one.frame)
     return table
 
 

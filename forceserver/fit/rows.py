@@ -12,6 +12,7 @@ from ..potentials.gap_model import GaussianPair, SoapHypers, SplinedPair, gaussi
 from ..potentials.pair import smooth_step
 from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList
+from ..representation.pairs import pairs_within
 from .config import PairDescriptor
 from .regression import root_of_kernel
 
@@ -249,11 +250,7 @@ class PairRows:
 
     def rows(self, frame: Frame, forces: bool, virial: bool) -> Rows:
         """The rows of one structure."""
-        from vesin import NeighborList
-
-        pairs = NeighborList(cutoff=self._descriptor.cutoff_angstrom, full_list=False)
-        i, j, r, vectors = pairs.compute(frame.positions, frame.cell, frame.pbc, quantities="ijdD")
-        i, j = i.astype(np.int64), j.astype(np.int64)
+        i, j, r, vectors = pairs_within(frame, self._descriptor.cutoff_angstrom)
         n_points = len(self._points)
         value, slope = self._functions(r)
         low, high = np.minimum(frame.species[i], frame.species[j]), np.maximum(frame.species[i], frame.species[j])

@@ -19,6 +19,7 @@ from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
 from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList, Selection
+from ..representation.pairs import pairs_within
 from . import librascal
 from .base import Potential
 from .gap_model import MEMBERS, GapModel, SoapTerm
@@ -274,16 +275,13 @@ def _total(place: _Place, atoms: int) -> Result:
 
 def pair_shares(interaction: PairInteraction, frame: Frame) -> Array:
     """(N,) eV: half of the energy of every pair that an atom is in."""
-    from vesin import NeighborList
-
-    pairs = NeighborList(cutoff=interaction.cutoff_angstrom, full_list=True)
-    i, j, r = pairs.compute(frame.positions, frame.cell, frame.pbc, quantities="ijd")
+    i, j, r, _ = pairs_within(frame, interaction.cutoff_angstrom, each_way=True)
     first, second = interaction.numbers
     chosen = (np.minimum(frame.species[i], frame.species[j]) == first) & (
         np.maximum(frame.species[i], frame.species[j]) == second
     )
     shares = 0.5 * interaction.evaluate(r[chosen])[0]
-    return np.bincount(i[chosen].astype(np.int64), weights=shares, minlength=len(frame))
+    return np.bincount(i[chosen], weights=shares, minlength=len(frame))
 
 
 def _pair_potential(model: GapModel, interactions: Sequence[PairInteraction]) -> PairPotential:

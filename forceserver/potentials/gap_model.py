@@ -16,7 +16,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -135,9 +135,15 @@ class SoapHypers(Section):
 
         multiplicity: as in `PowerSpectrumBasis`. mixing: radial functions of each species as in `SoapTerm`.
         """
-        table = SplineTable.build(self.basis, self.spline_tolerance)
+        table = _splined(self.basis, self.spline_tolerance)
         tables = {s: table if mixing is None else table.contract(mixing[s]) for s in species}
         return PowerSpectrumBasis(ExpansionBasis(tables), features, normalise=self.normalise, multiplicity=multiplicity)
+
+
+@lru_cache(maxsize=8)
+def _splined(basis: AnyRadialBasis, tolerance: float) -> SplineTable:
+    """The table of a basis, made once: a fit needs each five times, and integrals take a second."""
+    return SplineTable.build(basis, tolerance)
 
 
 @dataclass(frozen=True, eq=False)
