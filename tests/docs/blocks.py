@@ -27,7 +27,12 @@ from forceserver.bias.plumed.kernel import find_kernel
 
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 240
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "workflows").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "workflows").rglob("*.md")),
+]
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,9 @@ SCENERY = {
     "docs/commands/info.md": model,
     "docs/commands/init.md": crystal,
     "docs/commands/launch.md": aluminium,
+    "docs/howto/constant_pressure.md": crystal,
+    "docs/howto/own_network.md": crystal,
+    "docs/howto/path_integrals.md": crystal,
     "docs/metadynamics.md": biased,
     "docs/plumed.md": polarised,
     "docs/potentials.md": silicon,
@@ -227,6 +230,7 @@ def short(folder: Path) -> None:
 
 SCENES = {
     "README.md": {"forceserver launch config.toml -n 2": short},
+    "docs/howto/own_network.md": {"forceserver launch config.toml": short},
     "docs/plumed.md": {"i-pi input.xml": short},
     "docs/commands/fit.md": {'kind = "gap"': template("Si")},
     "docs/potentials.md": {

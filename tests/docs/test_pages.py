@@ -7,6 +7,7 @@ from scenery import SCENERY, SCENES
 STUDY = "tests/workflows/test_batio3_study.py"
 ELSEWHERE = {
     "make demo": "tests/cli/test_demo.py",
+    "make test": ".ci/run",
     "forceserver demo": "tests/cli/test_demo.py",
     "source .venv": ".ci/run",
     "forceserver init": "tests/cli/test_init.py",

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import typer
 
+import forceserver
 from forceserver.cli.app import app
 from forceserver.config import Section
 from forceserver.fit.config import FitConfig
@@ -40,6 +41,11 @@ def test_every_section_is_named():
     assert not missing
 
 
+def test_every_public_name_is_in_the_reference():
+    page = (DOCS / "api.md").read_text()
+    assert sorted(re.findall(r"^::: forceserver\.(\w+)$", page, re.MULTILINE)) == sorted(forceserver.__all__)
+
+
 def test_every_command_is_listed():
     page = (DOCS / "commands" / "README.md").read_text()
     names = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
@@ -49,7 +55,8 @@ def test_every_command_is_listed():
 
 
 def test_links_lead_somewhere():
-    for page in (*DOCS.rglob("*.md"), *(DOCS.parent / "workflows").rglob("*.md"), DOCS.parent / "README.md"):
+    root = DOCS.parent
+    for page in (*DOCS.rglob("*.md"), *(root / "workflows").rglob("*.md"), *root.glob("*.md")):
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page}: {link}"
 
