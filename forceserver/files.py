@@ -11,13 +11,16 @@ from typing import Any
 
 from .errors import InputError
 
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What happens to a file that Python does not name."""
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; on leaving, the file is flushed to disk and renamed to `path`.
 
     If the body raises, what it wrote is removed and `path` stays as it was. The suffix is kept, for writers that look
-    at it. An `OSError` that names no file (a full disk is told when it is closed) names `path`.
+    at it. An `OSError` of the disk that names no file, or the one written to, names `path`.
     """
     path = Path(path)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -27,7 +30,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        error.filename = error.filename or str(path)
+        if error.filename == str(part) or (error.filename is None and error.errno in OF_THE_DISK):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         part.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """A first configuration and a first input of i-PI, from a structure and a model: complete, to be run and changed."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
+from .files import atomic_write
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -86,10 +88,11 @@ def write_start(folder: Path, atoms: "Atoms", potential: str, start: Start) -> l
     if there:
         raise InputError(f"{', '.join(there)}: there already; remove it or choose another --folder")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_structure(paths[0], atoms)
-    for name, text in texts.items():
-        with open(folder / name, "x") as file:
-            file.write(text)
+    with contextlib.ExitStack() as all_or_none:
+        parts = [all_or_none.enter_context(atomic_write(path)) for path in paths]
+        _write_structure(parts[0], atoms)
+        for part, text in zip(parts[1:], texts.values(), strict=True):
+            part.write_text(text)
     return paths
 
 
@@ -100,15 +103,12 @@ def _seen_from(folder: Path, file: Path) -> str:
 
 
 def _write_structure(path: Path, atoms: "Atoms") -> None:
-    from .files import atomic_write
-
     bare = atoms.copy()
     bare.calc = None
     bare.info.clear()
     for name in set(bare.arrays) - {"numbers", "positions"}:
         del bare.arrays[name]
-    with atomic_write(path) as part:
-        bare.write(part, format="extxyz")
+    bare.write(path, format="extxyz")
 
 
 def _completed(start: Start, atoms: "Atoms") -> Start:

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from forceserver.bias.config import MetadynamicsSection
 from forceserver.bias.history import History
@@ -78,3 +80,24 @@ def test_a_row_that_does_not_fit_is_written_once_and_its_work_counts_once(small_
     disturbed.close()
     assert (small_disk / "COLVAR").read_bytes() == (tmp_path / "quiet" / "COLVAR").read_bytes()
     assert np.loadtxt(small_disk / "COLVAR")[-1, -1] != 0
+
+
+def test_what_a_command_writes_is_complete_or_not_there(small_disk, tmp_path):
+    """And the message names the file; `init` left an empty config.toml, which the next `init` refused."""
+    bulk("Al", cubic=True).write(tmp_path / "al.extxyz")
+    (tmp_path / "many.extxyz").write_text((tmp_path / "al.extxyz").read_text() * 20)
+    assert run("init", tmp_path / "al.extxyz", "ase.calculators.emt.EMT", "-f", tmp_path).returncode == 0
+    fill(small_disk)
+    for command in (
+        ("init", tmp_path / "al.extxyz", "ase.calculators.emt.EMT", "-f", small_disk),
+        ("evaluate", tmp_path / "config.toml", tmp_path / "many.extxyz", "-o", small_disk / "out.extxyz"),
+    ):
+        said = run(*command)
+        assert said.returncode == 1
+        assert re.fullmatch(rf"forceserver: {small_disk}/\S+: No space left on device\n", said.stderr)
+        assert os.listdir(small_disk) == ["ballast"]
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "forceserver", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)

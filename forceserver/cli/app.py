@@ -1,6 +1,5 @@
 """Puts the commands together; turns errors for people into a message and an exit code."""
 
-import errno
 import os
 import sys
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ForceServerError
+from ..files import OF_THE_DISK
 from .check import check
 from .demo import demo
 from .describe import describe
@@ -20,9 +20,6 @@ from .init import init
 from .ipi_pes import ipi_pes
 from .launch import launch
 from .plumed import app as plumed
-
-OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-"""What happens to a file that Python does not name."""
 
 app = typer.Typer(
     name="forceserver",
