@@ -110,8 +110,8 @@ def _put_together(path: Path) -> Any:
         elif tag == "system_template":
             systems.extend(part.fetch())
         else:
-            if tag == "ffsocket":
-                part.fetch()  # looks at its numbers; opens nothing
+            if _is_made_of_numbers(tag, part):
+                part.fetch()  # looks at its parameters; opens nothing
             fields.append((WithHills if tag == "ffplumed" else ForceField)(name=part.name.fetch()))
     simulation = Simulation(
         mode=given.mode.fetch(),
@@ -127,6 +127,13 @@ def _put_together(path: Path) -> Any:
     if simulation.smotion is not None:
         simulation.smotion.bind(simulation.syslist, simulation.prng, simulation.output_maker)
     return simulation
+
+
+def _is_made_of_numbers(tag: str, part: Any) -> bool:
+    """Whether a force field can be made without reading a model, loading a library or talking to anybody."""
+    if tag == "ffcommittee":
+        return all(_is_made_of_numbers(*inner) for inner in part.extra)
+    return tag in ("ffsocket", "fflj", "ffdebye", "ffdmd")
 
 
 def _fixed_atoms(simulation: Any) -> Iterator[str]:
@@ -196,7 +203,8 @@ def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
         if isinstance(output, TrajectoryOutput) and _is_extras(output)
         for key in output.extra_type.split(",")
     ]
-    interpolated = [(part.ffield, key) for part in system.fcomp for key in part.interpolate_extras]
+    parts = (*system.fcomp, *ensemble.bcomp)
+    interpolated = [(part.ffield, key) for part in parts for key in part.interpolate_extras]
     return SystemAsUnderstood(
         motion=" ".join(filter(None, (type(motion).__name__, kind))),
         timestep_fs=float(dt) / FEMTOSECOND if dt is not None and float(dt) > 0 else None,

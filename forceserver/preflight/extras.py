@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from .findings import WRONG, Finding
 
 if TYPE_CHECKING:
-    from ..ipi.input import IpiInput, SocketServer
-    from ..ipi.rehearsal import Rehearsal
+    from ..ipi.input import IpiInput, SocketServer, System
+    from ..ipi.rehearsal import Rehearsal, SystemAsUnderstood
 
 
 def inspect_extras(
@@ -19,6 +19,7 @@ def inspect_extras(
     """
     known = {server.forcefield: sent[name] for name, server in servers.items() if name in sent and not server.nested}
     for system, understood in zip(ipi.systems, rehearsal.systems, strict=True):
+        yield from _dropped(system, understood)
         of_kind = {
             "extras": {part.forcefield for part in system.components if not part.bias},
             "extras_bias": {part.forcefield for part in system.components if part.bias},
@@ -30,6 +31,22 @@ def inspect_extras(
         for forcefield, key in understood.interpolated:
             if forcefield in known:
                 yield from _missing(f"<interpolate_extras> of '{forcefield}'", key, known, {forcefield})
+
+
+def _dropped(system: "System", understood: "SystemAsUnderstood") -> Iterator[Finding]:
+    """i-PI averages over beads what it is told to, and drops other extras of fewer structures than there are beads."""
+    for trajectory, key in understood.extras:
+        parts = [part for part in system.components if part.bias == (trajectory == "extras_bias")]
+        kept = [
+            part for part in parts if part.beads == system.beads or (part.forcefield, key) in understood.interpolated
+        ]
+        if parts and not kept and trajectory in ("extras", "extras_bias"):
+            text = (
+                f"<trajectory extra_type='{key}'> {trajectory}: i-PI drops '{key}' of '{parts[0].forcefield}', "
+                f"since the force has nbeads='{parts[0].beads}' and the system {system.beads}: "
+                f"<interpolate_extras>[{key}]</interpolate_extras> in <force> keeps it"
+            )
+            yield Finding(WRONG, "extras", text)
 
 
 def _missing(who: str, key: str, known: dict[str, set[str]], fields: set[str]) -> Iterator[Finding]:

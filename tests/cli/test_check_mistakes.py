@@ -57,6 +57,16 @@ SIMULATION = {  # what is replaced in i-PI's input, by what, and what is said
         "<trajectory filename='d' stride='1' extra_type='x'> extras_bais </trajectory><trajectory filename='pos'",
         "extras_bais",
     ),
+    "parameters of a force field": (
+        "<system>",
+        "<fflj name='lj' pbc='False'><parameters> { sigma: 3.0, epsilon: 1e-4 } </parameters></fflj><system>",
+        "KeyError: 'eps'",
+    ),
+    "periodic force field that is not": (
+        "<system>",
+        "<fflj name='lj' pbc='True'><parameters> { sigma: 3.0, eps: 1e-4 } </parameters></fflj><system>",
+        "Periodic boundary conditions are not supported",
+    ),
     "file that does not exist": ("al.extxyz", "la.extxyz", "la.extxyz"),
     "format of the file": ("mode='ase'> al", "mode='pdb'> al", "i-PI does not accept it"),
     "tag that does not exist": ("<total_steps>5</total_steps>", "<total_step>5</total_step>", "total_step"),
@@ -212,6 +222,23 @@ def test_batches_of_a_contracted_ring_polymer(aluminium):
     said = " ".join(aluminium.run_here("check", aluminium.config).stdout.split())
     assert "2 structures a step, 1 driver(s), batches of 1: <batch_size>2</batch_size>" in said
     assert "it computes them one by one, so that only messages are saved" in said
+
+
+def test_extras_that_a_contraction_drops(aluminium):
+    """i-PI runs into a KeyError at its first output."""
+    aluminium.write_config('emt.EMT"', 'emt.EMT"\nextras = ["energies"]')
+    force = "<force forcefield='al' nbeads='1'>{}</force>"
+    wanted = "<trajectory filename='e' stride='1' extra_type='energies'> extras </trajectory></output>"
+    for interpolated, verdict in (("", True), ("<interpolate_extras>[energies]</interpolate_extras>", False)):
+        aluminium.write_simulation(beads=2, old="<force forcefield='al'/>", new=force.format(interpolated))
+        path = aluminium.folder / "input.xml"
+        path.write_text(path.read_text().replace("</output>", wanted))
+        run = aluminium.run_here("check", aluminium.config)
+        assert (
+            "i-PI drops 'energies' of 'al', since the force has nbeads='1' and the system 2"
+            in " ".join(run.stdout.split())
+        ) is verdict
+        assert run.returncode == (2 if verdict else 0), run.stdout
 
 
 def test_a_template_in_another_order(aluminium):
