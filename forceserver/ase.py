@@ -22,7 +22,7 @@ class ForceServerCalculator(Calculator):
     potential: any `Potential`; a sparse kernel model also has atomic energies (property "energies").
     """
 
-    implemented_properties = ("energy", "free_energy", "forces", "stress", "energies")
+    implemented_properties = ["energy", "free_energy", "forces", "stress", "energies"]  # noqa: RUF012 - as in ASE
 
     def __init__(self, potential: Potential, **options: Any) -> None:
         super().__init__(**options)
@@ -55,6 +55,7 @@ class ForceServerCalculator(Calculator):
         system_changes: list[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # ASE has made a copy of what was given
         frame = Frame.from_ase(self.atoms)
         result = self.potential.compute_one(frame)
         self.results = {**result.extras, "energy": result.energy, "free_energy": result.energy, "forces": result.forces}

@@ -151,7 +151,7 @@ def _suggestion(loc: tuple[str | int, ...], model: type[Section] | None) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"
 
 
-def _sections_at(annotation: Any, loc: tuple[str | int, ...]) -> list[type[Section]]:
+def _sections_at(annotation: Any, loc: tuple[str | int, ...]) -> list[type[pydantic.BaseModel]]:
     """The sections that the path `loc` of a finding leads to (several for a union without a discriminator)."""
     sections = list(_sections_in(annotation))
     for part in loc:
@@ -166,7 +166,7 @@ def _sections_at(annotation: Any, loc: tuple[str | int, ...]) -> list[type[Secti
     return sections
 
 
-def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+def _sections_in(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
     arguments = get_args(annotation)
     for argument in arguments:
         yield from _sections_in(argument)
@@ -174,6 +174,6 @@ def _sections_in(annotation: Any) -> Iterator[type[Section]]:
         yield annotation
 
 
-def _tags(section: type[Section]) -> set[Any]:
+def _tags(section: type[pydantic.BaseModel]) -> set[Any]:
     literals = (field.annotation for field in section.model_fields.values())
     return {tag for literal in literals if get_origin(literal) is Literal for tag in get_args(literal)}

@@ -52,14 +52,15 @@ class Frame:
         return len(self.species)
 
     @classmethod
-    def from_ase(cls, atoms: "Atoms", **where: int) -> "Frame":
+    def from_ase(cls, atoms: "Atoms", replica: int = -1, step: int = -1) -> "Frame":
         """The positions, cell, species and periodicity of an ASE `Atoms`, copied."""
         return cls(
             positions=np.array(atoms.positions, dtype=np.float64, order="C"),
             cell=np.array(atoms.cell.array, dtype=np.float64, order="C"),
             species=atoms.numbers.astype(np.int32),
             pbc=np.array(atoms.pbc, dtype=bool),
-            **where,
+            replica=replica,
+            step=step,
         )
 
     @classmethod

@@ -5,6 +5,7 @@ user starts: the commands, and the PES file that i-PI loads.
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, model_validator
 
@@ -18,6 +19,8 @@ from .ipi.transports import SocketConfig
 from .potentials import PotentialConfig
 from .representation.config import ExpansionConfig
 from .template import StructureConfig
+
+Wanted = TypeVar("Wanted")
 
 
 class SimulationConfig(Section):
@@ -88,7 +91,7 @@ def at_address(settings: Settings, host: str | None, port: int | None, path: Pat
     return settings.model_copy(update=moved)
 
 
-def require(section: Section | None, name: str, path: Path, why: str) -> Section:
+def require(section: Wanted | None, name: str, path: Path, why: str) -> Wanted:
     """An optional section that a command needs; `InputError` if the configuration does not have it."""
     if section is None:
         raise InputError(f"{path}: section [{name}] is missing: {why}")

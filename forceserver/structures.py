@@ -16,7 +16,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def _read(path: Path, last: bool) -> Iterator["Atoms"]:
             yield parse(lines)
 
 
-def _frames_of_xyz(file: TextIO) -> Iterator[list[str]]:
+def _frames_of_xyz(file: IO[str]) -> Iterator[list[str]]:
     """The lines of one frame after the other; `VEC` lines are the cell of a variant of the format."""
     line = file.readline()
     while line.strip():
@@ -129,7 +129,7 @@ def _frames_of_xyz(file: TextIO) -> Iterator[list[str]]:
         yield lines
 
 
-def _frames_of_pdb(file: TextIO) -> Iterator[list[str]]:
+def _frames_of_pdb(file: IO[str]) -> Iterator[list[str]]:
     """The lines up to each `END` or `ENDMDL`; a cell before the first of many models is that of all."""
     lines: list[str] = []
     crystal: list[str] = []
@@ -165,8 +165,10 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
     if _is_ipi(comment):
         return _from_ipi(lines)
     column = _species_column(comment) if _EXTENDED.search(comment) else 0
-    unknown = {}
-    for atom, line in enumerate(lines[2 : 2 + int(lines[0])] if column is not None else ()):
+    unknown: dict[int, str] = {}
+    if column is None:
+        return _by_ase("extxyz", lines, unknown)
+    for atom, line in enumerate(lines[2 : 2 + int(lines[0])]):
         words = line.split()
         if _is_unknown_to_ase(words[column].capitalize()):
             unknown[atom] = words[column]
@@ -206,7 +208,7 @@ def _parse_pdb(lines: list[str]) -> "Atoms":
 def _by_ase(kind: str, lines: list[str], unknown: dict[int, str]) -> "Atoms":
     import ase.io
 
-    atoms = ase.io.read(io.StringIO("".join(lines)), format=kind)
+    atoms: Any = ase.io.read(io.StringIO("".join(lines)), format=kind)
     _keep_masses(atoms, unknown)
     return atoms
 

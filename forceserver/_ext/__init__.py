@@ -7,7 +7,7 @@ import importlib
 import os
 from types import ModuleType
 
-from . import cpu
+cpu = importlib.import_module(f"{__name__}.cpu")
 
 LEVELS = ("x86_64_v2", "x86_64_v3", "x86_64_v4")
 

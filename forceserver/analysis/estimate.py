@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..frame import Array
 from .surface import Surface, index_of
@@ -23,11 +24,11 @@ class Estimate:
     method: str
     surface: Surface
     kt: float
-    samples: Array
+    samples: NDArray[np.floating]
     weights: Array
     independent: bool
     times: Array
-    history: Array
+    history: NDArray[np.floating]
     has_errors: bool = True
 
     def project(self, names: Sequence[str]) -> "Estimate":
@@ -35,7 +36,7 @@ class Estimate:
         axes = [index_of(self.surface.names, name) for name in names]
         others = tuple(k for k in range(len(self.surface.names)) if k not in axes)
 
-        def marginal(p: Array) -> Array:
+        def marginal(p: NDArray[np.floating]) -> NDArray[np.floating]:
             kept = np.argsort(np.argsort(axes))
             return np.transpose(p.sum(axis=tuple(k + 1 for k in others)), [0, *(kept + 1)])
 
@@ -46,7 +47,7 @@ class Estimate:
             history=marginal(self.history),
         )
 
-    def error(self, of_samples: Array) -> Array:
+    def error(self, of_samples: NDArray[np.floating]) -> Array:
         """The standard error of a mean from its values (k, ...) in the samples.
 
         nan where there is none. Weighted blocks: sqrt(sum_b w_b (x_b - <x>)^2 / sum_b w_b / (n_eff - 1)), with
@@ -65,13 +66,12 @@ class Estimate:
         """F(b) - F(a) of two nodes, and its standard error (nan if there is none)."""
         if not self.has_errors:
             error = np.nan
-        elif self.independent:
+        elif self.independent and self.surface.errors is not None:
             error = float(np.hypot(self.surface.errors[a], self.surface.errors[b])) if a != b else 0.0
         else:
+            at_a, at_b = (np.moveaxis(self.samples, 0, -1)[node] for node in (a, b))
             with np.errstate(divide="ignore", invalid="ignore"):
-                error = float(
-                    self.error(-self.kt * np.log(self.samples[(slice(None), *b)] / self.samples[(slice(None), *a)]))
-                )
+                error = float(self.error(-self.kt * np.log(at_b / at_a)))
         return float(self.surface.values[b] - self.surface.values[a]), error if np.isfinite(error) else np.nan
 
     def populations(self, regions: Sequence[Array]) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from ase.units import GPa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..files import atomic_write
 from .coverage import Coverage
@@ -60,7 +60,7 @@ class Parity:
     reference: list[NDArray] = field(default_factory=list)
     prediction: list[NDArray] = field(default_factory=list)
 
-    def add(self, reference: NDArray, prediction: NDArray) -> None:
+    def add(self, reference: ArrayLike, prediction: ArrayLike) -> None:
         self.reference.append(np.ravel(reference))
         self.prediction.append(np.ravel(prediction))
 
@@ -89,7 +89,7 @@ class ParityTable:
         self._compositions: dict[str, list[Counter[int]]] = defaultdict(list)
         self._uncertain: list[tuple[float, float]] = []  # error and standard deviation of energies, eV
 
-    def add(self, group: str | None, quantity: Quantity, reference: NDArray, prediction: NDArray) -> None:
+    def add(self, group: str | None, quantity: Quantity, reference: ArrayLike, prediction: ArrayLike) -> None:
         for name in _names(group):
             self.groups[name].setdefault(quantity, Parity()).add(reference, prediction)
 

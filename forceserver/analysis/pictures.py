@@ -1,5 +1,6 @@
 """Pictures of free energies: a curve with its band, a map, or slices."""
 
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,7 +166,7 @@ def _slices(study: Study) -> "Figure":
 def _contours(axis, x: Array, y: Array, f: Array, top: float):
     from matplotlib.ticker import MaxNLocator
 
-    levels = MaxNLocator(10).tick_values(0, top)
+    levels = np.asarray(MaxNLocator(10).tick_values(0, top))
     levels = levels[levels >= 0]
     axis.set_facecolor("#ececec")
     filled = axis.contourf(x, y, f.T, levels=levels, cmap="viridis")
@@ -179,7 +180,7 @@ def _colorbar(figure, filled, axes, study: Study) -> None:
     bar.outline.set_visible(False)
 
 
-def _mark(axis, point: tuple[float, float], letter: str) -> None:
+def _mark(axis, point: Sequence[float], letter: str) -> None:
     axis.plot(*point, "o", ms=4, color="white", mec="black", mew=0.8, zorder=4)
     note = axis.annotate(letter, point, (5, 5), textcoords="offset points", color="white", weight="bold", zorder=5)
     from matplotlib.patheffects import withStroke

@@ -49,11 +49,11 @@ def parse_region(text: str, surface: Surface) -> tuple[str, Array]:
 def _evaluate(node: ast.expr, values: dict[str, Array]) -> Array:
     match node:
         case ast.Constant(value=int() | float() as number):
-            return float(number)
+            return np.asarray(float(number))
         case ast.Name(id=name) if name in values:
             return values[name]
         case ast.Name(id="pi"):
-            return np.pi
+            return np.asarray(np.pi)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluate(operand, values)
         case ast.UnaryOp(op=ast.Not(), operand=operand):

@@ -30,7 +30,7 @@ class Colvar:
     runs: (n,) the number of the run that a row belongs to, from 0; None: all are of one.
     """
 
-    path: Path
+    path: Path | None
     fields: list[str]
     constants: dict[str, str]
     rows: Array
@@ -146,9 +146,12 @@ def reweight(
 
 def blocks_of(colvar: Colvar, names: Sequence[str]) -> int:
     """Into how many independent blocks the rows may be cut, 0 if they remember for too long."""
-    series = []
+    series: list[Array] = []
     for name in names:
         s, domain = colvar.column(name), colvar.variable(name).domain
-        angle = 2 * np.pi * s / (domain[1] - domain[0]) if domain else None
-        series += [s] if domain is None else [np.cos(angle), np.sin(angle)]
+        if domain is None:
+            series.append(s)
+        else:
+            angle = 2 * np.pi * s / (domain[1] - domain[0])
+            series += [np.cos(angle), np.sin(angle)]
     return number_of_blocks(np.stack(series, axis=1))

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..bias.deposit import reweighting_factor
 from ..bias.grid import REACH, Axis, HillGrid, HillSum
@@ -41,7 +42,8 @@ def merge(parts: Sequence[Hills]) -> Hills:
     ]
     _check_numbers(columns)
     order = in_order_of_time([part.times for part in parts])
-    return Hills(first.variables, *(column[order] for column in columns), first.stretched, first.interval)
+    times, centres, sigmas, heights, bias_factors = (column[order] for column in columns)
+    return Hills(first.variables, times, centres, sigmas, heights, bias_factors, first.stretched, first.interval)
 
 
 def _check_numbers(columns: Sequence[Array]) -> None:
@@ -109,11 +111,17 @@ def _acting(hills: Hills) -> float:
 def negative_bias(surface: Surface, hills: Hills) -> Surface:
     """Minus the bias that acts, instead of the free energy that it stands for."""
     scale = _acting(hills)
-    return replace(surface, values=scale * surface.values, gradient=scale * surface.gradient, errors=None)
+    gradient = None if surface.gradient is None else scale * surface.gradient
+    return replace(surface, values=scale * surface.values, gradient=gradient, errors=None)
 
 
 def reweighting_factors(
-    hills: Hills, axes: Sequence[Axis], kt: float, times: Array, runs: Array | None = None, states: int = 500
+    hills: Hills,
+    axes: Sequence[Axis],
+    kt: float,
+    times: Array,
+    runs: NDArray[np.int64] | None = None,
+    states: int = 500,
 ) -> Array:
     """c(t) (n,), in the unit of the hills, when rows of these times (n,) in ps were written, from the hills alone.
 
@@ -127,10 +135,10 @@ def reweighting_factors(
     for number in _growing(grid, hills, _shares(len(hills), states), _acting(hills)):
         numbers.append(number)
         factors.append(reweighting_factor(grid.values, kt, gamma if gamma > 1 else None))
-    return np.array(factors)[np.searchsorted(numbers, hills_before(hills, times, runs), "right") - 1]
+    return np.array(factors)[np.searchsorted(np.array(numbers), hills_before(hills, times, runs), "right") - 1]
 
 
-def hills_before(hills: Hills, times: Array, runs: Array | None = None) -> Array:
+def hills_before(hills: Hills, times: Array, runs: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """How many hills act on rows of these times: those of earlier times of the same run, and all of runs before it."""
     of_hills, of_rows = segments(hills.times), segments(times) if runs is None else runs
     if of_hills[-1] != of_rows[-1]:
@@ -147,7 +155,7 @@ def hills_before(hills: Hills, times: Array, runs: Array | None = None) -> Array
     return before
 
 
-def bias_of_hills(hills: Hills, before: Array, values: Array) -> Array:
+def bias_of_hills(hills: Hills, before: NDArray[np.int64], values: Array) -> Array:
     """The bias (n,) at values (n, d) of the variables from the first `before` (n,) hills, which rises."""
     scale, bias, done = _acting(hills), HillSum(hills.variables), 0
     found = np.empty(len(values))

@@ -140,6 +140,8 @@ class Agreement:
 def agreement(first: Estimate, second: Estimate, depth: float) -> Agreement:
     """Compares two estimates of one curve where both know their error and are below `depth`; a constant is free."""
     a, b = first.surface, second.surface
+    if a.errors is None or b.errors is None:
+        return Agreement(np.nan, np.nan, 0)
     variance = a.errors**2 + b.errors**2
     known = np.isfinite(variance) & (a.values < depth) & (b.values < depth)
     if not known.any():

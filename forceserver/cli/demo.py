@@ -170,13 +170,20 @@ def _copy_side(place: Path, side: str, engine: str, picoseconds: float | None) -
     if picoseconds is not None:
         xml = target / "input.xml"
         content = xml.read_text()
-        step = float(re.search(r"<timestep units='femtosecond'>\s*([\d.]+)", content)[1])
+        step = _number(r"<timestep units='femtosecond'>\s*([\d.]+)", content)
         steps = max(round(1000 * picoseconds / step), 1)
         xml.write_text(re.sub(r"<total_steps>.*?</total_steps>", f"<total_steps>{steps}</total_steps>", content))
 
 
 def _temperature(xml: Path) -> float:
-    return float(re.search(r"<temperature units='kelvin'>\s*([\d.]+)", xml.read_text())[1])
+    return _number(r"<temperature units='kelvin'>\s*([\d.]+)", xml.read_text())
+
+
+def _number(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    if found is None:
+        raise InputError(f"the inputs of the demo have been changed: {pattern!r} is not in them")
+    return float(found[1])
 
 
 @contextmanager
@@ -282,10 +289,11 @@ def _simulate(sides: list[Side], kelvins: dict[str, float]) -> int:
         finally:
             processes.end([side.process for side in sides if side.process], GRACE_SECONDS)
     for side in failed:
-        how = processes.describe_end(side.process.returncode)
+        code = side.process.returncode if side.process else 1
+        how = processes.describe_end(code)
         print(f"forceserver: the simulation {side.name} failed ({how}); the end of {side.log}:", file=sys.stderr)
         print("\n".join(side.log.read_text(errors="replace").strip().splitlines()[-12:]), file=sys.stderr)
-        return side.process.returncode if side.process.returncode > 0 else 1
+        return code if code > 0 else 1
     return 0
 
 

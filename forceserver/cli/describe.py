@@ -133,7 +133,7 @@ def _describe_one(config: "ExpansionConfig", basis, spectrum, atoms: "Atoms", nu
     else:
         invariants = PowerSpectrum(spectrum, neighbours)
         expansion = invariants.expansion
-    arrays = {
+    arrays: Arrays = {
         "centre_structure": np.full(len(neighbours.centres), number, dtype=np.int32),
         "centre_atom": neighbours.centres,
         "centre_species": neighbours.species[neighbours.centres],
@@ -156,20 +156,23 @@ def variable_arrays(config: "CVConfig", structures: Iterable["Atoms"]) -> Arrays
     from ..cv.variable import CollectiveVariable
     from ..frame import Frame
 
-    variable, species = None, None
+    variable: CollectiveVariable | None = None
+    species = np.zeros(0, dtype=np.int32)
+    outputs: tuple[str, ...] = ()
     results = []
     for number, atoms in enumerate(structures):
         frame = Frame.from_ase(atoms, step=number)
         try:
             if variable is None or not np.array_equal(species, frame.species):
                 variable, species = CollectiveVariable(frame, **dict(config)), frame.species
+                outputs = variable.outputs
             results.append(variable.compute(frame))
         except (CVError, InputError) as error:
             raise InputError(f"structure {number}: {error}") from error
     rows = [np.stack([np.full_like(r.active, number), r.active], axis=1) for number, r in enumerate(results)]
     return {
         config.name: np.stack([result.values for result in results]),
-        f"{config.name}_outputs": np.array(variable.outputs),
+        f"{config.name}_outputs": np.array(outputs),
         f"{config.name}_strain": np.stack([result.strain for result in results]),
         f"{config.name}_gradients": np.concatenate([np.moveaxis(result.gradients, 0, 1) for result in results]),
         f"{config.name}_gradient_rows": np.concatenate(rows),

@@ -18,6 +18,8 @@ from . import arguments
 if TYPE_CHECKING:
     from ..frame import Frame
     from ..ipi.activity import Activity
+    from ..ipi.driver import DriverConfig
+    from ..ipi.transports import SocketConfig
     from ..potentials.base import Potential
     from ..settings import Settings
 
@@ -90,22 +92,22 @@ def drive(
         driver = bias_driver = None
         if Role.BIAS in wanted:
             why = "it says where i-PI wants the bias (one inside i-PI, see ipi-pes: --role force leaves it to i-PI)"
-            require(settings.bias_socket, "bias_socket", config, why)
+            bias_socket = require(settings.bias_socket, "bias_socket", config, why)
         if Role.FORCE in wanted:
             from ..potentials import build_potential
 
             potential = build_potential(settings.potential, template)
             stack.callback(potential.close)
             driver = _force_driver(settings, potential, template, mpi, mpi_name, _watched(activity, "force"))
-        if Role.CV in wanted:
+        if settings.cv_server and Role.CV in wanted:
             from ..cv_server.server import CVServer
 
             stack.enter_context(CVServer(settings.cv_server, variables))
-        if Role.BIAS in wanted:  # last, since it opens its files: nothing is written before everything else is ready
+        if settings.bias and Role.BIAS in wanted:  # last: nothing is written before everything else is ready
             from ..bias.choice import build_bias
 
             bias = build_bias(settings.bias, variables, template)
-            bias_driver = partial(_serve_bias, bias, template, settings, _watched(activity, "bias"))
+            bias_driver = partial(_serve_bias, bias, template, bias_socket, settings.driver, _watched(activity, "bias"))
         if driver and bias_driver:
             stack.enter_context(_beside(bias_driver))
         (driver or bias_driver or _wait_for_signal)()
@@ -141,17 +143,22 @@ def _force_driver(
         return partial(serve_mpi, potential, template, settings.driver, name=mpi_name)
     from ..ipi.driver import serve
 
+    assert settings.socket is not None  # the role would not be wanted
     return partial(serve, potential, template, settings.socket, settings.driver, watched)
 
 
 def _serve_bias(
-    bias: "Potential", template: "Frame", settings: "Settings", watched: contextlib.AbstractContextManager
+    bias: "Potential",
+    template: "Frame",
+    socket: "SocketConfig",
+    driver: "DriverConfig",
+    watched: contextlib.AbstractContextManager,
 ) -> None:
     """The bias driver; its files are closed when it is, by the thread that writes to them."""
     from ..ipi.driver import serve
 
     with contextlib.closing(bias):
-        serve(bias, template, settings.bias_socket, settings.driver, watched)
+        serve(bias, template, socket, driver, watched)
 
 
 def _configured(settings: "Settings") -> set[Role]:

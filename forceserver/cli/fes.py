@@ -11,6 +11,7 @@ from . import arguments
 
 
 def fes(
+    temperature: Annotated[float, typer.Option("--temperature", "-T", min=1.0, help="In K.", show_default=False)],
     hills: Annotated[
         list[Path] | None, typer.Argument(metavar="[HILLS]...", help="HILLS files, of one run or of its walkers.")
     ] = None,
@@ -18,7 +19,6 @@ def fes(
         list[Path] | None,
         typer.Option("--colvar", metavar="FILE", help="COLVAR file, for reweighting; may be repeated."),
     ] = None,
-    temperature: Annotated[float, typer.Option("--temperature", "-T", min=1.0, help="In K.", show_default=False)] = ...,
     energy_unit: Annotated[str, typer.Option(help=f"Of the files: {', '.join(PER_EV)}.")] = "kJ/mol",
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
         "fes"
@@ -103,7 +103,7 @@ def fes(
     output.mkdir(parents=True, exist_ok=True)
 
     def write(surface, name: str) -> None:
-        if negbias and name != "reweighting":
+        if negbias and summed and name != "reweighting":
             surface = negative_bias(surface, summed[1])
         (surface.shifted_to_zero() if min_to_zero else surface).write(output / f"fes_{name}.dat")
 

@@ -11,6 +11,6 @@ def ipi_pes() -> None:
 
     With i-PI's own driver: i-pi-driver-py -u -a ADDRESS -m custom -P $(forceserver ipi-pes) -o config=forceserver.toml
     """
-    from importlib.util import find_spec
+    from pathlib import Path
 
-    typer.echo(find_spec("forceserver.ipi.pes").origin)
+    typer.echo(Path(__file__).parents[1] / "ipi" / "pes.py")

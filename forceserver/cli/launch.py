@@ -126,7 +126,7 @@ def _ports(config: Path, settings: "Settings", simulation: "IpiInput", port: int
 
     moved = at_address(settings, None, port, config) if port is not None else settings
     pairs = ((settings.socket, moved.socket), (settings.bias_socket, moved.bias_socket))
-    ports = {old.port: new.port for old, new in pairs if old is not None and old.mode == "inet"}
+    ports = {old.port: new.port for old, new in pairs if old and new and old.port and new.port}
     servers = [server for server in simulation.sockets if server.mode == "inet" and server.port in ports]
     if port is not None and not servers:
         raise InputError(f"--port {port}: no <ffsocket mode='inet'> of {simulation.path} has the port of {config}")

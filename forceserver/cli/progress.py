@@ -42,7 +42,7 @@ class StepReader:
         return (status.st_ino, status.st_size) if status else None
 
     def _from_properties(self) -> int | None:
-        if self._identity() in (None, self._old):
+        if self._properties is None or self._identity() in (None, self._old):
             return None
         for line in reversed(_tail(self._properties.path, self.TAIL_BYTES, 0)):
             with contextlib.suppress(ValueError, IndexError, OverflowError):  # a comment, or what it cannot read

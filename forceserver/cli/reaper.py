@@ -42,6 +42,8 @@ class Reaper:
             start_new_session=True,  # who ends the group of `launch` must not end its reaper first
             pass_fds=self._keep,
         )
+        assert self._process.stdin is not None
+        self._pipe = self._process.stdin
         return self
 
     def adopt(self, group: int) -> None:
@@ -54,12 +56,12 @@ class Reaper:
 
     def _tell(self, line: str) -> None:
         with contextlib.suppress(OSError):  # it was killed: the kernel's signal is left
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
+            self._pipe.write(line.encode())
+            self._pipe.flush()
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._pipe.close()
         self._process.wait()
 
 

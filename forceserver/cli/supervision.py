@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,6 @@ from .progress import Display, Patience, Said, StepReader, tell
 from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
 
 if TYPE_CHECKING:
-    import subprocess
-
     from ..ipi.input import IpiInput
 
 POLL_SECONDS = 0.1
@@ -97,7 +96,7 @@ class Slot:
 
     def start(
         self, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str], lock: FolderLock
-    ) -> None:
+    ) -> subprocess.Popen:
         """Fills the place with a process."""
         page = shared_page()
         self.activity = Activity(page)
@@ -105,20 +104,31 @@ class Slot:
         self.process = processes.start(command, folder, log, {**environment, VARIABLE: str(page)}, keep)
         os.close(page)
         self.started, self.reason = time.monotonic(), None
+        return self.process
 
     def alive(self) -> bool:
         """Whether there is a process."""
         return self.process is not None and not processes.ended(self.process)
 
+    @property
+    def busy_seconds(self) -> float:
+        """For how long the longest evaluation that is going on has gone on; 0 if none is."""
+        return self.activity.busy_seconds if self.activity else 0.0
+
+    @property
+    def answers(self) -> int:
+        """How many structures the driver has computed."""
+        return self.activity.answers if self.activity else 0
+
     def describe(self) -> str:
         """What the driver is doing, for somebody who waits for it."""
-        if not self.alive():
+        if self.process is None or not self.alive():
             return f"driver {self.number} is dead"
         if processes.is_stopped(self.process):
             return f"driver {self.number} (process {self.process.pid}) is stopped"
-        if busy := self.activity.busy_seconds:
+        if busy := self.busy_seconds:
             return f"driver {self.number} (process {self.process.pid}) has computed for {busy:.0f} s"
-        if not self.activity.answers:
+        if not self.answers:
             age = time.monotonic() - self.started
             return f"driver {self.number} was started {age:.0f} s ago and has not computed yet"
         return f"driver {self.number} has nothing to do"
@@ -132,7 +142,7 @@ class Run:
     simulation: "IpiInput"
     lock: FolderLock
     slots: list[Slot] = field(init=False)
-    ipi: "subprocess.Popen | None" = None
+    ipi: subprocess.Popen = field(init=False)
     deaths: int = 0
     """Of drivers, since the simulation last got on."""
     without_seconds: float = 0.0
@@ -151,9 +161,9 @@ class Run:
         self.said = Said(self.plan.ipi_log)
         self.patience = Patience()
         with Reaper(keep=[self.lock.descriptor]) as self.reaper:
+            self._start_ipi()
             try:
                 with Display(self.simulation.step, self.simulation.total_steps) as self.display:
-                    self._start_ipi()
                     while not processes.ended(self.ipi):
                         if signals:
                             return self._stop(signals[0])
@@ -206,7 +216,7 @@ class Run:
                 self._replace_if_late(slot)
                 continue
             if slot.process is not None:
-                self._note_death(slot, now)
+                self._note_death(slot, slot.process, now)
             if now >= slot.not_before:
                 if slot.reason is not None:
                     self.display.say(f"driver {slot.number} ended ({slot.reason}); starting another")
@@ -220,7 +230,7 @@ class Run:
     def _count_time_without(self, now: float) -> None:
         """Time with a driver that loads its model does not count: it may take long."""
         alive = [slot for slot in self.slots if slot.alive()]
-        if any(slot.activity.answers for slot in alive):
+        if any(slot.answers for slot in alive):
             self.without_seconds = 0.0
         elif not alive:
             self.without_seconds += now - self.looked
@@ -228,13 +238,13 @@ class Run:
 
     def _replace_if_late(self, slot: Slot) -> None:
         limit = self.plan.evaluation_deadline_seconds
-        if limit is not None and slot.activity.busy_seconds > limit:
+        if slot.process and limit is not None and slot.busy_seconds > limit:
             processes.end([slot.process], FAREWELL_SECONDS)
             slot.reason = f"it had not answered for {limit:g} s, driver.evaluation_deadline_seconds"
 
-    def _note_death(self, slot: Slot, now: float) -> None:
-        code, answered = slot.process.returncode, slot.activity.answers > 0
-        self.reaper.forget(slot.process.pid)
+    def _note_death(self, slot: Slot, process: subprocess.Popen, now: float) -> None:
+        code, answered = process.returncode, slot.answers > 0
+        self.reaper.forget(process.pid)
         slot.process = None
         slot.reason = slot.reason or processes.describe_end(code)
         if code == Outcome.BAD_INPUT:
@@ -256,8 +266,8 @@ class Run:
         if slot.number > 1:  # there is one bias and one set of variables, whatever the number of drivers
             command += ["--role", "force"]
         environment = driver_environment(os.environ, self.plan.drivers, self.plan.threads)
-        slot.start(command, self.simulation.folder, self._driver_log(slot), environment, self.lock)
-        self.reaper.adopt(slot.process.pid)
+        process = slot.start(command, self.simulation.folder, self._driver_log(slot), environment, self.lock)
+        self.reaper.adopt(process.pid)
 
     def _driver_log(self, slot: Slot) -> Path:
         return self.plan.logs / f"driver-{slot.number}.log"
@@ -278,7 +288,7 @@ class Run:
         if not processes.wait([self.ipi], QUEUE_SECONDS) and not self.said.has(TOLD_TO_END):
             processes.tell_to_end(self.ipi)
         if not processes.wait([self.ipi], RESTART_SECONDS):
-            processes.end([slot.process for slot in self.slots if slot.alive()], FAREWELL_SECONDS)
+            processes.end([slot.process for slot in self.slots if slot.process and slot.alive()], FAREWELL_SECONDS)
             deadline = time.monotonic() + GRACE_SECONDS
             while not processes.wait([self.ipi], 0.5) and time.monotonic() < deadline:
                 processes.hang_up(self.ipi)  # drivers that others have started
@@ -286,14 +296,12 @@ class Run:
 
     def _end_all(self) -> None:
         """i-PI first, since it tells the drivers to leave; whoever stays is ended."""
-        if self.ipi is not None:
-            self._end_ipi()
+        self._end_ipi()
         left = [slot.process for slot in self.slots if slot.process is not None]
         processes.wait(left, FAREWELL_SECONDS)
         processes.end(left, GRACE_SECONDS)
         for process in [self.ipi, *left]:
-            if process is not None:
-                self.reaper.forget(process.pid)
+            self.reaper.forget(process.pid)
 
     def _judge(self, last: int | None) -> int:
         """What i-PI said at its end; its exit code alone does not tell (it is 0 after a failure that it noticed)."""
@@ -314,8 +322,9 @@ def ipi_script() -> Path:
     from importlib.metadata import files
 
     for file in files("ipi") or ():
-        if file.name == "i-pi" and file.locate().is_file():
-            return Path(file.locate()).resolve()
+        path = Path(str(file.locate()))
+        if file.name == "i-pi" and path.is_file():
+            return path.resolve()
     raise InputError("i-PI is installed without its program i-pi; reinstall it: pip install --force-reinstall ipi")
 
 

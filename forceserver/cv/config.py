@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from ..config import Distinct, InputFile, Section
 from ..representation.config import Atoms, selection
 from ..representation.gto import GtoBasis
-from .outputs import OUTPUTS
+from .outputs import OUTPUTS, OutputName
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
 
@@ -35,7 +35,7 @@ class CVConfig(Section):
     groups: dict[Name, tuple[int, ...]] = Field(
         default={}, description="centres that are reduced separately; outputs are then called GROUP_output"
     )
-    outputs: Annotated[tuple[Literal[tuple(OUTPUTS)], ...], Distinct] = ("x", "y", "z")
+    outputs: Annotated[tuple[OutputName, ...], Distinct] = ("x", "y", "z")
     axes: dict[Name, tuple[float, float, float]] = Field(
         default={}, description="further outputs: projections of the vector onto these directions"
     )

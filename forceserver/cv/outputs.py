@@ -6,6 +6,7 @@ gradients follow by the chain rule.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -23,17 +24,17 @@ def _component(k: int) -> Function:
 def projection(axis: Sequence[float]) -> Function:
     """The component along an axis, which need not be normalised."""
     direction = np.append(np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis), 0.0)
-    return lambda b: (direction[:3] @ b[:3], direction)
+    return lambda b: (float(direction[:3] @ b[:3]), direction)
 
 
 def _norm(b: Array) -> tuple[float, Array]:
     """Length of the vector; the derivative at length zero is taken to be zero, which symmetry makes it on average."""
-    norm = np.linalg.norm(b[:3])
+    norm = float(np.linalg.norm(b[:3]))
     return norm, np.append(b[:3] / norm if norm > 0 else np.zeros(3), 0.0)
 
 
 def _norm2(b: Array) -> tuple[float, Array]:
-    return b[:3] @ b[:3], np.append(2 * b[:3], 0.0)
+    return float(b[:3] @ b[:3]), np.append(2 * b[:3], 0.0)
 
 
 def _cubic4(b: Array) -> tuple[float, Array]:
@@ -47,7 +48,9 @@ def _cubic6(b: Array) -> tuple[float, Array]:
     return (x * y * z) ** 2, np.array([2 * x * (y * z) ** 2, 2 * y * (x * z) ** 2, 2 * z * (x * y) ** 2, 0.0])
 
 
-OUTPUTS: dict[str, Function] = {
+OutputName = Literal["x", "y", "z", "density", "norm", "norm2", "cubic4", "cubic6"]
+
+OUTPUTS: dict[OutputName, Function] = {
     "x": _component(0),
     "y": _component(1),
     "z": _component(2),

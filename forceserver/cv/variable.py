@@ -111,6 +111,8 @@ class CollectiveVariable:
         self._vector = table.contract([nothing, vector[None]])
         self._density = table.contract([density[None], nothing]) if "density" in config.outputs else None
         self._sums: list[GroupSum] = []
+        self._pbc = template.pbc
+        self._builds: list[int] | None = None
         self._check_neighbours(template)
 
     @property
@@ -155,7 +157,8 @@ class CollectiveVariable:
         active, places = self._active_atoms()
         d = len(self.outputs)
         values, strain = np.empty(d), np.empty((d, 3, 3))
-        gradients = np.zeros((d, len(active), 3)) if len(parts) > 1 else None
+        alone = len(parts) == 1
+        gradients = parts[0][1] if alone else np.zeros((d, len(active), 3))
         first = 0
         for group, (sites, columns), (b, gradient, b_strain) in zip(self._groups, places, parts, strict=True):
             rows = slice(first, first := first + len(group.functions))
@@ -169,7 +172,7 @@ class CollectiveVariable:
                     for array in (gradient, b_strain)
                 )
             strain[rows] = b_strain
-            if gradients is None:
+            if alone:
                 gradients = gradient
             else:
                 gradients[rows, columns] = gradient
@@ -224,12 +227,12 @@ class CollectiveVariable:
         named: dict[str, tuple[int, ...]] = {}
         if config.outputs or config.axes:
             named = {f"{name}_": members for name, members in config.groups.items()} or {"": tuple(centres.tolist())}
-        single = {f"atom{index}_": (index,) for index in config.per_centre}
+        single: dict[str, tuple[int, ...]] = {f"atom{index}_": (index,) for index in config.per_centre}
         self._check_members(named, centres)
         self._check_members(single, centres)
-        functions = {name: OUTPUTS[name] for name in config.outputs}
+        functions: dict[str, Function] = {name: OUTPUTS[name] for name in config.outputs}
         functions |= {name: projection(axis) for name, axis in config.axes.items()}
-        vector = {name: OUTPUTS[name] for name in "xyz"}
+        vector: dict[str, Function] = {"x": OUTPUTS["x"], "y": OUTPUTS["y"], "z": OUTPUTS["z"]}
         mean = config.reduction == "mean"
         return [
             *(_Group(np.sort(m), 1.0 / len(m) if mean else 1.0, prefix, functions) for prefix, m in named.items()),

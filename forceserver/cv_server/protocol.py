@@ -63,7 +63,7 @@ class Hello:
     name: str
 
 
-def message(kind: Kind, *parts: bytes) -> bytes:
+def message(kind: Kind, *parts: bytes | memoryview) -> bytes:
     """A whole message."""
     return b"".join((HEADER.pack(kind, sum(map(len, parts))), *parts))
 

@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from ..config import Section
@@ -227,7 +228,7 @@ class _Session:
         if shared:
             with _sealed_memory(layout.size) as fd:
                 socket.send_fds(self._connection, [description[:1]], [fd])
-                memory = mmap.mmap(fd, layout.size)
+                memory: mmap.mmap | bytearray = mmap.mmap(fd, layout.size)
             self._connection.sendall(description[1:])
         else:
             memory = bytearray(layout.size)
@@ -239,7 +240,7 @@ class _Session:
                 self._receive_into(buffer[: layout.request_bytes])
             self.idle_since = math.inf
             positions, cell = layout.read_request(buffer)
-            result = variable.compute_atoms(positions, cell, cell.any(axis=1))
+            result = variable.compute_atoms(positions, cell, np.asarray(cell.any(axis=1)))
             length = layout.write_reply(buffer, result)
             count = protocol.COUNT.pack(len(result.active))
             if shared:

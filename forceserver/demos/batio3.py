@@ -61,8 +61,9 @@ class Phase:
     def curve(self) -> tuple[Array, Array, Array]:
         """|s|, F, standard error; nan where unknown."""
         surface = self.length.surface
-        f = np.where(np.isfinite(surface.errors), surface.values, np.nan)
-        return surface.nodes[0], f, np.where(np.isfinite(surface.errors), surface.errors, np.nan)
+        errors = np.full_like(surface.values, np.nan) if surface.errors is None else surface.errors
+        known = np.isfinite(errors)
+        return surface.nodes[0], np.where(known, surface.values, np.nan), np.where(known, errors, np.nan)
 
     @property
     def minimum(self) -> float:
@@ -116,7 +117,7 @@ def evaluate(name: str, kelvin: float, data: Vectors) -> Phase:
     length = of_length(late, LONGEST, LENGTH_BINS, BLOCKS)
     halves = [of_length(late.part(k, 2), LONGEST, LENGTH_BINS, BLOCKS // 2) for k in range(2)]
     vector = of_vector(late, REACH, VECTOR_BINS, BLOCKS, smoothing=1.5)
-    return Phase(name, kelvin, data, length, vector, agreement(*halves, depth=6 * data.kt))
+    return Phase(name, kelvin, data, length, vector, agreement(halves[0], halves[1], depth=6 * data.kt))
 
 
 def numbers(phases: list[Phase]) -> list[dict]:
@@ -211,7 +212,7 @@ def draw(phases: list[Phase], path: Path) -> None:
     panels["curve"].set(**FREE_ENERGY, ylim=(-3, 80), title="of the length (± standard error)")
     panels["curve"].legend(frameon=False)
     for name, axes in panels.items():
-        axes.title.set_size(10)
+        axes.title.set_fontsize(10)
         if not name.startswith("map"):
             axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle("BaTiO$_3$, 2×2×2 cells: shift s of Ti against its O cage", fontsize=12)

@@ -5,7 +5,7 @@ either, so results are checked, and a structure that fails is saved.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from ase.units import Bohr, Hartree
@@ -31,7 +31,7 @@ class DirectDriver:
         self._potential, self._template, self._driver = potential, template, driver
         self._evaluations = 0
 
-    def evaluate(self, cells: Sequence[Array], positions: Sequence[Array]) -> list[Reply]:
+    def evaluate(self, cells: Iterable[Array], positions: Iterable[Array]) -> list[Reply]:
         """The results for structures: cells (3, 3) with vectors as columns, positions (N, 3) or (3 N,), in bohr.
 
         Raises `PotentialError`, after the structures have been saved, if the potential fails or gives something that

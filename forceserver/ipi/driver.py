@@ -211,7 +211,7 @@ class _Session:
                     raise
             time.sleep(min(0.1 * 2**self.consecutive_failures, 5.0))  # let another client take the structure
 
-    def _converse(self, channel: Channel) -> str:
+    def _converse(self, channel: Channel[ClientConnection]) -> str:
         """One connection, until EXIT or a limit; returns why it ended."""
         connection = channel.connection
         next_message, send = channel.next_message, channel.send

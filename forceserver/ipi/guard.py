@@ -33,12 +33,12 @@ class Guard:
 
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         close_in_children(self._control)
-        self._process = None
+        self._process: subprocess.Popen | None = None
         with theirs:
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", __file__],
-                    stdin=theirs,
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,  # who ends the driver's process group must not end its guard first

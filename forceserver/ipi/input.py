@@ -271,7 +271,7 @@ def _cell_of_file(queue: list[tuple[str, Any]]) -> bool:
     return bool(cells) and cells[-1].mode != "manual" and cells[-1].value in files
 
 
-def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, tuple]:
+def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, Any]:
     """The files that will be written, by kind."""
     from ipi.engine.outputs import CheckpointOutput, PropertyOutput
 

@@ -46,23 +46,24 @@ class ForceServerPES:
 
     def __call__(self, cell: NDArray | list[NDArray], pos: NDArray | list[NDArray]) -> IpiResult | list[IpiResult]:
         """(energy, forces, virial, extras) for a structure, a list of them for lists of cells and positions."""
-        single = not isinstance(cell, list)
+        cells = cell if isinstance(cell, list) else [cell]
+        positions = pos if isinstance(pos, list) else [pos]
         try:
-            replies = self._driver.evaluate([cell] if single else cell, [pos] if single else pos)
+            replies = self._driver.evaluate(cells, positions)
         except ForceServerError as error:
             _end_polling(error)
             raise
         results = [(energy, forces, virial, extras.decode()) for energy, forces, virial, extras in replies]
-        return results[0] if single else results
+        return results if isinstance(cell, list) else results[0]
 
 
 def _potential(settings: Settings, path: Path, template: Frame) -> Potential:
-    section = require(settings.potential, "potential", path, "it says what computes the forces")
+    section: Any = require(settings.potential, "potential", path, "it says what computes the forces")
     return build_potential(section, template)
 
 
 def _bias(settings: Settings, path: Path, template: Frame) -> Potential:
-    section = require(settings.bias, "bias", path, "it says what the bias is")
+    section: Any = require(settings.bias, "bias", path, "it says what the bias is")
     return build_bias(section, build_variables(settings.cv, template), template)
 
 

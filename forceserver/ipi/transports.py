@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -144,14 +144,17 @@ def connect(config: SocketConfig, deadline_seconds: float) -> socket.socket:
         pause = min(2 * pause, 2.0)
 
 
-class Channel:
+Peer = TypeVar("Peer", ClientConnection, ServerConnection)
+
+
+class Channel(Generic[Peer]):
     """One connected socket with its end of the protocol.
 
     Use as a context manager: leaving it drains and closes the socket and lets go of the shared memory.
     """
 
-    def __init__(self, sock: socket.socket, connection: ClientConnection | ServerConnection) -> None:
-        self.connection = connection
+    def __init__(self, sock: socket.socket, connection: Peer) -> None:
+        self.connection: Peer = connection
         self._sock = sock
         self._receive_into, self._send_all = sock.recv_into, sock.sendall
         self._segments: Segments | None = None
@@ -161,7 +164,7 @@ class Channel:
         timeout = struct.pack("ll", seconds, int((TICK_SECONDS - seconds) * 1e6))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
 
-    def __enter__(self) -> "Channel":
+    def __enter__(self) -> "Channel[Peer]":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -207,11 +210,12 @@ class Channel:
                 self._sock.sendall(memoryview(buffer)[sent:])
             sent = max(0, sent - len(buffer))
 
-    def attach_segments(self) -> None:
+    def attach_segments(self: "Channel[ClientConnection]") -> None:
         """Maps the shared memory that the server has named."""
         connection = self.connection
         self._segments = Segments(connection.segment_names, segment_shapes(connection.atoms, connection.batch))
         connection.attach(self._segments.arrays)
+        self._detach = connection.detach
 
     def close(self) -> None:
         """Ends the connection so that the peer sees a clean end of file, whatever is still in the queue."""
@@ -224,7 +228,7 @@ class Channel:
                 pass
         sock.close()
         if self._segments is not None:
-            self.connection.detach()
+            self._detach()
             self._segments.close()
 
 

@@ -94,7 +94,7 @@ class AsePotential(Potential):
         stress: Literal["analytic", "numerical", "zero"] = "analytic",
         extras: list[str] | None = None,
     ) -> None:
-        self._calculator = calculator
+        self._calculator: Any = calculator
         self._force_consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
         self._stress = stress
         self._extras = list(extras or ())

@@ -149,7 +149,11 @@ def within_sum(extras: dict[str, Any], weight: float, rest: Result) -> dict[str,
 
     Each member of a committee becomes a member with the rest added; other extras stay as they are.
     """
-    shifts = {"committee_pot": rest.energy, "committee_force": rest.forces, "committee_virial": rest.virial}
+    shifts: dict[str, Any] = {
+        "committee_pot": rest.energy,
+        "committee_force": rest.forces,
+        "committee_virial": rest.virial,
+    }
     scaled = {name: shift + weight * np.asarray(extras[name]) for name, shift in shifts.items() if name in extras}
     for name in ("committee_uncertainty", "committee_force_uncertainty"):
         if name in extras:

@@ -15,8 +15,10 @@ precision needs a hundred times that of double precision), and below which error
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import PotentialError
 from ..frame import Array, Frame, Result
@@ -150,7 +152,7 @@ def check_potential(
             failure = str(broken)
         except Exception as problem:
             failure = f"{type(problem).__name__}: {problem}"
-        findings.append(Finding(check.__doc__.rstrip("."), error, failure))
+        findings.append(Finding((check.__doc__ or name).rstrip("."), error, failure))
         if name == "form" and failure:  # nothing else makes sense
             break
     title = f"{type(potential).__name__}, {len(frame)} atoms"
@@ -181,7 +183,9 @@ def measure_noise(potential: Potential, frame: Frame, random: np.random.Generato
 
     forces, virials = (np.array([getattr(result, name) for result in results]) for name in ("forces", "virial"))
     return Noise(
-        *map(deviation, (energies, forces, virials)),
+        deviation(energies),
+        deviation(forces),
+        deviation(virials),
         energy_scale=max(1.0, np.abs(energies).max()),
         force_scale=max(1.0, np.abs(forces).max()),
     )
@@ -230,10 +234,11 @@ def _strained(frame: Frame, strain: Array) -> Frame:
     return _changed(frame, positions=frame.positions @ deformation, cell=frame.cell @ deformation)
 
 
-def _changed(frame: Frame, **arrays: Array) -> Frame:
+def _changed(frame: Frame, **arrays: NDArray) -> Frame:
     """A frame that shares nothing with `frame`, with some arrays replaced."""
-    parts = {name: getattr(frame, name) for name in ("positions", "cell", "species", "pbc")} | arrays
-    return Frame(**{name: np.array(array, order="C") for name, array in parts.items()})
+    parts: dict[str, Any] = {name: getattr(frame, name) for name in ("positions", "cell", "species", "pbc")} | arrays
+    copies: dict[str, Any] = {name: np.array(array, order="C") for name, array in parts.items()}
+    return Frame(**copies)
 
 
 def _compare(name: str, got: Array | float, expected: Array | float, noise: float = 0.0, scale: float = 1.0) -> Error:
@@ -365,7 +370,7 @@ def _rotation(trial: Trial) -> Errors:
     yield from _unchanged(trial, turned, rotation=rotation)
 
 
-def _unchanged(trial: Trial, moved: Frame, **symmetry: Array) -> Errors:
+def _unchanged(trial: Trial, moved: Frame, **symmetry: NDArray) -> Errors:
     """The further away the atoms are the more of their positions is rounded off, if that is in single precision."""
     result, expected = trial.potential.compute([moved])[0], trial.potential.compute_one(trial.frame)
     far, near = (max(np.abs(one.positions).max(), np.abs(one.cell).max()) for one in (moved, trial.frame))
@@ -433,7 +438,11 @@ def _virial(trial: Trial) -> Errors:
         for b in range(3):
             unit = np.zeros((3, 3))
             unit[a, b] = 1.0
-            slope = -_slope(potential, lambda size, unit=unit: _strained(frame, size * unit), step)
+
+            def strained(size: float, unit: Array = unit) -> Frame:
+                return _strained(frame, size * unit)
+
+            slope = -_slope(potential, strained, step)
             yield _compare(f"virial {AXES[a]}{AXES[b]}", virial[a, b], slope, noise, largest)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from .. import _ext
@@ -195,8 +196,8 @@ class GapPotential(Potential):
 class _Place:
     """What belongs to one place of a batch."""
 
-    species: Array | None = None
-    pbc: Array | None = None
+    species: NDArray[np.int32] | None = None
+    pbc: NDArray[np.bool_] | None = None
     base: Array
     terms: "list[_Term]"
 
@@ -204,6 +205,7 @@ class _Place:
         return (
             self.species is not None
             and np.array_equal(self.species, frame.species)
+            and self.pbc is not None
             and np.array_equal(self.pbc, frame.pbc)
         )
 
@@ -281,7 +283,7 @@ def pair_shares(interaction: PairInteraction, frame: Frame) -> Array:
         np.maximum(frame.species[i], frame.species[j]) == second
     )
     shares = 0.5 * interaction.evaluate(r[chosen])[0]
-    return np.bincount(i[chosen], weights=shares, minlength=len(frame))
+    return np.bincount(i[chosen], weights=shares, minlength=len(frame)).astype(np.float64, copy=False)
 
 
 def _pair_potential(model: GapModel, interactions: Sequence[PairInteraction]) -> PairPotential:
@@ -291,7 +293,11 @@ def _pair_potential(model: GapModel, interactions: Sequence[PairInteraction]) ->
 def _kernels_of(term: SoapTerm, single: bool, members: bool) -> dict:
     return {
         species: _kernel.SparseKernel(
-            points, term.weights[species], term.members[species] if members else None, term.hypers.zeta, single
+            points,
+            term.weights[species],
+            term.members[species] if members and term.members else None,
+            term.hypers.zeta,
+            single,
         )
         for species, points in term.points.items()
     }

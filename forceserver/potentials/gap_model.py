@@ -196,7 +196,7 @@ class GapModel:
         self.check()
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
-            np.savez(file, checksum=_checksum(arrays), **arrays)
+            np.savez(file, checksum=_checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
 
     @classmethod
     def load(cls, path: Path) -> "GapModel":

@@ -118,7 +118,7 @@ def _libmpi_of_mpich() -> str | None:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files("mpich") or ():
             if file.name.startswith("libmpi.so."):
-                return str(file.locate().resolve())
+                return str(Path(str(file.locate())).resolve())
     return None
 
 

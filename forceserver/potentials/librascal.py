@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays import read_array
 from ..errors import InputError
@@ -82,8 +83,8 @@ def _term(
     hypers: Mapping[str, Any],
     zeta: int,
     values: Mapping[int, Array],
-    features: Array,
-    multiplicity: Array,
+    features: NDArray[np.int32],
+    multiplicity: NDArray[np.int32],
     weights: Array,
 ) -> SoapTerm:
     sigma = float(hypers["gaussian_sigma_constant"])
@@ -141,7 +142,9 @@ def _mixing(hypers: Mapping[str, Any]) -> dict[int, Array] | None:
     return {int(s): np.array(matrices, dtype=np.float64) for s, matrices in reduction["projection_matrices"].items()}
 
 
-def _features(points: Mapping[str, Any], hypers: Mapping[str, Any]) -> tuple[dict[int, Array], Array, Array]:
+def _features(
+    points: Mapping[str, Any], hypers: Mapping[str, Any]
+) -> tuple[dict[int, Array], NDArray[np.int32], NDArray[np.int32]]:
     """Values (M, F) of the sparse points of each species, in librascal's numbers, and what the features are: (F, 5)
     as in `PowerSpectrumBasis`, and their multiplicities (F,)."""
     species = _species(points)
@@ -153,7 +156,7 @@ def _features(points: Mapping[str, Any], hypers: Mapping[str, Any]) -> tuple[dic
         found.setdefault((a, min(n1, n2), b, max(n1, n2), l) if a == b else (a, n1, b, n2, l), []).append(number)
     features = np.array(list(found), dtype=np.int32)
     across = features[:, 0] != features[:, 2]
-    multiplicity = np.where(across, 2, [len(numbers) for numbers in found.values()])
+    multiplicity = np.where(across, 2, [len(numbers) for numbers in found.values()]).astype(np.int32)
     first = [numbers[0] for numbers in found.values()]
     counters, blocks, size = dict(points["counters"]), dict(points["values"]), points["inner_size"]
     values = {}

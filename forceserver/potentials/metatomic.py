@@ -158,7 +158,7 @@ class MetatomicPotential(Potential):
         import torch
         from metatomic.torch import System
 
-        kind = {"dtype": self._dtype, "device": self._device}
+        kind: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
         positions = torch.tensor(frame.positions, **kind, requires_grad=True)
         strain = torch.eye(3, **kind, requires_grad=True)
         cell = torch.tensor(frame.cell * frame.pbc[:, None], **kind)  # metatomic wants zero where it is not periodic

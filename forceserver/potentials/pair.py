@@ -8,11 +8,11 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from .. import _ext
 from ..config import Element, InputFile, Section
@@ -127,6 +127,8 @@ class Table(PairInteraction):
     form: Literal["table"] = "table"
     file: InputFile
 
+    _spline: Any = PrivateAttr()
+
     @model_validator(mode="after")
     def _is_a_table(self) -> "Table":
         try:
@@ -144,7 +146,7 @@ class Table(PairInteraction):
             raise ValueError(f"{self.file} ends at {r[-1]:g}, before cutoff_angstrom = {self.cutoff_angstrom:g}")
         from scipy.interpolate import make_interp_spline
 
-        object.__setattr__(self, "_spline", make_interp_spline(r, points[:, 1], k=5))
+        self._spline = make_interp_spline(r, points[:, 1], k=5)
         return self
 
     @property

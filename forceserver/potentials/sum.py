@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ..config import Section
@@ -61,8 +62,8 @@ def add_results(weights: Sequence[float], results: Sequence[Result]) -> Result:
     weighted = list(zip(weights, results, strict=True))
     total = Result(
         energy=sum(weight * result.energy for weight, result in weighted),
-        forces=sum(weight * result.forces for weight, result in weighted),
-        virial=sum(weight * result.virial for weight, result in weighted),
+        forces=sum((weight * result.forces for weight, result in weighted), np.zeros_like(results[0].forces)),
+        virial=sum((weight * result.virial for weight, result in weighted), np.zeros((3, 3))),
     )
     for weight, result in weighted:
         if twice := total.extras.keys() & result.extras.keys():

@@ -19,8 +19,6 @@ from ..files import working_in
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
-    import pydantic
-
     from ..frame import Frame
     from ..ipi.input import IpiInput
     from ..settings import Settings
@@ -156,7 +154,7 @@ def read_by_plumed(kernel: str | None, plumed_dat: Path, atoms: int, folder: Pat
         instance.finalize()
 
 
-def _redirected(section: "pydantic.BaseModel", scratch: Path) -> "pydantic.BaseModel":
+def _redirected(section: Any, scratch: Path) -> Any:
     """The section with all its outputs in another folder."""
     import pydantic
 
@@ -171,7 +169,7 @@ def _redirected(section: "pydantic.BaseModel", scratch: Path) -> "pydantic.BaseM
 
 def _bring_files(plumed_dat: Path, folder: Path, scratch: Path) -> None:
     """Copies of the files that a PLUMED input names relative to where it runs."""
-    waiting, seen = [plumed_dat], set()
+    waiting, seen = [plumed_dat], set[str]()
     while waiting:
         text = waiting.pop().read_text(errors="replace")
         for name in set(re.findall(r"=\{?([^\s,{}]+)", text)) - seen:

@@ -51,13 +51,13 @@ def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
 
 
 def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:
-    values = {
+    understood = {
         "time step": system.timestep_fs,
         "temperature": system.temperature_K,
         "initial temperature": system.kinetic_K,
         "pressure": system.pressure_GPa,
     }
-    values = {name: value for name, value in values.items() if value is not None}
+    values = {name: value for name, value in understood.items() if value is not None}
     said = ", ".join(f"{name} {value:.4g} {LIMITS[name][0]}" for name, value in values.items())
     beads = f"{system.beads} bead{'s' if system.beads > 1 else ''}"
     yield Finding(OK, "dynamics", ", ".join(filter(None, (system.motion, beads, said))))

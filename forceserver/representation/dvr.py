@@ -34,14 +34,16 @@ class DvrBasis(RadialBasis):
         value, derivative = _cardinal(r, points)
         norms = 1 / (points * np.sqrt(weights))
         shape = (len(r), self.l_max + 1, self.n_max)
-        return tuple(np.broadcast_to((f * norms)[:, None], shape) for f in (value, derivative))
+        value, derivative = (np.broadcast_to((f * norms)[:, None], shape) for f in (value, derivative))
+        return value, derivative
 
     def gaussian_integrals(self, r: Array, sigma: float) -> tuple[Array, Array]:
         points, weights = self._quadrature
-        return tuple(
+        value, derivative = (
             np.moveaxis(kernel, 0, 1) * (np.sqrt(weights) * points)
             for kernel in gaussian_kernel(r, points, sigma, self.l_max)
         )
+        return value, derivative
 
 
 def _cardinal(r: Array, points: Array) -> tuple[Array, Array]:

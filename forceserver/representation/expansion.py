@@ -69,7 +69,9 @@ class ExpansionBasis:
         self.counts = {l: n for l, n in enumerate(one.counts) if n > 0}
         self.n_blocks = 1 if sum_species else len(self.species)
         self.offsets: dict[int, int] = {}
-        radial, padded, size = [], [], 0
+        radial: list[int] = []
+        padded: list[int] = []
+        size = 0
         for l, n in self.counts.items():
             radial.append(sum(padded))
             padded.append(round_to_lanes(n))
@@ -248,11 +250,11 @@ class _Rows:
     def of(cls, expansion: SphericalExpansion, before: "_Rows | None") -> "_Rows":
         neighbours, basis = expansion.neighbours, expansion.basis
         n_atoms = np.int64(len(neighbours.species))
-        block = expansion._kind_block[neighbours.site_kind[neighbours.pair_site]]
-        atom = neighbours.site_atom[neighbours.pair_site]
+        pair_block = expansion._kind_block[neighbours.site_kind[neighbours.pair_site]]
+        pair_atom = neighbours.site_atom[neighbours.pair_site]
         own = np.arange(len(neighbours.centres) * basis.n_blocks, dtype=np.int64) * (n_atoms + 1)
-        pairs = (neighbours.pair_centre.astype(np.int64) * basis.n_blocks + block) * (n_atoms + 1) + atom + 1
-        image_of_centre = atom == neighbours.centres[neighbours.pair_centre]
+        pairs = (neighbours.pair_centre.astype(np.int64) * basis.n_blocks + pair_block) * (n_atoms + 1) + pair_atom + 1
+        image_of_centre = pair_atom == neighbours.centres[neighbours.pair_centre]
         keys = np.union1d(own, pairs[~image_of_centre])
         if len(keys) >= -NO_ROW:
             raise ValueError(f"neighbours: {len(keys)} rows of gradients are too many (2^31)")

@@ -61,8 +61,9 @@ class PowerSpectrumBasis:
         number = np.arange(len(l))
         # Lanes are filled along the longer side; the derivative needs both.
         self._terms = _terms(first, second, l, stride[l], number, weight)
-        both = [np.concatenate(pair) for pair in ((first, second), (second, first), (l, l), (number, number))]
-        self._derivative_terms = _terms(*both[:3], stride[both[2]], both[3], np.tile(weight, 2))
+        l, number, weight = (np.tile(array, 2) for array in (l, number, weight))
+        first, second = np.concatenate([first, second]), np.concatenate([second, first])
+        self._derivative_terms = _terms(first, second, l, stride[l], number, weight)
 
     def __len__(self) -> int:
         """Number of features."""

@@ -91,7 +91,7 @@ class NeighbourList:
         species: ArrayLike,
         cutoff: float,
         *,
-        pbc: bool | Sequence[bool] = True,
+        pbc: bool | Sequence[bool] | NDArray[np.bool_] = True,
         skin: float = 0.0,
         centres: Selection | None = None,
         neighbours: Selection | None = None,
@@ -169,7 +169,7 @@ class NeighbourList:
             # Free directions keep the unit vectors of the build: any F with S h0 F = S h for lattice vectors S will do.
             kept = np.where(self.pbc[:, None], h, self._h0)
             self._deformation = np.ascontiguousarray(self._g0 @ kept)
-            strain = np.linalg.norm(self._deformation - np.eye(3))
+            strain = float(np.linalg.norm(self._deformation - np.eye(3)))
             self._limit = 0.5 * ((1.0 - strain) * (self.cutoff + self.skin) - self.cutoff)
         self._h, self._g = h, g
         self._cell = b"" if cell is None else cell.tobytes()

@@ -106,7 +106,7 @@ class SplineTable:
         _kernel.evaluate(np.ascontiguousarray(r), *table, value, derivative, threads)
         return value[:, : self.channels], derivative[:, : self.channels]
 
-    def contract(self, matrices: Sequence[Array]) -> "SplineTable":
+    def contract(self, matrices: Sequence[Array] | Array) -> "SplineTable":
         """The table of linear combinations sum_n matrices[l][q, n] F_nl(r): as fast as q functions.
 
         matrices: for each l an array (q_l, counts[l]); q_l may be zero. For combinations over neighbour species a,
