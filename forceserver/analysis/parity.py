@@ -49,6 +49,14 @@ QUANTITIES = (ENERGY, FORCE, STRESS)
 TOTAL = "(all)"
 
 
+MARKS = "osD^v"
+
+
+def _look(number: int) -> dict[str, str]:
+    """Colour and marker of a group: ten colours, then again with another marker."""
+    return {"color": f"C{number % 10}", "marker": MARKS[number // 10 % len(MARKS)], "markeredgewidth": "0"}
+
+
 def _names(group: str | None) -> tuple[str, ...]:
     return (TOTAL,) if group is None else (TOTAL, group)
 
@@ -132,22 +140,30 @@ class ParityTable:
         Energies are drawn beyond e_0 of each element, least squares of the reference energies on the compositions.
         """
         from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
 
         quantities = self.quantities()
-        figure = Figure(figsize=(4.2 * len(quantities), 4.4), layout="constrained")
+        names = sorted(name for name in self.groups if name != TOTAL)
+        width = 4.2 * len(quantities)
+        columns = max(1, min(len(names), int(width / (0.6 + 0.08 * max(map(len, names), default=0)))))
+        rows = -(-len(names) // columns)
+        figure = Figure(figsize=(width, 4.4 + 0.2 * rows), layout="constrained")
         for axes, quantity in zip(figure.subplots(1, len(quantities), squeeze=False)[0], quantities, strict=True):
-            self._panel(axes, quantity)
+            self._panel(axes, quantity, names)
+        if names:
+            handles = [Line2D([], [], linestyle="", markersize=6, **_look(number)) for number in range(len(names))]
+            figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize="small", frameon=False)
         with atomic_write(path) as part:
             figure.savefig(part, dpi=150)
 
-    def _panel(self, axes: "Axes", quantity: Quantity) -> None:
+    def _panel(self, axes: "Axes", quantity: Quantity, names: list[str]) -> None:
         from matplotlib.ticker import MaxNLocator
 
-        names = sorted(name for name in self.groups if name != TOTAL and quantity in self.groups[name])
         total = self._drawn(TOTAL, quantity)
         axes.plot(*total, ".", markersize=3, color="0.5" if names else None, rasterized=True)
-        for name in names:
-            axes.plot(*self._drawn(name, quantity), ".", markersize=3, label=name, rasterized=True)
+        for number, name in enumerate(names):
+            if quantity in self.groups[name]:
+                axes.plot(*self._drawn(name, quantity), linestyle="", markersize=2, rasterized=True, **_look(number))
         low, high = np.min(total), np.max(total)
         margin = 0.05 * (high - low) or 0.5 * max(abs(low), 1e-3)
         limits = (low - margin, high + margin)
@@ -159,10 +175,9 @@ class ParityTable:
         axes.set(xlim=limits, ylim=limits, box_aspect=1)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(4))
+        axes.ticklabel_format(style="sci", scilimits=(-3, 4))  # long numbers would run into each other
         rmse = self.groups[TOTAL][quantity].rmse() * quantity.figure_scale
         axes.set_title(f"RMSE {rmse:.3g} {quantity.figure_unit}")
-        if names:
-            axes.legend(markerscale=3, fontsize="small")
 
     def _drawn(self, name: str, quantity: Quantity) -> tuple[NDArray, NDArray]:
         """References and predictions of a group, in the unit of figures."""

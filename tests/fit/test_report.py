@@ -6,6 +6,7 @@ from ase import Atoms
 from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from forceserver.analysis.parity import ENERGY, STRESS, TOTAL, ParityTable
 from forceserver.fit.labels import Labels
@@ -47,6 +48,28 @@ def test_energies_are_drawn_per_atom_beyond_those_of_the_elements():
         np.testing.assert_allclose(prediction - reference, 0.1, atol=1e-8)
     reference, prediction = table._drawn(TOTAL, STRESS)
     assert (prediction - reference).max() == pytest.approx(0.1 / 64 * 160.21766, rel=1e-6)  # GPa
+
+
+def test_groups_are_told_apart_outside_of_the_panels(tmp_path, monkeypatch):
+    """Nothing is hidden by the legend, no two of many groups look alike, long numbers do not run into each other."""
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, part, **options: (drawn.append(figure), part.touch()))
+    table = ParityTable()
+    for number in range(14):
+        labels = Labels(1e-4 * number, None, None)
+        result = Result(1e-4 * number, np.zeros((1, 3)), np.zeros((3, 3)))
+        table.compare(f"a group with the long name {number}", labels, result, Frame.from_ase(Atoms("Cu")))
+    table.plot(tmp_path / "parity.png")
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    axes, legend = figure.axes[0], figure.legends[0].get_window_extent()
+    assert axes.get_legend() is None
+    assert not legend.overlaps(axes.get_tightbbox())
+    assert figure.bbox.x0 <= legend.x0
+    assert legend.x1 <= figure.bbox.x1
+    lines = [line for line in axes.get_lines() if line.get_linestyle() == "None"][1:]
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
+    assert max(len(tick.get_text()) for tick in axes.get_xticklabels()) <= 5
 
 
 def test_figures(tmp_path):

@@ -38,6 +38,16 @@ def page_and_results(name):
     )
 
 
+@pytest.mark.parametrize("name", ["gap_fit", "silicon"])
+def test_silicon(name):
+    page = (FOLDER.parents[1] / "docs" / "potentials.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}.toml`"))
+    energies, forces = (numbers(cell) for cell in row.strip("| ").split(" | ")[-2:])
+    errors = json.loads((FOLDER.parent / "silicon" / "errors.json").read_text())[name]
+    assert any(equals(printed, errors["energy per atom (meV)"]) for printed in energies)
+    assert any(equals(printed, 1e-3 * errors["force component (meV/Å)"]) for printed in forces)
+
+
 def test_path_integral():
     page, results = page_and_results("path_integral")
     for beads, row in results["beads"].items():

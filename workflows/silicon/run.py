@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from forceserver.analysis.blocks import error_of_mean
+from forceserver.files import write_json
 
 BLOCKS = 10
 
@@ -19,10 +20,14 @@ def forceserver(*arguments: str) -> None:
 
 
 def fits() -> None:
+    """Fits, and keeps the errors on the test structures, from which the pages have their numbers, in errors.json."""
+    file = HERE / "errors.json"
     for name in ("gap_fit", "silicon", "two_scales"):
         forceserver("fit", f"{name}.toml")
         errors = json.loads((HERE / "results" / name / "errors.json").read_text())["test"]["(all)"]
         print(f"{name}: {errors}")
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        write_json(file, kept | {name: errors})
 
 
 def column(name: str, number: int) -> np.ndarray:
