@@ -89,8 +89,9 @@ $(VENV)/docs: $(VENV)/built
 	$(REQUIRED) 'forceserver[docs]'
 	touch $@
 
+# (--quiet would keep the warnings from --strict)
 docs: $(VENV)/docs  ## build the site of the documentation into build/site; its links are checked
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(VENV)/installed  ## build a wheel into dist/; on Linux with its libraries, for other machines
 	rm -rf dist/*.whl dist/plain

@@ -4,12 +4,14 @@ Every page has its path in the repository, so that links are the same on GitHub 
 `examples/`, with cells in the percent format, become pages.
 """
 
+import logging
 import os
 import re
 from pathlib import Path
 
 from mkdocs.structure.files import File, Files
 
+LOG = logging.getLogger("mkdocs.hooks.site")
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**/*.md", "workflows/**/*.md"]
 EXAMPLES = "examples/*.py"
@@ -72,3 +74,12 @@ def on_page_markdown(markdown: str, page, config, files: Files) -> str:
         return fence[1] + (title[0] if title else "")
 
     return LINK.sub(page_of, FENCE.sub(without_words, markdown))
+
+
+def on_page_content(html: str, page, config, files: Files) -> str:
+    """Warns of what is a list, table or formula on GitHub and not here; a strict build ends with that."""
+    text = re.sub(r'<(pre|code)\b.*?</\1>|<span class="arithmatex">.*?</span>', "", html, flags=re.DOTALL)
+    for paragraph in re.findall(r"<p>(.*?)</p>", text, re.DOTALL):
+        if re.search(r"^\s*([-*] |\d+\. |\|)|```|\$", paragraph, re.MULTILINE):
+            LOG.warning("%s: this stayed text: %s", page.file.src_uri, paragraph[:200])
+    return html
