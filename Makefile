@@ -96,7 +96,7 @@ docs: $(VENV)/docs  ## build the site of the documentation into build/site; its 
 wheel: $(VENV)/installed  ## build a wheel into dist/; on Linux with its libraries, for other machines
 	rm -rf dist/*.whl dist/plain
 	$(BIN)/python -m build --quiet --wheel --outdir dist/plain
-	if [ "$$(uname)" = Linux ]; then $(BIN)/auditwheel --quiet repair -w dist dist/plain/*.whl; \
+	if [ "$$(uname)" = Linux ]; then $(BIN)/auditwheel repair -w dist dist/plain/*.whl; \
 	  else mv dist/plain/*.whl dist; fi
 
 clean:  ## remove the virtual environment and everything built
