@@ -1,6 +1,7 @@
 """`forceserver drive`: driver, bias driver and CV server of a configuration, in one process."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ..ipi.transports import SocketConfig
     from ..potentials.base import Potential
     from ..settings import Settings
+
+
+log = logging.getLogger(__name__)
 
 
 class Role(str, Enum):
@@ -102,7 +106,8 @@ def drive(
         if settings.cv_server and Role.CV in wanted:
             from ..cv_server.server import CVServer
 
-            stack.enter_context(CVServer(settings.cv_server, variables))
+            server = stack.enter_context(CVServer(settings.cv_server, variables))
+            log.info("the CV server is open at %s for %s", server.address, ", ".join(variables))
         if settings.bias and Role.BIAS in wanted:  # last: nothing is written before everything else is ready
             from ..bias.choice import build_bias
 

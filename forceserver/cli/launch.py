@@ -114,6 +114,7 @@ def run_simulation(
             deadline_seconds=deadline,
             attempts=attempts,
             evaluation_deadline_seconds=settings.driver.evaluation_deadline_seconds,
+            cv_server_first=settings.cv_server is not None and bool(simulation.plumed),
         )
         if restart:
             _cut_outputs(simulation)

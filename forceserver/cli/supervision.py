@@ -1,11 +1,12 @@
 """One run of i-PI with its drivers: started, watched, ended."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -35,6 +36,9 @@ LISTENS = "@ForceField ({name}): Starting the polling thread main loop"
 TOLD_TO_END = "@SOFTEXIT:   Kill signal"
 """What i-PI says of a signal; a second one before it has written RESTART keeps it from doing so."""
 
+IS_OPEN = "the CV server is open at"
+"""What the CV server says when PLUMED may come."""
+
 QUEUE_SECONDS = 0.5
 """A queue system that ends a job tells all processes, i-PI within so long after `launch`."""
 
@@ -55,7 +59,11 @@ class Outcome(IntEnum):
 
 
 class GiveUp(Exception):
-    """No driver can be had."""
+    """No driver, or no CV server, can be had; `log`: where to look, if not in that of the first driver."""
+
+    def __init__(self, reason: str, log: Path | None = None) -> None:
+        super().__init__(reason)
+        self.log = log
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class Plan:
     deadline_seconds: float
     attempts: int
     evaluation_deadline_seconds: float | None
+    cv_server_first: bool = False
+    """Whether PLUMED inside i-PI wants variables: it asks for them before i-PI listens."""
 
     @property
     def ipi_log(self) -> Path:
@@ -142,6 +152,8 @@ class Run:
     simulation: "IpiInput"
     lock: FolderLock
     slots: list[Slot] = field(init=False)
+    server: Slot | None = field(init=False)
+    """Of the CV server, where it is a process of its own."""
     ipi: subprocess.Popen = field(init=False)
     deaths: int = 0
     """Of drivers, since the simulation last got on."""
@@ -154,13 +166,16 @@ class Run:
 
     def __post_init__(self) -> None:
         self.slots = [Slot(i + 1) for i in range(self.plan.drivers)]
+        self.server = Slot(0) if self.plan.cv_server_first else None
 
     def watch(self, signals: list[int]) -> int:
         """Starts everything, waits for the end, leaves nothing behind; the exit code."""
         steps = StepReader(self.simulation, self.plan.ipi_log)
         self.said = Said(self.plan.ipi_log)
         self.patience = Patience()
-        with Reaper(keep=[self.lock.descriptor]) as self.reaper:
+        with Reaper(keep=[self.lock.descriptor]) as self.reaper, self._cv_server(signals) as is_open:
+            if not is_open:
+                return Outcome.NO_DRIVER
             self._start_ipi()
             try:
                 with Display(self.simulation.step, self.simulation.total_steps) as self.display:
@@ -176,11 +191,50 @@ class Run:
                     last = steps.read()
                     self.display.update(last, 0)
             except GiveUp as reason:
-                tell(f"forceserver: {reason}; see {self.plan.logs / 'driver-1.log'}")
+                tell(f"forceserver: {reason}; see {reason.log or self.plan.logs / 'driver-1.log'}")
                 return Outcome.NO_DRIVER
             finally:
                 self._end_all()
         return self._judge(last)
+
+    @contextlib.contextmanager
+    def _cv_server(self, signals: list[int]) -> Iterator[bool]:
+        """The CV server, if it is a process of its own, is open inside; False if it cannot be."""
+        slot = self.server
+        try:
+            if slot is not None:
+                self._open_server(slot, signals)
+        except GiveUp as reason:
+            tell(f"forceserver: {reason}; see {reason.log}")
+            yield False
+        else:
+            yield True
+        finally:
+            if slot is not None and slot.process is not None:
+                processes.end([slot.process], GRACE_SECONDS)  # nobody but us tells it to leave
+                self.reaper.forget(slot.process.pid)
+
+    def _open_server(self, slot: Slot, signals: list[int]) -> None:
+        """Starts the CV server; it is open afterwards, or a signal has come."""
+        log = self.plan.logs / "cv-server.log"
+        said = Said(log)
+        command = [sys.executable, "-m", "forceserver", "drive", *self.plan.drive, "--role", "cv"]
+        environment = driver_environment(os.environ, self.plan.drivers + 1, self.plan.threads)
+        process = slot.start(command, self.simulation.folder, log, environment, self.lock)
+        self.reaper.adopt(process.pid)
+        while not said.has(IS_OPEN) and not signals:
+            if processes.ended(process):
+                raise GiveUp(f"the CV server {processes.describe_end(process.returncode)}: {last_line(log)}", log)
+            self.lock.beat()
+            time.sleep(POLL_SECONDS)
+
+    def _tend_server(self, slot: Slot) -> None:
+        """Starts it again if it has died; PLUMED waits for it."""
+        process = slot.process
+        if process is not None and processes.ended(process):
+            self.reaper.forget(process.pid)
+            self.display.say(f"the CV server ended ({processes.describe_end(process.returncode)}); opening it again")
+            self._open_server(slot, [])
 
     def _start_ipi(self) -> None:
         script = ipi_script()
@@ -193,6 +247,8 @@ class Run:
     def _tend(self, step: int | None) -> None:
         """One look at everything."""
         self.lock.beat()
+        if self.server is not None:
+            self._tend_server(self.server)
         if self.patience.see(step):
             self.deaths, self.without_seconds = 0, 0.0
         if not self._listens():
@@ -265,6 +321,8 @@ class Run:
         command = [sys.executable, "-m", "forceserver", "drive", *self.plan.drive]
         if slot.number > 1:  # there is one bias and one set of variables, whatever the number of drivers
             command += ["--role", "force"]
+        elif self.server is not None:
+            command += ["--role", "force", "--role", "bias"]
         environment = driver_environment(os.environ, self.plan.drivers, self.plan.threads)
         process = slot.start(command, self.simulation.folder, self._driver_log(slot), environment, self.lock)
         self.reaper.adopt(process.pid)

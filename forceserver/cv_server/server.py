@@ -92,7 +92,6 @@ class CVServer:
         self._inode = os.stat(self._path).st_ino if self._path else None
         self._thread = threading.Thread(target=self._accept, name="cv-server", daemon=True)
         self._thread.start()
-        log.info("the CV server is open at %s for %s", self.address, ", ".join(self._variables))
 
     @property
     def address(self) -> str:

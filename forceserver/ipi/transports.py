@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from ..config import Section
 from ..errors import ForceServerError, InputError, ProtocolError
@@ -64,6 +64,9 @@ class SocketConfig(Section):
         str, Field(description="unix, shm: what i-PI puts in front of the address (its `sockets_prefix`, option -S)")
     ] = "/tmp/ipi_"
 
+    _folder: str = PrivateAttr(default_factory=os.getcwd)
+    """What a relative path is relative to, wherever a model changes to meanwhile."""
+
     @model_validator(mode="after")
     def _fits(self) -> "SocketConfig":
         if self.mode == "inet":
@@ -84,6 +87,12 @@ class SocketConfig(Section):
         return self.prefix + self.address
 
     @property
+    def reachable_path(self) -> str:
+        """The path from where this process is now, in its shortest form: names of sockets may not be long."""
+        full = os.path.join(self._folder, self.path)
+        return self.path if os.getcwd() == self._folder else min(full, os.path.relpath(full), key=len)
+
+    @property
     def place(self) -> str | int:
         """What two servers of one machine cannot share: the path of a socket, or the port."""
         return os.path.abspath(self.path) if self.port is None else self.port
@@ -99,7 +108,7 @@ def _connect_once(config: SocketConfig) -> socket.socket:
     else:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_SEND_BUFFER)
-        target = config.path
+        target = config.reachable_path
     close_in_children(sock)
     try:
         sock.settimeout(10.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .answers import Answers, ask, inspect_plumed
+from .answers import Answers, ask, inspect_plumed, served_variables
 from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
 from .rehearsal import inspect_forcefields, rehearse_input
@@ -67,7 +67,9 @@ def inspect(
         findings.extend(inspect_structure(template, system, server))
     answers = ask(settings, template, ipi.folder) if compute else Answers()
     findings.extend(answers.findings)
-    findings.extend(inspect_plumed(ipi) if compute else ())
+    if compute:
+        with served_variables(settings, template, ipi):
+            findings.extend(inspect_plumed(ipi))
     servers = {name: find_server(getattr(settings, name), ipi) for name in ("socket", "bias_socket")}
     if rehearsal is not None:
         findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))

@@ -120,6 +120,19 @@ def try_bias(section: Any, variables: Any, template: "Frame", folder: Path, scra
             return set(bias.compute_one(template).extras)
 
 
+@contextlib.contextmanager
+def served_variables(settings: "Settings", template: "Frame", ipi: "IpiInput") -> Iterator[None]:
+    """PLUMED inside i-PI finds the variables that the CV server of the configuration will have."""
+    from ..cv import build_variables
+    from ..cv_server.server import CVServer
+
+    with contextlib.ExitStack() as stack:
+        if settings.cv_server is not None and ipi.plumed:
+            with contextlib.suppress(InputError):  # found, and told, by others
+                stack.enter_context(CVServer(settings.cv_server, build_variables(settings.cv, template)))
+        yield
+
+
 def inspect_plumed(ipi: "IpiInput") -> Iterator[Finding]:
     """Lets PLUMED read the inputs of <ffplumed>, as i-PI will."""
     from ..bias.plumed.kernel import load_kernel

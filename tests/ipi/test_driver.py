@@ -617,3 +617,14 @@ def test_log_of_a_connection(unix, caplog):
         driver.ended()
     assert f"connected to {unix.path}" in caplog.text
     assert "the server said EXIT" in caplog.text
+
+
+def test_a_relative_socket_is_found_from_wherever_a_model_has_gone(tmp_path, monkeypatch):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = SocketConfig(prefix="./", address="here")
+    with listen(config):
+        for folder in (tmp_path, "/", tmp_path / "deep" / "er"):
+            monkeypatch.chdir(folder)
+            connect(config, deadline_seconds=1).close()
+        monkeypatch.chdir(tmp_path)

@@ -1,10 +1,11 @@
-"""i-PI with PLUMED inside, killed and started again under `launch`: each hill once."""
+"""i-PI with PLUMED inside under `launch`: killed and started again, each hill once; with variables of the CV server."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,3 +94,55 @@ def test_tables_of_plumed_are_cut_and_what_is_missing_is_said(tmp_path, flushed)
         np.testing.assert_allclose(times["HILLS"], np.arange(5, 101, 5), rtol=1e-6)
         np.testing.assert_allclose(times["COLVAR"], np.arange(1, 101), rtol=1e-6)
     np.testing.assert_array_equal(np.loadtxt(out, usecols=0), np.arange(101))
+
+
+VARIABLE = """
+[cv_server]
+address = "{address}"
+
+[[cv]]
+name = "v"
+centres = [0]
+neighbours = "Al"
+weights = [1.0]
+
+[cv.basis]
+kind = "gto"
+n_max = 1
+l_max = 1
+cutoff = {{ cutoff_angstrom = 3.5, width_angstrom = 0.5 }}
+density = {{ kind = "gaussian", sigma_angstrom = 0.4 }}
+"""
+
+
+def test_variables_of_the_cv_server(tmp_path, action):
+    """PLUMED asks for them before i-PI listens, so `check` and `launch` open the server first, and again if it dies."""
+    atoms = bulk("Al", cubic=True)
+    atoms.rattle(0.05, seed=1)
+    atoms.write(tmp_path / "al.extxyz")
+    prefix = f"{tmp_path}/s_"
+    config = CONFIG.format(prefix=prefix) + VARIABLE.format(address=tmp_path / "cv")
+    (tmp_path / "forceserver.toml").write_text(config)
+    (tmp_path / "input.xml").write_text(INPUT.format(prefix=prefix))
+    variable = f"LOAD FILE={action}\nv: FORCESERVER ADDRESS={tmp_path}/cv CV=v\n"
+    (tmp_path / "plumed.dat").write_text(variable + PLUMED_DAT.replace("ARG=d", "ARG=v.x") + "FLUSH STRIDE=1\n")
+    command = [sys.executable, "-m", "forceserver"]
+    check = subprocess.run(
+        [*command, "check", "forceserver.toml"], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert check.returncode == 0, check.stdout
+    assert not check.stderr
+    launch = subprocess.Popen([*command, "launch", "forceserver.toml"], cwd=tmp_path, env=environment())
+    out = tmp_path / "sim.out"
+    deadline = time.monotonic() + 120
+    while not out.exists() or out.read_text().count("\n") < 20:
+        assert launch.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    server = [pid for pid in descendants(launch.pid) if b"cv" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
+    os.kill(server[0], signal.SIGKILL)
+    assert launch.wait(180) == 0
+    assert "the CV server is open" in (tmp_path / "cv-server.log").read_text()
+    assert np.loadtxt(out)[:, 0].tolist() == list(range(101))
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "HILLS", usecols=0), np.arange(5, 101, 5), rtol=1e-6)
+    assert not (tmp_path / "cv").exists()
