@@ -14,8 +14,8 @@ from unittest import mock
 
 import numpy as np
 
-from forceserver.bias.config import MetadynamicsSection
-from forceserver.bias.metadynamics import Metadynamics
+from forceserver.bias.config import MetadynamicsConfig
+from forceserver.bias.engine import BiasEngine
 from forceserver.bias.plumed.kernel import find_kernel
 
 from .harness import Table, interleave
@@ -26,11 +26,11 @@ SIGMA = 3 * 2 * HALF_RANGE / BINS
 NEVER = 10**9
 
 
-def embedded(folder: Path, pace: int, grid: str = "fixed") -> Metadynamics:
+def embedded(folder: Path, pace: int, grid: str = "fixed") -> BiasEngine:
     folder.mkdir()
     axis = {"sigma": SIGMA, "lower": -HALF_RANGE, "upper": HALF_RANGE, "bins": BINS}
     hills = {"height_eV": 0.01, "pace_steps": pace, "temperature_K": 300, "bias_factor": 10}
-    return MetadynamicsSection(
+    return MetadynamicsConfig(
         engine="metadynamics",
         time_step_fs=1.0,
         variables=[{"name": name, **axis} for name in NAMES],
@@ -86,7 +86,7 @@ def moving(step: Callable[[np.ndarray], object]) -> Callable[[], object]:
     return lambda: step(rng.uniform(-1.5, 1.5, 3))
 
 
-def step_of(bias: Metadynamics, with_factor: bool = False) -> Callable[[np.ndarray], None]:
+def step_of(bias: BiasEngine, with_factor: bool = False) -> Callable[[np.ndarray], None]:
     def step(s: np.ndarray) -> None:
         bias.advance(s)
         bias.compute(s)

@@ -123,8 +123,9 @@ def explain(error: pydantic.ValidationError, source: str, model: type[Section] |
 
     model: what was validated; with it, the nearest known key is suggested for an unknown one.
     """
-    lines = [f"{source}: {error.error_count()} problem(s)"]
-    for finding in error.errors(include_url=False):
+    findings = [finding for finding in error.errors(include_url=False) if not _follows(finding, error)]
+    lines = [f"{source}: {len(findings)} problem(s)"]
+    for finding in findings:
         key = ".".join(str(part) for part in finding["loc"] if part != "[key]") or "(whole file)"
         message = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "missing":
@@ -136,6 +137,14 @@ def explain(error: pydantic.ValidationError, source: str, model: type[Section] |
         else:
             lines.append(f"  {key} = {_short(finding['input'])}: {message}")
     return "\n".join(lines)
+
+
+def _follows(finding: Any, error: pydantic.ValidationError) -> bool:
+    """Whether a list is said to be too short only since an item in it is wrong, which is told by itself."""
+    loc = finding["loc"]
+    return finding["type"] == "too_short" and any(
+        len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in error.errors(include_url=False)
+    )
 
 
 def _short(value: Any) -> str:

@@ -129,25 +129,22 @@ def test_a_connection_ends_with_its_owner(tmp_path, mode):
 def test_the_lock_of_a_file_ends_with_its_owner(tmp_path):
     """A driver that has taken the place of one that was killed was refused its own HILLS."""
     code = """
-import os, sys, time
-from forceserver.bias.hills import HillsWriter
-from forceserver.bias.history import History
-from forceserver.bias.variables import Variable
-writer = HillsWriter("HILLS", [Variable("x")], [0.1], None)
-clock = History("clock", [("n", "i8")])
+import os, time
+from forceserver.bias.config import MetadynamicsConfig
+hills = dict(height_eV=0.1, pace_steps=1, temperature_K=300, grid="none")
+bias = MetadynamicsConfig(time_step_fs=1, variables=[dict(name="x", sigma=0.1)], hills=hills).build()
+"""
+    waiting = """
 child = os.fork()
 if child:
     print(child, flush=True)
 time.sleep(60)
 """
-    owner = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen([sys.executable, "-c", code + waiting], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     child = int(owner.stdout.readline())
     try:
         owner.kill()
         owner.wait()
-        taken = "from forceserver.bias.history import History; History('clock', [('n', 'i8')]); "
-        taken += "from forceserver.bias.hills import HillsWriter; from forceserver.bias.variables import Variable; "
-        taken += "HillsWriter('HILLS', [Variable('x')], [0.1], None)"
-        subprocess.run([sys.executable, "-c", taken], cwd=tmp_path, check=True)
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     finally:
         os.kill(child, signal.SIGKILL)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from forceserver.bias.config import MetadynamicsSection
-from forceserver.bias.history import History
+from forceserver.bias.config import MetadynamicsConfig
+from forceserver.bias.journal import Steps
 from forceserver.errors import BiasError, InputError
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "bias"))
@@ -42,16 +42,16 @@ def fill(place) -> None:
 def test_the_clock_takes_its_room_at_once(small_disk):
     """It was a sparse file: the process was killed by SIGBUS at the first page that did not fit."""
     with pytest.raises(InputError, match=r"clock needs .* MB, No space left on device; make room"):
-        History(small_disk / "clock", [("n", "i8", (8,))])
+        Steps(small_disk / "clock", [("n", "i8", (8,))])
     assert not (small_disk / "clock").exists()
-    History(small_disk / "clock", [("n", "i8")], span=64).close()
+    Steps(small_disk / "clock", [("n", "i8")], span=64).close()
 
 
 def test_a_row_that_does_not_fit_is_written_once_and_its_work_counts_once(small_disk, tmp_path):
     """A retry doubled the row of COLVAR and the work of the moving restraint: 12.6955 instead of 12.5822."""
 
     def bias(folder):
-        return MetadynamicsSection(
+        return MetadynamicsConfig(
             time_step_fs=0.5,
             variables=[{"name": "p"}, {"name": "q"}],
             moving_restraints=[{"variable": "p", "steps": [0, 400], "at": [-1, 1], "kappa_eV": [5, 5]}],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias.config import MetadynamicsConfig
 from forceserver.units import BOLTZMANN_EV_PER_K
 
 HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ def slope(s):
 def simulate(folder: Path) -> None:
     variables = [{"name": name, "sigma": 0.15, "lower": -3, "upper": 3} for name in ("x", "y")]
     hills = {"height_eV": 0.02, "pace_steps": 100, "temperature_K": 300, "bias_factor": 10, "file": folder / "HILLS"}
-    bias = MetadynamicsSection(
+    bias = MetadynamicsConfig(
         engine="metadynamics",
         time_step_fs=1.0,
         variables=variables,

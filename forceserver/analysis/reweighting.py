@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ..bias.fields import FieldsReader
+from ..bias.coordinates import Coordinate, coordinate_of
 from ..bias.grid import Axis
-from ..bias.variables import Variable, variable_of
+from ..bias.tables import FieldsReader
 from ..errors import InputError
 from ..frame import Array
 from .blocks import number_of_blocks
@@ -44,8 +44,8 @@ class Colvar:
             raise InputError(f"{self.path}: {name} is {values[k]} at time {self.rows[k, 0]:g}; take such rows out")
         return values
 
-    def variable(self, name: str) -> Variable:
-        return variable_of(name, self.constants)
+    def variable(self, name: str) -> Coordinate:
+        return coordinate_of(name, self.constants)
 
     def bias_columns(self) -> list[str]:
         """Every `label.rbias`, and every `label.bias` of other labels."""

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bias.deposit import reweighting_factor
 from ..bias.grid import REACH, Axis, HillGrid, HillSum
 from ..bias.hills import Hills
+from ..bias.metadynamics import reweighting_factor
 from ..errors import InputError
 from ..frame import Array
 from .estimate import Estimate

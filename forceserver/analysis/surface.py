@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-from ..bias.fields import header
-from ..bias.variables import Variable, format_number
+from ..bias.coordinates import Coordinate, format_number
+from ..bias.tables import header
 from ..errors import InputError
 from ..files import atomic_write
 from ..frame import Array
@@ -23,7 +23,7 @@ class Surface:
     unvisited: what files and projections take for F where it is inf.
     """
 
-    variables: tuple[Variable, ...]
+    variables: tuple[Coordinate, ...]
     nodes: tuple[Array, ...]
     values: Array
     errors: Array | None = None

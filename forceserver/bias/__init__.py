@@ -1,1 +1,1 @@
-"""Biases: functions of collective variables that change with time."""
+"""Biases: functions of collective variables and time, the journal of what they did, and PLUMED in their place."""

@@ -1,33 +1,32 @@
 """A bias on collective variables, spread over the atoms: what the bias driver serves, as any other potential."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from ..cv import CollectiveVariable
 from ..frame import Frame, Result
 from ..potentials.base import Potential
-from .base import Bias
-from .history import marks_of
-from .lists import Variables
-from .outputs import offered, places, pull_atoms, values_of
+from .engine import BiasEngine
+from .journal import fingerprint_of
+from .outputs import add_forces, offered, places, values_of
+from .reproducible import ReproducibleVariables
 
 
 class AtomicBias(Potential):
     """V(s(r)): forces -dV/ds . ds/dr and virial -dV/ds . ds/dstrain.
 
-    The variables of the bias are called `variable_output`, like PLUMED's EXTRACV.
-
-    lists_file: keeps what makes the values the same after a restart, to the last bit; None: nothing does.
+    The variables of the bias are called `variable_output`, like PLUMED's EXTRACV. Their values have the same bits after
+    a restart: the configuration of their neighbour lists is in the journal of the bias.
     Raises `InputError` if the bias wants an output that no variable has.
     """
 
-    def __init__(self, bias: Bias, variables: Mapping[str, CollectiveVariable], lists_file: Path | None = None) -> None:
+    def __init__(self, bias: BiasEngine, variables: Mapping[str, CollectiveVariable]) -> None:
         self.bias = bias
         self._places = places(bias.names, variables)
         self._offered = offered(variables)
-        self._variables = Variables(variables, lists_file)
+        atoms = max((variable.total_atoms for variable in variables.values()), default=0)
+        self._variables = ReproducibleVariables(variables, bias.journal.configuration(atoms) if atoms else None)
 
     def compute_one(self, frame: Frame) -> Result:
         """The bias, its forces and virial; extras: every output of every variable by name, the parts of the bias
@@ -37,10 +36,10 @@ class AtomicBias(Potential):
         """
         computed = self._variables.compute(frame)
         values = np.array([computed[name].values[row] for name, row in self._places])
-        self.bias.advance(values, marks_of(frame))
+        self.bias.advance(values, fingerprint_of(frame))
         energy, slope = self.bias.compute(values)
         forces, virial = np.zeros((len(frame), 3)), np.zeros((3, 3))
-        pull_atoms(dict(zip(self._places, (-slope).tolist(), strict=True)), computed, forces, virial)
+        add_forces(dict(zip(self._places, (-slope).tolist(), strict=True)), computed, forces, virial)
         extras = values_of(self._offered, computed) | {"bias_eV": float(energy)}
         extras |= {f"{name}_eV": float(value) for name, value in self.bias.terms(values).items()}
         return Result(float(energy), forces, 0.5 * (virial + virial.T), extras)
@@ -50,4 +49,3 @@ class AtomicBias(Potential):
 
     def close(self) -> None:
         self.bias.close()
-        self._variables.close()

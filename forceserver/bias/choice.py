@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..frame import Frame
 from ..potentials.base import Potential
 from .atomic import AtomicBias
-from .config import MetadynamicsSection
+from .config import MetadynamicsConfig
 from .outputs import places, values_of
 from .plumed.config import PlumedConfig
 from .plumed.host import PlumedBias
@@ -21,7 +21,7 @@ from .plumed.kernel import load_kernel
 log = logging.getLogger(__name__)
 
 
-class AutoSection(Section):
+class AutoConfig(Section):
     """`[bias] engine = "auto"`: PLUMED if its kernel can be loaded, otherwise the embedded engine.
 
     order: the engines that may be taken, the first one that can be.
@@ -30,10 +30,10 @@ class AutoSection(Section):
     engine: Literal["auto"]
     order: tuple[Literal["plumed", "metadynamics"], ...] = Field(default=("plumed", "metadynamics"), min_length=1)
     plumed: PlumedConfig
-    metadynamics: MetadynamicsSection
+    metadynamics: MetadynamicsConfig
 
 
-BiasConfig = Annotated[PlumedConfig | MetadynamicsSection | AutoSection, Field(discriminator="engine")]
+BiasConfig = Annotated[PlumedConfig | MetadynamicsConfig | AutoConfig, Field(discriminator="engine")]
 
 
 def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], template: Frame) -> Potential:
@@ -42,17 +42,18 @@ def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], 
     The embedded bias opens its files only after everything has been checked, its variables on the template among it.
     """
     config = choose(config)
+    config.check_files()
     if isinstance(config, PlumedConfig):
         return PlumedBias(config, variables, template, load_kernel())
     names = [variable.name for variable in config.variables]
     outputs = dict(zip(names, places(names, variables), strict=True))
     config.check_start(values_of(outputs, {name: cv.copy().compute(template) for name, cv in variables.items()}))
-    return AtomicBias(config.build(), variables, config.lists_file)
+    return AtomicBias(config.build(), variables)
 
 
-def choose(config: BiasConfig) -> PlumedConfig | MetadynamicsSection:
+def choose(config: BiasConfig) -> PlumedConfig | MetadynamicsConfig:
     """Of "auto" the first engine of the order that can be had; `InputError` if PLUMED is the only one and cannot."""
-    if not isinstance(config, AutoSection):
+    if not isinstance(config, AutoConfig):
         return config
     if config.order[0] == "metadynamics":
         return config.metadynamics

@@ -1,29 +1,46 @@
 """The `[bias]` section of the configuration for the embedded bias, and the bias that it describes."""
 
+import contextlib
 import logging
 import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from ..config import OutputPath, Section
 from ..errors import InputError
 from ..units import EnergyUnit
-from .deposit import HillDeposit
-from .grid import Axis, HillGrid, HillSum
+from .coordinates import Coordinate, domain_constants, parse_number
+from .engine import BiasEngine
+from .grid import Axis, HillGrid, HillSum, why_too_large
+from .journal import Journal, Steps
+from .journal.colvar import ColvarFile
+from .journal.deposits import DepositFile
+from .journal.disk import check_file, make_folder, why_no_folder
 from .metadynamics import Metadynamics
 from .restraints import MovingRestraint, Restraint, Wall
-from .variables import Variable, parse_number
+from .total import TotalBias
 
 log = logging.getLogger(__name__)
+
+MOST_BINS = 10**9
+"""More intervals along one variable are a slip of the pen."""
 
 Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if isinstance(value, str) else value)]
 """A number, or text such as "-pi"."""
 
 
-class VariableSection(Section):
+class BiasVariableConfig(Section):
     """A collective variable by the name of its output. Everything here is in the units of the variable.
 
     hills: whether hills are put on it; otherwise it may have walls and restraints, and is written to COLVAR.
@@ -37,10 +54,10 @@ class VariableSection(Section):
     sigma: PositiveFloat | None = None
     lower: Number | None = None
     upper: Number | None = None
-    bins: PositiveInt | None = None
+    bins: int | None = Field(default=None, ge=1, le=MOST_BINS)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "VariableSection":
+    def _ordered(self) -> "BiasVariableConfig":
         if self.domain and self.domain[0] >= self.domain[1]:
             raise ValueError(
                 f"the domain of {self.name} must go upwards, not from {self.domain[0]} to {self.domain[1]}"
@@ -51,16 +68,26 @@ class VariableSection(Section):
             raise ValueError(f"lower of {self.name} must be below upper")
         return self
 
-    def variable(self) -> Variable:
-        return Variable(self.name, self.domain)
+    def coordinate(self) -> Coordinate:
+        return Coordinate(self.name, self.domain)
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The ends of the grid; None if they are not given."""
+        if self.domain or self.lower is None or self.upper is None:
+            return self.domain
+        return self.lower, self.upper
 
     def axis(self) -> Axis:
-        lower, upper = self.domain or (self.lower, self.upper)
-        spacings = (upper - lower) / (0.2 * self.sigma) - 1e-9  # a whole number up to round-off stays
-        return Axis(lower, upper, self.bins or max(math.ceil(spacings), 2))
+        """The nodes of the grid along this variable, which has hills."""
+        if not (self.range and self.sigma):
+            raise ValueError(f'the grid needs lower and upper of {self.name} (or hills.grid = "none")')
+        (lower, upper), sigma = self.range, self.sigma
+        spacings = (upper - lower) / (0.2 * sigma) - 1e-9  # a whole number up to round-off stays
+        return Axis(lower, upper, self.bins or max(math.ceil(min(spacings, MOST_BINS)), 2))
 
 
-class HillsSection(Section):
+class HillsConfig(Section):
     """Well-tempered metadynamics; plain metadynamics without `bias_factor`.
 
     grid: "fixed" (leaving it is an error), "grow" (it is extended), or "none" (hills are summed one by one).
@@ -76,7 +103,7 @@ class HillsSection(Section):
     file: OutputPath = Field(default=Path("HILLS"), validate_default=True)
 
 
-class WallSection(Section):
+class WallConfig(Section):
     """V = kappa ((s - at + offset) / epsilon)^exponent beyond an upper wall; mirrored for a lower one."""
 
     variable: str
@@ -88,7 +115,7 @@ class WallSection(Section):
     offset: float = 0.0
 
 
-class RestraintSection(Section):
+class RestraintConfig(Section):
     """V = kappa (s - at)^2 / 2 + slope (s - at); kappa in eV per CV unit squared, slope in eV per CV unit."""
 
     variable: str
@@ -97,7 +124,7 @@ class RestraintSection(Section):
     slope_eV: float = 0.0
 
 
-class MovingRestraintSection(Section):
+class MovingRestraintConfig(Section):
     """V = kappa (s - at)^2 / 2, `at` and kappa (eV per CV unit squared) given at `steps`, linear in between."""
 
     variable: str
@@ -107,7 +134,7 @@ class MovingRestraintSection(Section):
     side: Literal["both", "above", "below"] = "both"
 
     @model_validator(mode="after")
-    def _same_length(self) -> "MovingRestraintSection":
+    def _same_length(self) -> "MovingRestraintConfig":
         if not len(self.steps) == len(self.at) == len(self.kappa_eV):
             raise ValueError(
                 f"steps, at and kappa_eV need one value each per step, got {len(self.steps)}, {len(self.at)} and "
@@ -118,7 +145,7 @@ class MovingRestraintSection(Section):
         return self
 
 
-class WalkersSection(Section):
+class WalkersConfig(Section):
     """Runs that share their hills: run `id` of `count` writes `directory`/HILLS.id and reads those of the others."""
 
     id: NonNegativeInt
@@ -126,8 +153,15 @@ class WalkersSection(Section):
     directory: OutputPath
     read_stride_steps: PositiveInt = 1
 
+    @field_validator("directory")
+    @classmethod
+    def _is_no_file(cls, directory: Path) -> Path:
+        if wrong := why_no_folder(directory):
+            raise ValueError(f"{wrong}; name a folder (one that is missing is made)")
+        return directory
+
     @model_validator(mode="after")
-    def _in_range(self) -> "WalkersSection":
+    def _in_range(self) -> "WalkersConfig":
         if self.id >= self.count:
             raise ValueError(
                 f"walkers are numbered from 0 to count - 1 = {self.count - 1}, there is no walker {self.id}"
@@ -135,7 +169,7 @@ class WalkersSection(Section):
         return self
 
 
-class MetadynamicsSection(Section):
+class MetadynamicsConfig(Section):
     """`[bias] engine = "metadynamics"`.
 
     time_step_fs: of the simulation, for the time column (ps) of the files. file_energy_unit: of HILLS and COLVAR;
@@ -144,95 +178,129 @@ class MetadynamicsSection(Section):
 
     engine: Literal["metadynamics"] = "metadynamics"
     time_step_fs: PositiveFloat
-    variables: tuple[VariableSection, ...] = Field(min_length=1)
-    hills: HillsSection | None = None
-    walls: tuple[WallSection, ...] = ()
-    restraints: tuple[RestraintSection, ...] = ()
-    moving_restraints: tuple[MovingRestraintSection, ...] = ()
-    walkers: WalkersSection | None = None
+    variables: tuple[BiasVariableConfig, ...] = Field(min_length=1)
+    hills: HillsConfig | None = None
+    walls: tuple[WallConfig, ...] = ()
+    restraints: tuple[RestraintConfig, ...] = ()
+    moving_restraints: tuple[MovingRestraintConfig, ...] = ()
+    walkers: WalkersConfig | None = None
     file_energy_unit: EnergyUnit = "kJ/mol"
     clock_file: OutputPath = Field(default=Path("BIAS.clock"), validate_default=True)
     colvar_file: OutputPath | None = Field(default=Path("COLVAR"), validate_default=True)
     colvar_stride_steps: PositiveInt = 1
 
     @model_validator(mode="after")
-    def _complete(self) -> "MetadynamicsSection":
+    def _complete(self) -> "MetadynamicsConfig":
         names = [variable.name for variable in self.variables]
         if len(set(names)) < len(names):
             raise ValueError(f"variables need different names, got {', '.join(names)}")
-        for part in (*self.walls, *self.restraints, *self.moving_restraints):
+        parts: tuple[WallConfig | RestraintConfig | MovingRestraintConfig, ...]
+        parts = (*self.walls, *self.restraints, *self.moving_restraints)
+        for part in parts:
             if part.variable not in names:
                 raise ValueError(f"there is no variable {part.variable}; the bias has {', '.join(names)}")
         if not (self.hills or self.walls or self.restraints or self.moving_restraints):
             raise ValueError("nothing acts: give hills, walls, restraints or moving_restraints")
         if self.walkers and not self.hills:
             raise ValueError("walkers share hills: give hills")
-        hilly = [variable for variable in self.variables if variable.hills]
-        if self.hills and not 1 <= len(hilly) <= 3:
-            raise ValueError(
-                f"hills are put on one to three variables, not on {len(hilly)}; say hills = false of others"
-            )
-        for variable in hilly if self.hills else ():
-            if variable.sigma is None:
-                raise ValueError(f"hills need a width: give sigma of {variable.name}")
-            if self.hills.grid != "none" and not variable.domain and None in (variable.lower, variable.upper):
-                raise ValueError(f'the grid needs lower and upper of {variable.name} (or hills.grid = "none")')
+        if self.hills:
+            self._check_hills(self.hills)
         return self
 
+    def _check_hills(self, hills: HillsConfig) -> None:
+        """`ValueError` if the variables are not made for these hills."""
+        biased = self._biased
+        if not 1 <= len(biased) <= 3:
+            raise ValueError(
+                f"hills are put on one to three variables, not on {len(biased)}; say hills = false of others"
+            )
+        for variable in biased:
+            if variable.sigma is None:
+                raise ValueError(f"hills need a width: give sigma of {variable.name}")
+        if hills.grid == "none":
+            return
+        axes = [variable.axis() for variable in biased]
+        if wrong := why_too_large([axis.bins + 1 for axis in axes]):
+            bins = " x ".join(f"{axis.bins} ({variable.name})" for axis, variable in zip(axes, biased, strict=True))
+            raise ValueError(
+                f'the grid has {bins} intervals: {wrong}; give fewer bins (left out: sigma/5 each), or grid = "none"'
+            )
+
     @property
-    def lists_file(self) -> Path:
-        """Where the variables keep the configuration of their neighbour lists (lists.py): beside the clock."""
-        clock = self._own(self.clock_file)
-        return clock.with_name(f"{clock.name}.lists")
+    def _biased(self) -> list[BiasVariableConfig]:
+        """The variables that have hills."""
+        return [variable for variable in self.variables if variable.hills]
 
     def _own(self, file: Path) -> Path:
         """The name of a file that every walker has for itself."""
         return file.with_name(f"{file.name}.{self.walkers.id}") if self.walkers else file
 
+    @property
+    def _hills_files(self) -> tuple[Path, list[Path]]:
+        """HILLS of this run, and those of the other walkers."""
+        file = self.hills.file if self.hills else Path()
+        if self.walkers is None:
+            return file, []
+        files = [self.walkers.directory / f"{file.name}.{k}" for k in range(self.walkers.count)]
+        return files.pop(self.walkers.id), files
+
+    def check_files(self) -> None:
+        """`InputError` if a file cannot be written where the configuration wants it."""
+        if self.hills and not self.walkers:
+            check_file(self.hills.file, "hills.file")
+        check_file(self._own(self.clock_file), "clock_file")
+        if self.colvar_file:
+            check_file(self._own(self.colvar_file), "colvar_file")
+
     def check_start(self, values: dict[str, float]) -> None:
         """`InputError` if a variable starts off the grid: the bias would fail at the first step."""
         if self.hills is None or self.hills.grid != "fixed":
             return
-        for v in self.variables:
-            if v.hills and v.domain is None and not v.lower <= values[v.name] <= v.upper:
+        for v in self._biased:
+            if v.range and not v.domain and not v.range[0] <= values[v.name] <= v.range[1]:
                 raise InputError(
-                    f"bias: {v.name} = {values[v.name]:g} in the structure file is off the grid, [{v.lower:g}, "
-                    f'{v.upper:g}]; change lower and upper, or let the grid grow (hills.grid = "grow")'
+                    f"bias: {v.name} = {values[v.name]:g} in the structure file is off the grid, [{v.range[0]:g}, "
+                    f'{v.range[1]:g}]; change lower and upper, or let the grid grow (hills.grid = "grow")'
                 )
 
-    def build(self) -> Metadynamics:
+    def build(self) -> BiasEngine:
         """The bias, with its files open and what they hold read."""
-        variables = {section.name: section.variable() for section in self.variables}
-        if self.walkers:
-            self.walkers.directory.mkdir(parents=True, exist_ok=True)
-        return Metadynamics(
-            list(variables.values()),
-            self.time_step_fs / 1000,
-            hills=self._hills([variables[v.name] for v in self.variables if v.hills]) if self.hills else None,
-            walls=[
-                Wall(variables[w.variable], w.side, w.at, w.kappa_eV, w.exponent, w.epsilon, w.offset)
+        time_step_ps = self.time_step_fs / 1000
+        total = self.total()
+        journal = self._journal(total, time_step_ps)
+        try:
+            return BiasEngine(
+                total,
+                journal,
+                time_step_ps,
+                self.colvar_stride_steps,
+                self.file_energy_unit,
+                self.walkers.read_stride_steps if self.walkers else 1,
+            )
+        except BaseException:
+            journal.close()
+            raise
+
+    def total(self) -> TotalBias:
+        """The bias as a function of variables and time, without any file."""
+        coordinates = {variable.name: variable.coordinate() for variable in self.variables}
+        return TotalBias(
+            list(coordinates.values()),
+            self._metadynamics(self.hills, [coordinates[v.name] for v in self._biased]) if self.hills else None,
+            [
+                Wall(coordinates[w.variable], w.side, w.at, w.kappa_eV, w.exponent, w.epsilon, w.offset)
                 for w in self.walls
             ],
-            restraints=[Restraint(variables[r.variable], r.at, r.kappa_eV, r.slope_eV) for r in self.restraints],
-            moving=[
-                MovingRestraint(variables[m.variable], m.steps, m.at, m.kappa_eV, m.side)
+            [Restraint(coordinates[r.variable], r.at, r.kappa_eV, r.slope_eV) for r in self.restraints],
+            [
+                MovingRestraint(coordinates[m.variable], m.steps, m.at, m.kappa_eV, m.side)
                 for m in self.moving_restraints
             ],
-            clock_file=self._own(self.clock_file),
-            colvar_file=self.colvar_file and self._own(self.colvar_file),
-            colvar_stride=self.colvar_stride_steps,
-            energy_unit=self.file_energy_unit,
-            read_stride=self.walkers.read_stride_steps if self.walkers else 1,
         )
 
-    def _hills(self, variables: list[Variable]) -> HillDeposit:
-        section, file, others = self.hills, self.hills.file, []
-        sections = [v for v in self.variables if v.hills]
-        if walkers := self.walkers:
-            files = [walkers.directory / f"{file.name}.{k}" for k in range(walkers.count)]
-            file, others = files[walkers.id], files[: walkers.id] + files[walkers.id + 1 :]
-        if section.grid == "none":
-            total = HillSum(variables)
+    def _metadynamics(self, hills: HillsConfig, coordinates: list[Coordinate]) -> Metadynamics:
+        if hills.grid == "none":
+            total: HillSum | HillGrid = HillSum(coordinates)
             if self.colvar_file:
                 log.info(
                     'hills.grid = "none": %s has no columns metad.rct and metad.rbias: the reweighting factor c(t) is '
@@ -240,17 +308,36 @@ class MetadynamicsSection(Section):
                     self._own(self.colvar_file),
                 )
         else:
-            total = HillGrid(variables, [v.axis() for v in sections], grow=section.grid == "grow")
-        return HillDeposit(
+            total = HillGrid(coordinates, [v.axis() for v in self._biased], grow=hills.grid == "grow")
+        return Metadynamics(
             total,
-            variables,
-            [v.sigma for v in sections],
-            section.height_eV,
-            section.pace_steps,
-            section.temperature_K,
-            section.bias_factor,
-            file,
+            coordinates,
+            [v.sigma for v in self._biased if v.sigma],
+            hills.height_eV,
+            hills.pace_steps,
+            hills.temperature_K,
+            hills.bias_factor,
             self.file_energy_unit,
-            others,
-            section.rct_stride_hills,
+            hills.rct_stride_hills,
         )
+
+    def _journal(self, total: TotalBias, time_step_ps: float) -> Journal:
+        d, moving = len(self.variables), len(self.moving_restraints)
+        fields = [("values", "f8", (d,)), ("hills", "i8"), ("work", "f8", (moving,))]
+        with contextlib.ExitStack() as stack:
+            hills = colvar = None
+            if growing := total.growing:
+                if self.walkers:
+                    make_folder(self.walkers.directory, "walkers.directory")
+                file, others = self._hills_files
+                hills = DepositFile(file, growing, time_step_ps, total.biased, others)
+                stack.callback(hills.close)
+            steps = Steps(self._own(self.clock_file), fields)
+            stack.callback(steps.close)
+            if self.colvar_file:
+                columns = ["time", *total.names, *total.terms]
+                colvar = ColvarFile(
+                    self._own(self.colvar_file), columns, domain_constants(total.coordinates), time_step_ps
+                )
+            stack.pop_all()
+        return Journal(steps, hills, colvar)

@@ -6,6 +6,8 @@ only the nodes in its support; its error falls with the fourth power of the spac
 PLUMED's grid uses the same data but guesses the mixed derivatives from the first ones.
 """
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +16,16 @@ import numpy as np
 from .._ext import kernel
 from ..errors import BiasError
 from ..frame import Array
-from .variables import Variable
+from .coordinates import Coordinate
 
 _kernel = kernel("hills")
+
+
+def why_too_large(nodes: Sequence[float]) -> str:
+    """What is wrong with a grid of so many nodes along its axes; nothing if this machine can hold it."""
+    needed, memory = 8.0 * 2 ** len(nodes) * math.prod(nodes), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"it takes {needed / 1e9:.3g} GB, and this machine has {memory / 1e9:.3g} GB" if needed > memory else ""
+
 
 REACH = np.sqrt(2 * _kernel.cutoff)
 """Where a hill ends, in units of its width."""
@@ -38,7 +47,7 @@ class Axis:
 class HillGrid:
     """The sum of hills on a grid. With `grow` it is extended when a value lies outside; otherwise that is an error."""
 
-    def __init__(self, variables: Sequence[Variable], axes: Sequence[Axis], grow: bool = False) -> None:
+    def __init__(self, variables: Sequence[Coordinate], axes: Sequence[Axis], grow: bool = False) -> None:
         self.variables = tuple(variables)
         self.grow = grow
         self._period = np.array([variable.period for variable in variables])
@@ -109,14 +118,17 @@ class HillGrid:
 
     def _extend(self, s: Array) -> None:
         """Adds a fifth of the range, or more if need be, on the sides where s is outside; fills the new grid."""
-        below = np.where(self._period > 0, 0, np.ceil((self._lower - s) / self._spacing)).astype(int)
-        above = np.where(self._period > 0, 0, np.ceil((s - self._upper) / self._spacing)).astype(int)
+        below = np.where(self._period > 0, 0, np.ceil((self._lower - s) / self._spacing))
+        above = np.where(self._period > 0, 0, np.ceil((s - self._upper) / self._spacing))
         if np.all(below <= 0) and np.all(above <= 0):
             return
         margin = self._shape // 5 + 1
         below, above = (np.where(n > 0, n + margin, 0) for n in (below, above))
-        self._first = self._first - below
-        self._shape = self._shape + below + above
+        if wrong := why_too_large((self._shape + below + above).tolist()):
+            reached = ", ".join(f"{v.name} = {x:g}" for v, x in zip(self.variables, s, strict=True))
+            raise BiasError(f"the grid would have to grow to {reached}: {wrong}; keep the variables inside with walls")
+        self._first = self._first - below.astype(int)
+        self._shape = self._shape + below.astype(int) + above.astype(int)
         self._allocate()
         for hills in self._hills:
             _kernel.add(self._table, *self._layout, *hills)
@@ -125,7 +137,7 @@ class HillGrid:
 class HillSum:
     """The sum of hills, one by one; exact, at a cost proportional to their number."""
 
-    def __init__(self, variables: Sequence[Variable]) -> None:
+    def __init__(self, variables: Sequence[Coordinate]) -> None:
         d = len(variables)
         self._period = np.array([variable.period for variable in variables])
         self.clear()

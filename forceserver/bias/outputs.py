@@ -35,11 +35,13 @@ def values_of(outputs: Mapping[str, Output], computed: Mapping[str, CVResult]) -
     return {name: float(computed[cv].values[row]) for name, (cv, row) in outputs.items()}
 
 
-def pull_atoms(pulls: Mapping[Output, float], computed: Mapping[str, CVResult], forces: Array, virial: Array) -> None:
-    """Adds to forces (N, 3) and virial (3, 3) what `pulls`, minus the derivatives of an energy by outputs, do."""
+def add_forces(
+    generalised: Mapping[Output, float], computed: Mapping[str, CVResult], forces: Array, virial: Array
+) -> None:
+    """Adds to forces (N, 3) and virial (3, 3) what generalised forces, minus dE/d(output), do to the atoms."""
     for name, result in computed.items():
-        pull = np.array([pulls.get((name, row), 0.0) for row in range(len(result.values))])
-        if not pull.any():
+        force = np.array([generalised.get((name, row), 0.0) for row in range(len(result.values))])
+        if not force.any():
             continue
-        result.add_forces(pull, forces)
-        virial += (pull @ result.strain.reshape(-1, 9)).reshape(3, 3)
+        result.add_forces(force, forces)
+        virial += (force @ result.strain.reshape(-1, 9)).reshape(3, 3)

@@ -174,7 +174,7 @@ def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
 
 
 def _numbers(text: str | None, option: str) -> list[float] | None:
-    from ..bias.variables import parse_number
+    from ..bias.coordinates import parse_number
 
     if text is None:
         return None

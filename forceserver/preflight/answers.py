@@ -100,6 +100,7 @@ def _ask_bias(settings: "Settings", template: "Frame", folder: Path, answers: An
     if settings.bias is None:
         return
     section = choose(settings.bias)
+    section.check_files()
     with tempfile.TemporaryDirectory() as scratch:
         trial = (section, settings.cv, template, folder, Path(scratch))
         names = _in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)

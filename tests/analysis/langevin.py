@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias.config import MetadynamicsConfig
 from forceserver.units import BOLTZMANN_EV_PER_K
 
 T = 300.0
@@ -35,7 +35,7 @@ def sample(
     folder: Path, variables: list[dict], slope: Callable, steps: int, seed: int = 1, mobility_dt: float = 0.01, **hills
 ) -> None:
     """Runs and leaves HILLS and COLVAR (every 10th step) in the folder."""
-    section = MetadynamicsSection(
+    section = MetadynamicsConfig(
         engine="metadynamics",
         time_step_fs=1.0,
         variables=variables,

@@ -6,14 +6,14 @@ import pytest
 from forceserver.analysis.landscape import find_landscape, maximum_flux_path
 from forceserver.analysis.region import parse_region
 from forceserver.analysis.surface import Surface
-from forceserver.bias.variables import Variable
+from forceserver.bias.coordinates import Coordinate
 from forceserver.errors import InputError
 
 
 def surface_of(function, *ranges, domains=None, n=81):
     nodes = tuple(np.linspace(*r, n, endpoint=domains is None) for r in ranges)
     names = "xyz"[: len(ranges)]
-    variables = tuple(Variable(name, r if domains else None) for name, r in zip(names, ranges, strict=True))
+    variables = tuple(Coordinate(name, r if domains else None) for name, r in zip(names, ranges, strict=True))
     return Surface(variables, nodes, function(*np.meshgrid(*nodes, indexing="ij")))
 
 
@@ -115,7 +115,7 @@ def test_phases_are_conditions_on_the_variables():
         name, found = parse_region(f"up: {text}", surface)
         assert name == "up"
         assert np.array_equal(found, mask)
-    dotted = Surface((Variable("p.x"), Variable("p.y")), surface.nodes, surface.values)
+    dotted = Surface((Coordinate("p.x"), Coordinate("p.y")), surface.nodes, surface.values)
     assert np.array_equal(parse_region("up: p.x > 0 and p.y < 0", dotted)[1], (x > 0) & (y < 0))
     for text in ("x > 0", "up: q > 0", "up: x >", "up: __import__('os')", "up: x.__class__ > 0", "up: 'a' > 0"):
         with pytest.raises(InputError):

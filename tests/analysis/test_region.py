@@ -7,11 +7,11 @@ import pytest
 
 from forceserver.analysis.region import named_regions, parse_region
 from forceserver.analysis.surface import Surface
-from forceserver.bias.variables import Variable
+from forceserver.bias.coordinates import Coordinate
 from forceserver.errors import InputError
 
 X, Y = np.linspace(-2, 2, 5), np.linspace(0, 3, 4)
-SURFACE = Surface((Variable("x"), Variable("phi.y")), (X, Y), np.zeros((5, 4)))
+SURFACE = Surface((Coordinate("x"), Coordinate("phi.y")), (X, Y), np.zeros((5, 4)))
 
 
 def test_conditions_are_arithmetic():

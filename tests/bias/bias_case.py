@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from forceserver.bias.config import MetadynamicsSection
-from forceserver.bias.metadynamics import Metadynamics
+from forceserver.bias.config import MetadynamicsConfig
+from forceserver.bias.engine import BiasEngine
 
 HILLS = {"height_eV": 0.05, "pace_steps": 3, "temperature_K": 300, "bias_factor": 8}
 VARIABLES = (
@@ -14,7 +14,7 @@ VARIABLES = (
 )
 
 
-def section(folder: Path, **changes) -> MetadynamicsSection:
+def section(folder: Path, **changes) -> MetadynamicsConfig:
     hills = {**HILLS, "file": folder / "HILLS", **changes.pop("hills", {})}
     settings = {
         "engine": "metadynamics",
@@ -26,10 +26,10 @@ def section(folder: Path, **changes) -> MetadynamicsSection:
         "colvar_stride_steps": 2,
         **changes,
     }
-    return MetadynamicsSection(**settings)
+    return MetadynamicsConfig(**settings)
 
 
-def open_bias(folder: Path, **changes) -> Metadynamics:
+def open_bias(folder: Path, **changes) -> BiasEngine:
     return section(folder, **changes).build()
 
 

@@ -1,15 +1,18 @@
 """The embedded bias: its clock, its files, its limits. Its numbers are checked against PLUMED in tests/peers."""
 
+import re
 import shutil
 
 import numpy as np
 import pytest
 from bias_case import HILLS, VARIABLES, open_bias, section, trajectory
 
-from forceserver.bias import deposit
-from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias import metadynamics
+from forceserver.bias.config import MetadynamicsConfig
+from forceserver.bias.tables import FieldsReader
 from forceserver.config import tomllib
 from forceserver.errors import BiasError, InputError
+from forceserver.settings import load
 from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 
 
@@ -160,8 +163,8 @@ def test_a_variable_that_is_no_number_is_named(tmp_path, value):
 def test_the_reweighting_factor_is_of_every_stride_th_hill_whatever_was_restarted(tmp_path, stride, monkeypatch):
     """c(t) is an integral over the grid, which nobody should pay for who does not read it."""
     computed = []
-    integral = deposit.reweighting_factor
-    monkeypatch.setattr(deposit, "reweighting_factor", lambda *args: computed.append(1) or integral(*args))
+    integral = metadynamics.reweighting_factor
+    monkeypatch.setattr(metadynamics, "reweighting_factor", lambda *args: computed.append(1) or integral(*args))
     changes = {"hills": {"rct_stride_hills": stride}, "colvar_stride_steps": 5}
     rows = {}
     for restarted in False, True:
@@ -312,7 +315,7 @@ def test_files_are_relative_to_the_configuration(tmp_path):
     hills = { height_eV = 0.01, pace_steps = 100, temperature_K = 300, bias_factor = 10 }
     walkers = { id = 1, count = 2, directory = "shared" }
     """
-    config = MetadynamicsSection.model_validate(tomllib.loads(text), context={"folder": tmp_path})
+    config = MetadynamicsConfig.model_validate(tomllib.loads(text), context={"folder": tmp_path})
     bias = config.build()
     bias.advance([0.3])
     bias.close()
@@ -378,3 +381,102 @@ def test_a_variable_without_hills_is_written_and_walled(tmp_path):
 def test_hills_need_a_variable(tmp_path):
     with pytest.raises(ValueError, match="one to three variables, not on 0"):
         open_bias(tmp_path, variables=[{**variable, "hills": False} for variable in VARIABLES])
+
+
+def told(tmp_path, text):
+    """What is said of a configuration in which everything but [bias] is in order."""
+    (tmp_path / "forceserver.toml").write_text(f'[structure]\nfile = "a.xyz"\n[bias]\n{text}')
+    (tmp_path / "a.xyz").write_text("")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / "forceserver.toml")
+    return str(caught.value).split("\n")
+
+
+BIAS = """engine = "metadynamics"
+time_step_fs = 1
+hills = { height_eV = 0.1, pace_steps = 10, temperature_K = 300 }
+"""
+
+
+def test_a_width_of_zero_is_the_only_problem_that_is_told(tmp_path):
+    """Of the list that holds it, it was said besides that it should have at least one item."""
+    text = BIAS + 'variables = [{ name = "p", sigma = 0, lower = 0, upper = 1 }]\n'
+    head, *lines = told(tmp_path, text)
+    assert head.endswith("1 problem(s)")
+    assert lines == ["  bias.metadynamics.variables.0.sigma = 0: Input should be greater than 0"]
+    assert "at least 1 item" in told(tmp_path, BIAS + "variables = []\n")[1]
+
+
+@pytest.mark.parametrize("place", ["hills", "hills/deeper"])
+def test_a_folder_of_walkers_that_is_a_file_is_refused(tmp_path, place):
+    """`check` passed it, and the driver was started again and again."""
+    (tmp_path / "hills").write_text("")
+    text = (
+        BIAS
+        + f"""variables = [{{ name = "p", sigma = 1, lower = 0, upper = 1 }}]
+walkers = {{ id = 0, count = 2, directory = "{place}" }}
+"""
+    )
+    (line,) = told(tmp_path, text)[1:]
+    assert "bias.metadynamics.walkers.directory = " in line
+    assert f"{tmp_path / 'hills'} is a file; name a folder" in line
+
+
+@pytest.mark.parametrize(
+    ("axis", "intervals"), [("bins = 1000000", "1000000 (p) x 1000000 (q)"), ("sigma = 1e-12", "1000000000 (p)")]
+)
+def test_a_grid_that_no_machine_can_hold_is_refused_with_its_size(tmp_path, axis, intervals):
+    axis = axis if "sigma" in axis else f"sigma = 0.1, {axis}"
+    variables = ", ".join(f'{{ name = "{name}", lower = 0, upper = 1, {axis} }}' for name in "pq")
+    (line,) = told(tmp_path, BIAS + f"variables = [{variables}]\n")[1:]
+    assert intervals in line
+    assert re.search(r"it takes [\de+.]+ GB, and this machine has [\d.]+ GB; give fewer bins", line)
+
+
+def test_a_grid_that_would_outgrow_the_machine_does_not_grow(tmp_path):
+    bias = open_bias(tmp_path, hills={"grid": "grow"})
+    bias.advance([0.1, 0.2])
+    for far in 1e12, 1e300:
+        with pytest.raises(BiasError, match=r"grow to p = 1e\+\d+, angle = 0.2: it takes .* GB, and this machine has"):
+            bias.compute([far, 0.2])
+    assert bias.compute([0.1, 0.2])[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "message"),
+    [
+        ("clock_file", "nowhere/clock", "there is no folder .*nowhere; make it"),
+        ("clock_file", "folder", "this is a folder; name a file"),
+        ("colvar_file", "nowhere/COLVAR", "there is no folder"),
+        ("hills.file", "file/HILLS", "file is a file; name another file"),
+    ],
+)
+def test_files_that_cannot_be_written_are_told_by_their_key(tmp_path, key, place, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    changes = {"hills": {"file": tmp_path / place}} if key == "hills.file" else {key: tmp_path / place}
+    config = section(tmp_path, **changes)
+    with pytest.raises(InputError, match=rf"bias: {key} = '.*{place}': .*{message}"):
+        config.check_files()
+    with pytest.raises(InputError, match=str(tmp_path / place)):
+        config.build()
+
+
+def test_a_run_without_files_keeps_its_bias_in_memory():
+    """The bias is a function; the journal of this one is not on disk."""
+    total = MetadynamicsConfig(
+        time_step_fs=1,
+        variables=[VARIABLES[0]],
+        hills={**HILLS, "pace_steps": 1},
+        restraints=[{"variable": "p", "at": 0, "kappa_eV": 1}],
+    ).total()
+    s = np.array([0.5])
+    assert total.evaluate(s, 0)[0] == pytest.approx(0.125)
+    line = total.growing.deposit(s, 1.0)
+    assert total.evaluate(s, 1)[0] == pytest.approx(0.125), "a deposit acts when it is added"
+    table = FieldsReader("memory")
+    table.fields, table.constants = total.growing.fields, total.growing.constants
+    total.growing.add(total.growing.parse(table, np.array([line])))
+    assert total.evaluate(s, 2)[0] == pytest.approx(0.175, rel=1e-5)
+    total.growing.clear()
+    assert total.evaluate(s, 3)[0] == pytest.approx(0.125)

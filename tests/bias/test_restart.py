@@ -48,7 +48,7 @@ def test_death_between_the_hill_and_the_clock_doubles_nothing(tmp_path, monkeypa
     expected = undisturbed(tmp_path / "a", walk)
     again = tmp_path / "b"
     again.mkdir()
-    from forceserver.bias.history import History
+    from forceserver.bias.journal import Steps
 
     def die(*_, **__):
         raise KeyboardInterrupt
@@ -56,7 +56,7 @@ def test_death_between_the_hill_and_the_clock_doubles_nothing(tmp_path, monkeypa
     for n, s in enumerate(walk):
         bias = open_bias(again, **EXTRA)
         with monkeypatch.context() as patch:
-            patch.setattr(History, "tick", die)
+            patch.setattr(Steps, "tick", die)
             with pytest.raises(KeyboardInterrupt):
                 bias.advance(s)
         bias.close()
@@ -130,8 +130,9 @@ def test_without_a_clock_the_time_of_the_last_hill_counts(tmp_path):
 
 def test_a_hill_is_on_disk_before_it_acts(tmp_path, monkeypatch):
     bias, events = open_bias(tmp_path), []
-    total, write, fsync, add = bias._hills.total, os.write, os.fsync, bias._hills.total.add
-    hills = bias._hills._writer._file
+    total = bias.total.growing.total
+    write, fsync, add = os.write, os.fsync, total.add
+    hills = bias.journal._deposits._file
     monkeypatch.setattr(
         os, "write", lambda file, data: (events.append("write") if file == hills else None, write(file, data))[1]
     )

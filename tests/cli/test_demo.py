@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from proc import alive, descendants
 
-from forceserver.bias.fields import FieldsReader
+from forceserver.bias.tables import FieldsReader
 from forceserver.cli import demo, processes
 from forceserver.errors import InputError
 from forceserver.files import working_in

@@ -14,9 +14,11 @@ from plumed_runs import version
 from polarization import TOML_P
 
 import forceserver.ipi.pes
-from forceserver.bias.hills import HillsWriter
+from forceserver.bias.coordinates import Coordinate
+from forceserver.bias.grid import HillSum
+from forceserver.bias.journal.deposits import DepositFile
+from forceserver.bias.metadynamics import Metadynamics
 from forceserver.bias.plumed.kernel import find_kernel
-from forceserver.bias.variables import Variable
 
 PACE = 5
 SIGMA = 0.004
@@ -191,10 +193,13 @@ def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, 
 
 def write_hills(path: Path, names: Sequence[str]) -> None:
     """A ridge of eleven hills of 0.05 eV."""
-    writer = HillsWriter(path, [Variable(name) for name in names], [FROZEN_SIGMA, FROZEN_SIGMA], bias_factor=10)
+    coordinates, sigmas = [Coordinate(name) for name in names], [FROZEN_SIGMA, FROZEN_SIGMA]
+    ridge = Metadynamics(HillSum(coordinates), coordinates, sigmas, 0.05, PACE, 300, bias_factor=10, energy_unit="eV")
+    file = DepositFile(path, ridge, time_step_ps=0.0005, biased=[0, 1])
     for centre in FROZEN_CENTRES:
-        writer.append(0.0, centre, 0.05 * 10 / 9)  # heights in the file are those of the free energy
-    writer.close()
+        file.deposit([0.0, *centre, *sigmas, 0.05 * 10 / 9, 10])  # heights in the file are those of the free energy
+        file.note()
+    file.close()
 
 
 def without_hills(config: str) -> str:

@@ -5,9 +5,9 @@ import pytest
 from ase.units import Hartree
 from bias_runs import FROZEN_CENTRES, FROZEN_SIGMA, simulate
 
-from forceserver.bias.fields import FieldsReader
 from forceserver.bias.grid import REACH
 from forceserver.bias.plumed.kernel import find_kernel
+from forceserver.bias.tables import FieldsReader
 
 PICOSECONDS = 0.5e-3  # of a step
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from plumed_metad import CASES, DATA, KT, Case, run
 
-from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias.config import MetadynamicsConfig
 from forceserver.bias.grid import HillSum
 from forceserver.bias.hills import read_hills
 from forceserver.units import BOLTZMANN_EV_PER_K
@@ -37,7 +37,7 @@ def plumed_output(name: str, source: str) -> dict[str, np.ndarray]:
         return run(CASES[name], Path(folder))
 
 
-def section(case: Case, folder: Path, **more) -> MetadynamicsSection:
+def section(case: Case, folder: Path, **more) -> MetadynamicsConfig:
     sigma = more.pop("sigma", [None] * len(case.names))
     variables = [
         {"name": name, "sigma": width, **({"domain": ["-pi", "pi"]} if name in case.periodic else {})}
@@ -51,7 +51,7 @@ def section(case: Case, folder: Path, **more) -> MetadynamicsSection:
         more["hills"] = {"temperature_K": KT / BOLTZMANN_EV_PER_K, "grid": "none", "file": folder / "HILLS", **hills}
     files = {"clock_file": folder / "BIAS.clock", "colvar_file": folder / "COLVAR", "file_energy_unit": "eV"}
     settings = {"engine": "metadynamics", "time_step_fs": 1.0, "variables": variables, **files, **more}
-    return MetadynamicsSection(**settings)
+    return MetadynamicsConfig(**settings)
 
 
 def follow(bias, trajectory):

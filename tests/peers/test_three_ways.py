@@ -6,7 +6,7 @@ from plumed_runs import driver, table
 from polarization import POLARIZATION
 
 from forceserver.bias.choice import build_bias
-from forceserver.bias.config import MetadynamicsSection
+from forceserver.bias.config import MetadynamicsConfig
 from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.cv import CVConfig, build_variables
 from forceserver.cv_server.server import CVServer, CVServerConfig
@@ -37,7 +37,7 @@ def test_the_same_hills(batio3, action, tmp_path, monkeypatch):
     lines = [f"{name}: EXTRACV NAME={name}\n" for name in names]
     (tmp_path / "hosted.dat").write_text("".join(lines) + METAD.format(",".join(names), "hosted"))
     hosted = PlumedConfig(plumed_dat=tmp_path / "hosted.dat", time_step_fs=1, temperature_K=300)
-    embedded = MetadynamicsSection.model_validate(
+    embedded = MetadynamicsConfig.model_validate(
         {
             "time_step_fs": 1,
             "colvar_file": None,

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 
 from ...config import Element, InputFile, OutputPath, Section
+from ..journal.disk import check_file
 
 
 class PlumedConfig(Section):
@@ -20,3 +21,8 @@ class PlumedConfig(Section):
     state_file: OutputPath = Field(
         default=Path("PLUMED.state"), description="the last steps; if it exists, PLUMED restarts"
     )
+
+    def check_files(self) -> None:
+        """`InputError` if a file cannot be written where the configuration wants it."""
+        check_file(self.log_file, "log_file")
+        check_file(self.state_file, "state_file")

@@ -9,15 +9,16 @@ from ...errors import InputError
 Action = list[str]
 
 
-def read_actions(path: Path) -> list[Action]:
+def read_actions(path: Path, folder: Path = Path()) -> list[Action]:
     """The actions of a PLUMED input file and of those that it includes, without labels and comments.
 
+    folder: where PLUMED runs; the names of included files are relative to it.
     `InputError` if a file cannot be read or an action that goes over several lines does not end.
     """
-    return list(_actions(Path(path), depth=0))
+    return list(_actions(Path(path), folder, depth=0))
 
 
-def _actions(path: Path, depth: int) -> Iterator[Action]:
+def _actions(path: Path, folder: Path, depth: int) -> Iterator[Action]:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -29,7 +30,7 @@ def _actions(path: Path, depth: int) -> Iterator[Action]:
         line = line.partition("#")[0].strip()
         if open_action is not None:
             if line.startswith("..."):
-                yield from _included(split(open_action), depth)
+                yield from _included(split(open_action), folder, depth)
                 open_action = None
             else:
                 open_action += f" {line}"
@@ -40,7 +41,7 @@ def _actions(path: Path, depth: int) -> Iterator[Action]:
         elif line.split()[-1] == "...":
             open_action = line.removesuffix("...")
         else:
-            yield from _included(split(line), depth)
+            yield from _included(split(line), folder, depth)
     if open_action is not None:
         raise InputError(
             f"PLUMED input {path}: the action {' '.join(open_action.split()[:2])} ... does not end with '...'"
@@ -59,10 +60,10 @@ def split(text: str) -> list[str]:
     return [word for word in words if word]
 
 
-def _included(words: Action, depth: int) -> Iterator[Action]:
+def _included(words: Action, folder: Path, depth: int) -> Iterator[Action]:
     action = words[1:] if words[0].endswith(":") else words
-    if action and action[0] == "INCLUDE" and keyword(action, "FILE"):
-        yield from _actions(Path(keyword(action, "FILE")), depth + 1)
+    if action and action[0] == "INCLUDE" and (file := keyword(action, "FILE")):
+        yield from _actions(folder / file, folder, depth + 1)
     elif action:
         yield action
 
@@ -165,15 +166,22 @@ def rewritten_files(actions: list[Action]) -> set[Path]:
     }
 
 
+def written_files(actions: list[Action]) -> list[str]:
+    """The files that the actions write, as far as they are named."""
+    return [
+        file
+        for action in actions
+        for name in WRITTEN
+        if name != "FILE" or action[0] not in READERS
+        for file in _files(action, name)
+    ]
+
+
 def make_folders(actions: list[Action]) -> None:
     """Makes the folders of the files that PLUMED writes: it dies without a word where one is missing."""
-    for action in actions:
-        if folder := keyword(action, "WALKERS_DIR"):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        for name in WRITTEN:
-            if name != "FILE" or action[0] not in READERS:
-                for file in _files(action, name):
-                    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    shared = [Path(name) for action in actions if (name := keyword(action, "WALKERS_DIR"))]
+    for folder in [*shared, *(Path(file).parent for file in written_files(actions))]:
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _files(action: Action, name: str) -> list[str]:

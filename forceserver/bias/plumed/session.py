@@ -1,17 +1,23 @@
 """A PLUMED inside this process, in this package's units (eV, Angstrom, fs)."""
 
+from typing import Any
+
 import numpy as np
 
 from ...errors import InputError
 from ...units import BOLTZMANN_EV_PER_K, PER_EV
 from .config import PlumedConfig
+from .input import Action
 from .kernel import HOW_TO_GET_IT, text_of
+
+Session = Any
+"""A `plumed.Plumed`; the package `plumed` need not be there."""
 
 OLDEST_API = 10
 """PLUMED 2.9's."""
 
 
-def new_session(kernel: str | None, natoms: int, config: PlumedConfig | None = None, restart: bool = False):
+def new_session(kernel: str | None, natoms: int, config: PlumedConfig | None = None, restart: bool = False) -> Session:
     """A PLUMED with this package's units (eV, Angstrom, fs)."""
     import plumed
 
@@ -37,7 +43,7 @@ def new_session(kernel: str | None, natoms: int, config: PlumedConfig | None = N
     return instance
 
 
-def start_session(kernel: str | None, natoms: int, config: PlumedConfig, restart: bool):
+def start_session(kernel: str | None, natoms: int, config: PlumedConfig, restart: bool) -> Session:
     """The same for the simulation; `InputError` if PLUMED does not start."""
     try:
         return new_session(kernel, natoms, config, restart)
@@ -45,7 +51,7 @@ def start_session(kernel: str | None, natoms: int, config: PlumedConfig, restart
         raise InputError(f"PLUMED does not start: {text_of(error)}") from error
 
 
-def extra_cv_force_unit(actions, kernel: str | None) -> float:
+def extra_cv_force_unit(actions: list[Action], kernel: str | None) -> float:
     """What one unit of PLUMED's force on an EXTRACV is in eV.
 
     It is in the energy unit of the input (kJ/mol, or what UNITS says), whatever the energy unit of the host. That is

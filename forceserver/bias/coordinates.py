@@ -9,7 +9,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Variable:
+class Coordinate:
     """name: as in the FIELDS of bias files. domain: (lower, upper) ends of the period, or None."""
 
     name: str
@@ -51,7 +51,7 @@ def shortest(number: float) -> str:
     return repr(float(number)).removesuffix(".0")
 
 
-def domain_constants(variables: Sequence[Variable]) -> dict[str, str]:
+def domain_constants(variables: Sequence[Coordinate]) -> dict[str, str]:
     """The domains as the headers of bias files say them."""
     constants = {}
     for variable in variables:
@@ -61,8 +61,8 @@ def domain_constants(variables: Sequence[Variable]) -> dict[str, str]:
     return constants
 
 
-def variable_of(name: str, constants: Mapping[str, str]) -> Variable:
+def coordinate_of(name: str, constants: Mapping[str, str]) -> Coordinate:
     """A variable with the domain that a header gives it."""
     if f"min_{name}" not in constants:
-        return Variable(name)
-    return Variable(name, (parse_number(constants[f"min_{name}"]), parse_number(constants[f"max_{name}"])))
+        return Coordinate(name)
+    return Coordinate(name, (parse_number(constants[f"min_{name}"]), parse_number(constants[f"max_{name}"])))

@@ -1,30 +1,40 @@
 """What a bias remembers of its configurations, and how it goes back to one of them."""
 
+import contextlib
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from bias_case import open_bias, trajectory
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from polarization import POLARIZATION
 
 from forceserver.bias.atomic import AtomicBias
-from forceserver.bias.config import MetadynamicsSection
-from forceserver.bias.history import CLOSE, History, marks_of
+from forceserver.bias.config import MetadynamicsConfig
+from forceserver.bias.journal import Journal, Steps, colvar, deposits, fingerprint_of
+from forceserver.bias.journal.colvar import ColvarFile
+from forceserver.bias.journal.deposits import DepositFile
+from forceserver.bias.journal.fingerprint import CLOSE
+from forceserver.bias.metadynamics import Metadynamics
 from forceserver.cv import CVConfig, build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame
 
 WALK = trajectory(40)
-MARKS = np.random.default_rng(4).normal(size=(40, 4))
+FINGERPRINTS = np.random.default_rng(4).normal(size=(40, 4))
 EXTRA = {
     "moving_restraints": [{"variable": "p", "steps": [0, 100], "at": [-1, 1], "kappa_eV": [0.5, 1]}],
     "colvar_stride_steps": 1,
 }
 
 
-def go(bias, steps):
-    """Bias and gradient at each of the steps."""
+def go(bias, steps, all_new=True):
+    """Bias and gradient at each of the steps; all_new: none of them may have been taken in before."""
     found = []
     for n in steps:
-        assert bias.advance(WALK[n], MARKS[n])
+        assert bias.advance(WALK[n], FINGERPRINTS[n]) or not all_new
         energy, gradient = bias.compute(WALK[n])
         found.append((energy, *gradient))
     return found
@@ -60,8 +70,10 @@ def test_an_engine_that_goes_back_takes_the_bias_with_it(tmp_path, grid, restart
     assert undone.round().astype(int).tolist() == [24, 27, 30, 33, *range(12, 34, 3), *range(3, 34, 3)]
 
 
-@pytest.mark.parametrize("method", ["cut", "replay"])
-def test_death_on_the_way_back(tmp_path, monkeypatch, method):
+@pytest.mark.parametrize(
+    ("place", "method"), [(Journal, "replay"), (DepositFile, "restore"), (Steps, "settle"), (Metadynamics, "clear")]
+)
+def test_death_on_the_way_back(tmp_path, monkeypatch, place, method):
     for name in "ab":
         (tmp_path / name).mkdir()
     quiet = open_bias(tmp_path / "a", **EXTRA)
@@ -74,16 +86,95 @@ def test_death_on_the_way_back(tmp_path, monkeypatch, method):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(bias._hills, method, die)
+        patch.setattr(place, method, die)
         bias.begin_connection()
         with pytest.raises(KeyboardInterrupt):
-            bias.advance(WALK[11], MARKS[11])
+            bias.advance(WALK[11], FINGERPRINTS[11])
     bias.close()
     bias = open_bias(tmp_path / "b", **EXTRA)
     assert bias.step == 10
     assert go(bias, range(11, 40)) == expected[11:]
     bias.close()
     assert files(tmp_path / "b") == files(tmp_path / "a")
+
+
+def test_a_return_that_an_error_interrupts_is_completed_with_the_next_configuration(tmp_path, monkeypatch):
+    """The bias went on with hills that its files no longer had, and with a clock that was ahead of them."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    quiet = open_bias(tmp_path / "a", **EXTRA)
+    expected = go(quiet, range(40))
+    quiet.close()
+    bias = open_bias(tmp_path / "b", **EXTRA)
+    go(bias, range(31))
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    bias.begin_connection()
+    for module in (deposits, colvar):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "undo", fail)
+            with pytest.raises(OSError, match="No space left"):
+                bias.advance(WALK[11], FINGERPRINTS[11])
+    assert go(bias, range(11, 40)) == expected[11:]
+    bias.close()
+    assert files(tmp_path / "b") == files(tmp_path / "a")
+
+
+DEATHS = ((DepositFile, "_append"), (Metadynamics, "add"), (ColvarFile, "append"), (Steps, "tick"))
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("steps"), st.integers(1, 9)),
+        st.tuples(st.just("restart"), st.just(0)),
+        st.tuples(st.just("die"), st.sampled_from(range(len(DEATHS)))),
+        st.tuples(st.just("back"), st.integers(1, 12)),
+    ),
+    min_size=4,
+    max_size=12,
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Its folder, and bias and gradient at each step."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    bias = open_bias(folder, **EXTRA)
+    found = go(bias, range(40))
+    bias.close()
+    return folder, found
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EVENTS)
+def test_whatever_happens_the_end_is_that_of_an_undisturbed_run(undisturbed, events):
+    """Restarts, deaths between any two things that are done, and an engine that goes back, in any order."""
+    quiet, expected = undisturbed
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as name:
+        folder, n = Path(name), 0  # n: the configuration that comes next
+        bias = open_bias(folder, **EXTRA)
+        for event, argument in [*events, ("steps", 40)]:
+            if event == "steps":
+                end = min(n + argument, 40)
+                assert go(bias, range(n, end), all_new=False) == expected[n:end]
+                n = end
+            elif event == "back":
+                n = max(n - argument, min(n, 1))  # the first configuration would be that of a new run
+                bias.begin_connection()
+            elif event == "die" and n < 40:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(*DEATHS[argument], die)
+                    with contextlib.suppress(KeyboardInterrupt):
+                        bias.advance(WALK[n], FINGERPRINTS[n])
+            if event in ("die", "restart"):
+                bias.close()
+                bias = open_bias(folder, **EXTRA)
+        bias.close()
+        assert files(folder) == files(quiet)
 
 
 def test_a_new_run_from_the_first_configuration_keeps_the_old_bias(tmp_path):
@@ -94,9 +185,9 @@ def test_a_new_run_from_the_first_configuration_keeps_the_old_bias(tmp_path):
     assert bias.step == 39
     assert not (tmp_path / "HILLS.undone").exists()
     bias.begin_connection()
-    assert bias.advance(WALK[10], MARKS[10])  # of the second run
+    assert bias.advance(WALK[10], FINGERPRINTS[10])  # of the second run
     assert bias.step == 30
-    assert not bias.advance(WALK[10], MARKS[10])
+    assert not bias.advance(WALK[10], FINGERPRINTS[10])
 
 
 def test_hills_that_others_share_remain(tmp_path, caplog):
@@ -109,18 +200,18 @@ def test_hills_that_others_share_remain(tmp_path, caplog):
     assert len(np.loadtxt(tmp_path / "HILLS.0")) == 7
 
 
-def test_marks_survive_rounding_and_tell_small_moves_apart(batio3):
+def test_fingerprints_survive_rounding_and_tell_small_moves_apart(batio3):
     frame = Frame.from_ase(batio3)
-    marks = marks_of(frame)
+    fingerprint = fingerprint_of(frame)
     rng = np.random.default_rng(1)
     for _ in range(100):
         frame.positions = batio3.positions + rng.uniform(-2.7e-8, 2.7e-8, (40, 3))  # i-PI's nine digits, below 100 bohr
-        assert abs(marks_of(frame) - marks).max() < 0.3 * CLOSE
+        assert abs(fingerprint_of(frame) - fingerprint).max() < 0.3 * CLOSE
         frame.positions = batio3.positions + rng.normal(0, 1e-5, (40, 3))
-        assert abs(marks_of(frame) - marks).max() > CLOSE
+        assert abs(fingerprint_of(frame) - fingerprint).max() > CLOSE
     frame.positions = batio3.positions
     frame.cell = frame.cell * (1 + 1e-5)
-    assert abs(marks_of(frame) - marks).max() > CLOSE
+    assert abs(fingerprint_of(frame) - fingerprint).max() > CLOSE
 
 
 def test_a_configuration_that_is_visited_again_is_a_new_step(tmp_path):
@@ -132,35 +223,38 @@ def test_a_configuration_that_is_visited_again_is_a_new_step(tmp_path):
     assert not (tmp_path / "HILLS.undone").exists()
 
 
-def _recognised(history, step: int) -> int | None:
+def _recognised(steps, step: int) -> int | None:
     """As which step the configuration of `step` is recognised after a connection."""
-    history.begin_connection()
-    return history.recognise(MARKS[step])
+    steps.begin_connection()
+    return steps.recognise(FINGERPRINTS[step])
 
 
 def test_the_memory_is_a_ring(tmp_path):
-    history = History(tmp_path / "clock", [("n", "i8")], span=8)
+    steps = Steps(tmp_path / "clock", [("n", "i8")], span=8)
     for n in range(20):
-        history.tick(n, MARKS[n], n=2 * n)
-    assert [_recognised(history, n) for n in (11, 12, 19)] == [None, 12, 19]
-    assert history.record(11) is None
-    assert history.record(12)["n"] == 24
-    assert not history.begin_return_before(12)  # the step before is forgotten
-    history.close()
-    again = History(tmp_path / "clock", [("n", "i8")], span=8)
+        steps.tick(n, FINGERPRINTS[n], n=2 * n)
+    assert [_recognised(steps, n) for n in (11, 12, 19)] == [None, 12, 19]
+    assert steps.record(11) is None
+    assert steps.record(12)["n"] == 24
+    assert not steps.go_back_before(12)  # the step before is forgotten
+    steps.close()
+    again = Steps(tmp_path / "clock", [("n", "i8")], span=8)
     assert again.step == 19
     assert _recognised(again, 13) == 13
-    assert again.recognise(MARKS[13]) is None, "in the middle of a connection it is a new step"
-    assert again.recognise(MARKS[19]) == 19
-    assert again.begin_return_before(14)
+    assert again.recognise(FINGERPRINTS[13]) is None, "in the middle of a connection it is a new step"
+    assert again.recognise(FINGERPRINTS[19]) == 19
+    assert again.go_back_before(14)
     again.close()
-    again = History(tmp_path / "clock", [("n", "i8")], span=8)
-    assert again.returning == 13
-    again.end_return()
+    again = Steps(tmp_path / "clock", [("n", "i8")], span=8)
+    assert again.is_going_back
+    again.settle()
+    again.close()
+    again = Steps(tmp_path / "clock", [("n", "i8")], span=8)
+    assert not again.is_going_back
     assert (again.step, _recognised(again, 15)) == (13, None)
     again.close()
     with pytest.raises(InputError, match="belongs to another bias or system"):
-        History(tmp_path / "clock", [("n", "i8", (2,))], span=8)
+        Steps(tmp_path / "clock", [("n", "i8", (2,))], span=8)
 
 
 @pytest.mark.parametrize("groups", [{}, {"left": [1, 6], "right": [11, 16]}])
@@ -190,8 +284,8 @@ def test_values_have_the_same_bits_after_any_restart(batio3, tmp_path, groups, m
         }
 
         def start():
-            section_ = MetadynamicsSection.model_validate(section)
-            return AtomicBias(section_.build(), variables, section_.lists_file)
+            section_ = MetadynamicsConfig.model_validate(section)
+            return AtomicBias(section_.build(), variables)
 
         bias, results, builds = start(), [], 0
         for n, step in enumerate(steps):

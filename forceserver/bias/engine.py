@@ -1,0 +1,134 @@
+"""The embedded bias under the clock of its journal.
+
+    engine.advance(s, fingerprint)       once a configuration with values s has come in; ticks if it is a new one
+    energy, gradient = engine.compute(s)   as often as wanted, no side effects
+
+so that a configuration that is asked for twice (a reconnection, a restart of either side) adds no hill. The hill of
+configuration n acts from configuration n + 1 on, as in PLUMED; it is added when n + 1 comes in, so that n can be
+evaluated again at any time. `advance` of a new configuration
+    1. writes the hill of the one before if its step is a multiple of the pace (not of step 0), waits for the disk, and
+       adds what the line says;
+    2. reads the hills of other walkers;
+    3. writes the row of COLVAR and sets the clock.
+Killed between any two of these, or on its way back with an engine that goes back to a checkpoint, it goes on as if it
+had not been: what a start finds on disk is the journal's business.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..frame import Array
+from ..units import PER_EV, EnergyUnit
+from .growing import GrowingBias
+from .journal import Journal, Verdict
+from .journal.fingerprint import UNKNOWN
+from .total import TotalBias
+
+
+class BiasEngine:
+    """A bias V(s, t), a journal, and what happens to them with each configuration.
+
+    time_step_ps: makes times of steps. colvar_stride: steps between rows of COLVAR. energy_unit: of COLVAR.
+    read_stride: steps between looks at the hills of other walkers.
+    """
+
+    def __init__(
+        self,
+        total: TotalBias,
+        journal: Journal,
+        time_step_ps: float,
+        colvar_stride: int = 1,
+        energy_unit: EnergyUnit = "kJ/mol",
+        read_stride: int = 1,
+    ) -> None:
+        self.total, self.journal = total, journal
+        self._steps = journal.steps
+        self.names = total.names
+        self._time_step = time_step_ps
+        self._colvar_stride, self._energy_unit, self._read_stride = colvar_stride, energy_unit, read_stride
+        self._work: list[float] = []  # of the moving restraints, up to the current step
+        self._replay()
+
+    @property
+    def step(self) -> int:
+        """The number of the current configuration; -1 before the first."""
+        return self._steps.step
+
+    def compute(self, values: ArrayLike) -> tuple[float, Array]:
+        """V (eV) and dV/ds (d,) (eV per CV unit) at values (d,); `BiasError` if there is no bias at these values."""
+        return self.total.evaluate(self.total.inside(values), max(self.step, 0))
+
+    def terms(self, values: ArrayLike) -> dict[str, float]:
+        """What the bias is made of at these values, by name (eV), as far as it is cheap: for extras."""
+        s, step, total = self.total.inside(values), max(self.step, 0), self.total
+        return {name: term(s, step, self._work) for name, term in total.terms.items() if name not in total.costly}
+
+    def advance(self, values: ArrayLike, fingerprint: Array | None = None) -> bool:
+        """Takes in a configuration: ticks the clock, unless it is the one that is current. Says whether it was new.
+
+        fingerprint: of the configuration (`fingerprint_of`): if the first one of a connection is an older one, the bias
+        goes back to before that step. Without it a configuration is known by its values, and only the current one.
+        When it returns, everything that later values of the bias depend on is safe on disk.
+        """
+        s = self.total.inside(values)
+        if self._is_current(s, fingerprint):
+            return False
+        if growing := self.total.growing:
+            growing.evaluate(s[self.total.biased])  # refuses values off the grid before anything changes
+            self._let_hills_act(growing)
+        step, work = self._steps.step + 1, self._work
+        if step > 0 and work:
+            work = self.total.work(work, self._current["values"], s, step)
+        has_row = self.journal.has_rows and step % self._colvar_stride == 0
+        row = self._row(s, step, work) if has_row else None
+        self.journal.commit(UNKNOWN if fingerprint is None else fingerprint, row, values=s, work=work)
+        self._work = work  # only now: a step that could not be written is taken again
+        return True
+
+    def begin_connection(self) -> None:
+        """An engine has connected, perhaps one that was started again: its first configuration may be an old one."""
+        self.journal.begin_connection()
+
+    def close(self) -> None:
+        """Closes the files; called once, at the end."""
+        self.journal.close()
+
+    @property
+    def _current(self) -> Any:
+        return self._steps.current
+
+    def _is_current(self, s: Array, fingerprint: Array | None) -> bool:
+        """Whether this is the current configuration. If it is an older one, the bias goes back to the step before."""
+        if fingerprint is None:
+            return self.step >= 0 and np.array_equal(self._current["values"], s)
+        verdict = self.journal.begin(fingerprint)
+        if self.journal.must_replay:
+            self._replay()
+        return verdict is Verdict.SAME
+
+    def _replay(self) -> None:
+        """The bias is that of the journal, at its current step."""
+        deposits = self.journal.replay()
+        work = self._current["work"]
+        self._work = work.tolist() if self.step >= 0 else [0.0] * len(work)
+        if growing := self.total.growing:
+            growing.clear()
+            growing.add(deposits)
+            for others in self.journal.of_others():
+                growing.add(others)
+
+    def _let_hills_act(self, growing: GrowingBias) -> None:
+        step = self._steps.step
+        is_due = step > 0 and step % growing.pace == 0
+        hill = growing.deposit(self._current["values"][self.total.biased], step * self._time_step) if is_due else None
+        if len(acting := self.journal.deposit(hill)):
+            growing.add(acting)
+        if (step + 1) % self._read_stride == 0:
+            for others in self.journal.of_others():
+                growing.add(others)
+
+    def _row(self, s: Array, step: int, work: list[float]) -> list[float]:
+        unit = PER_EV[self._energy_unit]
+        return [step * self._time_step, *s, *(term(s, step, work) * unit for term in self.total.terms.values())]

@@ -1,0 +1,72 @@
+"""Writes COLVAR files: CVs and bias with time, as PLUMED's PRINT does."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import BiasError, InputError
+from ...files import append
+from ..tables import header, size_of_rows
+from .disk import open_file, undo
+from .steps import Steps
+
+
+class ColvarFile:
+    """Rows with time; an existing file of the same columns is continued, `InputError` for other columns."""
+
+    def __init__(self, path: Path, fields: Sequence[str], constants: Mapping[str, str], time_step_ps: float) -> None:
+        self.path = path
+        self._time_step = time_step_ps
+        self._file = open_file(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            self._check([*fields])
+            if os.fstat(self._file).st_size == 0:
+                append(self._file, path, header([*fields], dict(constants)).encode())
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, row: Sequence[float]) -> None:
+        """Writes a row; `BiasError`, and nothing is written, if the disk does not take it."""
+        try:
+            append(self._file, self.path, ("".join(f" {number:.10g}" for number in row) + "\n").encode())
+        except OSError as error:
+            raise BiasError(f"cannot write to {self.path}: {error.strerror}; the step was not taken") from error
+
+    def note(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, steps: Steps) -> None:
+        """Takes rows of later times out, into a file of its own if the engine went back."""
+        last_time_ps = (steps.step + 0.5) * self._time_step
+        if steps.is_going_back:
+            undo(self.path, size_of_rows(self.path, lambda _, line: float(line.split()[0]) <= last_time_ps))
+        else:
+            self._drop_last(last_time_ps)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _check(self, fields: list[str]) -> None:
+        """`InputError` if there are other columns; a header that was cut short is written again."""
+        with open(self.path, "rb") as file:
+            head = file.readline().decode(errors="replace")
+        if head.split() == ["#!", "FIELDS", *fields]:
+            return
+        if head.endswith("\n"):
+            raise InputError(f"{self.path} has other columns ({head.strip()}); move it away, or name another file")
+        os.truncate(self.path, 0)
+
+    def _drop_last(self, last_time_ps: float) -> None:
+        """Only the last line can be incomplete or too late: the clock is set right after a row has been written."""
+        with open(self.path, "rb+") as file:
+            start = max(file.seek(0, os.SEEK_END) - 65536, 0)
+            file.seek(start)
+            block = file.read()
+            end = block.rfind(b"\n") + 1
+            last = block.rfind(b"\n", 0, end - 1) + 1
+            line = block[last:end]
+            if not line.startswith(b"#") and float(line.split()[0]) > last_time_ps:
+                end = last
+            file.truncate(start + end)

@@ -1,0 +1,167 @@
+"""What a bias leaves behind at its configurations, in a file that is the truth: HILLS, and KERNELS of an OPES.
+
+A deposit is added to the bias as the numbers that its line holds, not as those that it was computed from, so that
+replaying the file gives the same bits.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+
+from ...errors import BiasError, InputError
+from ...files import append
+from ...forks import no_longer
+from ..coordinates import shortest
+from ..growing import GrowingBias, T
+from ..tables import FieldsReader, header, size_of_rows
+from .disk import open_locked, sync_folder, undo
+from .steps import Steps
+
+log = logging.getLogger(__name__)
+
+
+class DepositFile(Generic[T]):
+    """The deposits of this run, each of them on disk when `deposit` returns; and those of other walkers.
+
+    An existing file is continued; an incomplete last line is cut off and reported. `InputError` if it belongs to
+    another bias, or if another process writes to it.
+
+    biased: which of the values in a record are the centre of a deposit. others: the files of the other walkers; PLUMED
+    adds the wall clock to the lines where there are some.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        bias: GrowingBias[T],
+        time_step_ps: float,
+        biased: Sequence[int] = (0,),
+        others: Sequence[Path] = (),
+    ) -> None:
+        self.path = path
+        self.is_shared = bool(others)
+        self._bias, self._time_step, self._biased = bias, time_step_ps, list(biased)
+        self._others = [FieldsReader(other) for other in others]
+        self._file = open_locked(path, os.O_WRONLY | os.O_APPEND)
+        try:
+            self._table, self._waiting = self._continue()
+        except BaseException:
+            self.close()
+            raise
+        self._count = self._committed = len(self._waiting)  # in the file; of these, those that act at the current step
+
+    def deposit(self, numbers: Sequence[float] | None) -> T:
+        """Writes what the current configuration leaves behind, unless an interrupted step has done so; None: nothing.
+
+        Returns what is on disk, acts from the next configuration on, and has not been returned before.
+        `BiasError` if it cannot be written.
+        """
+        if numbers is not None and self._count == self._committed:
+            self._waiting = self._append(numbers)
+            self._count += 1
+        return self._take(len(self._waiting))
+
+    def of_others(self) -> Iterator[T]:
+        """What other walkers have written since the last time."""
+        for table in self._others:
+            if table.path.exists() and len(new := self._read(table)):
+                yield new
+
+    def note(self) -> dict[str, Any]:
+        """From the configuration that is committed on, all of them act."""
+        self._committed = self._count
+        return {"hills": self._count}
+
+    def restore(self, steps: Steps) -> None:
+        """Takes out what came after the current step, if the engine went back; otherwise the file is the truth.
+
+        It may then be one ahead of the clock. A clock that is further behind, or lost, starts at the last deposit.
+        `InputError` if deposits are missing.
+        """
+        known = int(steps.current["hills"]) if steps.step >= 0 else 0
+        if steps.is_going_back:
+            undo(self.path, size_of_rows(self.path, lambda place, _: place < known))
+            self._table, self._waiting = self._continue()
+            self._count = len(self._waiting)
+        if self._count < known:
+            raise InputError(
+                f"the clock file knows of {known} hills, but {self.path.name} has {self._count}; "
+                "bring the file back (without the clock file the bias goes on from the last hill that is there; move "
+                "HILLS, COLVAR and the clock file away to start a new bias)"
+            )
+        if self._count - known > 1 or (self._count > known and steps.step < 0):
+            known = self._count - 1
+            self._set_clock(steps, self._waiting[known:])
+        self._committed = known
+
+    def replay(self) -> T:
+        """After `restore`: the deposits that act at the current step."""
+        return self._take(self._committed)
+
+    def close(self) -> None:
+        """Closes the file; another process may write to it then."""
+        no_longer(self._file)
+        os.close(self._file)
+
+    def _take(self, count: int) -> T:
+        taken = self._waiting
+        if count < len(taken):
+            taken, self._waiting = taken[:count], taken[count:]
+        elif count:
+            self._waiting = taken[:0]
+        return taken
+
+    def _set_clock(self, steps: Steps, last: T) -> None:
+        step = round(float(last.times[0]) / self._time_step)
+        values = np.full(steps.shape("values"), np.nan)  # the others are not known, and not needed
+        values[self._biased] = last.centres[0]
+        steps.jump(step, values=values, hills=self._count - 1)
+        log.warning("the clock starts at step %d, that of the last of %d hills", step, self._count)
+
+    def _append(self, numbers: Sequence[float]) -> T:
+        words = [f"{numbers[0]:.15g}", *map(shortest, numbers[1:])]  # 15 digits: 350 steps of 0.002 ps are 0.7
+        line = "".join(f" {word:>23}" for word in words)
+        if self.is_shared:
+            line += f" {int(time.time())}"
+        self._write(line + "\n")
+        return self._bias.parse(self._table, np.array([[float(word) for word in line.split()]]))
+
+    def _write(self, text: str) -> None:
+        try:
+            append(self._file, self.path, text.encode(), durable=True)
+        except OSError as error:
+            raise BiasError(f"cannot write to {self.path}: {error.strerror}; no hill was added") from error
+
+    def _continue(self) -> tuple[FieldsReader, T]:
+        """Reads the file, which has a header then and ends with a complete line."""
+        table = FieldsReader(self.path)
+        rows = table.read()
+        if tail := table.incomplete():
+            log.warning("%s: dropped the incomplete last line %r", self.path, tail.decode(errors="replace"))
+            os.truncate(self.path, table.offset)
+        if not table.fields:
+            os.truncate(self.path, 0)
+            self._write(header([*self._bias.fields, *["clock"] * self.is_shared], self._bias.constants))
+            sync_folder(self.path)
+            table = FieldsReader(self.path)
+            rows = table.read()
+        deposits = self._bias.parse(table, rows)
+        self._bias.check(self.path, deposits, is_own=True)
+        return table, deposits
+
+    def _read(self, table: FieldsReader) -> T:
+        """Those that are new and complete; after an error they are as unread as before."""
+        before = table.place
+        try:
+            deposits = self._bias.parse(table, table.read())
+            if len(deposits):
+                self._bias.check(table.path, deposits, is_own=False)
+        except InputError:
+            table.return_to(before)
+            raise
+        return deposits

@@ -1,0 +1,142 @@
+"""The journal: what it does with a configuration, in which order, whoever writes the files that grow with it."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...frame import Array
+from .colvar import ColvarFile
+from .configuration import StoredConfiguration
+from .deposits import DepositFile
+from .steps import Steps
+
+log = logging.getLogger(__name__)
+
+
+class Verdict(Enum):
+    """What a configuration is that has come in."""
+
+    NEW = "new"
+    SAME = "same"
+    """The current one."""
+    BACK = "back"
+    """One of some steps ago: the clock stands before it now, and `replay` has to follow."""
+
+
+class KeptFile(Protocol):
+    """A file, or several, that grow with the steps."""
+
+    def note(self) -> dict[str, Any]:
+        """What the record of a step says of it, by the names of the fields."""
+
+    def restore(self, steps: Steps) -> None:
+        """Brings it to the current step: after a start, and after the clock has gone back (`steps.is_going_back`)."""
+
+    def close(self) -> None:
+        """Closes it."""
+
+
+class Journal:
+    """The clock of a bias, and the files that are kept with it.
+
+    deposits, colvar: those that the journal itself writes. files: others. is_shared: whether other walkers read them;
+    then nothing is taken back when the engine goes back.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        deposits: DepositFile | None = None,
+        colvar: ColvarFile | None = None,
+        files: Sequence[KeptFile] = (),
+        is_shared: bool = False,
+    ) -> None:
+        self.steps = steps
+        self._deposits, self._colvar = deposits, colvar
+        self._files: list[KeptFile] = [file for file in (deposits, colvar, *files) if file]
+        self._is_shared = is_shared or (deposits is not None and deposits.is_shared)
+        self._configuration: StoredConfiguration | None = None
+
+    @property
+    def step(self) -> int:
+        """The number of the current configuration; -1 before the first."""
+        return self.steps.step
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it keeps a COLVAR."""
+        return self._colvar is not None
+
+    @property
+    def must_replay(self) -> bool:
+        """Whether the clock has gone back and the files have not followed; an error may have kept them."""
+        return self.steps.is_going_back
+
+    def begin_connection(self) -> None:
+        """An engine has connected, perhaps one that was started again: its first configuration may be an old one."""
+        self.steps.begin_connection()
+
+    def begin(self, fingerprint: Array) -> Verdict:
+        """A configuration has come in: new, the current one, or an older one, before which the clock stands now."""
+        step = self.steps.recognise(fingerprint)
+        if step is None:
+            return Verdict.NEW
+        if step == self.steps.step:
+            return Verdict.SAME
+        if self._is_shared:
+            log.warning("the engine went back to step %d; the hills since then remain, other walkers have them", step)
+            self.steps.begin_run()
+            return Verdict.NEW
+        return Verdict.BACK if self.steps.go_back_before(step) else Verdict.NEW
+
+    def take_back(self) -> bool:
+        """For who cannot answer twice: the current configuration is to come again. True if `replay` has to follow."""
+        return self.steps.go_back_before(self.step)
+
+    def deposit(self, numbers: Sequence[float] | None) -> Any:
+        """Writes what the current configuration leaves behind, if it does; it is on disk when this returns.
+
+        Returns the deposits that act from the next configuration on and have not been returned before. `BiasError` if
+        it cannot be written.
+        """
+        return self._deposits.deposit(numbers) if self._deposits else ()
+
+    def of_others(self) -> Iterable[Any]:
+        """The deposits that other walkers have written since the last time."""
+        return self._deposits.of_others() if self._deposits else ()
+
+    def commit(self, fingerprint: Array, row: Sequence[float] | None = None, **fields: Any) -> None:
+        """The configuration is that of the next step, which is the current one now.
+
+        row: of COLVAR, if one is due. fields: what the record of the step says. `BiasError`, and the step is not taken,
+        if the row cannot be written.
+        """
+        if row is not None and self._colvar:
+            self._colvar.append(row)
+        for file in self._files:
+            fields |= file.note()
+        self.steps.tick(self.steps.step + 1, fingerprint, **fields)
+
+    def replay(self) -> Any:
+        """Brings all files to where the clock stands; returns the deposits that act there."""
+        for file in self._files:
+            file.restore(self.steps)
+        self.steps.settle()
+        return self._deposits.replay() if self._deposits else ()
+
+    def configuration(self, atoms: int) -> StoredConfiguration | None:
+        """Where one configuration is kept beside the clock; None if the clock has no file."""
+        clock: Path | None = self.steps.path
+        if self._configuration is None and clock is not None:
+            self._configuration = StoredConfiguration(clock.with_name(f"{clock.name}.lists"), atoms)
+        return self._configuration
+
+    def close(self) -> None:
+        """Closes all files."""
+        for file in self._files:
+            file.close()
+        if self._configuration:
+            self._configuration.close()
+        self.steps.close()

@@ -1,0 +1,118 @@
+"""The files that PLUMED writes, in the journal: after each step it is noted how long they are.
+
+A start cuts off what is longer, the update of a step that was not answered.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ..journal import Steps
+from ..journal.disk import undo
+
+MOST_FILES = 32
+"""Files whose sizes are noted."""
+
+FIELDS = [("sizes", "i8", (MOST_FILES,))]
+"""What a record says of them."""
+
+
+class PlumedFiles:
+    """The files of one plumed.dat by their names relative to a folder, which are kept beside the records of `steps`.
+
+    rewritten: those that PLUMED writes anew from time to time: their lengths say nothing, and they are left alone.
+    """
+
+    def __init__(self, steps: Steps, folder: Path, rewritten: Set[Path]) -> None:
+        self._steps, self._folder, self._rewritten = steps, folder.absolute(), rewritten
+        self._paths: list[Path] = []
+
+    @property
+    def _names(self) -> list[str]:
+        return json.loads(self._steps.note or "[]")
+
+    def add(self, files: Set[Path], source: Path) -> None:
+        """Keeps the names of further files, in the order of their sizes; `source`: the input that makes them."""
+        names = self._names
+        names += sorted({os.path.relpath(file, self._folder) for file in files - self._rewritten} - set(names))
+        if len(names) > MOST_FILES:
+            raise InputError(f"{source} writes more than {MOST_FILES} files: {', '.join(names)}")
+        self._steps.note = json.dumps(names)
+        self._paths = [self._folder / name for name in names]
+
+    def empty(self) -> list[str]:
+        """The names of those that are there and hold nothing."""
+        there = [name for name in self._names if (self._folder / name).exists()]
+        return [name for name in there if (self._folder / name).stat().st_size == 0]
+
+    def note(self) -> dict[str, Any]:
+        """How long they are; -1 where there is none."""
+        return {"sizes": self._sizes()}
+
+    def restore(self, steps: Steps) -> None:
+        """Cuts each to its length at the current step; `InputError` if one is shorter, or gone."""
+        for place, name in enumerate(self._names):
+            file = self._folder / name
+            if file.resolve() in self._rewritten:
+                continue
+            if steps.step >= 0:
+                _cut(file, int(steps.current["sizes"][place]))
+            elif file.exists():  # of a start without a step: PLUMED would keep a copy of it, and refuse after the 100th
+                undo(file, 0)
+                file.unlink()
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """What PLUMED writes meanwhile is taken out."""
+        sizes = self._sizes()
+        yield
+        for file, before, after in zip(self._paths, sizes, self._sizes(), strict=False):
+            if 0 <= before < after:
+                os.truncate(file, before)
+
+    def close(self) -> None:
+        """They are PLUMED's to close."""
+
+    def _sizes(self) -> NDArray[np.int64]:
+        sizes = np.full(MOST_FILES, -1)
+        for place, file in enumerate(self._paths):
+            with contextlib.suppress(FileNotFoundError):
+                sizes[place] = os.stat(file).st_size
+        return sizes
+
+
+def files_written() -> set[Path]:
+    """The regular files that this process has open for writing."""
+    found = set()
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            file = int(name)
+            if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(os.fstat(file).st_mode):
+                if hasattr(fcntl, "F_GETPATH"):  # macOS
+                    path = fcntl.fcntl(file, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0").decode()
+                else:
+                    path = os.readlink(f"/dev/fd/{name}")
+                found.add(Path(path))
+    return found
+
+
+def _cut(file: Path, size: int) -> None:
+    if size < 0:
+        return
+    found = file.stat().st_size if file.exists() else 0
+    if found < size:
+        raise InputError(
+            f"{file} had {size} bytes after the last step and has {found} now; bring it back, or remove the state file "
+            "to start a new bias"
+        )
+    if found > size:
+        undo(file, size)
