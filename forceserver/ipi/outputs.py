@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..bias.plumed.input import read_actions, written_files
 from ..errors import InputError
 from .input import IpiInput, PropertiesFile
 
@@ -220,8 +221,8 @@ def _end_of_blocks(path: Path, step: int) -> tuple[int, int | None]:
 
 def _files_of_plumed(plumed_input: Path) -> Iterator[Path]:
     """What a PLUMED input names as files, and the names that PLUMED uses by default."""
-    text = plumed_input.read_text(errors="replace") if plumed_input.is_file() else ""
-    names = {"HILLS", "COLVAR", "KERNELS"} | set(re.findall(r"\b[A-Z_]*FILE=([^\s#]+)", text))
+    actions = read_actions(plumed_input, plumed_input.parent) if plumed_input.is_file() else []
+    names = {"HILLS", "COLVAR", "KERNELS", *written_files(actions)}
     yield from (plumed_input.parent / name for name in sorted(names))
 
 

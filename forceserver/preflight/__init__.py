@@ -61,6 +61,9 @@ def inspect(
     rehearsal, said = rehearse_input(ipi)
     findings.extend(said)
     findings.extend(_drivers(config, settings, drivers, ipi))
+    if settings.bias and not settings.bias_socket and not any(tag == "ffdirect" for tag, _ in ipi.other_forcefields):
+        text = "[bias] has no [bias_socket]: no force field of i-PI will receive it, unless by ipi-pes"
+        findings.append(Finding(ADVICE, "bias", text))
     server = find_server(settings.socket, ipi)
     findings.extend(inspect_limits(settings.driver, template, server))
     for system in _served_systems(ipi, server):

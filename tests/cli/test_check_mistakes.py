@@ -316,3 +316,18 @@ def test_a_bias_of_plumed_that_works_leaves_no_file(aluminium):
     assert run.returncode == 0, run.stdout + run.stderr
     assert "extras bias_eV" in run.stdout
     assert sorted(path.name for path in aluminium.folder.iterdir()) == before
+
+
+def test_a_bias_that_nobody_receives_is_told(aluminium):
+    bias = (
+        CV
+        + """[bias]
+engine = "metadynamics"
+time_step_fs = 1
+variables = [{ name = "d_x" }]
+restraints = [{ variable = "d_x", at = 0, kappa_eV = 1 }]
+"""
+    )
+    aluminium.write_config("[socket]", bias + "[socket]")
+    said = " ".join(aluminium.run_here("check", aluminium.config).stdout.split())
+    assert "advice bias [bias] has no [bias_socket]: no force field of i-PI will receive it, unless by ipi-pes" in said

@@ -87,10 +87,12 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
     """A swap is written down with the number of the step that is being done; PLUMED counts as i-PI does."""
     (tmp_path / "sim.PARATEMP").write_text("".join(f"{n:10d}     1     0\n" for n in range(6)))
     (tmp_path / "plumed.dat").write_text(
-        "d: DISTANCE ATOMS=1,2\nMETAD ARG=d\nPRINT ARG=d FILE=cv STRIDE=1\nDUMPGRID FILE=grid"
+        "d: DISTANCE ATOMS=1,2\nREAD FILE=old VALUES=d\nMETAD ARG=d\nINCLUDE FILE=print.dat\n"
+        "DUMPGRID FILE=grid\n# PRINT FILE=comment\n"
     )
+    (tmp_path / "print.dat").write_text("PRINT ...\n  ARG=d\n  FILE={a cv}\n... PRINT\n")
     table = "#! FIELDS time d\n" + "".join(f" {n}.000000 0.5\n" for n in range(6)) + "#! FIELDS time d\n 6.0 1\n 7."
-    for name in ("cv", "HILLS"):
+    for name in ("a cv", "HILLS", "comment", "old"):
         (tmp_path / name).write_text(table)
     (tmp_path / "grid").write_text("#! FIELDS d g\n 1 2\n")
     said = cut_outputs(
@@ -99,7 +101,9 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
         )
     )
     assert [line.split()[0] for line in (tmp_path / "sim.PARATEMP").read_text().splitlines()] == ["0", "1", "2"]
-    for name in ("cv", "HILLS"):
+    for name in ("comment", "old"):  # what PLUMED does not write
+        assert (tmp_path / name).read_text() == table
+    for name in ("a cv", "HILLS"):
         assert (tmp_path / name).read_text() == "#! FIELDS time d\n" + "".join(f" {n}.000000 0.5\n" for n in range(4))
     assert len(said) == 1
     assert "grid (PLUMED) does not tell steps" in said[0]
