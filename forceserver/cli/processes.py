@@ -137,4 +137,7 @@ def is_stopped(process: subprocess.Popen) -> bool:
 
 def describe_end(code: int) -> str:
     """How a process ended, in words: its exit code, or the signal that ended it."""
-    return f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name
+    return f"signal {name}{', mostly of a full disk or /dev/shm' if name == 'SIGBUS' else ''}"

@@ -355,6 +355,7 @@ class Run:
     def _end_all(self) -> None:
         """i-PI first, since it tells the drivers to leave; whoever stays is ended."""
         self._end_ipi()
+        remove_shared_memory(self.ipi.pid)
         left = [slot.process for slot in self.slots if slot.process is not None]
         processes.wait(left, FAREWELL_SECONDS)
         processes.end(left, GRACE_SECONDS)
@@ -373,6 +374,13 @@ class Run:
         tell(f"forceserver: i-PI failed ({processes.describe_end(code)}); the end of {log}:")
         tell(self.said.last_lines(20))
         return Outcome.FAILED
+
+
+def remove_shared_memory(pid: int) -> None:
+    """Removes the segments of an i-PI that has ended; one that was killed leaves them."""
+    for path in Path("/dev/shm").glob(f"ipi_shm_{pid}_*"):  # nothing on systems without that folder
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def ipi_script() -> Path:

@@ -425,3 +425,21 @@ def test_a_progress_line_that_cannot_be_read_is_passed_over(tmp_path, line):
     log.write_text(f"{StepReader.LOG_MARK}  6. t/step\n{StepReader.LOG_MARK}{line}\n")
     assert by_properties.read() == 7
     assert by_log.read() == 7
+
+
+@needs_proc
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="looks at shared memory as Linux shows it")
+def test_a_killed_ipi_leaves_no_shared_memory(aluminium):
+    aluminium.write_config('mode = "unix"', 'mode = "shm"')
+    aluminium.write_simulation(steps=100_000, old="mode='unix'", new="mode='shm'")
+    launch = start(aluminium)
+    wait_until(lambda: len(rows(aluminium)) > 2)
+    ipi = next(pid for pid, command in descendants(launch.pid).items() if "bin/i-pi" in command)
+
+    def segments() -> list[str]:
+        return [name for name in os.listdir("/dev/shm") if name.startswith(f"ipi_shm_{ipi}_")]
+
+    assert segments()
+    os.killpg(ipi, signal.SIGKILL)  # with the process by which Python would remove them, as launch itself does
+    launch.communicate(timeout=60)
+    assert not segments()
