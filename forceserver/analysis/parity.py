@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..frame import Frame, Result
 
 
-class Labels(Protocol):
+class Reference(Protocol):
     """What results are compared with: energy (eV), forces (N, 3), virial (3, 3) in eV; None if absent."""
 
     energy: float | None
@@ -101,7 +101,7 @@ class ParityTable:
         for name in _names(group):
             self.groups[name].setdefault(quantity, Parity()).add(reference, prediction)
 
-    def compare(self, group: str | None, labels: Labels, result: "Result", frame: "Frame") -> None:
+    def compare(self, group: str | None, labels: Reference, result: "Result", frame: "Frame") -> None:
         """Adds what a structure has labels of: the energy per atom, force components, and stress components if it has
         a volume."""
         atoms, volume = len(frame), abs(np.linalg.det(frame.cell))

@@ -1,22 +1,19 @@
 """`forceserver launch`: i-PI and its drivers as one program that ends as one."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError
+from ..launch.progress import tell
 from . import arguments
-from .progress import tell
 
 if TYPE_CHECKING:
     from ..ipi.input import IpiInput
+    from ..launch.supervision import Plan
     from ..locks import FolderLock
     from ..settings import Settings
-    from .supervision import Plan
 
 IPI_RESTARTS = 5
 """How often i-PI is started again after a connection has broken it, at most."""
@@ -89,9 +86,10 @@ def run_simulation(
     """What `launch` does; returns its exit code."""
     from ..ipi.input import read_ipi_input
     from ..ipi.ports import at_ports
+    from ..launch.processes import signals_noted
+    from ..launch.supervision import ExitCode, Plan
     from ..locks import locked_folder
     from ..settings import at_address, load, require
-    from .supervision import Outcome, Plan
 
     settings = load(config)
     path = require(settings.simulation, "simulation", config, "it names the input file of i-PI").input
@@ -102,7 +100,7 @@ def run_simulation(
         if simulation.step >= simulation.total_steps:
             return _nothing_to_do(simulation, restart)
         if not _can_start(config, settings, simulation, drivers, no_check):
-            return Outcome.BAD_INPUT
+            return ExitCode.BAD_INPUT
         logs = (logs or simulation.folder).absolute()
         logs.mkdir(parents=True, exist_ok=True)
         plan = Plan(
@@ -209,17 +207,17 @@ def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signa
     from ..ipi.addresses import remove_dead_sockets
     from ..ipi.ports import at_ports
     from ..ipi.restart import newest_state, set_states_aside
-    from .supervision import Outcome, Run
+    from ..launch.supervision import ExitCode, Supervisor
 
     if simulation.step == 0:
         set_states_aside(simulation)
     for restarts in range(IPI_RESTARTS + 1):
-        run = Run(plan, simulation, lock)
+        supervisor = Supervisor(plan, simulation, lock)
         try:
-            code = run.watch(signals)
+            code = supervisor.watch(signals)
         finally:
             remove_dead_sockets(simulation)  # a killed i-PI leaves them
-        if not run.broken or code != Outcome.FAILED or restarts == IPI_RESTARTS:
+        if not supervisor.broken or code != ExitCode.FAILED or restarts == IPI_RESTARTS:
             return code
         try:
             simulation = at_ports(newest_state(simulation), plan.ports)
@@ -233,16 +231,3 @@ def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signa
             f"(restart {restarts + 1} of at most {IPI_RESTARTS})"
         )
     raise AssertionError("the loop returns")
-
-
-@contextmanager
-def signals_noted() -> Iterator[list[int]]:
-    """Signals that ask for an end are put into a list instead of ending this process."""
-    noted: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda number, frame: noted.append(number)) for number in numbers}
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,16 +12,16 @@ import numpy as np
 
 from ..frame import Array
 
-Function = Callable[[Array], tuple[float, Array]]
+OutputFunction = Callable[[Array], tuple[float, Array]]
 """The numbers b, (3,) or (4,), to the value and its derivative with respect to all four, (4,)."""
 
 
-def _component(k: int) -> Function:
+def _component(k: int) -> OutputFunction:
     unit = np.eye(4)[k]
     return lambda b: (b[k], unit)
 
 
-def projection(axis: Sequence[float]) -> Function:
+def projection(axis: Sequence[float]) -> OutputFunction:
     """The component along an axis, which need not be normalised."""
     direction = np.append(np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis), 0.0)
     return lambda b: (float(direction[:3] @ b[:3]), direction)
@@ -50,7 +50,7 @@ def _cubic6(b: Array) -> tuple[float, Array]:
 
 OutputName = Literal["x", "y", "z", "density", "norm", "norm2", "cubic4", "cubic6"]
 
-OUTPUTS: dict[OutputName, Function] = {
+OUTPUTS: dict[OutputName, OutputFunction] = {
     "x": _component(0),
     "y": _component(1),
     "z": _component(2),
@@ -62,7 +62,7 @@ OUTPUTS: dict[OutputName, Function] = {
 }
 
 
-def combine(functions: Sequence[Function], b: Array) -> tuple[Array, Array]:
+def combine(functions: Sequence[OutputFunction], b: Array) -> tuple[Array, Array]:
     """Values (d,) of the functions and their derivatives (d, 4) at b (3,) or (4,)."""
     pairs = [function(b) for function in functions]
     return np.array([value for value, _ in pairs]), np.array([derivative for _, derivative in pairs])

@@ -14,7 +14,7 @@ from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.neighbours import Selection
 from .config import CVConfig, selection
-from .outputs import OUTPUTS, Function, combine, projection
+from .outputs import OUTPUTS, OutputFunction, combine, projection
 from .sums import GroupSum
 from .weights import contraction, spline_table
 
@@ -55,7 +55,7 @@ class _Group:
     members: NDArray[np.intp]
     weight: float
     prefix: str
-    functions: dict[str, Function]
+    functions: dict[str, OutputFunction]
 
 
 class CollectiveVariable:
@@ -230,9 +230,9 @@ class CollectiveVariable:
         single: dict[str, tuple[int, ...]] = {f"atom{index}_": (index,) for index in config.per_centre}
         self._check_members(named, centres)
         self._check_members(single, centres)
-        functions: dict[str, Function] = {name: OUTPUTS[name] for name in config.outputs}
+        functions: dict[str, OutputFunction] = {name: OUTPUTS[name] for name in config.outputs}
         functions |= {name: projection(axis) for name, axis in config.axes.items()}
-        vector: dict[str, Function] = {"x": OUTPUTS["x"], "y": OUTPUTS["y"], "z": OUTPUTS["z"]}
+        vector: dict[str, OutputFunction] = {"x": OUTPUTS["x"], "y": OUTPUTS["y"], "z": OUTPUTS["z"]}
         mean = config.reduction == "mean"
         return [
             *(_Group(np.sort(m), 1.0 / len(m) if mean else 1.0, prefix, functions) for prefix, m in named.items()),

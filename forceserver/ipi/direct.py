@@ -20,7 +20,7 @@ from .wire import encode_extras
 
 log = logging.getLogger(__name__)
 
-Reply = tuple[float, Array, Array, bytes]
+IpiReply = tuple[float, Array, Array, bytes]
 """Energy (hartree), forces (N, 3) (hartree/bohr), virial (3, 3) (hartree), extras (UTF-8)."""
 
 
@@ -31,7 +31,7 @@ class DirectDriver:
         self._potential, self._template, self._driver = potential, template, driver
         self._evaluations = 0
 
-    def evaluate(self, cells: Iterable[Array], positions: Iterable[Array]) -> list[Reply]:
+    def evaluate(self, cells: Iterable[Array], positions: Iterable[Array]) -> list[IpiReply]:
         """The results for structures: cells (3, 3) with vectors as columns, positions (N, 3) or (3 N,), in bohr.
 
         Raises `PotentialError`, after the structures have been saved, if the potential fails or gives something that
@@ -63,7 +63,7 @@ class DirectDriver:
         self._evaluations += 1
         return frame
 
-    def _reply(self, result: Result) -> Reply:
+    def _reply(self, result: Result) -> IpiReply:
         forces, virial = result.forces * (Bohr / Hartree), (result.virial + result.virial.T) * (0.5 / Hartree)
         extras = encode_extras(result.extras, self._driver.max_string_bytes) if result.extras else b""
         return float(result.energy) / Hartree, forces, virial, extras

@@ -98,7 +98,7 @@ class PropertiesFile:
 
 
 @dataclass(frozen=True)
-class PlumedBias:
+class PlumedForceField:
     """One <ffplumed>."""
 
     name: str
@@ -133,7 +133,7 @@ class IpiInput:
     """Of all outputs."""
     swaps: tuple[Path, ...]
     """Where replica exchange writes down swaps."""
-    plumed: tuple[PlumedBias, ...]
+    plumed: tuple[PlumedForceField, ...]
     motions: tuple[str, ...]
     """What i-PI calls the class of each <motion>."""
 
@@ -246,8 +246,8 @@ def _swaps(simulation: Any, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / (f"{prefix}.{name}" if prefix else name) for name in names)
 
 
-def _plumed(part: Any, folder: Path) -> PlumedBias:
-    return PlumedBias(part.name.fetch(), folder / part.plumed_dat.fetch(), part.plumed_step.fetch())
+def _plumed(part: Any, folder: Path) -> PlumedForceField:
+    return PlumedForceField(part.name.fetch(), folder / part.plumed_dat.fetch(), part.plumed_step.fetch())
 
 
 def _system(system: Any) -> System:

@@ -35,7 +35,7 @@ LARGEST_JUMP = 1e-4  # eV in 0.02 Angstrom
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """The outcome of one check: its name, the largest error where there is one, and what went wrong, if anything."""
 
     name: str
@@ -51,10 +51,10 @@ class Report:
     tolerance: float
     noise: "Noise"
     step: float
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
 
     @property
-    def failures(self) -> list[Finding]:
+    def failures(self) -> list[CheckResult]:
         return [finding for finding in self.findings if finding.failure]
 
     def __str__(self) -> str:
@@ -152,7 +152,7 @@ def check_potential(
             failure = str(broken)
         except Exception as problem:
             failure = f"{type(problem).__name__}: {problem}"
-        findings.append(Finding((check.__doc__ or name).rstrip("."), error, failure))
+        findings.append(CheckResult((check.__doc__ or name).rstrip("."), error, failure))
         if name == "form" and failure:  # nothing else makes sense
             break
     title = f"{type(potential).__name__}, {len(frame)} atoms"

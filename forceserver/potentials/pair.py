@@ -29,7 +29,7 @@ CLOSEST = 2.0**-3.5  # Angstrom; where tables of analytic forms begin
 MANTISSA_BITS = 52
 FEWEST_BITS, MOST_BITS = 5, 14  # of the mantissa that number the intervals
 
-Function = Callable[[Array], tuple[Array, Array]]
+PairFunction = Callable[[Array], tuple[Array, Array]]
 """Distances (k,) in Angstrom to energies (eV) and their derivatives (eV/Angstrom)."""
 
 
@@ -278,7 +278,7 @@ def _numbers(interaction: PairInteraction) -> tuple[int, int]:
     return interaction.numbers
 
 
-def _total(terms: Iterable[PairInteraction]) -> Function:
+def _total(terms: Iterable[PairInteraction]) -> PairFunction:
     def function(r: Array) -> tuple[Array, Array]:
         energies, derivatives = zip(*(term.evaluate(r) for term in terms), strict=True)
         return sum(energies), sum(derivatives)
@@ -294,7 +294,7 @@ class Tables:
     low: (channels,), the node from which on the functions are known.
     """
 
-    def __init__(self, functions: Sequence[Function], closest: Array, cutoffs: Array, bits: int) -> None:
+    def __init__(self, functions: Sequence[PairFunction], closest: Array, cutoffs: Array, bits: int) -> None:
         self.shift = MANTISSA_BITS - bits
         self.first = _bits(CLOSEST**2) >> self.shift
         last = _bits(cutoffs.max() ** 2) >> self.shift
@@ -311,7 +311,7 @@ class Tables:
     @classmethod
     def fit(
         cls,
-        functions: Sequence[Function],
+        functions: Sequence[PairFunction],
         closest: Array,
         cutoffs: Array,
         tolerance: float,
@@ -366,7 +366,7 @@ def _bits(x: float) -> int:
     return int(np.float64(x).view(np.uint64))
 
 
-def in_u(function: Function, u: Array, low: float) -> tuple[Array, Array]:
+def in_u(function: PairFunction, u: Array, low: float) -> tuple[Array, Array]:
     """Energy and its derivative with respect to u = r^2; below `low` what it is there."""
     r = np.maximum(np.sqrt(u), low)
     energy, derivative = function(r)

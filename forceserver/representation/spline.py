@@ -43,7 +43,7 @@ class SplineTable:
     counts: number of channels for each l.
     coefficients: (n_intervals, 4, n_padded), see above.
     errors: largest absolute and largest relative error found when the table was built, for values and derivatives
-        (`Errors`); None for a contracted table.
+        (`SplineErrors`); None for a contracted table.
 
     `ValueError` if shapes do not fit each other, coefficients are not finite, or the grid does not end at the cutoff.
     """
@@ -52,7 +52,7 @@ class SplineTable:
     step: float
     counts: tuple[int, ...]
     coefficients: Array
-    errors: "Errors | None" = None
+    errors: "SplineErrors | None" = None
     inverse_step: float = field(init=False)
 
     def __post_init__(self):
@@ -141,7 +141,7 @@ class SplineTable:
         """The inverse of `to_arrays`; `ValueError` if the arrays do not fit together."""
         cutoff, step = float(arrays["cutoff"]), float(arrays["step"])
         counts = tuple(int(count) for count in arrays["counts"])
-        errors = Errors(*map(float, arrays["errors"])) if "errors" in arrays else None
+        errors = SplineErrors(*map(float, arrays["errors"])) if "errors" in arrays else None
         return cls(cutoff, step, counts, _pad(arrays["coefficients"]), errors)
 
     @classmethod
@@ -169,7 +169,7 @@ class SplineTable:
 
         functions: what is splined; must vanish, with its derivative, at `cutoff`.
         break_at: distance in [0, cutoff) at which the second derivative may jump.
-        tolerance: in [1e-12, 0.1], for values and, per Angstrom, derivatives; see `Errors`.
+        tolerance: in [1e-12, 0.1], for values and, per Angstrom, derivatives; see `SplineErrors`.
         Raises `ValueError` if the tolerance is out of range or not reached with 131072 intervals.
         """
         if not 1e-12 <= tolerance <= 0.1:
@@ -188,7 +188,7 @@ class SplineTable:
             middle_values, middle_derivatives = functions(middles)
             table = cls(cutoff, step, counts, _pad(_hermite(nodes, *functions(nodes), middle_derivatives)))
             splined = table.evaluate(middles)[0], table.evaluate(flanks)[1]
-            errors = Errors.of(splined, (middle_values, functions(flanks)[1]))
+            errors = SplineErrors.of(splined, (middle_values, functions(flanks)[1]))
             if errors.worst <= tolerance:
                 object.__setattr__(table, "errors", errors)
                 return table
@@ -197,7 +197,7 @@ class SplineTable:
 
 
 @dataclass(frozen=True)
-class Errors:
+class SplineErrors:
     """Largest errors over all intervals and channels.
 
     Values and derivatives are compared where in each interval those of a Hermite cubic err most.
@@ -216,7 +216,7 @@ class Errors:
         return max(self.value, self.derivative, self.relative_value, self.relative_derivative)
 
     @classmethod
-    def of(cls, splined: tuple[Array, Array], exact: tuple[Array, Array]) -> "Errors":
+    def of(cls, splined: tuple[Array, Array], exact: tuple[Array, Array]) -> "SplineErrors":
         """Compares values and derivatives, each (k, channels)."""
         absolute = [np.abs(e - s).max(axis=0, initial=0.0) for e, s in zip(exact, splined, strict=True)]
         sizes = [np.abs(e).max(axis=0, initial=0.0) for e in exact]

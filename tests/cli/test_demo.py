@@ -17,9 +17,11 @@ import pytest
 from proc import alive, descendants
 
 from forceserver.bias.tables import FieldsReader
-from forceserver.cli import demo, processes
+from forceserver.campaign.run import GRACE_SECONDS
+from forceserver.demo import batio3
 from forceserver.errors import InputError
 from forceserver.files import working_in
+from forceserver.launch import processes
 
 SHORT = "--ps", "2", "--engine", "metadynamics"
 STEPS = 1000
@@ -206,30 +208,32 @@ def test_other_files_are_left_alone(aluminium, tmp_path):
 def test_a_folder_that_was_killed_while_it_was_made_is_made_again(tmp_path):
     place = tmp_path / "batio3"
     (place / "demo").mkdir(parents=True)
-    (place / f".{demo.MARK.replace('.', '.1234.part.')}").write_text("{")
-    demo._set_up(place, "metadynamics", 1.0)
-    assert {path.name for path in place.iterdir()} == {"demo", "potential", demo.MARK}
-    assert json.loads((place / demo.MARK).read_text())["temperatures_K"] == {"cold": 50.0, "hot": 150.0}
+    (place / f".{batio3.RECORD.replace('.', '.1234.part.')}").write_text("{")
+    batio3.make(place, "metadynamics", 1.0)
+    assert {path.name for path in place.iterdir()} == {"potential", batio3.RECORD}
+    assert json.loads((place / batio3.RECORD).read_text())["temperatures_K"] == {"cold": 50.0, "hot": 150.0}
 
 
 def test_a_state_of_step_0_is_nothing_to_go_on_from(tmp_path):
     place = tmp_path / "batio3"
-    demo._set_up(place, "metadynamics", 1.0)
-    side = demo.Side(place, "cold", json.loads((place / demo.MARK).read_text()))
+    batio3.make(place, "metadynamics", 1.0)
+    with batio3.open_demo(place) as study:
+        side, _ = study.simulations()
     for name in ("ipi.log", "HILLS", "BIAS.clock"):  # of a run that was ended in its first steps
         (side.folder / name).write_text("")
     shutil.copy(side.folder / "input.xml", side.folder / "RESTART")
-    side.begin()
+    side.prepare()
+    side.begin(threads=1)
     try:
         assert "--restart" not in side.process.args
         assert not any((side.folder / name).exists() for name in ("RESTART", "HILLS", "BIAS.clock"))
     finally:
-        processes.end([side.process], demo.GRACE_SECONDS)
+        processes.end([side.process], GRACE_SECONDS)
 
 
 def test_two_demos_in_one_folder_are_refused(aluminium, undisturbed):
     place, _ = undisturbed
-    with open(place / demo.MARK) as file:
+    with open(place / batio3.RECORD) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         for options in ((), ("--force",)):
             refused = aluminium.run_here("demo", "batio3", "--folder", place.parent, *options)
@@ -243,11 +247,11 @@ def test_what_is_missing_is_said_with_its_remedy(aluminium, tmp_path, monkeypatc
     refused = aluminium.run_here("demo", "batio3", "--folder", tmp_path, "--engine", "plumed")
     assert refused.returncode == 2
     assert "install PLUMED" in refused.stderr
-    monkeypatch.setattr(demo, "NEEDED_BYTES", 10**18)
+    monkeypatch.setattr(batio3, "NEEDED_BYTES", 10**18)
     with pytest.raises(InputError, match="make room, or choose another --folder"):
-        demo._check_machine(tmp_path)
-    source = demo._workflow("batio3")
+        batio3.check_machine(tmp_path)
+    source = batio3.workflow("batio3")
     shutil.copytree(source / "demo", tmp_path / "package" / "workflows" / "batio3" / "demo")
-    monkeypatch.setattr(demo, "__file__", str(tmp_path / "package" / "cli" / "demo.py"))
+    monkeypatch.setattr(batio3, "__file__", str(tmp_path / "package" / "demo" / "batio3.py"))
     with pytest.raises(InputError, match=r"batio3\.npz is missing; install forceserver again, or fit it"):
-        demo._workflow("batio3")
+        batio3.workflow("batio3")

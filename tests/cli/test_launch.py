@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from proc import alive, children
 
-from forceserver.cli.supervision import driver_environment
+from forceserver.launch.supervision import driver_environment
 
 CRASHING_CALCULATOR = """
 import os

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from proc import alive, descendants
 
-from forceserver.cli.progress import Patience, StepReader
 from forceserver.ipi.addresses import free_port
+from forceserver.launch.progress import Patience, StepReader
 from forceserver.locks import FOLDER_LOCK
 
 HANGING_CALCULATOR = """
@@ -291,8 +291,8 @@ def test_a_driver_that_does_not_answer_is_replaced(aluminium):
 @needs_proc
 def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
     """The simulation is ended when that has been told, however long the machine takes for it."""
-    monkeypatch.setattr("forceserver.cli.progress.Patience.LEAST_SECONDS", 0.2)
-    monkeypatch.setattr("forceserver.cli.progress.Patience.FACTOR", 0)
+    monkeypatch.setattr("forceserver.launch.progress.Patience.LEAST_SECONDS", 0.2)
+    monkeypatch.setattr("forceserver.launch.progress.Patience.FACTOR", 0)
     for name, value in hang(aluminium).items():
         monkeypatch.setenv(name, value)
     told = []
@@ -302,7 +302,7 @@ def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
         if "has computed for" in text and (aluminium.folder / "children").exists():
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("forceserver.cli.progress.tell", tell)
+    monkeypatch.setattr("forceserver.launch.progress.tell", tell)
     run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 128 + signal.SIGINT
     assert re.search(r"no step for \d+ s: driver 1 \(process \d+\) has computed for \d+ s", "\n".join(told)), told
@@ -320,7 +320,7 @@ class Clock:
 
 def test_patience_follows_the_usual_steps(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("forceserver.cli.progress.time", clock)
+    monkeypatch.setattr("forceserver.launch.progress.time", clock)
     patience = Patience()
     clock.now += 299
     assert patience.lost() is None

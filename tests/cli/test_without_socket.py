@@ -17,11 +17,11 @@ import pytest
 from ase.units import Bohr, Hartree
 
 import forceserver.ipi.pes
-from forceserver.cli.supervision import ipi_script
 from forceserver.errors import InputError, PotentialError, ProtocolError
 from forceserver.frame import Frame, Result
 from forceserver.ipi.direct import DirectDriver
 from forceserver.ipi.driver import DriverConfig
+from forceserver.launch.supervision import ipi_script
 from forceserver.potentials.ase import AsePotential
 from forceserver.potentials.base import Potential
 

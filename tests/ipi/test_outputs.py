@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from forceserver.errors import InputError
-from forceserver.ipi.input import IpiInput, PlumedBias, PropertiesFile
+from forceserver.ipi.input import IpiInput, PlumedForceField, PropertiesFile
 from forceserver.ipi.outputs import cut_outputs
 
 
@@ -97,7 +97,10 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
     (tmp_path / "grid").write_text("#! FIELDS d g\n 1 2\n")
     said = cut_outputs(
         state(
-            tmp_path, 3, swaps=(tmp_path / "sim.PARATEMP",), plumed=(PlumedBias("hills", tmp_path / "plumed.dat", 3),)
+            tmp_path,
+            3,
+            swaps=(tmp_path / "sim.PARATEMP",),
+            plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", 3),),
         )
     )
     assert [line.split()[0] for line in (tmp_path / "sim.PARATEMP").read_text().splitlines()] == ["0", "1", "2"]
@@ -115,7 +118,7 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
 def test_rows_that_plumed_had_in_memory_are_missed_aloud(tmp_path, rows, said):
     (tmp_path / "plumed.dat").write_text("METAD ARG=d PACE=5")
     (tmp_path / "HILLS").write_text("#! FIELDS time d\n" * bool(rows) + "".join(f"{n}.0 1\n" for n in rows))
-    texts = cut_outputs(state(tmp_path, 23, plumed=(PlumedBias("hills", tmp_path / "plumed.dat", 23),)))
+    texts = cut_outputs(state(tmp_path, 23, plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", 23),)))
     assert len(texts) == (said is not None)
     assert all(f"HILLS {said}, the state is of step 23" in text for text in texts)
 

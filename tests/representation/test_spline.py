@@ -192,4 +192,4 @@ def test_examples_of_the_documentation(capsys):
     page = Path(__file__).parents[2] / "docs" / "representation.md"
     for example in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(example, {})
-    assert "Errors(" in capsys.readouterr().out
+    assert "SplineErrors(" in capsys.readouterr().out

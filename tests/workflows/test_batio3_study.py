@@ -1,5 +1,6 @@
 """The studies of barium titanate: their inputs are accepted, and a few steps of each give data and a picture."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -12,7 +13,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from proc import descendants
 
+from forceserver.campaign import Inputs, Simulation
+from forceserver.campaign.edits import set_total_steps
 from forceserver.errors import InputError
 from forceserver.locks import locked_folder
 from forceserver.preflight import WRONG, inspect
@@ -68,30 +72,39 @@ def test_runs_differ_in_what_is_said(study, tmp_path):
         ("path_integral", "8", ("8", "8", "70", "2022")),
         ("walkers", "3", ("1", "70", "2025")),
     ):
-        run = study.Run(tmp_path / name, FOLDER / name, study.STUDIES[name].runs[number])
-        run.prepare(70, study.MODEL)
+        run = study.simulation(name, number, tmp_path / name)
+        run.prepare(70)
         text = ElementTree.parse(run.folder / "input.xml")
         places = ("system/initialize", "ffsocket/batch_size", "total_steps", "prng/seed")
         found = [text.find(place) for place in places]
         values = [element.get("nbeads", element.text) for element in found if element is not None]
-        assert tuple(values) == inside
-        assert load(run.folder / "forceserver.toml").structure.file.is_file()
-    assert "id = 3 " in (tmp_path / "walkers" / "forceserver.toml").read_text()
+        assert tuple(value.strip() for value in values) == inside
+        settings = load(run.folder / "forceserver.toml")
+        assert settings.structure.file.is_file()
+        assert settings.potential.model == study.MODEL
+    assert settings.bias.metadynamics.walkers.id == 3
 
 
 def test_an_element_that_is_not_there_is_named(study, tmp_path):
-    run = study.Run(tmp_path / "run", FOLDER / "walkers", {"/ffsocket/batch_size": "2"})
-    with pytest.raises(SystemExit, match=r"input\.xml: there is no /ffsocket/batch_size"):
-        run.prepare(None, study.MODEL)
-    assert not run.folder.exists()
+    files = [FOLDER / "walkers" / name for name in study.INPUTS]
+    for file, changes, message in (
+        ("input.xml", {"/ffsocket/batch_size": 2}, r"input\.xml: there is no /ffsocket/batch_size"),
+        ("input.xml", {"//initialize@beads": 2}, r"input\.xml: there is no //initialize@beads"),
+        ("forceserver.toml", {"bias.metadynamics.walkers.number": 2}, r"toml: there is no bias\.metadynamics\.walkers"),
+        ("plumed.dat", {"WALKERS_ID=7": "WALKERS_ID=8"}, r"plumed\.dat does not contain 'WALKERS_ID=7'"),
+    ):
+        run = Simulation(tmp_path / "run", Inputs(files, {file: changes}))
+        with pytest.raises(InputError, match=message):
+            run.prepare()
+        assert not run.folder.exists()
 
 
-def test_steps_of_a_state_that_leaves_them_out(study, tmp_path):
+def test_steps_of_a_state_that_leaves_them_out(tmp_path):
     (tmp_path / "RESTART").write_text(
         "<simulation><!-- a state --><step>7</step><prng><seed>1</seed></prng></simulation>"
     )
     for steps in (50, 60):
-        study.set_total_steps(tmp_path / "RESTART", steps)
+        set_total_steps(tmp_path / "RESTART", steps)
     root = ElementTree.parse(tmp_path / "RESTART").getroot()
     assert [element.text for element in root.iter("total_steps")] == ["60"]
     assert root.find("step").text == "7"
@@ -146,19 +159,19 @@ def test_a_few_steps(study, tmp_path):
 def test_what_an_end_before_the_first_state_has_left_is_removed(study, tmp_path):
     """Of this run; what other walkers have written stays, and a run that goes on at this moment is left alone."""
     shared = tmp_path / "hills"
-    run = study.Run(tmp_path / "1", FOLDER / "walkers", study.STUDIES["walkers"].runs["1"], shared)
-    run.prepare(40, study.MODEL)
-    assert "--restart" not in run.command(1)
+    run = study.simulation("walkers", "1", tmp_path)
+    run.prepare(40)
+    assert (run.step, run.total) == (0, 40)
     shared.mkdir()
     left = [run.folder / "ipi.log", run.folder / "out.properties", shared / "HILLS.1", shared / "HILLS.10"]
     for path in left:
         path.write_text("of the first trial\n")
     with locked_folder(run.folder), pytest.raises(InputError, match="is in use"):
-        run.prepare(50, study.MODEL)
-    run.prepare(50, study.MODEL)
+        run.prepare(50)
+    run.prepare(50)
     assert [path.exists() for path in left] == [False, False, False, True]
     assert ElementTree.parse(run.folder / "input.xml").find("total_steps").text == "50"
-    assert "--restart" not in run.command(1)
+    assert (run.step, run.total) == (0, 50)
 
 
 @pytest.mark.slow
@@ -171,7 +184,9 @@ def test_a_study_that_was_killed_before_its_first_state(tmp_path):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    for pid in [process.pid, *descendants(process.pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
     finish(start("walkers", tmp_path, 260))
     for walker in range(4):

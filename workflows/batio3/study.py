@@ -4,164 +4,75 @@
     python study.py npt --steps 100000      # the same, longer; also when 4000 steps are there already
     python study.py npt --analyse           # no simulation
 
-A run is a folder with a copy of the inputs; runs of one study differ in what `STUDIES` replaces: elements of input.xml
-by their path (`path@attribute` for an attribute), and words in any file. What was interrupted goes on with the same
-command.
+A run is a folder with a copy of the inputs; runs of one study differ in what `STUDIES` changes in them (places as in
+forceserver.campaign.edits). What was interrupted goes on with the same command.
 """
 
 import importlib
-import shutil
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-from xml.etree import ElementTree
+from typing import Annotated, Any
 
 import typer
 
-from forceserver.errors import InputError
-from forceserver.ipi.input import read_ipi_input
-from forceserver.ipi.restart import newest_state
-from forceserver.locks import locked_folder
+from forceserver.campaign import Inputs, Simulation, run
 
 HERE = Path(__file__).parent.absolute()
 INPUTS = ("forceserver.toml", "input.xml", "plumed.dat")
 MODEL = HERE / "potential" / "batio3.npz"
+Changes = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Study:
-    """runs: by name, what is replaced in the inputs, elements (/...) or words. at_once: how many run side by side.
+    """runs: by name, what is changed in the inputs. structure: that of runs which have no other.
 
-    shared: a folder for all.
+    at_once: how many run side by side. shared: a folder for all.
     """
 
-    runs: dict[str, dict[str, str]]
+    runs: dict[str, Changes]
+    structure: str = "rhombohedral_2"
     at_once: int = 1
     shared: str | None = None
 
 
-def _walker(number: int) -> dict[str, str]:
+def _structure(name: str, model: Path = MODEL) -> Changes:
+    path = HERE / "structures" / f"{name}.extxyz"
+    toml = {"structure.file": path, "potential.model": model}
+    return {"forceserver.toml": toml, "input.xml": {"//initialize/file": path}}
+
+
+def _walker(number: int) -> Changes:
     return {
-        "id = 0": f"id = {number}",
-        "WALKERS_ID=0": f"WALKERS_ID={number}",
-        "COLVAR.0": f"COLVAR.{number}",
-        "/prng/seed": str(2022 + number),
+        "forceserver.toml": {"bias.metadynamics.walkers.id": number},
+        "plumed.dat": {"WALKERS_ID=0": f"WALKERS_ID={number}", "COLVAR.0": f"COLVAR.{number}"},
+        "input.xml": {"/prng/seed": 2022 + number},
     }
 
 
-def _beads(number: int, steps: int = 20000) -> dict[str, str]:
-    return {
-        "/system/initialize@nbeads": str(number),
-        "/ffsocket/batch_size": str(number),
-        "/total_steps": str(steps),
-    }
+def _beads(number: int, steps: int = 20000) -> Changes:
+    return {"input.xml": {"//initialize@nbeads": number, "/ffsocket/batch_size": number, "/total_steps": steps}}
 
 
 STUDIES = {
     "path_integral": Study({"1": _beads(1, 60000), "8": _beads(8, 30000), "16": {}, "32": _beads(32, 5000)}),
-    "npt": Study({"from_R": {}, "from_T": {"rhombohedral_4": "tetragonal_4"}}, at_once=2),
-    "finite_size": Study({"2": {}, "3": {"rhombohedral_2": "rhombohedral_3"}}),
+    "npt": Study({"from_R": {}, "from_T": _structure("tetragonal_4")}, "rhombohedral_4", at_once=2),
+    "finite_size": Study({"2": {}, "3": _structure("rhombohedral_3")}),
     "replica_exchange": Study({"2": {}}),
     "walkers": Study({str(k): _walker(k) for k in range(4)}, at_once=4, shared="hills"),
 }
 
 
-@dataclass
-class Run:
-    """One simulation: its folder, and the study that its inputs come from.
-
-    shared: a folder for files of all runs of the study, which end with the name of the run.
-    """
-
-    folder: Path
-    inputs: Path
-    changes: dict[str, str] = field(default_factory=dict)
-    shared: Path | None = None
-
-    def prepare(self, steps: int | None, model: Path) -> None:
-        """Copies the inputs, unless they are there; sets the number of steps, in states to go on from, too."""
-        if (self.folder / "ipi.log").exists() and self.step == 0:
-            self.clear()
-        if not self.folder.exists():
-            new = self.folder.with_name(self.folder.name + ".new")
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir(parents=True)
-            texts = {name: (self.inputs / name).read_text() for name in INPUTS if (self.inputs / name).exists()}
-            words = {old: text for old, text in self.changes.items() if not old.startswith("/")}
-            for old in words:
-                if not any(old in text for text in texts.values()):
-                    raise SystemExit(f"{self.inputs}: no input contains {old!r}")
-            for name, text in texts.items():
-                for old, word in words.items():
-                    text = text.replace(old, word)
-                text = text.replace("../potential/batio3.npz", str(model))
-                text = text.replace("../structures/", f"{HERE}/structures/")
-                (new / name).write_text(text)
-            elements = {old: text for old, text in self.changes.items() if old.startswith("/")}
-            edit_xml(new / "input.xml", elements)
-            new.rename(self.folder)
-        if steps:
-            for path in (self.folder / "input.xml", self.folder / "RESTART", *self.folder.glob("out.checkpoint*")):
-                if path.exists():
-                    set_total_steps(path, steps)
-
-    @property
-    def step(self) -> int:
-        """Of the state to go on from; 0 if there is none."""
-        try:
-            return newest_state(read_ipi_input(self.folder / "input.xml")).step
-        except InputError:
-            return 0
-
-    def clear(self) -> None:
-        """Removes what an end before the first state has left: a bias would count its steps and hills twice."""
-        with locked_folder(self.folder):
-            for path in self.shared.glob(f"*.{self.folder.name}") if self.shared else ():
-                path.unlink()
-            shutil.rmtree(self.folder)
-
-    def command(self, threads: int) -> list[str]:
-        """What brings it to its end from wherever it is; nothing if it is there."""
-        simulation = read_ipi_input(self.folder / "input.xml")
-        if self.step >= simulation.total_steps:
-            return []
-        command = [sys.executable, "-m", "forceserver", "launch", str(self.folder / "forceserver.toml")]
-        return [*command, "--threads", str(threads), *(["--restart"] if self.step else [])]
-
-
-def edit_xml(path: Path, texts: dict[str, str]) -> None:
-    """Gives elements (`/path`) or attributes (`/path@name`) of an input these texts; `SystemExit` if one is missing."""
-    tree = _xml(path)
-    for place, text in texts.items():
-        where, _, attribute = place.partition("@")
-        element = tree.find("." + where)
-        if element is None or (attribute and attribute not in element.attrib):
-            raise SystemExit(f"{path}: there is no {place}")
-        if attribute:
-            element.set(attribute, text)
-        else:
-            element.text = text
-    tree.write(path)
-
-
-def set_total_steps(path: Path, steps: int) -> None:
-    """Sets <total_steps> of an input or a state, which leaves it out if it is i-PI's default."""
-    tree = _xml(path)
-    root = tree.getroot()
-    element = root.find("total_steps")
-    if element is None:
-        element = ElementTree.Element("total_steps")
-        element.tail = "\n"
-        root.insert(0, element)
-    element.text = str(steps)
-    tree.write(path)
-
-
-def _xml(path: Path) -> ElementTree.ElementTree:
-    return ElementTree.parse(path, ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True)))
+def simulation(name: str, number: str, runs: Path, model: Path = MODEL) -> Simulation:
+    """A run of a study in the folder of its runs."""
+    study = STUDIES[name]
+    parts = (_structure(study.structure), study.runs[number], {"forceserver.toml": {"potential.model": model}})
+    changes: Changes = {}
+    for part in parts:
+        for file, places in part.items():
+            changes.setdefault(file, {}).update(places)
+    files = [HERE / name / file for file in INPUTS if (HERE / name / file).exists()]
+    return Simulation(runs / number, Inputs(files, changes), runs / study.shared if study.shared else None)
 
 
 def main(
@@ -182,17 +93,14 @@ def main(
         raise typer.BadParameter(f"{name} has no run {', '.join(unknown)}; it has {', '.join(study.runs)}")
     folder = runs.absolute() / name
     if not analyse:
-        chosen = {run: changes for run, changes in study.runs.items() if not only or run in only}
-        shared = folder / study.shared if study.shared else None
-        simulations = [Run(folder / run, HERE / name, changes, shared) for run, changes in chosen.items()]
-        for run in simulations:
-            run.prepare(steps, model.absolute())
-        if shared:
-            shared.mkdir(exist_ok=True)
-        commands = [run.command(max(threads // study.at_once, 1)) for run in simulations]
-        with ThreadPoolExecutor(study.at_once) as pool:
-            if any(pool.map(lambda command: subprocess.run(command).returncode, filter(None, commands))):
-                raise SystemExit(f"a simulation in {folder} failed; the same command tries to go on")
+        simulations = [simulation(name, number, folder, model.absolute()) for number in only or study.runs]
+        for one in simulations:
+            one.prepare(steps)
+        if study.shared:
+            (folder / study.shared).mkdir(exist_ok=True)
+        if code := run(simulations, study.at_once, max(threads // study.at_once, 1)):
+            typer.echo(f"a simulation in {folder} did not come to its end; the same command goes on", err=True)
+            raise typer.Exit(code)
     typer.echo(importlib.import_module(f"{name}.analysis").analyse(folder))
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -141,3 +141,16 @@ def describe_end(code: int) -> str:
         return f"exit code {code}"
     name = signal.Signals(-code).name
     return f"signal {name}{', mostly of a full disk or /dev/shm' if name == 'SIGBUS' else ''}"
+
+
+@contextlib.contextmanager
+def signals_noted() -> Iterator[list[int]]:
+    """Signals that ask for an end are put into a list instead of ending this process."""
+    noted: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, frame: noted.append(number)) for number in numbers}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

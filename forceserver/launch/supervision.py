@@ -49,7 +49,7 @@ CRASHES_BEFORE_AN_ANSWER = 3
 """A driver that has crashed so often in a row without having answered once will not answer."""
 
 
-class Outcome(IntEnum):
+class ExitCode(IntEnum):
     """Exit codes; a signal gives 128 + its number."""
 
     FINISHED = 0
@@ -145,7 +145,7 @@ class Slot:
 
 
 @dataclass
-class Run:
+class Supervisor:
     """i-PI and its drivers while they run."""
 
     plan: Plan
@@ -175,7 +175,7 @@ class Run:
         self.patience = Patience()
         with Reaper(keep=[self.lock.descriptor]) as self.reaper, self._cv_server(signals) as is_open:
             if not is_open:
-                return Outcome.NO_DRIVER
+                return ExitCode.NO_DRIVER
             self._start_ipi()
             try:
                 with Display(self.simulation.step, self.simulation.total_steps) as self.display:
@@ -192,7 +192,7 @@ class Run:
                     self.display.update(last, 0)
             except GiveUp as reason:
                 tell(f"forceserver: {reason}; see {reason.log or self.plan.logs / 'driver-1.log'}")
-                return Outcome.NO_DRIVER
+                return ExitCode.NO_DRIVER
             finally:
                 self._end_all()
         return self._judge(last)
@@ -303,7 +303,7 @@ class Run:
         self.reaper.forget(process.pid)
         slot.process = None
         slot.reason = slot.reason or processes.describe_end(code)
-        if code == Outcome.BAD_INPUT:
+        if code == ExitCode.BAD_INPUT:
             raise GiveUp(f"driver {slot.number} refuses (exit code 2): {last_line(self._driver_log(slot))}")
         slot.crashes = slot.crashes + 1 if -code in CRASHES and not answered else 0
         if slot.crashes >= CRASHES_BEFORE_AN_ANSWER:
@@ -369,11 +369,11 @@ class Run:
         if code == 0 and ended and not self.said.has(THREAD_DIED):
             where = "" if last is None else f" at step {last} of {self.simulation.total_steps}"
             tell(f"i-PI ended{where}; outputs are in {self.simulation.folder}")
-            return Outcome.FINISHED
+            return ExitCode.FINISHED
         log = self.plan.ipi_log
         tell(f"forceserver: i-PI failed ({processes.describe_end(code)}); the end of {log}:")
         tell(self.said.last_lines(20))
-        return Outcome.FAILED
+        return ExitCode.FAILED
 
 
 def remove_shared_memory(pid: int) -> None:

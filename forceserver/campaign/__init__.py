@@ -1,0 +1,6 @@
+"""Several simulations that belong together, each in a folder of its own; the same call begins and goes on."""
+
+from .run import run
+from .simulation import Inputs, Simulation
+
+__all__ = ["Inputs", "Simulation", "run"]

@@ -1,0 +1,120 @@
+"""One simulation of a campaign: a folder with its inputs, begun or gone on with from wherever it is."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+from ..ipi.input import read_ipi_input
+from ..ipi.restart import newest_state
+from ..launch import processes
+from ..launch.progress import StepReader
+from ..locks import locked_folder
+from .edits import Changes, edit, set_total_steps
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where the inputs come from, and what is changed in them.
+
+    files: are copied under their names. changes: by name of the file, see `edits`.
+    """
+
+    files: Sequence[Path]
+    changes: Mapping[str, Changes] = field(default_factory=dict)
+
+    def copy_to(self, folder: Path) -> None:
+        """Makes the inputs in a folder that is not there yet, completely or not at all."""
+        new = folder.with_name(folder.name + ".new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        for path in self.files:
+            shutil.copy(path, new)
+        for name, changes in self.changes.items():
+            edit(new / name, changes)
+        new.rename(folder)
+
+
+@dataclass
+class Simulation:
+    """A run of `forceserver launch` in `folder`, whose inputs are called forceserver.toml and input.xml.
+
+    shared: a folder for files of all simulations of the campaign, which end with the name of theirs.
+    """
+
+    folder: Path
+    inputs: Inputs
+    shared: Path | None = None
+    step: int = field(init=False, default=0)
+    total: int = field(init=False, default=0)
+    process: subprocess.Popen | None = field(init=False, default=None)
+    reader: StepReader | None = field(init=False, default=None)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def log(self) -> Path:
+        """What `launch` says."""
+        return self.folder / "launch.log"
+
+    def prepare(self, steps: int | None = None) -> None:
+        """Copies the inputs unless they are there; sets the number of steps, in states to go on from, too.
+
+        A run that was killed before its first state begins anew: a bias that has seen the first steps would take them
+        for new ones, and count them twice.
+        """
+        if (self.folder / "ipi.log").exists() and self._newest_step() == 0:
+            self._clear()
+        if not self.folder.exists():
+            self.inputs.copy_to(self.folder)
+        if steps:
+            for path in (self.folder / "input.xml", self.folder / "RESTART", *self.folder.glob("out.checkpoint*")):
+                if path.exists():
+                    set_total_steps(path, steps)
+        self.step = self._newest_step()
+        self.total = read_ipi_input(self.folder / "input.xml").total_steps
+
+    def begin(self, threads: int) -> None:
+        """Starts it, or goes on with it; `prepare` comes first."""
+        command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", str(threads)]
+        if self.step:
+            command.append("--restart")
+        self.reader = StepReader(read_ipi_input(self.folder / "input.xml"), self.folder / "ipi.log")
+        self.process = processes.start(command, self.folder, self.log, os.environ)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing to do for it; known after `prepare`."""
+        return self.step >= self.total
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def code(self) -> int:
+        """Exit code of a process that has ended, 0 of one that has not been needed or still runs."""
+        return (self.process.poll() or 0) if self.process else 0
+
+    def look(self) -> None:
+        """Reads how far it is."""
+        if self.reader is not None and (step := self.reader.read()) is not None:
+            self.step = step
+
+    def _newest_step(self) -> int:
+        try:
+            return newest_state(read_ipi_input(self.folder / "input.xml")).step
+        except InputError:
+            return 0
+
+    def _clear(self) -> None:
+        with locked_folder(self.folder):
+            for path in self.shared.glob(f"*.{self.name}") if self.shared else ():
+                path.unlink()
+            shutil.rmtree(self.folder)

@@ -1,0 +1,1 @@
+"""The demonstration: its simulations, and what is concluded from them."""

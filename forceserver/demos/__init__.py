@@ -1,1 +1,0 @@
-"""What the demonstrations make of their results."""
