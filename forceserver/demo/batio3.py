@@ -159,7 +159,7 @@ def make(folder: Path, engine: str, picoseconds: float | None) -> None:
 
 
 def _temperature(xml: Path) -> float:
-    return round(_system(xml).temperature_K, 6)
+    return round(_system(xml).temperature_K, 2)  # i-PI's kelvin is not ours in the seventh digit
 
 
 def _time_step_fs(xml: Path) -> float:

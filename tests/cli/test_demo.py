@@ -117,7 +117,8 @@ def interrupted(tmp_path_factory):
     """The folder of a demo that Ctrl-C has ended after some steps."""
     folder = tmp_path_factory.mktemp("interrupted")
     first = start(folder, *SHORT)
-    wait_for_steps(first, folder / "batio3" / "demo" / "cold" / "COLVAR", 4)
+    for side in ("cold", "hot"):  # one that has done no step begins anew, in a new folder
+        wait_for_steps(first, folder / "batio3" / "demo" / side / "COLVAR", 4)
     family = descendants(first.pid)
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=60)
