@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import check_potential, fit_potential, load_potential, serve
+    from .api import Metadynamics, check_potential, fit_potential, load_potential, serve
     from .ase import ForceServerCalculator
     from .cv import CollectiveVariable, CVResult
     from .errors import BiasError, CVError, ForceServerError, InputError, PotentialError, ProtocolError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __version__ = version("forceserver")
 
 _HOMES = {
-    ".api": ("check_potential", "fit_potential", "load_potential", "serve"),
+    ".api": ("Metadynamics", "check_potential", "fit_potential", "load_potential", "serve"),
     ".ase": ("ForceServerCalculator",),
     ".cv": ("CVResult", "CollectiveVariable"),
     ".errors": ("BiasError", "CVError", "ForceServerError", "InputError", "PotentialError", "ProtocolError"),
@@ -45,6 +45,7 @@ __all__ = [
     "Frame",
     "GapPotential",
     "InputError",
+    "Metadynamics",
     "NoServer",
     "Potential",
     "PotentialError",

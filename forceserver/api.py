@@ -1,10 +1,14 @@
 """What the package does, as functions for scripts; each is a thin face of what a command does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bias.atomic import AtomicBias
+from .bias.config import MetadynamicsConfig
+from .bias.outputs import places
 from .config import Section, validated
+from .cv import CollectiveVariable
 from .errors import InputError
 from .frame import Frame
 from .potentials import PotentialConfig, build_potential, conformance
@@ -145,3 +149,76 @@ def check_potential(
     """
     tried = potential if isinstance(potential, Potential) else AsePotential(potential)
     return conformance.check_potential(tried, Frame.of(structure), **options)
+
+
+class Metadynamics(AtomicBias):
+    """Well-tempered metadynamics on collective variables: a potential that is added to the one of the atoms.
+
+        bias = Metadynamics(
+            polarisation,
+            {"cv_norm": {"sigma": 0.01, "lower": 0.0, "upper": 0.4}},
+            height_eV=0.01, pace_steps=50, temperature_K=300, bias_factor=8, time_step_fs=1, folder="run",
+        )
+        atoms.calc = SumCalculator([EMT(), ForceServerCalculator(bias)])
+
+    Every configuration that differs from the one before is a step. HILLS, COLVAR and the clock are written to the
+    folder, where a new object goes on; call `close`, or use it as a context manager.
+
+    Args:
+        variables: one `CollectiveVariable`, or several with different names.
+        on: output of a variable, as `name_output` -> keys of its section [[bias.variables]]: `sigma` (in the unit of
+            the output), `lower`, `upper`, `domain`, `bins`, `hills`.
+        height_eV: of the first hill.
+        pace_steps: steps between two hills.
+        temperature_K: of the simulation.
+        time_step_fs: makes times of steps in the files.
+        bias_factor: gamma of the tempering; None: hills keep their height.
+        grid: "fixed" (leaving it is an error), "grow" or "none".
+        folder: of the files; it is made.
+        keys: other keys of the embedded bias, such as `walls=[{...}]`, `restraints=[{...}]`, `colvar_stride_steps`.
+
+    Raises:
+        InputError: a key is wrong, an output is not there, or the files in the folder are those of another bias.
+    """
+
+    def __init__(
+        self,
+        variables: CollectiveVariable | Sequence[CollectiveVariable],
+        on: Mapping[str, Mapping[str, Any]],
+        *,
+        height_eV: float,
+        pace_steps: int,
+        temperature_K: float,
+        time_step_fs: float,
+        bias_factor: float | None = None,
+        grid: str = "grow",
+        folder: str | Path = ".",
+        **keys: Any,
+    ) -> None:
+        place = Path(folder).absolute()
+        hills = {
+            "height_eV": height_eV,
+            "pace_steps": pace_steps,
+            "temperature_K": temperature_K,
+            "bias_factor": bias_factor,
+            "grid": grid,
+        }
+        content = {
+            "variables": [{"name": name, **options} for name, options in on.items()],
+            "hills": hills,
+            "time_step_fs": time_step_fs,
+            **keys,
+        }
+        config = validated(MetadynamicsConfig, content, "Metadynamics", place)
+        place.mkdir(parents=True, exist_ok=True)
+        config.check_files()
+        given = [variables] if isinstance(variables, CollectiveVariable) else list(variables)
+        named = {variable.name: variable for variable in given}
+        places([variable.name for variable in config.variables], named)
+        super().__init__(config.build(), named)
+
+    def __enter__(self) -> "Metadynamics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.mixing import SumCalculator
 
 import forceserver as fs
 
@@ -88,3 +89,77 @@ def test_wrong_keys_are_named():
 
 def test_check_potential_takes_a_calculator():
     assert not fs.check_potential(EMT(), aluminium()).failures
+
+
+BASIS = {
+    "n_max": 1,
+    "l_max": 1,
+    "cutoff": {"cutoff_angstrom": 4.0, "width_angstrom": 0.5},
+    "density": {"kind": "gaussian", "sigma_angstrom": 0.5},
+}
+
+
+def variable(atoms):
+    return fs.CollectiveVariable(
+        atoms, name="s", centres=[0], neighbours="Al", basis=BASIS, weights=[1.0], outputs=["norm", "x"]
+    )
+
+
+def biased(atoms, folder, **keys):
+    hills = {"height_eV": 0.05, "pace_steps": 3, "temperature_K": 300, "bias_factor": 10, "time_step_fs": 1}
+    on = {"s_norm": {"sigma": 0.05, "lower": 0.0, "upper": 3.0}}
+    return fs.Metadynamics(variable(atoms), on, folder=folder, **(hills | keys))
+
+
+def move(atoms, steps, seed):
+    random = np.random.default_rng(seed)
+    for _ in range(steps):
+        atoms.positions += 0.01 * random.standard_normal(atoms.positions.shape)
+        atoms.get_forces()
+        atoms.get_potential_energy()  # the same configuration: no step
+
+
+def test_metadynamics_in_ase_counts_steps_and_goes_on(tmp_path):
+    atoms = aluminium() * (2, 1, 1)
+    for part in range(2):
+        with biased(atoms, tmp_path / "run") as bias:
+            atoms.calc = SumCalculator([EMT(), fs.ForceServerCalculator(bias)])
+            move(atoms, 7, seed=part)
+    times = np.loadtxt(tmp_path / "run" / "COLVAR")[:, 0]
+    np.testing.assert_allclose(times, 1e-3 * np.arange(14), atol=1e-12)
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "run" / "HILLS")[:, 0], [0.003, 0.006, 0.009, 0.012], atol=1e-12)
+
+
+def test_forces_of_metadynamics_are_those_of_its_energy(tmp_path):
+    atoms = aluminium() * (2, 1, 1)
+    bias = biased(atoms, tmp_path)
+    atoms.calc = fs.ForceServerCalculator(bias)
+    move(atoms, 8, seed=1)
+    forces, frame, h = atoms.get_forces(), fs.Frame.of(atoms), 1e-5
+    for atom, k in ((0, 0), (3, 2)):
+        values = []
+        for sign in (1, -1):
+            moved = frame.positions.copy()
+            moved[atom, k] += sign * h
+            s = variable(atoms).compute(fs.Frame(moved, frame.cell, frame.species)).values[:1]
+            values.append(bias.bias.compute(s)[0])
+        assert forces[atom, k] == pytest.approx(-(values[0] - values[1]) / (2 * h), abs=1e-7)
+        assert abs(forces[atom, k]) > 1e-5
+    bias.close()
+
+
+@pytest.mark.parametrize(
+    ("on", "keys", "message"),
+    [
+        ({"s_nrom": {"sigma": 0.1}}, {"grid": "none"}, "s_nrom"),
+        ({"s_norm": {"sigma": 0.1}}, {}, "needs lower and upper of s_norm"),
+        ({"s_norm": {"sigma": 0.1, "lover": 0}}, {}, "lover: unknown key; did you mean 'lower'"),
+        ({"s_norm": {"sigma": 0.1}}, {"grid": "none", "wals": []}, "wals: unknown key; did you mean 'walls'"),
+        ({"s_norm": {"sigma": 0.1}}, {"grid": "none", "pace_steps": 0}, "pace_steps = 0"),
+    ],
+)
+def test_wrong_keys_of_metadynamics_are_named(tmp_path, on, keys, message):
+    atoms = aluminium()
+    hills = {"height_eV": 0.05, "pace_steps": 3, "temperature_K": 300, "time_step_fs": 1}
+    with pytest.raises(fs.InputError, match=message):
+        fs.Metadynamics(variable(atoms), on, folder=tmp_path / "new", **(hills | keys))

@@ -27,7 +27,7 @@ from .journal import Journal, Steps
 from .journal.colvar import ColvarFile
 from .journal.deposits import DepositFile
 from .journal.disk import check_file, make_folder, why_no_folder
-from .metadynamics import Metadynamics
+from .metadynamics import GrowingHills
 from .restraints import MovingRestraint, Restraint, Wall
 from .total import TotalBias
 
@@ -298,7 +298,7 @@ class MetadynamicsConfig(Section):
             ],
         )
 
-    def _metadynamics(self, hills: HillsConfig, coordinates: list[Coordinate]) -> Metadynamics:
+    def _metadynamics(self, hills: HillsConfig, coordinates: list[Coordinate]) -> GrowingHills:
         if hills.grid == "none":
             total: HillSum | HillGrid = HillSum(coordinates)
             if self.colvar_file:
@@ -309,7 +309,7 @@ class MetadynamicsConfig(Section):
                 )
         else:
             total = HillGrid(coordinates, [v.axis() for v in self._biased], grow=hills.grid == "grow")
-        return Metadynamics(
+        return GrowingHills(
             total,
             coordinates,
             [v.sigma for v in self._biased if v.sigma],

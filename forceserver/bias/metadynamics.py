@@ -26,7 +26,7 @@ from .hills import Hills, check_same, hills_constants, hills_fields, hills_of
 from .tables import FieldsReader
 
 
-class Metadynamics:
+class GrowingHills:
     """A sum of hills, and what the next hill is (`GrowingBias`).
 
     total: what sums the hills. coordinates: those on which they are put. sigmas: their widths. height: of the first

@@ -17,7 +17,7 @@ from forceserver.bias.journal import Journal, Steps, colvar, deposits, fingerpri
 from forceserver.bias.journal.colvar import ColvarFile
 from forceserver.bias.journal.deposits import DepositFile
 from forceserver.bias.journal.fingerprint import CLOSE
-from forceserver.bias.metadynamics import Metadynamics
+from forceserver.bias.metadynamics import GrowingHills
 from forceserver.cv import CVConfig, build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame
@@ -71,7 +71,7 @@ def test_an_engine_that_goes_back_takes_the_bias_with_it(tmp_path, grid, restart
 
 
 @pytest.mark.parametrize(
-    ("place", "method"), [(Journal, "replay"), (DepositFile, "restore"), (Steps, "settle"), (Metadynamics, "clear")]
+    ("place", "method"), [(Journal, "replay"), (DepositFile, "restore"), (Steps, "settle"), (GrowingHills, "clear")]
 )
 def test_death_on_the_way_back(tmp_path, monkeypatch, place, method):
     for name in "ab":
@@ -122,7 +122,7 @@ def test_a_return_that_an_error_interrupts_is_completed_with_the_next_configurat
     assert files(tmp_path / "b") == files(tmp_path / "a")
 
 
-DEATHS = ((DepositFile, "_append"), (Metadynamics, "add"), (ColvarFile, "append"), (Steps, "tick"))
+DEATHS = ((DepositFile, "_append"), (GrowingHills, "add"), (ColvarFile, "append"), (Steps, "tick"))
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("steps"), st.integers(1, 9)),

@@ -17,7 +17,7 @@ import forceserver.ipi.pes
 from forceserver.bias.coordinates import Coordinate
 from forceserver.bias.grid import HillSum
 from forceserver.bias.journal.deposits import DepositFile
-from forceserver.bias.metadynamics import Metadynamics
+from forceserver.bias.metadynamics import GrowingHills
 from forceserver.bias.plumed.kernel import find_kernel
 
 PACE = 5
@@ -194,7 +194,7 @@ def prepare(folder: Path, atoms, way: str, beads: int, steps: int, action=None, 
 def write_hills(path: Path, names: Sequence[str]) -> None:
     """A ridge of eleven hills of 0.05 eV."""
     coordinates, sigmas = [Coordinate(name) for name in names], [FROZEN_SIGMA, FROZEN_SIGMA]
-    ridge = Metadynamics(HillSum(coordinates), coordinates, sigmas, 0.05, PACE, 300, bias_factor=10, energy_unit="eV")
+    ridge = GrowingHills(HillSum(coordinates), coordinates, sigmas, 0.05, PACE, 300, bias_factor=10, energy_unit="eV")
     file = DepositFile(path, ridge, time_step_ps=0.0005, biased=[0, 1])
     for centre in FROZEN_CENTRES:
         file.deposit([0.0, *centre, *sigmas, 0.05 * 10 / 9, 10])  # heights in the file are those of the free energy
