@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from ase.units import GPa
@@ -52,7 +52,7 @@ TOTAL = "(all)"
 MARKS = "osD^v"
 
 
-def _look(number: int) -> dict[str, str]:
+def _look(number: int) -> dict[str, Any]:
     """Colour and marker of a group: ten colours, then again with another marker."""
     return {"color": f"C{number % 10}", "marker": MARKS[number // 10 % len(MARKS)], "markeredgewidth": "0"}
 

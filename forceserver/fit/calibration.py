@@ -36,16 +36,17 @@ def calibrate(
 
     weights: (groups, groups, n), see `leave_two_out`. row: a frame to its row (n,) of the energies' matrix.
     """
-    errors, spreads = [], []
+    misses: list[float] = []
+    jackknives: list[float] = []
     for k, group in enumerate(groups):
         for number in group:
             one = data[number]
             if one.energy is None:
                 continue
             predictions = weights[k] @ row(one.frame)
-            errors.append(predictions[k] - one.energy)
-            spreads.append(_jackknife(np.delete(predictions, k)))
-    errors, spreads = np.array(errors), np.array(spreads)
+            misses.append(predictions[k] - one.energy)
+            jackknives.append(_jackknife(np.delete(predictions, k)))
+    errors, spreads = np.array(misses), np.array(jackknives)
     told = spreads > 0  # a frame of which all is known exactly has none
     if told.sum() < FEWEST:
         return None

@@ -59,7 +59,7 @@ class SoapDescriptor(SoapHypers):
     """
 
     kind: Literal["soap"]
-    basis: AnyRadialBasis | None = None
+    basis: AnyRadialBasis | None = None  # type: ignore[assignment]  # `defaults.complete` chooses one
     delta_ev: float | None = Field(default=None, gt=0)
     jitter: float = Field(default=1e-13, ge=1e-15, le=1e-3)
     n_sparse: int | None = Field(default=None, ge=1)

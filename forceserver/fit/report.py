@@ -85,7 +85,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
     if high < 3 * low:
-        return [tick for tick in MaxNLocator(5).tick_values(low, high).tolist() if low <= tick <= high]
+        return [tick for tick in np.asarray(MaxNLocator(5).tick_values(low, high)).tolist() if low <= tick <= high]
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for digits in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
         ticks = [digit * 10.0**decade for decade in decades for digit in digits if low <= digit * 10.0**decade <= high]

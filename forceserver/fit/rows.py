@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from ..frame import Array, Frame
@@ -32,7 +34,7 @@ class Rows:
     def joined(cls, parts: Sequence["Rows"]) -> "Rows":
         """Columns of several descriptors side by side."""
 
-        def join(name: str) -> Array | None:
+        def join(name: str) -> Any:
             arrays = [getattr(part, name) for part in parts]
             return None if arrays[0] is None else np.concatenate(arrays, axis=-1)
 
@@ -125,24 +127,26 @@ class SoapRows:
         force_rows = virial_rows = None
         if forces:
             force_rows = np.zeros((3 * len(frame), self._width))
-            self._pull(place, coefficients, gradients.rows, gradients.positions, force_rows)
+            self._reverse(place, coefficients, gradients.rows, gradients.positions, force_rows)
             force_rows = self._reduced(force_rows)
-        if virial:
+        if gradients.strain is not None:
             virial_rows = np.zeros((6, self._width))
             n_centres, n_blocks = gradients.strain.shape[:2]
             strain = gradients.strain.reshape(n_centres * n_blocks, 9, -1)[:, UPPER]
             centre, block = (index.ravel() for index in np.indices((n_centres, n_blocks)))
-            self._pull(place, coefficients, np.stack([centre, block, 0 * centre], axis=1), strain, virial_rows)
+            self._reverse(place, coefficients, np.stack([centre, block, 0 * centre], axis=1), strain, virial_rows)
             virial_rows = self._reduced(virial_rows)
         return Rows(energy, force_rows, virial_rows)
 
-    def _kernels(self, species: Array, features: Array) -> tuple[dict[int, Array], dict[int, Array]]:
+    def _kernels(self, species: NDArray[np.int32], features: Array) -> tuple[dict[int, Array], dict[int, Array]]:
         """p . q of the centres of each species, (n, M), and zeta (p . q)^(zeta - 1)."""
         zeta = self.hypers.zeta
         kernels = {s: features[species == s] @ q.T for s, q in self.points.items() if (species == s).any()}
         return kernels, {s: zeta * u ** (zeta - 1) for s, u in kernels.items()}
 
-    def _pull(self, place: "_Place", coefficients: Array, rows: Array, derivative: Array, out: Array) -> None:
+    def _reverse(
+        self, place: "_Place", coefficients: Array, rows: NDArray[np.int32], derivative: Array, out: Array
+    ) -> None:
         """out[target, direction] -= d sum_i k(p_i, q) for derivatives (n_rows, directions, size) of coefficients."""
         directions = derivative.shape[1]
         per_row = 8 * directions * (self._width + 4 * len(self.basis))
@@ -246,7 +250,8 @@ class PairRows:
     def regulariser(self) -> Array:
         """S (size, size): w^T K w / delta^2 for each pair of species."""
         kernel = gaussians(self._points, self._points, self._descriptor.length_angstrom)[0]
-        return np.kron(np.eye(len(self.kinds)), root_of_kernel(kernel) / self._descriptor.delta_ev)
+        root: Array = root_of_kernel(kernel) / self._descriptor.delta_ev
+        return np.kron(np.eye(len(self.kinds)), root).astype(np.float64, copy=False)
 
     def rows(self, frame: Frame, forces: bool, virial: bool) -> Rows:
         """The rows of one structure."""
@@ -262,13 +267,13 @@ class PairRows:
             mine = np.flatnonzero((low == first) & (high == second))
             energy[columns] = value[mine].sum(axis=0)
             towards = vectors[mine, :, None] / r[mine, None, None] * slope[mine, None, :]  # dE/dr_j
-            if forces:
+            if force_rows is not None:
                 number = np.arange(len(mine))
                 ends = np.concatenate([i[mine], j[mine]]), np.concatenate([number, number])
                 signs = np.repeat([1.0, -1.0], len(mine))
                 scatter = sparse.csr_matrix((signs, ends), shape=(len(frame), len(mine)))
                 force_rows[:, columns] = (scatter @ towards.reshape(len(mine), 3 * n_points)).reshape(-1, n_points)
-            if virial:
+            if virial_rows is not None:
                 full = -np.einsum("pa,pbt->abt", vectors[mine], towards)
                 virial_rows[:, columns] = full.reshape(9, -1)[UPPER]
         return Rows(energy, force_rows, virial_rows)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..frame import Array, Frame
@@ -74,7 +75,7 @@ def choose_points(x: Array, descriptor: SoapDescriptor, symbol: str, seed: int, 
     return np.ascontiguousarray(x[chosen])
 
 
-def leverage(x: Array, count: int, seed: int) -> Array:
+def leverage(x: Array, count: int, seed: int) -> NDArray[np.int64]:
     """CUR of more rows than x has rank: rows drawn without replacement, with their leverage scores as probabilities.
 
     Mahoney, Drineas, PNAS 106, 697 (2009); the selection of `gap_fit`. scikit-matter's CUR is deterministic and

@@ -148,7 +148,7 @@ def test_only_atoms_that_matter_are_active(batio3):
     assert result.gradients.shape == (3, 1 + len(near), 3)
 
 
-def test_a_pull_becomes_forces_on_the_active_atoms(batio3):
+def test_a_generalised_force_becomes_forces_on_the_active_atoms(batio3):
     """Added to what is there; also of several outputs whose gradients are not contiguous."""
     rng = np.random.default_rng(3)
     for changes in ({}, {"outputs": ["norm", "x"], "groups": {"few": [1, 6], "many": [11, 16, 21]}}):
