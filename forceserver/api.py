@@ -1,4 +1,4 @@
-"""What the package does, as functions for scripts; each is a thin face of what a command does."""
+"""The package's functions for scripts; each is a thin wrapper around what a command does."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .ipi.driver import Outcome
 
 MODELS = (".npz", ".json")
-"""Files that hold a model; any other is a configuration."""
+"""Suffixes of model files; any other file is a configuration."""
 
 
 class _PotentialSection(Section):
@@ -31,16 +31,16 @@ class _PotentialSection(Section):
 
 
 def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | Atoms | None" = None) -> Potential:
-    """A potential from a model file, a configuration, or the keys of a section [potential].
+    """Loads a potential from a model file, a configuration, or the keys of a section [potential].
 
     Args:
-        source: path of a model (.npz of `forceserver fit`, .json of librascal), path of a configuration (TOML), or a
-            mapping such as `{"kind": "gap", "model": "si.npz", "uncertainty": True}`.
-        template: a structure with the species of everything that is to be computed. A configuration names its own;
-            a model needs none; a mapping needs one.
+        source: path of a model (.npz from `forceserver fit`, .json from librascal), path of a configuration (TOML), or
+            a mapping such as `{"kind": "gap", "model": "si.npz", "uncertainty": True}`.
+        template: a structure with the species of the structures to be computed. Required for a mapping, optional for
+            a model; a configuration names its own.
 
     Returns:
-        The potential. With a template it has computed it once, so that what is missing is known now.
+        The potential. If there is a template, the potential has been tried on it.
 
     Raises:
         InputError: a file is damaged, a key is wrong, or the potential cannot compute the template.
@@ -77,25 +77,25 @@ def serve(
     prefix: str = "/tmp/ipi_",
     **driver: Any,
 ) -> "Outcome":
-    """Serves forces to i-PI, or to any server of its protocol, until it says EXIT.
+    """Serves forces to i-PI, or to any server that speaks its protocol, until it sends EXIT.
 
     Args:
         potential: a `Potential` or an ASE calculator.
         template: a structure with the species and periodicity of the simulation, in the order of the server.
-        address: name of the unix socket, or with a `port` the host.
-        port: of TCP; None: a unix socket.
-        shared_memory: pass the numbers through shared memory (`mode='shm'` of i-PI).
-        prefix: what i-PI puts in front of the name of a unix socket.
+        address: name of the unix socket, or, with a `port`, the host.
+        port: TCP port; None: a unix socket.
+        shared_memory: pass the numbers through shared memory (i-PI's `mode='shm'`).
+        prefix: the prefix that i-PI puts before the name of a unix socket.
         driver: keys of the section [driver], such as `connect_deadline_seconds`.
 
     Returns:
-        How serving ended, and how many structures were computed.
+        How serving ended, and the number of structures computed.
 
     Raises:
         InputError: an argument is wrong.
-        NoServer: nobody listens there before the deadline.
+        NoServer: no server listens at the address before the deadline.
         PotentialError: too many evaluations failed in a row.
-        ProtocolError: the server sends another number of atoms, or does not speak the protocol.
+        ProtocolError: the server sent a different number of atoms, or does not speak the protocol.
     """
     from .ipi import driver as ipi_driver
     from .ipi.transports import SocketConfig
@@ -112,17 +112,17 @@ def serve(
 
 
 def fit_potential(config: str | Path | Mapping[str, Any] | None = None, **keys: Any) -> "Fit":
-    """Fits a model and writes it, as `forceserver fit` does.
+    """Fits a model and writes it to a file, as `forceserver fit` does.
 
     Args:
-        config: path of the TOML file of a fit, or its content as a mapping; None: the keys say everything.
-        keys: keys of the fit, such as `output="si.npz", data={"train": "si.extxyz"}`; they replace those of `config`.
+        config: path of a fit's TOML file, or its content as a mapping; None: `keys` alone define the fit.
+        keys: keys of the fit, such as `output="si.npz", data={"train": "si.extxyz"}`; they override those in `config`.
 
     Returns:
-        The model, the structures it was fitted to, and what it says far from them.
+        The model, the structures it was fitted to, and its predictions far from them.
 
     Raises:
-        InputError: a key is wrong, or no model can be made from the data.
+        InputError: a key is wrong, or the data do not determine a model.
     """
     from .config import read_toml
     from .fit.config import FitConfig
@@ -137,22 +137,23 @@ def fit_potential(config: str | Path | Mapping[str, Any] | None = None, **keys: 
 def check_potential(
     potential: "Potential | GetPropertiesMixin", structure: "Frame | Atoms", **options: Any
 ) -> conformance.Report:
-    """Tries on a potential what every potential must satisfy: derivatives, symmetries, batches, noise.
+    """Tests what every potential must satisfy: derivatives, symmetries, batches, rounding noise.
 
     Args:
         potential: a `Potential` or an ASE calculator.
-        structure: where it is tried, a `Frame` or ASE `Atoms`; it is rattled and sheared first.
-        options: `tolerance`, `step`, `skip`, `rattle`, `strain`, `seed` of `potentials.conformance.check_potential`.
+        structure: a `Frame` or ASE `Atoms` to test on; it is rattled and sheared first.
+        options: `tolerance`, `step`, `skip`, `rattle`, `strain` and `seed`, as in
+            `potentials.conformance.check_potential`.
 
     Returns:
-        A report that prints as a table; `report.raise_on_failure()` raises `PotentialError` with it.
+        A report that prints as a table; `report.raise_on_failure()` raises a `PotentialError` that contains it.
     """
     tried = potential if isinstance(potential, Potential) else AsePotential(potential)
     return conformance.check_potential(tried, Frame.of(structure), **options)
 
 
 class Metadynamics(AtomicBias):
-    """Well-tempered metadynamics on collective variables: a potential that is added to the one of the atoms.
+    """Well-tempered metadynamics on collective variables: a potential to be added to that of the atoms.
 
         bias = Metadynamics(
             polarisation,
@@ -161,24 +162,25 @@ class Metadynamics(AtomicBias):
         )
         atoms.calc = SumCalculator([EMT(), ForceServerCalculator(bias)])
 
-    Every configuration that differs from the one before is a step. HILLS, COLVAR and the clock are written to the
-    folder, where a new object goes on; call `close`, or use it as a context manager.
+    Every configuration that differs from the previous one counts as a step. HILLS, COLVAR and the clock are written to
+    `folder`; a new object with the same folder resumes from them. Call `close` at the end, or use the object as a
+    context manager. The formulas and their sources are in docs/metadynamics.md.
 
     Args:
         variables: one `CollectiveVariable`, or several with different names.
-        on: output of a variable, as `name_output` -> keys of its section [[bias.variables]]: `sigma` (in the unit of
-            the output), `lower`, `upper`, `domain`, `bins`, `hills`.
-        height_eV: of the first hill.
+        on: maps an output of a variable, written `name_output`, to the keys of its section [[bias.variables]]: `sigma`
+            (in the unit of the output), `lower`, `upper`, `domain`, `bins`, `hills`.
+        height_eV: height of the first hill.
         pace_steps: steps between two hills.
-        temperature_K: of the simulation.
-        time_step_fs: makes times of steps in the files.
-        bias_factor: gamma of the tempering; None: hills keep their height.
+        temperature_K: temperature of the simulation.
+        time_step_fs: time step of the simulation, which converts steps to times in the files.
+        bias_factor: gamma of the tempering; None: all hills have the same height.
         grid: "fixed" (leaving it is an error), "grow" or "none".
-        folder: of the files; it is made.
+        folder: folder of the files; created if necessary.
         keys: other keys of the embedded bias, such as `walls=[{...}]`, `restraints=[{...}]`, `colvar_stride_steps`.
 
     Raises:
-        InputError: a key is wrong, an output is not there, or the files in the folder are those of another bias.
+        InputError: a key is wrong, an output does not exist, or the files in the folder belong to another bias.
     """
 
     def __init__(

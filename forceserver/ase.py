@@ -1,4 +1,4 @@
-"""Any potential of this program as an ASE calculator."""
+"""Any forceserver potential as an ASE calculator."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,20 @@ if TYPE_CHECKING:
 
 
 class ForceServerCalculator(Calculator):
-    """Energy, forces, stress (of systems with a volume), and the extras of the potential as further results.
+    """An ASE calculator for any forceserver potential.
 
         atoms.calc = ForceServerCalculator.from_model("si.npz")
 
-    potential: any `Potential`; a sparse kernel model also has atomic energies (property "energies").
+    It gives the energy (eV), forces (eV/Angstrom), the stress of systems with a volume (eV/Angstrom^3, ASE's sign and
+    Voigt order), and the extras of the potential as further results. With sparse kernel models it also gives atomic
+    energies (property "energies", eV).
+
+    Args:
+        potential: any `Potential`.
+        options: keyword arguments of ASE's `Calculator`.
+
+    Attributes:
+        potential: the potential that computes the results.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress", "energies"]  # noqa: RUF012 - as in ASE
@@ -30,9 +39,17 @@ class ForceServerCalculator(Calculator):
 
     @classmethod
     def from_model(cls, path: str | Path, **options: Any) -> "ForceServerCalculator":
-        """The model in a file of `forceserver fit` or librascal; options as for `GapPotential`.
+        """Builds a calculator from a model file.
 
-        `InputError` if the file is damaged.
+        Args:
+            path: an .npz file from `forceserver fit`, or a .json file from librascal.
+            options: keyword arguments of `GapPotential`: `precision`, `uncertainty`, `skin`.
+
+        Returns:
+            The calculator.
+
+        Raises:
+            InputError: the file cannot be read or is damaged.
         """
         from .potentials.gap import GapPotential
 
@@ -40,7 +57,17 @@ class ForceServerCalculator(Calculator):
 
     @classmethod
     def from_config(cls, path: str | Path) -> "ForceServerCalculator":
-        """The potential of a configuration file of this program; `InputError` for whatever is wrong with it."""
+        """Builds a calculator from the section [potential] of a configuration.
+
+        Args:
+            path: a TOML file with [structure] and [potential].
+
+        Returns:
+            The calculator.
+
+        Raises:
+            InputError: the configuration is wrong, or its potential cannot compute the template.
+        """
         from .potentials import build_potential
         from .settings import load
         from .template import read_template
@@ -54,6 +81,16 @@ class ForceServerCalculator(Calculator):
         properties: tuple[str, ...] = ("energy",),
         system_changes: list[str] = all_changes,
     ) -> None:
+        """Computes the results that ASE requests; ASE calls this method itself.
+
+        Args:
+            atoms: the structure; None: the one of the previous call.
+            properties: names of the requested results; energy, forces and stress are always computed.
+            system_changes: what has changed since the previous call.
+
+        Raises:
+            PotentialError: the structure cannot be computed.
+        """
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # ASE has made a copy of what was given
         frame = Frame.from_ase(self.atoms)

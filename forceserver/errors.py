@@ -1,8 +1,12 @@
-"""Errors that a user can act on. Their text names the thing, the value and the remedy."""
+"""Errors that a user can act on. The message names the thing, the value and the remedy."""
 
 
 class ForceServerError(Exception):
-    """Base of all errors that end a command with a message instead of a traceback."""
+    """Base class of all errors that end a command with a message instead of a traceback.
+
+    Attributes:
+        exit_code: exit code of a command that ends with this error: 1, or 2 for a wrong input.
+    """
 
     exit_code = 1
 
@@ -14,17 +18,17 @@ class InputError(ForceServerError):
 
 
 class ProtocolError(ForceServerError):
-    """The peer sent something that the protocol does not allow; the connection must be closed."""
+    """The peer broke the protocol; the connection must be closed."""
 
     exit_code = 2
 
 
 class PotentialError(ForceServerError):
-    """A potential could not compute a frame, or returned something that must not be sent."""
+    """A potential could not compute a frame, or returned a result that must not be sent."""
 
 
 class BiasError(ForceServerError):
-    """A bias cannot be computed: a collective variable is not a number or has left the range of the bias."""
+    """A bias cannot be computed: a collective variable is NaN or has left the range of the bias."""
 
 
 class CVError(ForceServerError):
@@ -32,5 +36,5 @@ class CVError(ForceServerError):
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says; torch appends the frames of its C++ code, which help nobody who reads a log."""
+    """The message of an error, without the C++ stack frames that torch appends, which only clutter a log."""
     return str(error).partition("\nException raised from")[0].strip()

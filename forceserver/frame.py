@@ -1,7 +1,7 @@
-"""The two things that travel through the program: what comes in, and what goes out.
+"""The two data types that pass through the program: `Frame` comes in, `Result` goes out.
 
-One unit system inside: eV, Angstrom, cell vectors as rows (ASE conventions). Atomic units exist only in the wire codec
-of i-PI, PLUMED's units only in the PLUMED adapter.
+One unit system is used internally: eV, Angstrom, cell vectors as rows (ASE conventions). Atomic units exist only in
+the codec of i-PI's protocol, PLUMED's units only in the PLUMED adapter.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ PERIODIC.flags.writeable = False
 
 
 def any_singular(cells: Array, pbc: NDArray[np.bool_]) -> bool:
-    """Whether one of the cells (..., 3, 3) has periodic vectors that are zero or (nearly) dependent."""
+    """Whether any of the cells (..., 3, 3) has periodic vectors that are zero or (nearly) linearly dependent."""
     periodic = cells[..., pbc, :]
     with np.errstate(all="ignore"):
         directions = periodic / np.linalg.norm(periodic, axis=-1, keepdims=True)
@@ -30,14 +30,16 @@ def any_singular(cells: Array, pbc: NDArray[np.bool_]) -> bool:
 
 @dataclass(slots=True)
 class Frame:
-    """One atomic configuration.
+    """One atomic configuration of N atoms; `len(frame)` is N.
 
-    positions: (N, 3) float64, Angstrom, C-contiguous; may lie outside the cell.
-    cell: (3, 3) float64, Angstrom, vectors as rows; ignored along directions that are not periodic.
-    species: (N,) int32, atomic numbers.
-    pbc: (3,) bool.
-    masses: (N,) float64, amu, of a template; None where they are not needed.
-    replica, step: where the frame comes from (bead index and running number), for messages; -1 if unknown.
+    Attributes:
+        positions: (N, 3) float64, Angstrom, C-contiguous; may lie outside the cell.
+        cell: (3, 3) float64, Angstrom, vectors as rows; ignored along directions that are not periodic.
+        species: (N,) int32, atomic numbers.
+        pbc: (3,) bool, the periodic directions.
+        replica: index of the bead or replica, for messages; -1 if unknown.
+        step: running number of the structure, for messages; -1 if unknown.
+        masses: (N,) float64, amu; set in templates, otherwise None.
     """
 
     positions: Array
@@ -53,7 +55,16 @@ class Frame:
 
     @classmethod
     def from_ase(cls, atoms: "Atoms", replica: int = -1, step: int = -1) -> "Frame":
-        """The positions, cell, species and periodicity of an ASE `Atoms`, copied."""
+        """Copies positions, cell, species and periodicity from an ASE `Atoms`.
+
+        Args:
+            atoms: the structure.
+            replica: index of the bead or replica.
+            step: running number of the structure.
+
+        Returns:
+            The frame; it shares no array with `atoms`.
+        """
         return cls(
             positions=np.array(atoms.positions, dtype=np.float64, order="C"),
             cell=np.array(atoms.cell.array, dtype=np.float64, order="C"),
@@ -65,11 +76,22 @@ class Frame:
 
     @classmethod
     def of(cls, structure: "Frame | Atoms") -> "Frame":
-        """A frame itself, or that of an ASE `Atoms`."""
+        """Converts a structure to a frame if necessary.
+
+        Args:
+            structure: a `Frame`, returned unchanged, or an ASE `Atoms`, which is copied.
+
+        Returns:
+            The frame.
+        """
         return structure if isinstance(structure, Frame) else cls.from_ase(structure)
 
     def to_ase(self) -> "Atoms":
-        """An ASE `Atoms` with copies of the arrays."""
+        """Converts the frame to ASE.
+
+        Returns:
+            An ASE `Atoms` with copies of species, positions, cell and periodicity.
+        """
         from ase import Atoms
 
         return Atoms(numbers=self.species, positions=self.positions, cell=self.cell, pbc=self.pbc)
@@ -77,13 +99,14 @@ class Frame:
 
 @dataclass(slots=True)
 class Result:
-    """What a potential says about one frame.
+    """The result of a potential for one frame of N atoms.
 
-    energy: eV.
-    forces: (N, 3) float64, eV/Angstrom, minus the derivative of the energy.
-    virial: (3, 3) float64, eV, minus the derivative of the energy with respect to a strain that multiplies positions
-        and cell (r -> r (1 + strain)), symmetric; it is not divided by the volume. stress = -virial / volume.
-    extras: JSON-serialisable values (numbers, strings, lists, numpy arrays) that go to the server with the result.
+    Attributes:
+        energy: eV.
+        forces: (N, 3) float64, eV/Angstrom, minus the derivative of the energy with respect to the positions.
+        virial: (3, 3) float64, eV, symmetric: minus the derivative of the energy with respect to a strain applied to
+            positions and cell, r -> r (1 + strain). It is not divided by the volume: stress = -virial / volume.
+        extras: JSON-serialisable values (numbers, strings, lists, numpy arrays) sent to the server with the result.
     """
 
     energy: float

@@ -1,8 +1,10 @@
-"""The public interface: every name is there, documented and light; arguments are checked with words."""
+"""The public interface: every name is there, documented and cheap to import; wrong arguments are named."""
 
+import dataclasses
 import inspect
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -18,20 +20,60 @@ def test_import_is_light():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
+CLASSES = [getattr(fs, name) for name in fs.__all__ if inspect.isclass(getattr(fs, name))]
+METHODS = [
+    (thing, name)
+    for thing in CLASSES
+    for name, value in vars(thing).items()
+    if not name.startswith("_") and isinstance(value, types.FunctionType | classmethod | staticmethod | property)
+]
+
+
+def check_docstring(thing, text):
+    """A docstring in Google style names every argument and the return value."""
+    signature = inspect.signature(thing)
+    parameters = [
+        parameter.name for parameter in signature.parameters.values() if parameter.name not in ("self", "cls")
+    ]
+    arguments = text.partition("Args:\n")[2]
+    missing = [name for name in parameters if f"    {name}: " not in arguments]
+    assert not missing, text
+    assert signature.return_annotation is not inspect.Signature.empty
+    if signature.return_annotation is not None:
+        assert "Returns:\n" in text
+
+
 @pytest.mark.parametrize("name", fs.__all__)
 def test_every_name_is_documented(name):
     thing = getattr(fs, name)
-    assert inspect.getdoc(thing)
-    documented = inspect.getdoc(thing) + (inspect.getdoc(getattr(thing, "__init__", None)) or "")
+    text = inspect.getdoc(thing)
+    assert text
     if inspect.isfunction(thing):
-        assert "Args:" in documented
-        assert "Returns:" in documented
-        parameters = inspect.signature(thing).parameters.values()
-        for parameter in parameters:
-            assert f"    {parameter.name}: " in documented, parameter
+        check_docstring(thing, text)
 
 
-def test_names_are_told_to_who_asks_for_another():
+@pytest.mark.parametrize("thing", CLASSES, ids=lambda thing: thing.__name__)
+def test_every_class_is_documented(thing):
+    """Data classes document their fields, other classes the arguments of their constructor."""
+    text = vars(thing)["__doc__"]
+    if dataclasses.is_dataclass(thing):
+        attributes = text.partition("Attributes:\n")[2]
+        assert not [field.name for field in dataclasses.fields(thing) if f"    {field.name}: " not in attributes]
+    elif "__init__" in vars(thing):
+        parameters = list(inspect.signature(thing).parameters)
+        arguments = text.partition("Args:\n")[2]
+        assert not [name for name in parameters if f"    {name}: " not in arguments]
+
+
+@pytest.mark.parametrize(("thing", "name"), METHODS, ids=lambda part: getattr(part, "__name__", part))
+def test_every_method_is_documented(thing, name):
+    text = inspect.cleandoc(vars(thing)[name].__doc__ or "")
+    assert text
+    if not isinstance(vars(thing)[name], property):
+        check_docstring(getattr(thing, name), text)
+
+
+def test_an_unknown_name_is_an_error():
     assert set(fs.__all__) <= set(dir(fs))
     with pytest.raises(AttributeError, match="has no attribute 'potential_of'"):
         _ = fs.potential_of

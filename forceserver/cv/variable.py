@@ -28,14 +28,16 @@ IDENTITY = np.eye(3)
 
 @dataclass(slots=True)
 class CVResult:
-    """The outputs of one variable for one configuration.
+    """The d outputs of one variable for one configuration.
 
     Attributes:
-        values: (d,).
-        active: (n,) int32, ascending, the atoms on which the values may depend: centres, and neighbours within cutoff
-            and skin. What they count in, `CollectiveVariable` says.
-        gradients: (d, n, 3), derivatives with respect to their positions, 1/Angstrom times the unit of the value.
-        strain: (d, 3, 3), derivatives with respect to a strain that multiplies positions and cell, r -> r (1 + strain).
+        values: (d,) float64.
+        active: (n,) int32, ascending: the atoms on which the values may depend, that is centres and neighbours within
+            cutoff and skin. The method that made the result says whether they are indices into the whole structure.
+        gradients: (d, n, 3) float64, derivatives with respect to the positions of the active atoms, in units of the
+            value per Angstrom.
+        strain: (d, 3, 3) float64, derivatives with respect to a strain applied to positions and cell,
+            r -> r (1 + strain), in units of the value.
     """
 
     values: Array
@@ -44,7 +46,12 @@ class CVResult:
     strain: Array
 
     def add_forces(self, generalised_force: Array, forces: Array) -> None:
-        """Adds to `forces` what a generalised force (d,) on the values, minus dE/ds, does to the atoms."""
+        """Adds the atomic forces that result from a generalised force on the values.
+
+        Args:
+            generalised_force: (d,) float64, -dE/ds, eV per unit of the value.
+            forces: (N, 3) float64, eV/Angstrom, changed in place; `active` must index its rows.
+        """
         _kernel.add_forces(generalised_force, np.ascontiguousarray(self.gradients), self.active, forces)
 
 
@@ -59,7 +66,7 @@ class _Group:
 
 
 class CollectiveVariable:
-    """The density of neighbours around centres, l = 1 (and l = 0), reduced over the centres.
+    """The l = 1 (and l = 0) neighbour density around centres, averaged or summed over the centres.
 
         basis = {
             "n_max": 2,
@@ -70,21 +77,23 @@ class CollectiveVariable:
         polarisation = CollectiveVariable(atoms, centres="Ti", neighbours="O", basis=basis, weights=[0.7, 0.3])
         result = polarisation.compute(atoms)
 
-    Keeps a neighbour list between calls, so it serves one trajectory at a time: a thread, walker or replica takes its
-    own `copy`.
+    It keeps a neighbour list between calls, so each object serves one trajectory: threads, walkers and replicas need
+    their own `copy`. The formula is in docs/plumed.md.
 
     Args:
-        template: ASE `Atoms` or `Frame` with the species of everything that is to be computed.
-        name: of the variable.
-        keys: those of a section [[cv]]: `centres`, `neighbours`, `basis`, `weights`, and the optional ones.
+        template: ASE `Atoms` or `Frame` with the species of the structures to be computed, in their order.
+        name: name of the variable.
+        keys: the keys of a section [[cv]]: `centres`, `neighbours`, `basis`, `weights`, and the optional ones.
 
     Attributes:
-        name, outputs: names of the variable and of its d outputs.
-        atoms: (a,) int32, the atoms that may matter, ascending, counted from 0; `total_atoms` in all.
+        name: name of the variable.
+        outputs: names of its d outputs.
+        atoms: (a,) int32, ascending: indices, from 0, of all atoms on which the outputs can ever depend.
+        total_atoms: number of atoms in a structure.
 
     Raises:
-        InputError: a key is wrong, or the keys do not fit the template: an index or species that is not there, a
-            centre without any neighbour.
+        InputError: a key is wrong or does not fit the template: an index or species that does not exist, or a centre
+            without a neighbour.
     """
 
     def __init__(self, template: "Frame | Atoms", *, name: str = "cv", **keys: Any) -> None:
@@ -117,26 +126,30 @@ class CollectiveVariable:
 
     @property
     def builds(self) -> list[int]:
-        """How often each neighbour list has been built."""
+        """Number of times each neighbour list has been built, one count per group of centres."""
         return [part.list.n_builds for part in self._sums]
 
     def copy(self) -> "CollectiveVariable":
-        """The same variable with a neighbour list of its own."""
+        """Copies the variable for use in another thread, walker or replica.
+
+        Returns:
+            The same variable with a neighbour list of its own.
+        """
         other = copy.copy(self)
         other._sums = []
         return other
 
     def compute(self, frame: "Frame | Atoms") -> CVResult:
-        """The outputs for one structure.
+        """Computes the outputs for one structure.
 
         Args:
             frame: a `Frame` or ASE `Atoms` with the species of the template.
 
         Returns:
-            Values, gradients and strain derivatives; `active` counts in the atoms of the structure.
+            Values, gradients and strain derivatives; `active` holds indices into the structure.
 
         Raises:
-            CVError: the structure has another number of atoms, or a value is not finite.
+            CVError: the structure has a different number of atoms, its cell is singular, or a value is not finite.
         """
         frame = Frame.of(frame)
         if len(frame) != self.total_atoms:
@@ -146,9 +159,18 @@ class CollectiveVariable:
         return result
 
     def compute_atoms(self, positions: Array, cell: Array, pbc: NDArray[np.bool_]) -> CVResult:
-        """The outputs, given the positions (a, 3) of `atoms` alone; `active` counts in `atoms`.
+        """Computes the outputs from the positions of the atoms that matter alone.
 
-        Raises `CVError` if the cell is singular or a value is not finite.
+        Args:
+            positions: (a, 3) float64, Angstrom, of the atoms in `atoms`.
+            cell: (3, 3) float64, Angstrom, vectors as rows.
+            pbc: (3,) bool, the periodic directions.
+
+        Returns:
+            Values, gradients and strain derivatives; `active` holds indices into `atoms`.
+
+        Raises:
+            CVError: the cell is singular, or a value is not finite.
         """
         try:
             parts = [part.compute(positions, cell) for part in self._sums_for(pbc)]
@@ -223,7 +245,7 @@ class CollectiveVariable:
             raise InputError(f"collective variable {self.name}: {error}") from error
 
     def _plan(self, config: CVConfig, centres: NDArray[np.int32]) -> list[_Group]:
-        """The groups that the configuration speaks of."""
+        """The groups defined by the configuration."""
         named: dict[str, tuple[int, ...]] = {}
         if config.outputs or config.axes:
             named = {f"{name}_": members for name, members in config.groups.items()} or {"": tuple(centres.tolist())}
@@ -268,9 +290,9 @@ class CollectiveVariable:
 
 
 def build_variables(configs: Sequence[CVConfig], template: Frame) -> dict[str, CollectiveVariable]:
-    """All variables of a configuration by name, each of them tried on the template.
+    """All variables of a configuration by name, each computed once for the template as a check.
 
-    Raises `InputError` if a name is used twice, or a variable cannot be computed for the template.
+    Raises `InputError` if a name is used twice or a variable cannot be computed for the template.
     """
     names = [config.name for config in configs]
     for name in names:

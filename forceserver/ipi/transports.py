@@ -1,8 +1,8 @@
 """Sockets and shared memory under the i-PI protocol: where to connect, one connection, the six segments.
 
-A reply goes out with one system call (several small TCP segments cost 44 ms a step, one short answer to STATUS costs
-the connection), TCP has Nagle's algorithm off and keep-alive on. A socket is closed only when nothing is left unread in
-it: the kernel would tell the peer "connection reset", which i-PI does not survive.
+A reply is sent with one system call (several small TCP segments cost 44 ms per step, and a fragmented answer to STATUS
+costs the connection). TCP has Nagle's algorithm off and keep-alive on. A socket is closed only when nothing in it is
+left unread: otherwise the kernel would report "connection reset" to the peer, which i-PI does not survive.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ from ..sockets import SUN_PATH_BYTES, prepare_tcp
 from .wire import ClientConnection, ServerConnection, segment_shapes
 
 UNIX_SEND_BUFFER = 1 << 20
-"""A long reply goes out without waiting for the server to make room: 250 us instead of 275 at 32 768 atoms.
+"""Lets a long reply leave without waiting for the server to read: 250 us instead of 275 at 32 768 atoms.
 
-The kernel takes less if its limit is lower. TCP tunes its buffers itself.
+The kernel uses less if its limit is lower. TCP tunes its buffers itself.
 """
 TICK_SECONDS = 0.5
-"""How often a receiving channel that gets nothing comes back to its owner."""
+"""How often an idle receiving channel returns control to its owner."""
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +44,13 @@ class Disconnected(ForceServerError):
 
 
 class NoServer(ForceServerError):
-    """No server could be reached before the deadline."""
+    """No server could be reached before the deadline (exit code 2)."""
 
     exit_code = 2
 
 
 class SocketConfig(Section):
-    """Where the server listens: the same words as in i-PI's `<ffsocket>`."""
+    """Where the server listens, in the terms of i-PI's `<ffsocket>`."""
 
     mode: Annotated[
         Literal["unix", "inet", "shm"],

@@ -1,7 +1,7 @@
-"""Any ASE calculator, named by its dotted path and made with keyword arguments.
+"""Any ASE calculator, named by its dotted path and constructed with keyword arguments.
 
-One calculator lives as long as the potential, so that it keeps its neighbour lists, its caches and what it learned from
-the last step.
+The calculator lives as long as the potential, so it keeps its neighbour lists, its caches and what it learned from the
+last step.
 """
 
 import importlib
@@ -29,9 +29,9 @@ class AseConfig(Section):
 
     calculator: dotted path of a calculator class, or of a function that returns a calculator.
     arguments: keyword arguments of the class or function.
-    stress: where the virial of a periodic system comes from. "analytic": the calculator's stress. "numerical": twelve
-        more energies per frame. "zero": nowhere; right for simulations at constant volume only.
-    extras: names of further results of the calculator that are sent along, such as "dipole".
+    stress: source of the virial of a periodic system. "analytic": the calculator's stress. "numerical": finite
+        differences, twelve more energies per frame. "zero": no virial, for simulations at constant volume only.
+    extras: names of further results of the calculator to send, such as "dipole".
     """
 
     kind: Literal["ase"]
@@ -41,7 +41,7 @@ class AseConfig(Section):
     extras: list[str] = Field(default_factory=list)
 
     def build(self, template: Frame) -> "AsePotential":
-        """The potential; `InputError` if the calculator cannot be made or cannot give what is asked of it."""
+        """The potential; `InputError` if the calculator cannot be constructed or lacks a requested property."""
         calculator = make_calculator(self.calculator, self.arguments)
         implemented = getattr(calculator, "implemented_properties", None)
         if self.stress == "analytic" and template.pbc.any() and implemented is not None and "stress" not in implemented:
@@ -82,10 +82,16 @@ def make_calculator(path: str, arguments: dict[str, Any]) -> "GetPropertiesMixin
 
 
 class AsePotential(Potential):
-    """An ASE calculator as a potential; the arguments are those of `AseConfig`.
+    """An ASE calculator as a potential.
 
-    The energy is the free energy where the calculator has one: this is what the forces are the derivative of.
-    Without periodicity the virial is sum_i r_i (x) f_i and no stress is asked for.
+    The energy is the free energy if the calculator has one, because the forces are its derivative. Without
+    periodicity the virial is sum_i r_i (x) f_i, and no stress is requested.
+
+    Args:
+        calculator: any ASE calculator.
+        stress: source of the virial of a periodic system. "analytic": the calculator's stress. "numerical": finite
+            differences, twelve more energies per frame. "zero": no virial, for simulations at constant volume only.
+        extras: names of further results of the calculator to send, such as "dipole".
     """
 
     def __init__(
@@ -102,7 +108,18 @@ class AsePotential(Potential):
             log.warning("virials are zero: pressures will be wrong, the volume must not change")
 
     def compute_one(self, frame: Frame) -> Result:
-        """See `Potential`; `PotentialError` where the calculator lacks the stress or an extra that is asked of it."""
+        """Computes one frame.
+
+        Args:
+            frame: the structure.
+
+        Returns:
+            Energy (eV), forces (N, 3) in eV/Angstrom, virial (3, 3) in eV, and the requested extras.
+
+        Raises:
+            PotentialError: the calculator lacks the stress or a requested extra. Exceptions of the calculator pass
+                through unchanged.
+        """
         result = None
         try:
             result = self._compute(frame)
@@ -130,20 +147,20 @@ class AsePotential(Potential):
         return Result(energy, forces, virial, extras)
 
     def close(self) -> None:
-        """Closes the calculator if it can be closed, as those can that keep another program running."""
+        """Closes the calculator if it has a method `close`, as those do that keep another program running."""
         if hasattr(self._calculator, "close"):
             self._calculator.close()
 
     def _forget(self) -> None:
-        """Throws away what the calculator has cached: ASE would give the same failure for the same atoms again."""
+        """Clears the calculator's cache; otherwise ASE would repeat the failure for the same atoms."""
         if hasattr(self._calculator, "reset"):
             self._calculator.reset()
 
     def _atoms(self, frame: Frame) -> "Atoms":
-        """The frame, anew for every property.
+        """A new copy of the frame for every property.
 
-        A calculator may change what it is given (it wraps positions, say), and ASE would ask it for the energy of what
-        came of that after the forces of the frame.
+        A calculator may change the atoms it is given (wrap positions, say). ASE would then compute the energy of the
+        changed atoms after the forces of the original ones.
         """
         atoms = frame.to_ase()
         atoms.calc = self._calculator
@@ -166,7 +183,7 @@ class AsePotential(Potential):
         return np.array(-abs(np.linalg.det(frame.cell)) * stress, dtype=np.float64, order="C")
 
     def _check_untouched(self, atoms: "Atoms", frame: Frame) -> None:
-        """Differences of energies need a calculator that leaves alone what it is given."""
+        """Finite differences need a calculator that does not modify the atoms it is given."""
         given = frame.to_ase()
         if not all(
             np.array_equal(getattr(atoms, name), getattr(given, name)) for name in ("numbers", "positions", "pbc")

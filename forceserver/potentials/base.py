@@ -1,8 +1,8 @@
 """The interface of a potential.
 
-A potential gets frames and returns results, nothing else: it knows no sockets, no units but eV and Angstrom, no
-configuration files. Whatever is slow (reading a model, allocating) happens in the constructor, so that a driver
-connects only when the potential is ready.
+A potential takes frames and returns results. It knows nothing of sockets, configuration files or any units but eV and
+Angstrom. Everything slow (reading a model, allocating memory) happens in the constructor, so that a driver connects
+only when the potential is ready.
 """
 
 from abc import ABC, abstractmethod
@@ -12,23 +12,43 @@ from ..frame import Frame, Result
 
 
 class Potential(ABC):
-    """Energies, forces and virials of frames.
+    """Base class of all potentials, which compute energies, forces and virials of frames.
 
-    `compute_one` is all that a potential must have. One that can do better on several frames at once (threads over
-    beads, one padded call) overrides `compute`. Both may raise any exception: the driver reports it with the frame.
-    Every result owns its arrays: a later call does not change them.
+    A subclass must define `compute_one`. One that evaluates several frames more efficiently together (threads over
+    beads, one padded call) also overrides `compute`. Both may raise any exception; the driver reports it with the
+    frame. Every result owns its arrays: later calls do not change them.
     """
 
     @abstractmethod
     def compute_one(self, frame: Frame) -> Result:
-        """The result for one frame."""
+        """Computes one frame.
+
+        Args:
+            frame: the structure.
+
+        Returns:
+            Energy (eV), forces (N, 3) in eV/Angstrom, virial (3, 3) in eV, and extras.
+
+        Raises:
+            PotentialError: the frame cannot be computed; a subclass may raise any other exception too.
+        """
 
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
-        """The results for frames that have the same species in the same order, in the order of the frames."""
+        """Computes a batch of frames.
+
+        Args:
+            frames: structures with the same species in the same order.
+
+        Returns:
+            One result per frame, in the order of the frames.
+
+        Raises:
+            PotentialError: a frame cannot be computed; a subclass may raise any other exception too.
+        """
         return [self.compute_one(frame) for frame in frames]
 
     def begin_connection(self) -> None:  # noqa: B027 - optional
-        """A server has connected, perhaps one that was started again: what depends on its past may look back."""
+        """Called when a server has connected, perhaps after a restart; history-dependent potentials check for one."""
 
     def close(self) -> None:  # noqa: B027 - optional
-        """Gives back what the operating system should not keep (libraries, processes); called once, at the end."""
+        """Releases resources of the operating system (libraries, processes); called once, at the end."""

@@ -33,10 +33,10 @@ ENOUGH = 1e-6  # accuracy of tables of pairs where a smoothing ends within the r
 
 
 class GapConfig(Section):
-    """`kind = "gap"`: a model (.npz) that `forceserver fit` has made, or one of librascal (.json).
+    """`kind = "gap"`: a model from `forceserver fit` (.npz) or librascal (.json).
 
-    precision: "single" for the products that the forces come from; energies are always in double precision.
-    uncertainty: send the energies of the eight members of the model and their standard deviation.
+    precision: "single" for the products behind the forces; energies are always in double precision.
+    uncertainty: send the energies of the model's eight members and their standard deviation.
     """
 
     kind: Literal["gap"]
@@ -46,7 +46,7 @@ class GapConfig(Section):
     skin_angstrom: float = Field(default=SKIN, ge=0)
 
     def build(self, template: Frame) -> "GapPotential":
-        """The potential; `InputError` if the file is damaged or has no members to tell an uncertainty from."""
+        """The potential; `InputError` if the file is damaged, or lacks members for a requested uncertainty."""
         return GapPotential(
             load_model(self.model),
             precision=self.precision,
@@ -56,16 +56,28 @@ class GapConfig(Section):
 
 
 def load_model(path: Path) -> GapModel:
-    """A model file of either kind; `InputError` if it cannot be read."""
+    """Reads a model file of either kind; `InputError` if it cannot be read."""
     return librascal.load(path) if path.suffix == ".json" else GapModel.load(path)
 
 
 class GapPotential(Potential):
-    """A model at work; the arguments are those of `GapConfig`.
+    """A sparse kernel model as a potential.
 
-    Neighbour lists and work space are kept for each place in the batch. `InputError` if an uncertainty is asked of a
-    model without members, or if its features or pair potentials cannot be computed. Computing raises `PotentialError`
-    for a species that the model does not know and for atoms on one place.
+    Neighbour lists and workspace are kept for each position in the batch.
+
+    Args:
+        model: the model; `load` reads one from a file.
+        precision: "single" for the products behind the forces; energies are always in double precision.
+        uncertainty: add the energies of the model's eight members (`committee_pot`, eV) and their standard deviation
+            (`committee_uncertainty`, eV) to the extras.
+        skin: skin of the neighbour lists, Angstrom.
+
+    Attributes:
+        model: the model.
+
+    Raises:
+        InputError: an uncertainty is requested from a model without members, or its features or pair potentials
+            cannot be computed.
     """
 
     def __init__(
@@ -96,21 +108,46 @@ class GapPotential(Potential):
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> "GapPotential":
-        """The potential of a model file.
+        """Reads a model file.
 
         Args:
-            path: an .npz file of `forceserver fit`, or a .json file of librascal.
+            path: an .npz file from `forceserver fit`, or a .json file from librascal.
             options: `precision`, `uncertainty`, `skin`.
 
+        Returns:
+            The potential.
+
         Raises:
-            InputError: the file is damaged, or has no members to tell an uncertainty from.
+            InputError: the file cannot be read or is damaged, or it lacks members for a requested uncertainty.
         """
         return cls(load_model(Path(path)), **options)
 
     def compute_one(self, frame: Frame) -> Result:
+        """Computes one frame.
+
+        Args:
+            frame: the structure.
+
+        Returns:
+            Energy (eV), forces (N, 3) in eV/Angstrom, virial (3, 3) in eV, and extras.
+
+        Raises:
+            PotentialError: the model does not know a species, or two atoms coincide.
+        """
         return self.compute([frame])[0]
 
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
+        """Computes a batch of frames, in parallel if there are at least as many as threads.
+
+        Args:
+            frames: the structures.
+
+        Returns:
+            One result per frame, in the order of the frames.
+
+        Raises:
+            PotentialError: the model does not know a species, or two atoms coincide.
+        """
         places = [self._place(number, frame) for number, frame in enumerate(frames)]
         for number, kernels in enumerate(self._kernels):
             terms = [place.terms[number] for place in places]
@@ -130,12 +167,23 @@ class GapPotential(Potential):
         return results
 
     def close(self) -> None:
+        """Ends the threads."""
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
 
     def atomic_energies(self, frame: Frame) -> Array:
-        """(N,), eV; the energy of a pair is shared equally. Their sum is the energy."""
+        """Computes the energies of the atoms, whose sum is the energy; the energy of a pair is shared equally.
+
+        Args:
+            frame: the structure.
+
+        Returns:
+            (N,) float64, eV.
+
+        Raises:
+            PotentialError: the model does not know a species, or two atoms coincide.
+        """
         self.compute_one(frame)
         place = self._places[0]
         energies = place.base.copy()
@@ -146,7 +194,7 @@ class GapPotential(Potential):
         return energies
 
     def _share(self, function: Callable, first: Sequence, second: Iterable) -> list:
-        """`function` of the pairs, one for each frame; on one thread each if there are at least as many as threads.
+        """Applies `function` to each pair, one per frame; one thread per frame if there are at least as many frames.
 
         A small frame cannot keep several threads busy.
         """
@@ -158,7 +206,7 @@ class GapPotential(Potential):
         return list(self._threads.map(function, first, second))
 
     def _place(self, number: int, frame: Frame) -> "_Place":
-        """What is kept for the frame at this place of the batch, made anew if its species or periodicity change."""
+        """The state kept for this position in the batch, rebuilt if species or periodicity change."""
         while len(self._places) <= number:
             self._places.append(_Place())
         place = self._places[number]
@@ -194,7 +242,7 @@ class GapPotential(Potential):
 
 
 class _Place:
-    """What belongs to one place of a batch."""
+    """The state of one position in a batch."""
 
     species: NDArray[np.int32] | None = None
     pbc: NDArray[np.bool_] | None = None
@@ -211,7 +259,7 @@ class _Place:
 
 
 class _Term:
-    """One power spectrum over the atoms of one frame, with its work space; centres are sorted by species."""
+    """One power spectrum for the atoms of one frame, with its workspace; centres are sorted by species."""
 
     def __init__(self, basis: PowerSpectrumBasis, frame: Frame, skin: float) -> None:
         self.order = np.argsort(frame.species, kind="stable")
@@ -238,14 +286,14 @@ class _Term:
         self.features = self.spectrum.values()
 
     def reverse(self) -> tuple[Array, Array]:
-        """Forces and virial from the derivatives of the energies by the power spectra; they belong to this object."""
+        """Forces and virial from the derivatives of the energies with respect to the power spectra, as views."""
         return self.spectrum.vjp(self.gradient)
 
 
 def _evaluate(kernels: dict, terms: "list[_Term]") -> None:
-    """Energies of the atoms and their derivatives by the power spectra.
+    """Energies of the atoms and their derivatives with respect to the power spectra.
 
-    Atoms of one species of all frames make one matrix: the frames of a batch are too small to share cores one by one.
+    Atoms of one species from all frames form one matrix: single frames are too small to share cores.
     """
     for species, kernel in kernels.items():
         owners = [(term, term.parts[species]) for term in terms if species in term.parts]
@@ -265,7 +313,7 @@ def _evaluate(kernels: dict, terms: "list[_Term]") -> None:
 
 
 def _total(place: _Place, atoms: int) -> Result:
-    """Base and terms of one frame."""
+    """Sums the base energy and the terms of one frame."""
     energy, forces, virial = place.base.sum(), np.zeros((atoms, 3)), np.zeros((3, 3))
     for term in place.terms:
         term_forces, strain = term.reverse()
@@ -276,7 +324,7 @@ def _total(place: _Place, atoms: int) -> Result:
 
 
 def pair_shares(interaction: PairInteraction, frame: Frame) -> Array:
-    """(N,) eV: half of the energy of every pair that an atom is in."""
+    """(N,) eV: half of the energy of every pair that an atom belongs to."""
     i, j, r, _ = pairs_within(frame, interaction.cutoff_angstrom, each_way=True)
     first, second = interaction.numbers
     chosen = (np.minimum(frame.species[i], frame.species[j]) == first) & (
