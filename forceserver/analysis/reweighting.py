@@ -122,7 +122,7 @@ def reweight(
     """
     if len(colvar.rows) < blocks:
         raise InputError(f"{len(colvar.rows)} rows cannot make {blocks} blocks; ask for fewer")
-    s = np.stack([colvar.column(name) for name in names], axis=1)
+    s = np.stack([colvar.variable(name).wrapped(colvar.column(name)) for name in names], axis=1)
     edges = [np.linspace(axis.lower, axis.upper, axis.bins + 1) for axis in axes]
     weights = np.exp(log_weights - log_weights.max())
     parts = np.array_split(np.arange(len(s)), blocks)

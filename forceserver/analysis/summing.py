@@ -16,6 +16,8 @@ from .segments import elapsed, in_order_of_time, segments
 from .surface import Surface
 
 MOST_VARIABLES = 3
+INTERVAL_BINS = 200
+"""How many intervals `plumed sum_hills` divides METAD's INTERVAL into."""
 STATES, STATE_NODES = 40, 30_000_000
 """How many states of the bias are kept to see how it came about, and how many nodes they may have together."""
 
@@ -55,7 +57,12 @@ def _check_numbers(columns: Sequence[Array]) -> None:
 
 
 def sum_hills_axes(hills: Hills) -> list[Axis]:
-    """The grid that `plumed sum_hills` takes when it is not told one: all hills, ten intervals to where a hill ends."""
+    """The grid that `plumed sum_hills` takes when it is not told one: all hills, ten intervals to where a hill ends.
+
+    With METAD's INTERVAL it is the interval, since the bias is constant beyond it.
+    """
+    if hills.interval:
+        return [Axis(*(float(f"{end:.6g}") for end in hills.interval), INTERVAL_BINS)]
     axes = []
     for k, variable in enumerate(hills.variables):
         reach = REACH * hills.sigmas[:, k]

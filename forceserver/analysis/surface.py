@@ -65,10 +65,10 @@ class Surface:
         lowest = self.values.min()
         return replace(self, values=self.values - lowest, unvisited=self.unvisited - lowest)
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, errors_apart: bool = False) -> None:
         """Writes the table: first variable fastest, a blank line where the last but one starts again.
 
-        One with a gradient is a grid of PLUMED, which allows no column of errors: they go into a file of their own.
+        errors_apart: a grid of PLUMED has no column of errors; they go into a file of their own, `*_error`.
         """
         constants = {}
         for variable, nodes in zip(self.variables, self.nodes, strict=True):
@@ -81,10 +81,10 @@ class Surface:
         if self.gradient is not None:
             columns |= {f"der_{name}": self.gradient[..., k] for k, name in enumerate(self.names)}
         errors = {} if self.errors is None else {"error": self.errors}
-        if self.gradient is None:
-            columns |= errors
-        elif errors:
+        if errors and errors_apart:
             self._write_table(path.with_stem(f"{path.stem}_error"), constants, errors)
+        else:
+            columns |= errors
         self._write_table(path, constants, columns)
 
     def _write_table(self, path: Path, constants: dict[str, str], values: dict[str, Array]) -> None:

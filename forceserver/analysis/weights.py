@@ -52,11 +52,14 @@ def check_bias_of_hills(colvar: Colvar, columns: Sequence[str], hills: Hills) ->
     values = np.stack([colvar.column(name)[rows] for name in names], axis=1)
     right = bias_of_hills(hills, before, values)
     scale = np.sqrt(np.mean(right**2))
-    off = [np.sqrt(np.mean((colvar.column(name)[rows] - right) ** 2)) for name in columns]
-    if min(off) > TOLERANCE * scale:
-        k = int(np.argmin(off))
+    off = [colvar.column(name)[rows] - right for name in columns]
+    errors = np.sqrt(np.mean(np.square(off), axis=1))
+    if errors.min() > TOLERANCE * scale:
+        k = int(np.argmin(errors))
+        worst = int(np.argmax(np.abs(off[k])))
+        found, time = colvar.column(columns[k])[rows[worst]], colvar.rows[rows[worst], 0]
         raise InputError(
-            f"{colvar.path}: no column is the bias of the hills; at time {colvar.rows[rows[-1], 0]:g} they make "
-            f"{right[-1]:.4g}, {columns[k]} is {colvar.column(columns[k])[rows[-1]]:.4g}. Print METAD's bias, give the "
+            f"{colvar.path}: no column is the bias of the hills; at time {time:g} they make "
+            f"{right[worst]:.4g}, {columns[k]} is {found:.4g}. Print METAD's bias, give the "
             f"HILLS of this run, or say --bias {','.join(columns)} if it is right all the same"
         )

@@ -25,6 +25,10 @@ class Coordinate:
         d = a - b
         return d - self.period * np.rint(d / self.period) if self.domain else d
 
+    def wrapped(self, values: np.ndarray) -> np.ndarray:
+        """The images of values (n,) inside the domain: a file may say 3.141593, which is more than pi."""
+        return values - self.period * np.floor((values - self.domain[0]) / self.period) if self.domain else values
+
 
 _PI = re.compile(r"([+-]?)(?:([\d.]+)\*)?pi(?:/([\d.]+))?")
 

@@ -103,9 +103,11 @@ def fes(
     output.mkdir(parents=True, exist_ok=True)
 
     def write(surface, name: str) -> None:
-        if negbias and summed and name != "reweighting":
+        of_hills = name != "reweighting"
+        if negbias and summed and of_hills:
             surface = negative_bias(surface, summed[1])
-        (surface.shifted_to_zero() if min_to_zero else surface).write(output / f"fes_{name}.dat")
+        surface = surface.shifted_to_zero() if min_to_zero else surface
+        surface.write(output / f"fes_{name}.dat", errors_apart=of_hills)
 
     reports = {}
     for name, found in studies:

@@ -346,6 +346,18 @@ def test_c_of_t_is_not_taken_off_a_bias_of_something_else(run_1d, tmp_path):
         raise result.exception
 
 
+def test_an_angle_that_rounding_puts_beyond_pi_is_not_left_out(tmp_path):
+    """PLUMED prints six digits: 3.141593 is more than pi."""
+    angles = np.resize([3.141593, -3.141593, 0.1, 1.5], 400)
+    rows = "".join(f" {0.001 * n:.6f} {angle:.6f} 0\n" for n, angle in enumerate(angles))
+    head = "#! FIELDS time t m.rbias\n#! SET min_t -pi\n#! SET max_t pi\n"
+    (tmp_path / "COLVAR").write_text(head + rows)
+    colvar = read_colvar([tmp_path / "COLVAR"])
+    estimate = reweight(colvar, ["t"], histogram_axes(colvar, ["t"], [50]), np.zeros(400), KT, blocks=2)
+    p = estimate.surface.probability(KT)
+    np.testing.assert_allclose([p[0], p[-1]], 0.25)
+
+
 def test_the_beginning_that_is_left_out_may_be_longer_than_the_first_run(run_1d, tmp_path):
     text = (run_1d / "COLVAR").read_text()
     (tmp_path / "COLVAR").write_text(_begin_again(text, 60.0))

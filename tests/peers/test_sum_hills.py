@@ -12,6 +12,7 @@ from plumed_metad import DATA
 from forceserver.analysis.summing import merge, sum_hills, sum_hills_axes
 from forceserver.bias.hills import read_hills
 from forceserver.bias.plumed.kernel import find_program, program_environment
+from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 
 KT = 0.025
 
@@ -80,6 +81,9 @@ def test_the_interval_of_metad_is_honoured(tmp_path):
     text = str(np.load(DATA / "metad_1d.npz")["HILLS"])
     ends = "#! SET kerneltype stretched-gaussian\n#! SET lower_int -0.3\n#! SET upper_int 0.4\n"
     (tmp_path / "HILLS").write_text(text.replace("#! SET kerneltype stretched-gaussian\n", ends))
+    by_default = run_sum_hills(tmp_path, "--hills", "HILLS")
+    assert run_fes(tmp_path, "HILLS", "-T", "300").returncode == 0
+    compare((tmp_path / "fes" / "fes_hills.dat").read_text(), by_default)
     grid = "--min=-1.5", "--max", "1.5", "--bin", "60"
     whole = run_sum_hills(tmp_path, "--hills", "HILLS", *grid)
     hills = merge([read_hills(tmp_path / "HILLS")])
@@ -132,6 +136,18 @@ def test_the_file_is_a_grid_of_plumed(tmp_path):
     ]
     subprocess.run(command, cwd=tmp_path, env=program_environment(), check=True, capture_output=True)
     assert np.loadtxt(tmp_path / "out")[2] == pytest.approx(table[20, 1], abs=1e-6)
+
+
+@pytest.mark.plumed
+def test_a_projection_by_the_command_is_that_of_sum_hills(tmp_path):
+    """Its errors are in a file of their own, as those of the whole."""
+    (tmp_path / "HILLS").write_text(str(np.load(DATA / "metad_2d.npz")["HILLS"]))
+    last = read_hills(tmp_path / "HILLS").variables[-1].name
+    kt = repr(BOLTZMANN_EV_PER_K * PER_EV["kJ/mol"] * 300)
+    projection = run_sum_hills(tmp_path, "--hills", "HILLS", "--idw", last, "--kt", kt)
+    assert run_fes(tmp_path, "HILLS", "-T", "300", "--project", last).returncode == 0
+    compare((tmp_path / "fes" / "fes_hills.dat").read_text(), projection)
+    assert (tmp_path / "fes" / "fes_hills_error.dat").read_text().startswith(f"#! FIELDS {last} error\n")
 
 
 def run_fes(folder: Path, *options: str) -> subprocess.CompletedProcess:
