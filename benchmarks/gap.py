@@ -19,8 +19,8 @@ import numpy as np
 from forceserver import _ext
 from forceserver.fit.config import FitConfig, load
 from forceserver.frame import Frame
+from forceserver.models.kernel import GapModel
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import GapModel
 
 from .harness import Table, interleave
 
@@ -205,8 +205,8 @@ def stages(folder: Path, quick: bool) -> Table:
     potential, frame = GapPotential(GapModel.load(folder / "model.npz")), Frame.from_ase(silicon(4))
     potential.compute_one(frame)
     (term,) = potential._places[0].terms
-    ((species, kernel),) = potential._kernels[0].items()
-    part, spectrum, gradient = term.parts[species], term.spectrum, term.gradient
+    ((species, kernel),) = potential._terms[0].kernels.items()
+    part, spectrum, gradient = term.parts[species], term.describer, term.gradient
     features = spectrum.values()
     timings = interleave(
         {

@@ -9,13 +9,11 @@
 
 enum { FS_L_MAX = 12, FS_Q_SIZE = (FS_L_MAX + 1) * (FS_L_MAX + 2) / 2 };
 
-/* Accumulators of one micro-kernel that stay in registers. */
+/* Accumulators of one micro-kernel that stay in registers: rows of the outer product, rows of the pull. */
 #if defined(__AVX512F__)
-enum { FS_ROWS = 13 };
-#elif defined(__AVX__)
-enum { FS_ROWS = 6 };
+enum { FS_ROWS = 13, FS_PULL_ROWS = 7 };
 #else
-enum { FS_ROWS = 3 };
+enum { FS_ROWS = 12, FS_PULL_ROWS = 5 };
 #endif
 
 /* Unit vector, 1/r and place in the spline of eight pairs, from x, y, z. */
@@ -51,16 +49,16 @@ static inline void fs_prepare(int n, double *x, double *y, double *z, double *in
 }
 
 /* Q_l^m (unnormalised, no Condon-Shortley phase, at |r| = 1; place l (l + 1) / 2 + m) and c_m + i s_m = (x + i y)^m. */
-FS_INLINE void fs_legendre(int l_max, v8 x, v8 y, v8 z, v8 *q, v8 *c, v8 *s) {
-    c[0] = v8_set(1.0);
-    s[0] = v8_set(0.0);
+FS_INLINE void fs_legendre(int l_max, vw x, vw y, vw z, vw *q, vw *c, vw *s) {
+    c[0] = vw_set(1.0);
+    s[0] = vw_set(0.0);
     for (int m = 1; m <= l_max; m++) {
         c[m] = x * c[m - 1] - y * s[m - 1];
         s[m] = x * s[m - 1] + y * c[m - 1];
     }
-    q[0] = v8_set(1.0);
+    q[0] = vw_set(1.0);
     for (int l = 1; l <= l_max; l++) {
-        v8 *now = q + l * (l + 1) / 2, *before = q + l * (l - 1) / 2, *earlier = q + (l - 1) * (l - 2) / 2;
+        vw *now = q + l * (l + 1) / 2, *before = q + l * (l - 1) / 2, *earlier = q + (l - 1) * (l - 2) / 2;
         for (int m = 0; m <= l - 2; m++) {
             double by = 1.0 / (l - m);
             now[m] = (2 * l - 1) * by * z * before[m] - (l + m - 1) * by * earlier[m];
@@ -73,52 +71,52 @@ FS_INLINE void fs_legendre(int l_max, v8 x, v8 y, v8 z, v8 *q, v8 *c, v8 *s) {
 /* Y_lm of n unit vectors (n a multiple of eight) to y[n / 8][lm][8]; norm[l (l + 1) / 2 + m]. */
 static inline void fs_harmonics(int l_max, const double *norm, int n, const double *ux, const double *uy,
                                 const double *uz, double *out) {
-    v8 q[FS_Q_SIZE], c[FS_L_MAX + 1], s[FS_L_MAX + 1];
-    for (int p = 0; p < n; p += 8) {
-        fs_legendre(l_max, v8_load(ux + p), v8_load(uy + p), v8_load(uz + p), q, c, s);
+    vw q[FS_Q_SIZE], c[FS_L_MAX + 1], s[FS_L_MAX + 1];
+    for (int p = 0; p < n; p += FS_WIDTH) {
+        double *here = out + (int64_t)(p >> 3) * 8 * (l_max + 1) * (l_max + 1) + (p & 7);
+        fs_legendre(l_max, vw_load(ux + p), vw_load(uy + p), vw_load(uz + p), q, c, s);
         for (int l = 0; l <= l_max; l++) {
             const int t = l * (l + 1) / 2;
-            double *middle = out + 8 * (l * l + l);
-            v8_store(middle, norm[t] * q[t]);
+            double *middle = here + 8 * (l * l + l);
+            vw_store(middle, norm[t] * q[t]);
             for (int m = 1; m <= l; m++) {
-                v8 a = norm[t + m] * q[t + m];
-                v8_store(middle + 8 * m, a * c[m]);
-                v8_store(middle - 8 * m, a * s[m]);
+                vw a = norm[t + m] * q[t + m];
+                vw_store(middle + 8 * m, a * c[m]);
+                vw_store(middle - 8 * m, a * s[m]);
             }
         }
-        out += 8 * (l_max + 1) * (l_max + 1);
     }
 }
 
 /* The same with the gradient of the solid harmonic r^l Y_lm at |r| = 1: out[n / 8][lm][Y, d/dx, d/dy, d/dz][8]. */
 static inline void fs_solid_harmonics(int l_max, const double *norm, int n, const double *ux, const double *uy,
                                       const double *uz, double *out) {
-    v8 q[FS_Q_SIZE], c[FS_L_MAX + 1], s[FS_L_MAX + 1];
-    const v8 zero = v8_set(0.0);
-    for (int p = 0; p < n; p += 8) {
-        v8 x = v8_load(ux + p), y = v8_load(uy + p), z = v8_load(uz + p);
+    vw q[FS_Q_SIZE], c[FS_L_MAX + 1], s[FS_L_MAX + 1];
+    const vw zero = vw_set(0.0);
+    for (int p = 0; p < n; p += FS_WIDTH) {
+        double *here = out + (int64_t)(p >> 3) * 32 * (l_max + 1) * (l_max + 1) + (p & 7);
+        vw x = vw_load(ux + p), y = vw_load(uy + p), z = vw_load(uz + p);
         fs_legendre(l_max, x, y, z, q, c, s);
         for (int l = 0; l <= l_max; l++) {
             const int t = l * (l + 1) / 2, before = l * (l - 1) / 2;
             for (int m = 0; m <= l; m++) {
-                double *plus = out + 32 * (l * l + l + m), *minus = out + 32 * (l * l + l - m);
-                v8 f = norm[t + m] * q[t + m];
-                v8 radial = m + 1 <= l - 1 ? -norm[t + m] * q[before + m + 1] : zero; /* (1/x) dQ/dx = (1/y) dQ/dy */
-                v8 axial = m <= l - 1 ? norm[t + m] * (l + m) * q[before + m] : zero; /* dQ/dz */
-                v8 cm = m ? m * c[m - 1] : zero, sm = m ? m * s[m - 1] : zero;
-                v8_store(plus, f * c[m]);
-                v8_store(plus + 8, radial * x * c[m] + f * cm);
-                v8_store(plus + 16, radial * y * c[m] - f * sm);
-                v8_store(plus + 24, axial * c[m]);
+                double *plus = here + 32 * (l * l + l + m), *minus = here + 32 * (l * l + l - m);
+                vw f = norm[t + m] * q[t + m];
+                vw radial = m + 1 <= l - 1 ? -norm[t + m] * q[before + m + 1] : zero; /* (1/x) dQ/dx = (1/y) dQ/dy */
+                vw axial = m <= l - 1 ? norm[t + m] * (l + m) * q[before + m] : zero; /* dQ/dz */
+                vw cm = m ? m * c[m - 1] : zero, sm = m ? m * s[m - 1] : zero;
+                vw_store(plus, f * c[m]);
+                vw_store(plus + 8, radial * x * c[m] + f * cm);
+                vw_store(plus + 16, radial * y * c[m] - f * sm);
+                vw_store(plus + 24, axial * c[m]);
                 if (m) {
-                    v8_store(minus, f * s[m]);
-                    v8_store(minus + 8, radial * x * s[m] + f * sm);
-                    v8_store(minus + 16, radial * y * s[m] + f * cm);
-                    v8_store(minus + 24, axial * s[m]);
+                    vw_store(minus, f * s[m]);
+                    vw_store(minus + 8, radial * x * s[m] + f * sm);
+                    vw_store(minus + 16, radial * y * s[m] + f * cm);
+                    vw_store(minus + 24, axial * s[m]);
                 }
             }
         }
-        out += 32 * (l_max + 1) * (l_max + 1);
     }
 }
 
@@ -145,25 +143,26 @@ static inline void fs_spline_slope(const double *node, int channels, double u, d
 
 FS_INLINE void fs_outer_rows(const int rows, int start, int stop, const double *y, int n_lm, const double *radial,
                              int channels, double *c, int stride) {
-    v8 sum[FS_ROWS];
-    for (int m = 0; m < rows; m++) sum[m] = v8_load(c + m * stride);
+    vw sum[FS_ROWS];
+    for (int m = 0; m < rows; m++) sum[m] = vw_load(c + m * stride);
     for (int p = start; p < stop; p++) {
         const double *yp = y + (int64_t)(p >> 3) * 8 * n_lm + (p & 7);
-        v8 r = v8_load(radial + (int64_t)p * channels);
+        const vw r = vw_load(radial + (int64_t)p * channels);
         for (int m = 0; m < rows; m++) sum[m] += r * yp[8 * m];
     }
-    for (int m = 0; m < rows; m++) v8_store(c + m * stride, sum[m]);
+    for (int m = 0; m < rows; m++) vw_store(c + m * stride, sum[m]);
 }
 
 /* c[m][n] += sum_p y[p][m] radial[p][n] for m = 0 .. rows - 1 and eight n, over the pairs start .. stop - 1. */
 static inline void fs_outer(int rows, int start, int stop, const double *y, int n_lm, const double *radial,
                             int channels, double *c, int stride) {
     const int pieces = (rows + FS_ROWS - 1) / FS_ROWS;
-    for (int piece = 0; piece < pieces; piece++) {
-        const int from = rows * piece / pieces, n = rows * (piece + 1) / pieces - from;
-        const double *yn = y + 8 * from;
-        double *cn = c + from * stride;
-#define FS_CASE(k) case k: if (k <= FS_ROWS) fs_outer_rows(k <= FS_ROWS ? k : 1, start, stop, yn, n_lm, radial, channels, cn, stride); break;
+    for (int piece = 0; piece < pieces * (8 / FS_WIDTH); piece++) {
+        const int part = piece % pieces, column = piece / pieces * FS_WIDTH;
+        const int from = rows * part / pieces, n = rows * (part + 1) / pieces - from;
+        const double *yn = y + 8 * from, *rn = radial + column;
+        double *cn = c + from * stride + column;
+#define FS_CASE(k) case k: if (k <= FS_ROWS) fs_outer_rows(k <= FS_ROWS ? k : 1, start, stop, yn, n_lm, rn, channels, cn, stride); break;
         switch (n) {
             FS_CASE(1) FS_CASE(2) FS_CASE(3) FS_CASE(4) FS_CASE(5) FS_CASE(6) FS_CASE(7)
             FS_CASE(8) FS_CASE(9) FS_CASE(10) FS_CASE(11) FS_CASE(12) FS_CASE(13)
@@ -172,37 +171,90 @@ static inline void fs_outer(int rows, int start, int stop, const double *y, int 
     }
 }
 
-/* Sums over n and m of one pair and one l, for eight n: s += g dc/dr, and (x, y, z) += g radial grad(solid harmonic). */
-FS_INLINE void fs_contract(int rows, int l, const double *y, const double *g, int stride, v8 value, v8 slope,
-                           double inverse_r, v8 sums[4]) {
-    v8 a = v8_set(0.0), x = a, yy = a, z = a;
-    for (int m = 0; m < rows; m++) {
-        v8 gm = v8_load(g + m * stride);
-        a += gm * y[32 * m];
-        x += gm * y[32 * m + 8];
-        yy += gm * y[32 * m + 16];
-        z += gm * y[32 * m + 24];
+/* [pair][channel] of eight pairs becomes [channel][8]; channels is a multiple of four. */
+static inline void fs_turn(int channels, const double *rows, double *out) {
+    for (int c = 0; c < channels; c += 4) {
+        v4 r[8];
+        v8 turned[4];
+        for (int k = 0; k < 8; k++) r[k] = v4_load(rows + k * channels + c);
+        v8_from_rows(r, turned);
+        for (int k = 0; k < 4; k++) v8_store(out + 8 * (c + k), turned[k]);
     }
-    sums[0] += (slope - l * inverse_r * value) * a;
-    sums[1] += value * x;
-    sums[2] += value * yy;
-    sums[3] += value * z;
 }
 
-/* dE/dr_ij (four doubles, the last zero) of one pair; layout of the model as in expansion.pyx. */
-static inline void fs_pull(int n_l, const int32_t *l, const int32_t *padded, const int32_t *radial_offset,
-                           const int32_t *block_offset, const double *y, const double *value, const double *slope,
-                           const double *g, double ux, double uy, double uz, double inverse_r, double *out) {
-    v8 sums[4] = {v8_set(0.0), v8_set(0.0), v8_set(0.0), v8_set(0.0)};
-    for (int k = 0; k < n_l; k++)
-        for (int n = 0; n < padded[k]; n += 8)
-            fs_contract(2 * l[k] + 1, l[k], y + 32 * l[k] * l[k], g + block_offset[k] + n, padded[k],
-                        v8_load(value + radial_offset[k] + n), v8_load(slope + radial_offset[k] + n), inverse_r, sums);
-    const double s = v8_sum(sums[0]);
-    out[0] = s * ux + inverse_r * v8_sum(sums[1]);
-    out[1] = s * uy + inverse_r * v8_sum(sums[2]);
-    out[2] = s * uz + inverse_r * v8_sum(sums[3]);
-    out[3] = 0.0;
+/* Of rows m, pairs in the lanes: p_m = sum_n g_mn R_n and q_m = sum_n g_mn R'_n, then
+ * sums += ((q - l p / r) S, p dS/dx, p dS/dy, p dS/dz) with the solid harmonics S. */
+FS_INLINE void fs_pull_rows(const int rows, int n_max, int stride, const double *g, const double *value,
+                            const double *slope, const double *y, vw l_by_r, vw sums[4]) {
+    vw p[FS_PULL_ROWS], q[FS_PULL_ROWS];
+    for (int m = 0; m < rows; m++) p[m] = q[m] = vw_set(0.0);
+    for (int n = 0; n < n_max; n++) {
+        const vw v = vw_load(value + 8 * n), s = vw_load(slope + 8 * n);
+        for (int m = 0; m < rows; m++) {
+            p[m] += g[m * stride + n] * v;
+            q[m] += g[m * stride + n] * s;
+        }
+    }
+    for (int m = 0; m < rows; m++) {
+        sums[0] += (q[m] - l_by_r * p[m]) * vw_load(y + 32 * m);
+        for (int k = 1; k < 4; k++) sums[k] += p[m] * vw_load(y + 32 * m + 8 * k);
+    }
+}
+
+/* The same for all l of as many pairs as there are lanes; dE/dr_ij to out[4][8], the last of the four zero. */
+FS_INLINE void fs_pull_lanes(int n_l, const int32_t *l, const int32_t *count, const int32_t *padded,
+                             const int32_t *radial_offset, const int32_t *block_offset, const double *y,
+                             const double *value, const double *slope, const double *g, vw ux, vw uy, vw uz,
+                             vw inverse_r, double *out) {
+    vw sums[4] = {vw_set(0.0), vw_set(0.0), vw_set(0.0), vw_set(0.0)};
+    for (int k = 0; k < n_l; k++) {
+        const int stride = padded[k], rest = (2 * l[k] + 1) % FS_PULL_ROWS, whole = 2 * l[k] + 1 - rest;
+        const double *gl = g + block_offset[k], *yl = y + 32 * l[k] * l[k];
+        const double *v = value + 8 * radial_offset[k], *s = slope + 8 * radial_offset[k];
+        const vw l_by_r = l[k] * inverse_r;
+        for (int m = 0; m < whole; m += FS_PULL_ROWS)
+            fs_pull_rows(FS_PULL_ROWS, count[k], stride, gl + m * stride, v, s, yl + 32 * m, l_by_r, sums);
+#define FS_CASE(n) case n: if (n < FS_PULL_ROWS) fs_pull_rows(n, count[k], stride, gl + whole * stride, v, s, yl + 32 * whole, l_by_r, sums); break;
+        switch (rest) { FS_CASE(1) FS_CASE(2) FS_CASE(3) FS_CASE(4) FS_CASE(5) FS_CASE(6) }
+#undef FS_CASE
+    }
+    vw_store(out, sums[0] * ux + inverse_r * sums[1]);
+    vw_store(out + 8, sums[0] * uy + inverse_r * sums[2]);
+    vw_store(out + 16, sums[0] * uz + inverse_r * sums[3]);
+    vw_store(out + 24, vw_set(0.0));
+}
+
+/* dE/dr_ij of eight pairs of one block, out[4][8]; layout of the model as in expansion.pyx.
+ * value, slope: [channel][8]. y: solid harmonics of these pairs, [lm][4][8]. */
+static inline void fs_pull(int n_l, const int32_t *l, const int32_t *count, const int32_t *padded,
+                           const int32_t *radial_offset, const int32_t *block_offset, const double *y,
+                           const double *value, const double *slope, const double *g, const double *unit_x,
+                           const double *unit_y, const double *unit_z, const double *inverse_r, double *out) {
+    for (int k = 0; k < 8; k += FS_WIDTH)
+        fs_pull_lanes(n_l, l, count, padded, radial_offset, block_offset, y + k, value + k, slope + k, g,
+                      vw_load(unit_x + k), vw_load(unit_y + k), vw_load(unit_z + k), vw_load(inverse_r + k), out + k);
+}
+
+/* Of n pairs (a multiple of eight) with solid harmonics y, unit vectors and 1/r, moved by v against their centre:
+ * along[n / 8][lm][8] = S (u . v), across = ((grad S) . v - l S (u . v)) / r. The derivative of R S is R' along + R across. */
+static inline void fs_move(int l_max, int n, const double *y, const double *ux, const double *uy, const double *uz,
+                           const double *inverse_r, const double *vx, const double *vy, const double *vz, double *along,
+                           double *across) {
+    const int64_t n_lm = (l_max + 1) * (l_max + 1);
+    for (int p = 0; p < n; p += FS_WIDTH) {
+        const vw x = vw_load(vx + p), yy = vw_load(vy + p), z = vw_load(vz + p), by_r = vw_load(inverse_r + p);
+        const vw a = vw_load(ux + p) * x + vw_load(uy + p) * yy + vw_load(uz + p) * z;
+        const double *from = y + (p >> 3) * 32 * n_lm + (p & 7);
+        const int64_t to = (p >> 3) * 8 * n_lm + (p & 7);
+        for (int l = 0; l <= l_max; l++)
+            for (int m = l * l; m < (l + 1) * (l + 1); m++) {
+                const double *s = from + 32 * m;
+                const vw sa = vw_load(s) * a;
+                vw_store(along + to + 8 * m, sa);
+                vw_store(across + to + 8 * m,
+                         by_r * (vw_load(s + 8) * x + vw_load(s + 16) * yy + vw_load(s + 24) * z - l * sa));
+            }
+    }
 }
 
 /* d c_lmn / d r_ij of one pair to out[3][size]. */

@@ -27,8 +27,12 @@ cdef extern from "expansion.h" nogil:
     void fs_spline(const double*, int, double, double*)
     void fs_spline_slope(const double*, int, double, double, double*, double*)
     void fs_outer(int, int, int, const double*, int, const double*, int, double*, int)
-    void fs_pull(int, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const double*, const double*,
-                 const double*, const double*, double, double, double, double, double*)
+    void fs_move(int, int, const double*, const double*, const double*, const double*, const double*, const double*,
+                 const double*, const double*, double*, double*)
+    void fs_turn(int, const double*, double*)
+    void fs_pull(int, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const double*,
+                 const double*, const double*, const double*, const double*, const double*, const double*,
+                 const double*, double*)
     void fs_jacobian(int, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const double*, const double*,
                      const double*, double, double, double, double, int, double*)
 
@@ -53,6 +57,7 @@ cdef struct Tile:
     double* harmonics
     double* radial
     double* slope
+    double* turned      # radial and slope of eight pairs, [channel][8]
     int32_t* interval
     int32_t* kind
     int32_t* pair
@@ -61,22 +66,24 @@ cdef struct Tile:
 cdef class Expansion:
     """The basis, in the layout of the kernels. All arguments are read as they are: `representation.expansion` checks.
 
-    l, padded, radial_offset, block_offset: (n_l,) int32; size: doubles in one block.
+    l, count, padded, radial_offset, block_offset: (n_l,) int32; count: radial functions of l, padded to whole vectors.
+    size: doubles in one block.
     nodes: (n_tables, n_intervals + 1, 2, channels) float64: values and step * derivatives at the nodes of the spline.
     """
 
     cdef readonly int l_max, n_lm, size, channels, n_blocks
     cdef int n_l, n_intervals
-    cdef const int32_t[::1] l, padded, radial_offset, block_offset
+    cdef const int32_t[::1] l, count, padded, radial_offset, block_offset
     cdef const double[:, :, :, ::1] nodes
     cdef double cutoff, step, inverse_step
     cdef double norm[91]
 
-    def __init__(self, l, padded, radial_offset, block_offset, int size, int n_blocks, nodes, double cutoff,
+    def __init__(self, l, count, padded, radial_offset, block_offset, int size, int n_blocks, nodes, double cutoff,
                  double step, double inverse_step):
         cdef int k, m, i
         cdef double f
         self.l = l
+        self.count = count
         self.padded = padded
         self.radial_offset = radial_offset
         self.block_offset = block_offset
@@ -100,7 +107,10 @@ cdef class Expansion:
 
     def workspace(self):
         """Doubles of work space that one thread needs."""
-        return TILE * (5 + 4 * self.n_lm + 2 * self.channels + 2) + 4 * self.size
+        return self.workspace_of_a_thread()
+
+    cdef int64_t workspace_of_a_thread(self) noexcept nogil:
+        return TILE * (5 + 4 * self.n_lm + 2 * self.channels + 2) + 16 * self.channels + 4 * self.size
 
     def chunks(self, Py_ssize_t n_centres):
         """Rows of `partial`."""
@@ -117,7 +127,8 @@ cdef class Expansion:
         t.harmonics = t.fraction + TILE
         t.radial = t.harmonics + 4 * TILE * self.n_lm
         t.slope = t.radial + TILE * self.channels
-        t.interval = <int32_t*>(t.slope + TILE * self.channels)
+        t.turned = t.slope + TILE * self.channels
+        t.interval = <int32_t*>(t.turned + 16 * self.channels)
         t.kind = t.interval + TILE
         t.pair = t.kind + TILE
         return t
@@ -147,19 +158,8 @@ cdef class Expansion:
     cdef void accumulate(self, Tile* t, const int32_t* kind_table, const int32_t* kind_block,
                          double* c) noexcept nogil:
         """Adds the pairs of a tile to the coefficients of their centre."""
-        cdef int start = 0, stop, k, n, block
         self.prepare(t, kind_table, False)
-        while start < t.n:
-            block = kind_block[t.kind[start]]
-            stop = start + 1
-            while stop < t.n and kind_block[t.kind[stop]] == block:
-                stop += 1
-            for k in range(self.n_l):
-                for n in range(0, self.padded[k], 8):
-                    fs_outer(2 * self.l[k] + 1, start, stop, t.harmonics + 8 * self.l[k] * self.l[k], self.n_lm,
-                             t.radial + self.radial_offset[k] + n, self.channels,
-                             c + block * self.size + self.block_offset[k] + n, self.padded[k])
-            start = stop
+        self.outer(t, kind_block, t.harmonics, t.radial, c)
         t.n = 0
 
     def values(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
@@ -264,9 +264,7 @@ cdef class Expansion:
         cdef Tile t = self.tile(work)
         cdef Py_ssize_t i
         cdef int64_t p, q
-        cdef int k, a, b
-        cdef double* f
-        cdef double r
+        cdef int k
         memset(partial, 0, 9 * sizeof(double))
         partial[9] = 1e300
         for i in range(start, stop):
@@ -277,17 +275,111 @@ cdef class Expansion:
                                  first[i + 1], &partial[9])
                 memset(pair_gradient + 4 * q, 0, 4 * (p - q) * sizeof(double))
                 self.prepare(&t, kind_table, True)
+                for k in range(0, t.n, 8):
+                    self.pull_eight(&t, k, kind_block, &g[i, 0, 0], pair_gradient, partial)
+
+    cdef void pull_eight(self, Tile* t, int start, const int32_t* kind_block, const double* g, double* pair_gradient,
+                         double* partial) noexcept nogil:
+        """The pairs start .. start + 7 of a prepared tile, one block of them after the other."""
+        cdef double[32] found
+        cdef double* f
+        cdef double r
+        cdef int32_t block
+        cdef int k, a, b, n = min(8, t.n - start), done = 0
+        fs_turn(self.channels, t.radial + start * self.channels, t.turned)
+        fs_turn(self.channels, t.slope + start * self.channels, t.turned + 8 * self.channels)
+        while done < (1 << n) - 1:
+            block = -1
+            for k in range(start, start + n):
+                if block < 0 and not done >> (k - start) & 1:
+                    block = kind_block[t.kind[k]]
+                    fs_pull(self.n_l, &self.l[0], &self.count[0], &self.padded[0], &self.radial_offset[0],
+                            &self.block_offset[0], t.harmonics + (start >> 3) * 32 * self.n_lm, t.turned,
+                            t.turned + 8 * self.channels, g + block * self.size, t.x + start, t.y + start, t.z + start,
+                            t.inverse_r + start, found)
+                if kind_block[t.kind[k]] != block:
+                    continue
+                done |= 1 << (k - start)
+                f = pair_gradient + 4 * <int64_t>t.pair[k]
+                for b in range(4):
+                    f[b] = found[8 * b + k - start]
+                r = 1.0 / t.inverse_r[k]
+                for b in range(3):
+                    partial[b] += r * t.x[k] * f[b]
+                    partial[3 + b] += r * t.y[k] * f[b]
+                    partial[6 + b] += r * t.z[k] * f[b]
+
+    def move(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
+             const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
+             const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
+             const double[:, ::1] moves, const double[:, ::1] strain, double[:, ::1] work, double[::1] closest2,
+             double[:, :, ::1] out):
+        """out (n_centres, n_blocks, size): change of the coefficients when sites move by moves (n_sites, 3) and all
+        vectors r by r . strain. work: (threads, workspace() + moving())."""
+        cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
+        cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
+        with nogil:
+            for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
+                closest2[k] = self.move_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0], &pair_image[0],
+                                           &centre_site[0], &site_kind[0], &kind_table[0], &kind_block[0], moves,
+                                           strain, k * CHUNK, min(n_centres, (k + 1) * CHUNK),
+                                           &work[openmp.omp_get_thread_num(), 0], out)
+
+    def moving(self):
+        """Doubles of work space that one thread needs for `move`, besides."""
+        return TILE * (2 * self.n_lm + 3)
+
+    cdef double move_of(self, const double* packed, const double* images, const int64_t* first,
+                        const int32_t* pair_site, const int16_t* pair_image, const int32_t* centre_site,
+                        const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
+                        const double[:, ::1] moves, const double[:, ::1] strain, Py_ssize_t start, Py_ssize_t stop,
+                        double* work, double[:, :, ::1] out) noexcept nogil:
+        cdef Tile t = self.tile(work)
+        cdef double* v = work + self.workspace_of_a_thread()
+        cdef double* along = v + 3 * TILE
+        cdef double* across = along + TILE * self.n_lm
+        cdef Py_ssize_t i
+        cdef int64_t p
+        cdef int k, a, n
+        cdef double r, closest2 = 1e300
+        cdef double[3] u
+        for i in range(start, stop):
+            memset(&out[i, 0, 0], 0, self.n_blocks * self.size * sizeof(double))
+            p = first[i]
+            while p < first[i + 1]:
+                p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,
+                                 first[i + 1], &closest2)
+                n = self.prepare(&t, kind_table, True)
+                memset(v, 0, 3 * TILE * sizeof(double))
                 for k in range(t.n):
-                    f = pair_gradient + 4 * <int64_t>t.pair[k]
-                    fs_pull(self.n_l, &self.l[0], &self.padded[0], &self.radial_offset[0], &self.block_offset[0],
-                            t.harmonics + (k >> 3) * 32 * self.n_lm + (k & 7), t.radial + k * self.channels,
-                            t.slope + k * self.channels, &g[i, kind_block[t.kind[k]], 0], t.x[k], t.y[k], t.z[k],
-                            t.inverse_r[k], f)
                     r = 1.0 / t.inverse_r[k]
-                    for b in range(3):
-                        partial[b] += r * t.x[k] * f[b]
-                        partial[3 + b] += r * t.y[k] * f[b]
-                        partial[6 + b] += r * t.z[k] * f[b]
+                    u[0] = r * t.x[k]
+                    u[1] = r * t.y[k]
+                    u[2] = r * t.z[k]
+                    for a in range(3):
+                        v[a * TILE + k] = (moves[pair_site[t.pair[k]], a] - moves[centre_site[i], a]
+                                           + u[0] * strain[0, a] + u[1] * strain[1, a] + u[2] * strain[2, a])
+                fs_move(self.l_max, n, t.harmonics, t.x, t.y, t.z, t.inverse_r, v, v + TILE, v + 2 * TILE, along,
+                        across)
+                self.outer(&t, kind_block, along, t.slope, &out[i, 0, 0])
+                self.outer(&t, kind_block, across, t.radial, &out[i, 0, 0])
+        return closest2
+
+    cdef void outer(self, Tile* t, const int32_t* kind_block, const double* y, const double* radial,
+                    double* c) noexcept nogil:
+        """Adds products of what is in the tile to the coefficients of its centre."""
+        cdef int start = 0, stop, k, n, block
+        while start < t.n:
+            block = kind_block[t.kind[start]]
+            stop = start + 1
+            while stop < t.n and kind_block[t.kind[stop]] == block:
+                stop += 1
+            for k in range(self.n_l):
+                for n in range(0, self.padded[k], 8):
+                    fs_outer(2 * self.l[k] + 1, start, stop, y + 8 * self.l[k] * self.l[k], self.n_lm,
+                             radial + self.radial_offset[k] + n, self.channels,
+                             c + block * self.size + self.block_offset[k] + n, self.padded[k])
+            start = stop
 
     def gradients(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
                   const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,

@@ -13,6 +13,7 @@
 
 typedef double v8 __attribute__((vector_size(64)));
 typedef double v4 __attribute__((vector_size(32)));
+typedef double v2 __attribute__((vector_size(16)));
 
 #define FS_INLINE static inline __attribute__((always_inline))
 
@@ -24,6 +25,23 @@ FS_INLINE double v8_sum(v8 x) {
 }
 FS_INLINE v4 v4_load(const double *p) { v4 x; memcpy(&x, p, sizeof x); return x; }
 FS_INLINE void v4_store(double *p, v4 x) { memcpy(p, &x, sizeof x); }
+
+/* What fits one register: accumulators of wider vectors are kept in memory by GCC, so inner loops run over these. */
+#if defined(__AVX512F__)
+typedef v8 vw;
+enum { FS_WIDTH = 8 };
+FS_INLINE vw vw_set(double a) { return v8_set(a); }
+#elif defined(__AVX__)
+typedef v4 vw;
+enum { FS_WIDTH = 4 };
+FS_INLINE vw vw_set(double a) { return (v4){a, a, a, a}; }
+#else
+typedef v2 vw;
+enum { FS_WIDTH = 2 };
+FS_INLINE vw vw_set(double a) { return (v2){a, a}; }
+#endif
+FS_INLINE vw vw_load(const double *p) { vw x; memcpy(&x, p, sizeof x); return x; }
+FS_INLINE void vw_store(double *p, vw x) { memcpy(p, &x, sizeof x); }
 
 /* Eight rows of four doubles become four vectors of eight: column k of row i is lane i of out[k]. */
 FS_INLINE void v8_from_rows(const v4 r[8], v8 out[4]) {

@@ -52,9 +52,9 @@ def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | At
         return build_potential(section.potential, Frame.of(template))
     path = Path(source)
     if path.suffix in MODELS:
-        from .potentials.gap import GapPotential
+        from .potentials.files import load_potential as load_file
 
-        potential = GapPotential.load(path)
+        potential = load_file(path)
         if template is not None:
             potential.compute_one(Frame.of(template))
         return potential

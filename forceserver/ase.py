@@ -43,7 +43,7 @@ class ForceServerCalculator(Calculator):
 
         Args:
             path: an .npz file from `forceserver fit`, or a .json file from librascal.
-            options: keyword arguments of `GapPotential`: `precision`, `uncertainty`, `skin`.
+            options: keyword arguments of its potential: `uncertainty`, `skin`, and `precision` of kernel models.
 
         Returns:
             The calculator.
@@ -51,9 +51,9 @@ class ForceServerCalculator(Calculator):
         Raises:
             InputError: the file cannot be read or is damaged.
         """
-        from .potentials.gap import GapPotential
+        from .potentials.files import load_potential
 
-        return cls(GapPotential.load(path, **options))
+        return cls(load_potential(path, **options))
 
     @classmethod
     def from_config(cls, path: str | Path) -> "ForceServerCalculator":

@@ -2,26 +2,48 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..models.ace import AceModel
+    from ..models.kernel import GapModel
 
 
 def info(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model of `fit` or librascal.", show_default=False)],
 ) -> None:
     """Print what is in a model file: species, descriptors, sparse points, and how it was trained."""
-    from ..potentials.gap import load_model
+    from ..potentials.files import load_model
 
     print("\n".join(describe(load_model(model))))
 
 
-def describe(model) -> list[str]:
+def describe(model: "GapModel | AceModel") -> list[str]:
     """A model in lines of text."""
     from ase.data import chemical_symbols
 
-    lines = ["sparse kernel model (energies in eV, lengths in Angstrom)", "species"]
+    from ..models.ace import AceModel
+
+    kind = model.FORMAT.removeprefix("forceserver ")
+    lines = [f"{kind} (energies in eV, lengths in Angstrom)", "species"]
     lines += [f"  {chemical_symbols[s]:3} isolated atom {model.energies[s]:.6f}" for s in model.species]
+    lines += _expansion(model) if isinstance(model, AceModel) else _power_spectra(model)
+    for pair in model.pairs:
+        lines.append(f"pair {'-'.join(pair.species)}: {pair.form}, cutoff {pair.cutoff_angstrom:g}")
+    lines.append(uncertainty(model))
+    lines.append("training")
+    for key, value in model.summary.items():
+        if key not in ("descriptors", "cross_validation", "uncertainty", "training"):
+            lines.append(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
+    return lines
+
+
+def _power_spectra(model: "GapModel") -> list[str]:
+    from ase.data import chemical_symbols
+
+    lines = []
     for term in model.soap:
         basis, hypers = term.hypers.basis, term.hypers
         points = ", ".join(f"{chemical_symbols[s]} {len(q)}" for s, q in term.points.items())
@@ -33,14 +55,23 @@ def describe(model) -> list[str]:
             f"  {len(term.features)} features{', normalised' if hypers.normalise else ''}; zeta {hypers.zeta}; "
             f"sparse points: {points}",
         ]
-    for pair in model.pairs:
-        lines.append(f"pair {'-'.join(pair.species)}: {pair.form}, cutoff {pair.cutoff_angstrom:g}")
-    lines.append(uncertainty(model))
-    lines.append("training")
-    for key, value in model.summary.items():
-        if key not in ("descriptors", "cross_validation", "uncertainty"):
-            lines.append(f"  {key}: {value if isinstance(value, str) else json.dumps(value)}")
     return lines
+
+
+def _expansion(model: "AceModel") -> list[str]:
+    from ..representation.products import ProductGraph
+
+    basis, graph = model.hypers.basis, ProductGraph(model.functions)
+    orders = ", ".join(f"{(graph.order_of == k).sum()} of order {k}" for k in sorted(set(graph.order_of.tolist())))
+    ends = basis.cutoff
+    embedding = "linear" if model.embedding is None else f"embedding {json.dumps(model.embedding.model_dump())}"
+    inner = f", from {ends.inner_angstrom:g}" if ends.inner_exponent else ""
+    return [
+        f"basis {basis.kind} ({basis.polynomials}), transform {json.dumps(basis.transform.model_dump())}, "
+        f"cutoff {ends.cutoff_angstrom:g}{inner}",
+        f"  {len(graph)} functions for each species: {orders}; {embedding}",
+        f"  radial functions for l = 0, 1, ...: {', '.join(map(str, graph.counts))}",
+    ]
 
 
 def uncertainty(model) -> str:

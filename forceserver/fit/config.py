@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..config import Element, InputFile, OutputPath, Section, read_toml, validated
-from ..potentials.gap_model import SoapHypers
-from ..potentials.pair import LennardJones, Zbl
+from ..models.embedding import Embedding
+from ..models.kernel import SoapHypers
+from ..models.pairs import LennardJones, Zbl
 from ..representation.bases import AnyRadialBasis
+from ..representation.polynomial import PolynomialBasis
+from ..representation.products import LARGEST, Truncation
 from .labels import LabelKeys
+from .solvers import Ridge, Solver
 
 
 class DataConfig(Section):
@@ -103,7 +107,35 @@ class PairDescriptor(Section):
     n_sparse: int = Field(default=20, ge=2)
 
 
-Descriptor = Annotated[SoapDescriptor | PairDescriptor, Field(discriminator="kind")]
+class Smoothness(Section):
+    """Section `prior` of a cluster expansion: that weights fall with the degree of their functions.
+
+    A weight has the standard deviation delta / (force * (1 + sum of (n + 1)^exponent + (l_weight l)^exponent)), in
+    which force is the root mean square of the forces that the function alone makes in the training structures.
+    """
+
+    exponent: float = Field(default=1.0, ge=0, le=8)
+    l_weight: float = Field(default=1.0, gt=0, le=8)
+    delta_ev_per_angstrom: float = Field(default=1.0, gt=0)
+
+
+class AceDescriptor(Section):
+    """`kind = "ace"`: products of the neighbour density of points, the atomic cluster expansion.
+
+    What is None is chosen by `defaults.complete` for the data.
+
+    truncation: which products. prior: how weights are expected to fall.
+    spline_tolerance: how far splines may be from the radial functions; energies and forces are those of the splines.
+    """
+
+    kind: Literal["ace"]
+    basis: PolynomialBasis | None = None
+    truncation: Truncation | None = None
+    prior: Smoothness = Smoothness()
+    spline_tolerance: float = Field(default=1e-3, ge=1e-12, le=1e-2)
+
+
+Descriptor = Annotated[SoapDescriptor | PairDescriptor | AceDescriptor, Field(discriminator="kind")]
 
 
 class CrossValidationConfig(Section):
@@ -123,9 +155,22 @@ class CrossValidationConfig(Section):
         return factors
 
 
+class TrainingConfig(Section):
+    """Section [training] of a nonlinear model.
+
+    iterations: of L-BFGS, at most. patience: those without a better prediction of the eighth of the structures that is
+    left out, after which training ends.
+    """
+
+    iterations: int = Field(default=300, ge=1)
+    patience: int = Field(default=40, ge=1)
+
+
 class FitConfig(Section):
     """A fit.
 
+    model: `gap`, a sparse kernel model, or `ace`, an atomic cluster expansion; says what the default descriptors are.
+    functions: of the default expansion, for each species.
     output: the model (.npz). report: folder for the table of errors, parity plots, the learning curve and the limits.
     cutoff_angstrom: of the default descriptors; default from the data.
     descriptors: default two power spectra, see `defaults`.
@@ -133,9 +178,13 @@ class FitConfig(Section):
     baseline: pair potentials that the model is added to. repulsion: whether every pair of species that has none gets
         a ZBL repulsion that ends at the shortest distance of the data.
     sigma: by group; "default" for all that are not named. Without any, they are chosen by cross-validation.
+    solver: what holds the weights.
+    embedding: makes a cluster expansion nonlinear; training: of it, which begins at the linear fit.
     seed: of random choices. max_candidates: environments among which sparse points are chosen, at random if more.
     """
 
+    model: Literal["gap", "ace"] = "gap"
+    functions: int = Field(default=1000, ge=1, le=LARGEST)
     output: OutputPath
     report: OutputPath | None = None
     data: DataConfig
@@ -146,6 +195,9 @@ class FitConfig(Section):
     energies_ev: dict[Element, float] = Field(default_factory=dict)
     sigma: dict[str, Sigma] = Field(default_factory=dict)
     cross_validation: CrossValidationConfig | None = None
+    solver: Solver = Ridge()
+    embedding: Embedding | None = None
+    training: TrainingConfig = TrainingConfig()
     seed: int = 0
     max_candidates: int = Field(default=50_000, ge=1)
 
@@ -157,6 +209,25 @@ class FitConfig(Section):
         if not path.absolute().parent.is_dir():
             raise ValueError(f"there is no folder {path.absolute().parent}")
         return path
+
+    @model_validator(mode="after")
+    def _expansions_are_embedded(self) -> "FitConfig":
+        if self.embedding is not None and (self.model != "ace" or any(d.kind == "pair" for d in self.descriptors)):
+            raise ValueError('embedding: is for model = "ace" without descriptors of kind = "pair"')
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> "FitConfig":
+        kinds = [descriptor.kind for descriptor in self.descriptors]
+        allowed = {"gap": ("soap", "pair"), "ace": ("ace", "pair")}[self.model]
+        wrong = sorted(set(kinds) - set(allowed))
+        if wrong or kinds.count("ace") > 1:
+            what = f'kind = "{wrong[0]}"' if wrong else "two of kind ace"
+            raise ValueError(
+                f'descriptors: {what} cannot be part of model = "{self.model}", whose descriptors are of the kinds '
+                f"{' and '.join(allowed)}{', one of ace' if self.model == 'ace' else ''}"
+            )
+        return self
 
     def sigma_of(self, group: str) -> Sigma:
         """The expected errors of a group of structures."""

@@ -4,6 +4,9 @@ There are two power spectra, of which one sees near neighbours sharply and one f
 cross-validation within training structures found two best for silicon. Their lengths are fractions of a cutoff that
 holds the same number of neighbours for every density, and were chosen by cross-validation on copper, copper-gold (EMT)
 and barium titanate; on silicon only lengths near these were tried.
+
+A cluster expansion has one cutoff. Its radial functions resolve most at the distance of the nearest neighbours; orders,
+degrees and prior were chosen by cross-validation on silicon and copper.
 """
 
 import logging
@@ -13,9 +16,11 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from ..frame import Array, Frame
-from ..potentials.pair import Zbl
+from ..models.pairs import Zbl
 from ..representation.pairs import pairs_within
-from .config import FitConfig, SoapDescriptor, radial_scaling
+from ..representation.polynomial import PolynomialBasis
+from ..representation.products import Truncation
+from .config import AceDescriptor, Descriptor, FitConfig, PairDescriptor, SoapDescriptor, radial_scaling
 from .data import Labelled
 
 log = logging.getLogger(__name__)
@@ -40,16 +45,25 @@ def complete(config: FitConfig, train: Sequence[Labelled], species: Sequence[int
     energies: (n,), those of the training structures beyond isolated atoms and baseline, per atom, eV.
     """
     cutoff = config.cutoff_angstrom
-    if cutoff is None and any(getattr(d, "basis", None) is None for d in config.descriptors or [None]):
+    open_ones = [d for d in config.descriptors if not isinstance(d, PairDescriptor)] or [None]
+    if cutoff is None and any(getattr(d, "basis", None) is None for d in open_ones):
         cutoff = cutoff_for([one.frame for one in train], config.seed)
         log.info("cutoff_angstrom = %g, from the density of the training structures", cutoff)
-    descriptors = config.descriptors or [power_spectrum(cutoff, scale, len(species)) for scale in SCALES]
+    descriptors: list[Descriptor] = list(config.descriptors)
+    if config.model == "ace" and not any(isinstance(d, AceDescriptor) for d in descriptors):
+        descriptors.append(AceDescriptor(kind="ace"))
+    descriptors = descriptors or [power_spectrum(cutoff, scale, len(species)) for scale in SCALES]
     spread = max(1.0, 3 * float(np.sqrt(np.mean(energies**2)))) if len(energies) else 1.0
     completed = []
     for descriptor in descriptors:
         if isinstance(descriptor, SoapDescriptor):
             basis = descriptor.basis or power_spectrum(cutoff, SCALES[1], len(species)).basis
             descriptor = descriptor.model_copy(update={"basis": basis, "delta_ev": descriptor.delta_ev or spread})
+        if isinstance(descriptor, AceDescriptor):
+            update = {"truncation": descriptor.truncation or Truncation(functions=config.functions)}
+            if descriptor.basis is None:
+                update["basis"] = polynomial_basis(cutoff, [one.frame for one in train], config.seed)
+            descriptor = descriptor.model_copy(update=update)
         completed.append(descriptor)
     return config.model_copy(update={"descriptors": completed, "cutoff_angstrom": cutoff})
 
@@ -83,6 +97,31 @@ def power_spectrum(cutoff: float, scale: tuple, n_species: int) -> SoapDescripto
             },
         }
     )
+
+
+def polynomial_basis(cutoff: float, frames: Sequence[Frame], seed: int) -> PolynomialBasis:
+    """The radial functions of a default cluster expansion."""
+    nearest = [_nearest(frame, cutoff) for frame in _sample(frames, seed)]
+    typical = float(np.median(np.concatenate(nearest))) if nearest else np.inf
+    if not np.isfinite(typical):
+        typical = 0.5 * cutoff
+    core = min([*shortest_distances(frames, cutoff).values(), typical])
+    return PolynomialBasis.model_validate(
+        {
+            "n_max": 16,
+            "l_max": 8,
+            "cutoff": {"cutoff_angstrom": cutoff, "core_angstrom": round(core, 3)},
+            "transform": {"kind": "agnesi", "r0_angstrom": round(typical, 3)},
+        }
+    )
+
+
+def _nearest(frame: Frame, cutoff: float) -> Array:
+    """(N,), the distance of the nearest neighbour of each atom, Angstrom; infinite beyond the cutoff."""
+    pairs = pairs_within(frame, cutoff, each_way=True)
+    nearest = np.full(len(frame), np.inf)
+    np.minimum.at(nearest, pairs.i, pairs.r)
+    return nearest
 
 
 def cutoff_for(frames: Sequence[Frame], seed: int) -> float:

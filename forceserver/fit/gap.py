@@ -1,9 +1,9 @@
-"""Fits a sparse kernel model: sparse points, then one pass over the structures, then linear algebra."""
+"""Fits a model that is linear in its weights: a basis, then one pass over the structures, then linear algebra."""
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,34 @@ import numpy as np
 from .. import __version__
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame
-from ..potentials.gap import ENOUGH, GapPotential
-from ..potentials.gap_model import MEMBERS, GapModel, SoapHypers, SoapTerm
+from ..models.ace import AceModel
+from ..models.base import MEMBERS, Model
+from ..models.kernel import GapModel, SoapHypers, SoapTerm
+from ..potentials.files import potential_of
+from ..potentials.model import ENOUGH
 from ..potentials.pair import PairPotential
 from . import data as labelled_data
-from . import defaults, limits, parts
+from . import defaults, limits, nonlinear, parts
+from .ace_rows import AceRows
 from .calibration import Calibration, calibrate
-from .config import FitConfig, SoapDescriptor
+from .config import Descriptor, FitConfig, PairDescriptor, SoapDescriptor
 from .contradictions import contradiction
 from .data import Labelled
 from .labels import LabelReader
 from .limits import Limit
-from .regression import QUANTITIES, Factor, Validation, fit_all, leave_two_out, score
+from .regression import QUANTITIES, Factor, Validation, fit_all, leave_two_out
 from .rows import UPPER, PairRows, Rows, SoapRows, isolated_features
 from .selection import DIFFERENT, choose_features, choose_points, environments
+from .sigmas import Progress, choose_sigmas
 
 log = logging.getLogger(__name__)
 
-STEP = 2.0  # by which sigmas change in the search for the best
-LARGEST_STEP = 5  # how often they may
-FARTHEST = 3  # from those of other quantities: the errors of one are not to be had at any price of another
-WORTH = 0.01  # gain in the logarithm of the errors for which the search goes on
 CANDIDATE_BYTES, FEWEST_CANDIDATES = 2**29, 2000  # of the features among which points are chosen
 
-Progress = Callable[[Iterable, str, int], Iterable]
-"""Passes on what it iterates over, and shows a title and how many of a total are done."""
+SCALE_STRUCTURES = 30  # in which the functions of a cluster expansion are measured
+
+Columns = SoapRows | PairRows | AceRows
+"""What some of the weights stand for."""
 
 
 def silent(things: Iterable, title: str, total: int) -> Iterable:
@@ -53,8 +56,8 @@ class Fit:
     limits: what the model says far from its data.
     """
 
-    model: GapModel
-    by_share: dict[int, GapModel]
+    model: Model
+    by_share: dict[int, Model]
     train: list[Labelled]
     test: list[Labelled]
     limits: list[Limit]
@@ -112,39 +115,49 @@ def _fit(config: FitConfig, data: _Data, folder: Path, progress: Progress) -> Fi
     rest = [_remainder(one, base, energies) for one, base in zip(train, baseline, strict=True)]
     per_atom = np.array([one.energy / len(one.frame) for one in rest if one.energy is not None])
     config = defaults.complete(config, train, species, per_atom)
-    columns = [
-        _soap_rows(d, species, known, train, config, progress)
-        if isinstance(d, SoapDescriptor)
-        else PairRows(species, d)
-        for d in config.descriptors
-    ]
+    columns = [_columns_of(d, species, known, train, config, progress) for d in config.descriptors]
     groups = _groups(train, config.seed)
     factors = _accumulate(columns, rest, groups, config, folder, progress)
     regulariser = _block_diagonal([column.regulariser() for column in columns])
     validation = Validation(factors, regulariser)
     if (doubt := contradiction(validation)) is not None:
         log.warning("%s: %s", config.data.train, doubt)
-    chosen, table = _choose_sigmas(config, validation, factors, progress)
+    chosen, table = choose_sigmas(config, validation, factors, progress)
+    del validation  # it is large
+    regulariser = config.solver.regulariser(factors, chosen, regulariser)
     solution = fit_all(factors, chosen, regulariser)
     summary = _summary(config, train, known, factors, chosen, table)
     make = _Maker(config, species, energies, columns, summary)
+    if config.embedding is not None:
+        (column,) = columns
+        trained = nonlinear.train(column, rest, config, factors, chosen, regulariser, solution, groups, folder)
+        summary["training"] = trained.history
+        model = make.embedded(column, trained)
+        return _finished(model, {len(train): model}, train, known, data, config)
     members = None
     if len(groups) == MEMBERS:
         calibration = _calibrate(columns, rest, groups, leave_two_out(factors, chosen, regulariser), progress)
         members = solution.members(1.0 if calibration is None else calibration.factor)
         summary["uncertainty"] = None if calibration is None else calibration.summary()
     model = make.model(solution.weights, members)
-    _try(model, train[0].frame)
-    found = limits.examine(GapPotential(model), train, known)
-    summary["holes"] = [limit.what for limit in found if limit.hole]
-    model.save(config.output)
     sizes = np.cumsum([len(group) for group in groups])
     by_share = {int(sizes[k - 1]): make.model(w, None) for k, w in solution.by_share.items()}
+    return _finished(model, by_share, train, known, data, config)
+
+
+def _finished(
+    model: Model, by_share: dict[int, Model], train: list[Labelled], known: set[int], data: _Data, config: FitConfig
+) -> Fit:
+    """Tries the model, looks at its limits, and writes it."""
+    _try(model, train[0].frame)
+    found = limits.examine(potential_of(model), train, known)
+    model.summary["holes"] = [limit.what for limit in found if limit.hole]
+    model.save(config.output)
     return Fit(model, by_share, train, data.test, found)
 
 
 def _calibrate(
-    columns: Sequence[SoapRows | PairRows],
+    columns: Sequence[Columns],
     data: Sequence[Labelled],
     groups: Sequence[Sequence[int]],
     weights: Array,
@@ -161,10 +174,10 @@ def _calibrate(
     return found
 
 
-def _try(model: GapModel, frame: Frame) -> None:
+def _try(model: Model, frame: Frame) -> None:
     """`InputError` if the model cannot be built, or gives something that is not finite."""
     try:
-        result = GapPotential(model, uncertainty=model.has_members).compute_one(frame)
+        result = potential_of(model, uncertainty=model.has_members).compute_one(frame)
     except PotentialError as error:
         raise InputError(f"the model was not written, it cannot be used: {error}") from error
     if not (np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all()):
@@ -189,6 +202,28 @@ def _baseline(config: FitConfig, data: Sequence[Labelled]) -> list[tuple[float, 
             raise InputError(f"training {one.name}, baseline: {error}") from error
         results.append((result.energy, result.forces, result.virial))
     return results
+
+
+def _columns_of(
+    descriptor: Descriptor,
+    species: tuple[int, ...],
+    known: set[int],
+    train: Sequence[Labelled],
+    config: FitConfig,
+    progress: Progress,
+) -> Columns:
+    """What is fitted for a descriptor."""
+    if isinstance(descriptor, SoapDescriptor):
+        return _soap_rows(descriptor, species, known, train, config, progress)
+    if isinstance(descriptor, PairDescriptor):
+        return PairRows(species, descriptor)
+    try:
+        columns = AceRows(species, descriptor)
+    except ValueError as error:
+        raise InputError(f"descriptors, ace: {error}") from error
+    chosen = np.random.default_rng(config.seed).permutation(len(train))[:SCALE_STRUCTURES]
+    columns.scale([train[number].frame for number in sorted(chosen.tolist())])
+    return columns
 
 
 def _soap_rows(
@@ -252,7 +287,7 @@ def _groups(train: Sequence[Labelled], seed: int) -> list[list[int]]:
 
 
 def _accumulate(
-    columns: Sequence[SoapRows | PairRows],
+    columns: Sequence[Columns],
     data: Sequence[Labelled],
     groups: Sequence[Sequence[int]],
     config: FitConfig,
@@ -281,7 +316,7 @@ def _accumulate(
     return {quantity: found for quantity, found in factors.items() if any(part.count for part in found)}
 
 
-def _add(factors: dict[str, Factor], columns: Sequence[SoapRows | PairRows], one: Labelled, config: FitConfig) -> None:
+def _add(factors: dict[str, Factor], columns: Sequence[Columns], one: Labelled, config: FitConfig) -> None:
     try:
         rows = Rows.joined(
             [column.rows(one.frame, one.forces is not None, one.virial is not None) for column in columns]
@@ -300,9 +335,13 @@ def _add(factors: dict[str, Factor], columns: Sequence[SoapRows | PairRows], one
         factors["virial"].add(weight * rows.virial, weight * one.virial.ravel()[UPPER])
 
 
-def _fingerprint(columns: Sequence[SoapRows | PairRows], data: Sequence[Labelled], config: FitConfig) -> str:
+def _fingerprint(columns: Sequence[Columns], data: Sequence[Labelled], config: FitConfig) -> str:
     """Of everything that the rows depend on."""
-    digest = hashlib.sha256(config.model_dump_json(exclude={"output", "report", "cross_validation"}).encode())
+    digest = hashlib.sha256(
+        config.model_dump_json(
+            exclude={"output", "report", "cross_validation", "solver", "embedding", "training"}
+        ).encode()
+    )
     for column in columns:
         if isinstance(column, SoapRows):
             for points in column.points.values():
@@ -317,57 +356,6 @@ def _block_diagonal(blocks: Sequence[Array]) -> Array:
     from scipy.linalg import block_diag
 
     return block_diag(*blocks)
-
-
-def _choose_sigmas(
-    config: FitConfig, validation: Validation, factors: dict[str, list[Factor]], progress: Progress
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Factors of the sigmas with the smallest product of errors of what is left out, and all that were tried.
-
-    Among those of [cross_validation], or, if there are neither these nor sigmas, step by step from the defaults.
-    """
-    scan = config.cross_validation
-    if scan is None and config.sigma:
-        return {}, []
-    if min(map(len, factors.values())) < 2:
-        if scan is None:
-            return {}, []
-        raise InputError("cross_validation: needs two structures at least")
-    if scan is None:
-        return _descend(validation, factors, progress)
-    grid = [
-        {"energy": energy, "forces": forces}
-        for energy in (scan.energy_factors if "energy" in factors else (1.0,))
-        for forces in (scan.force_factors if "forces" in factors else (1.0,))
-    ]
-    table = [
-        {"factors": sigma, "errors": validation.errors(sigma)}
-        for sigma in progress(grid, "cross-validation", len(grid))
-    ]
-    return min(table, key=lambda entry: score(entry["errors"]))["factors"], table
-
-
-def _descend(
-    validation: Validation, factors: dict[str, list[Factor]], progress: Progress
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Multiplies and divides one factor after the other by STEP while that makes errors smaller."""
-    table: dict[tuple[int, ...], dict[str, Any]] = {}
-
-    def tried(steps: tuple[int, ...]) -> float:
-        if steps not in table:
-            sigma = {quantity: STEP**step for quantity, step in zip(factors, steps, strict=True)}
-            table[steps] = {"factors": sigma, "errors": validation.errors(sigma)}
-        return score(table[steps]["errors"])
-
-    best = (0,) * len(factors)
-    for _ in progress(range(2 * LARGEST_STEP), "cross-validation", 2 * LARGEST_STEP):
-        near = [best[:k] + (best[k] + sign,) + best[k + 1 :] for k in range(len(best)) for sign in (-1, 1)]  # noqa: RUF005
-        allowed = [steps for steps in near if max(map(abs, steps)) <= LARGEST_STEP]
-        better = min((steps for steps in allowed if max(steps) - min(steps) <= FARTHEST), key=tried)
-        if tried(better) > tried(best) - WORTH:
-            break
-        best = better
-    return table[best]["factors"], list(table.values())
 
 
 def _summary(
@@ -386,6 +374,7 @@ def _summary(
         "structures": groups,
         "rows": {quantity: sum(part.count for part in parts) for quantity, parts in factors.items()},
         "sigma": {group: config.sigma_of(group).model_dump() for group in groups},
+        "solver": config.solver.model_dump(),
         "sigma_factors": chosen,
         "cross_validation": table,
         "isolated_atoms_known": sorted(known),
@@ -402,15 +391,16 @@ class _Maker:
         config: FitConfig,
         species: tuple[int, ...],
         energies: dict[int, float],
-        columns: Sequence[SoapRows | PairRows],
+        columns: Sequence[Columns],
         summary: dict[str, Any],
     ) -> None:
         self._baseline = tuple(config.baseline)
+        self._embedding = config.embedding
         self._species, self._energies, self._columns, self._summary = species, energies, columns, summary
 
-    def model(self, weights: Array, members: Array | None) -> GapModel:
+    def model(self, weights: Array, members: Array | None) -> Model:
         """weights (n,), members (8, n) or None."""
-        soap, pairs = [], list(self._baseline)
+        soap, pairs, expansion = [], list(self._baseline), {}
         pair_members = [list(self._baseline) for _ in range(MEMBERS)]
         for column, part in self._parts():
             if isinstance(column, PairRows):
@@ -421,19 +411,38 @@ class _Maker:
             of_members = None
             if members is not None:
                 of_members = {s: w.T.copy() for s, w in column.split(members[:, part]).items()}
+            if isinstance(column, AceRows):
+                split = {s: w.copy() for s, w in column.split(weights[part]).items()}
+                expansion = {"hypers": column.hypers, "functions": column.functions, "weights": split}
+                expansion["members"] = of_members
+                continue
             hypers = SoapHypers(**{name: getattr(column.hypers, name) for name in SoapHypers.model_fields})
             split = column.split(weights[part])
             soap.append(SoapTerm(hypers, column.basis.features, column.points, split, of_members))
-        return GapModel(
+        common = {
+            "species": self._species,
+            "energies": self._energies,
+            "pairs": tuple(pairs),
+            "pair_members": None if members is None else tuple(map(tuple, pair_members)),
+            "summary": self._summary,
+        }
+        return AceModel(**expansion, **common) if expansion else GapModel(soap=tuple(soap), **common)
+
+    def embedded(self, column: AceRows, trained: nonlinear.Trained) -> AceModel:
+        """The nonlinear model of parameters that were trained."""
+        return AceModel(
             species=self._species,
             energies=self._energies,
-            soap=tuple(soap),
-            pairs=tuple(pairs),
-            pair_members=None if members is None else tuple(map(tuple, pair_members)),
+            hypers=column.hypers,
+            functions=column.functions,
+            weights={s: w.copy() for s, w in column.split(trained.weights).items()},
+            pairs=self._baseline,
             summary=self._summary,
+            embedding=self._embedding,
+            parameters=dict(zip(column.species, trained.theta, strict=True)),
         )
 
-    def _parts(self) -> Iterator[tuple[SoapRows | PairRows, slice]]:
+    def _parts(self) -> Iterator[tuple[Columns, slice]]:
         first = 0
         for column in self._columns:
             yield column, slice(first, first + column.size)

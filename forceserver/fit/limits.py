@@ -1,6 +1,6 @@
 """What a model says far from its data: dimers, compressed structures, and structures that are stretched to atoms.
 
-A sparse kernel model knows nothing there, and may have holes into which a simulation falls.
+A model knows nothing there, and may have holes into which a simulation falls.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from ..frame import Array, Frame
-from ..potentials.gap import GapPotential
+from ..potentials.model import ModelPotential
 from .data import Labelled
 from .defaults import shortest_distances
 
@@ -34,7 +34,7 @@ class Limit:
     hole: bool
 
 
-def examine(potential: GapPotential, train: Sequence[Labelled], known: Iterable[int]) -> list[Limit]:
+def examine(potential: ModelPotential, train: Sequence[Labelled], known: Iterable[int]) -> list[Limit]:
     """All limits; known: species (atomic numbers) whose e_0 is that of an atom."""
     shortest = shortest_distances([one.frame for one in train])
     found = [_dimer(potential, pair, shortest) for pair in combinations_with_replacement(potential.model.species, 2)]
@@ -57,7 +57,7 @@ def representatives(train: Sequence[Labelled]) -> list[int]:
     return sorted(sorted(small or order[:1], key=rank.__getitem__)[:STRUCTURES])
 
 
-def _dimer(potential: GapPotential, pair: tuple[int, int], shortest: Mapping[tuple[int, int], float]) -> Limit:
+def _dimer(potential: ModelPotential, pair: tuple[int, int], shortest: Mapping[tuple[int, int], float]) -> Limit:
     from ase.data import chemical_symbols, covalent_radii
 
     bond = min(shortest.get(pair, np.inf), float(covalent_radii[pair[0]] + covalent_radii[pair[1]]))
@@ -78,20 +78,20 @@ def _scaled(frame: Frame, scale: float) -> Frame:
     return Frame(frame.positions * scale, frame.cell * scale, frame.species, frame.pbc)
 
 
-def _along(potential: GapPotential, frame: Frame, scales: Array) -> Array:
+def _along(potential: ModelPotential, frame: Frame, scales: Array) -> Array:
     """Energies per atom, eV."""
     return np.array([potential.compute_one(_scaled(frame, scale)).energy for scale in scales]) / len(frame)
 
 
-def _compressed(potential: GapPotential, frame: Frame, name: str) -> Limit:
+def _compressed(potential: ModelPotential, frame: Frame, name: str) -> Limit:
     energies = _along(potential, frame, COMPRESSED)
     inside = energies[COMPRESSED <= DENSE + 1e-9]
     hole = bool((np.diff(inside) < 0).any() or energies[-1] < energies[0])
     return Limit(f"compression of {name}", f"{energies[-1] - energies[0]:+.2f} eV/atom at {COMPRESSED[-1]:.0%}", hole)
 
 
-def _stretched(potential: GapPotential, frame: Frame, name: str, shortest: Mapping[tuple[int, int], float]) -> Limit:
-    reach = max([term.hypers.basis.cutoff.cutoff_angstrom for term in potential.model.soap] or [6.0])
+def _stretched(potential: ModelPotential, frame: Frame, name: str, shortest: Mapping[tuple[int, int], float]) -> Limit:
+    reach = potential.model.reach or 6.0
     closest = min(shortest_distances([frame], reach).values(), default=reach)
     end = max(STRETCHED[-1], 1.05 * reach / closest)
     scales = np.append(STRETCHED, np.geomspace(STRETCHED[-1], end, 5)[1:]) if end > STRETCHED[-1] else STRETCHED
@@ -101,7 +101,7 @@ def _stretched(potential: GapPotential, frame: Frame, name: str, shortest: Mappi
     return Limit(f"stretching of {name}", found, bool(apart < lowest - SLACK))
 
 
-def _atoms(potential: GapPotential, known: Iterable[int]) -> list[Limit]:
+def _atoms(potential: ModelPotential, known: Iterable[int]) -> list[Limit]:
     """Species whose isolated atom nothing is known of."""
     from ase.data import chemical_symbols
 

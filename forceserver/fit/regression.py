@@ -118,20 +118,21 @@ def fit_all(factors: Factors, sigma: Mapping[str, float], regulariser: Array) ->
     sigma: factors by which the sigmas of the quantities are multiplied.
     """
     groups = _by_group(factors, sigma)
-    before, after = [groups[0]], [groups[-1]]
+    before = [groups[0]]
     for r in groups[1:]:
         before.append(merge([before[-1], r]))
-    for r in groups[-2::-1]:
-        after.append(merge([after[-1], r]))
-    after.reverse()
     count = len(groups)
     shares = [k for k in (1, 2, 4, 8, 16) if k < count]
     by_share = {k: solve(before[k - 1], regulariser) for k in shares}
     weights = by_share[count] = solve(before[-1], regulariser)
     left_out = None
     if count > 1:
-        rest = [after[1], *(merge([before[k - 1], after[k + 1]]) for k in range(1, count - 1)), before[-2]]
-        left_out = np.array([solve(r, regulariser) for r in rest])
+        left_out = np.empty((count, len(weights)))
+        left_out[-1] = solve(before[-2], regulariser)
+        after = groups[-1]
+        for k in range(count - 2, -1, -1):
+            left_out[k] = solve(merge([before[k - 1], after]) if k else after, regulariser)
+            after = merge([after, groups[k]]) if k else after
     return Solution(weights, by_share, left_out)
 
 
@@ -226,5 +227,7 @@ def _product(parts: Sequence[Factor], inverse: Array) -> Array:
 
 
 def _by_group(factors: Factors, sigma: Mapping[str, float]) -> list[Array]:
-    scaled = [[part.r / sigma.get(quantity, 1.0) for part in parts] for quantity, parts in factors.items()]
-    return [merge(parts) for parts in zip(*scaled, strict=True)]
+    return [
+        merge(part.r / sigma.get(quantity, 1.0) for quantity, part in zip(factors, parts, strict=True))
+        for parts in zip(*factors.values(), strict=True)
+    ]

@@ -1,7 +1,7 @@
 """What a fit is like: a table of errors by group, parity plots, the learning curve."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,14 @@ import numpy as np
 from ..analysis.parity import TOTAL, ParityTable
 from ..errors import InputError, PotentialError
 from ..files import atomic_write, write_json
-from ..potentials.gap import GapPotential
-from ..potentials.gap_model import GapModel
+from ..models.base import Model
+from ..potentials.files import potential_of
 from .data import UNNAMED, Labelled
 from .gap import Fit, Progress, silent
 
 
 def compare(
-    model: GapModel,
+    model: Model,
     data: Sequence[Labelled],
     progress: Progress = silent,
     title: str = "errors",
@@ -24,7 +24,7 @@ def compare(
     uncertainty: bool = False,
 ) -> ParityTable:
     """Predictions against labels, with the uncertainties of a model that has some if these are asked for."""
-    potential, table = GapPotential(model, uncertainty=uncertainty and model.has_members), ParityTable()
+    potential, table = potential_of(model, uncertainty=uncertainty and model.has_members), ParityTable()
     for one in progress(data, title, len(data)):
         try:
             result = potential.compute_one(one.frame)
@@ -43,12 +43,34 @@ def write(folder: Path, fit: Fit, tables: dict[str, ParityTable], progress: Prog
     write_json(folder / "limits.json", [dataclasses.asdict(limit) for limit in fit.limits])
     for name, table in tables.items():
         table.plot(folder / f"parity_{name}.png")
+    if "training" in fit.model.summary:
+        plot_training(folder / "training.png", fit.model.summary["training"])
     if fit.test and len(fit.by_share) > 1:
         curve = {
             size: compare(model, fit.test, progress, f"learning curve, {size} structures")
             for size, model in fit.by_share.items()
         }
         plot_learning(folder / "learning_curve.png", curve)
+
+
+def plot_training(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """The loss of both sets and their errors by iteration, on logarithmic axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.6, 3.6), layout="constrained")
+    panels = (
+        ("loss", "loss / that of the linear model"),
+        ("energy_mev", "energies (meV/atom)"),
+        ("force_ev_per_angstrom", "forces (eV/Å)"),
+    )
+    for axes, (name, label) in zip(figure.subplots(1, 3), panels, strict=True):
+        for prefix, said in (("", "trained"), ("validation_", "left out")):
+            values = np.array([entry[prefix + name] for entry in history])
+            axes.semilogy(values / (values[0] if name == "loss" else 1.0), label=said)
+        axes.set(xlabel="iteration", ylabel=label)
+    axes.legend()
+    with atomic_write(path) as part:
+        figure.savefig(part, dpi=150)
 
 
 def errors(table: ParityTable) -> dict[str, dict[str, float]]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ..frame import Array, Frame
-from ..potentials.gap_model import GaussianPair, SoapHypers, SplinedPair, gaussians
-from ..potentials.pair import smooth_step
+from ..models.kernel import SoapHypers
+from ..models.pairs import GaussianPair, SplinedPair, gaussians, smooth_step
 from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList
 from ..representation.pairs import pairs_within

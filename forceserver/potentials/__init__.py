@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ..errors import ForceServerError, InputError
 from ..frame import Frame
+from .ace import AceConfig
 from .ase import AseConfig
 from .base import Potential
 from .committee import CommitteeConfig
@@ -21,7 +22,7 @@ from .pair import PairConfig
 from .sum import SumConfig, TermConfig
 
 PotentialConfig = Annotated[
-    AseConfig | CommitteeConfig | GapConfig | LammpsConfig | MetatomicConfig | PairConfig | SumConfig,
+    AceConfig | AseConfig | CommitteeConfig | GapConfig | LammpsConfig | MetatomicConfig | PairConfig | SumConfig,
     Field(discriminator="kind"),
 ]
 

@@ -1,35 +1,25 @@
 """Sparse kernel models on SOAP features (Gaussian approximation potentials), evaluated in reverse mode.
 
 Positions -> expansion -> power spectrum -> kernel with all sparse points -> dE/dp -> dE/dc -> forces and virial: the
-derivative costs about as much as the energy, whatever the number of features and sparse points. `gap_model` has the
-formula and the file; cython_ext/sparse_kernel.pyx the kernel.
+derivative costs about as much as the energy, whatever the number of features and sparse points. `models.kernel` has
+the formula and the file; cython_ext/sparse_kernel.pyx the kernel.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from .. import _ext
 from ..config import InputFile, Section
-from ..errors import InputError, PotentialError
-from ..frame import Array, Frame, Result
-from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
-from ..representation.neighbours import NeighbourList, Selection
-from ..representation.pairs import pairs_within
+from ..frame import Frame
+from ..models.kernel import GapModel, SoapTerm
+from ..representation.invariants import PowerSpectrum
 from . import librascal
-from .base import Potential
-from .gap_model import MEMBERS, GapModel, SoapTerm
-from .pair import PairInteraction, PairPotential
+from .model import SKIN, ModelPotential, Term
 
 _kernel = _ext.kernel("sparse_kernel")
-
-SKIN = 0.5  # Angstrom
-ENOUGH = 1e-6  # accuracy of tables of pairs where a smoothing ends within the reach of another interaction
 
 
 class GapConfig(Section):
@@ -60,7 +50,7 @@ def load_model(path: Path) -> GapModel:
     return librascal.load(path) if path.suffix == ".json" else GapModel.load(path)
 
 
-class GapPotential(Potential):
+class GapPotential(ModelPotential):
     """A sparse kernel model as a potential.
 
     Neighbour lists and workspace are kept for each position in the batch.
@@ -88,23 +78,10 @@ class GapPotential(Potential):
         uncertainty: bool = False,
         skin: float = SKIN,
     ) -> None:
-        if uncertainty and not model.has_members:
-            raise InputError("uncertainty: the model has no members; fit it with members = true")
-        self.model = model
-        self._uncertainty = uncertainty
-        self._skin = skin
         single = precision == "single"
-        try:
-            self._bases = [term.power_spectrum(model.species) for term in model.soap]
-            self._kernels = [_kernels_of(term, single, uncertainty) for term in model.soap]
-            self._pairs = _pair_potential(model, model.pairs) if model.pairs else None
-            self._pair_members = [
-                _pair_potential(model, pairs) for pairs in model.pair_members or () if pairs and uncertainty
-            ]
-        except ValueError as error:
-            raise InputError(f"the model cannot be computed: {error}") from error
-        self._places: list[_Place] = []
-        self._threads: ThreadPoolExecutor | None = None
+        super().__init__(
+            model, lambda: [_at_work(term, model, single, uncertainty) for term in model.soap], uncertainty, skin
+        )
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> "GapPotential":
@@ -122,220 +99,10 @@ class GapPotential(Potential):
         """
         return cls(load_model(Path(path)), **options)
 
-    def compute_one(self, frame: Frame) -> Result:
-        """Computes one frame.
 
-        Args:
-            frame: the structure.
-
-        Returns:
-            Energy (eV), forces (N, 3) in eV/Angstrom, virial (3, 3) in eV, and extras.
-
-        Raises:
-            PotentialError: the model does not know a species, or two atoms coincide.
-        """
-        return self.compute([frame])[0]
-
-    def compute(self, frames: Sequence[Frame]) -> list[Result]:
-        """Computes a batch of frames, in parallel if there are at least as many as threads.
-
-        Args:
-            frames: the structures.
-
-        Returns:
-            One result per frame, in the order of the frames.
-
-        Raises:
-            PotentialError: the model does not know a species, or two atoms coincide.
-        """
-        places = [self._place(number, frame) for number, frame in enumerate(frames)]
-        for number, kernels in enumerate(self._kernels):
-            terms = [place.terms[number] for place in places]
-            try:
-                self._share(_Term.describe, terms, frames)
-            except ValueError as error:
-                raise PotentialError(str(error)) from error
-            _evaluate(kernels, terms)
-        results = self._share(_total, places, map(len, frames))
-        if self._pairs is not None:
-            for result, pair in zip(results, self._pairs.compute(frames), strict=True):
-                result.energy += pair.energy
-                result.forces += pair.forces
-                result.virial += pair.virial
-        if self._uncertainty:
-            self._add_uncertainty(frames, results)
-        return results
-
-    def close(self) -> None:
-        """Ends the threads."""
-        if self._threads is not None:
-            self._threads.shutdown()
-            self._threads = None
-
-    def atomic_energies(self, frame: Frame) -> Array:
-        """Computes the energies of the atoms, whose sum is the energy; the energy of a pair is shared equally.
-
-        Args:
-            frame: the structure.
-
-        Returns:
-            (N,) float64, eV.
-
-        Raises:
-            PotentialError: the model does not know a species, or two atoms coincide.
-        """
-        self.compute_one(frame)
-        place = self._places[0]
-        energies = place.base.copy()
-        for term in place.terms:
-            energies[term.order] += term.energies
-        for interaction in self.model.pairs:
-            energies += pair_shares(interaction, frame)
-        return energies
-
-    def _share(self, function: Callable, first: Sequence, second: Iterable) -> list:
-        """Applies `function` to each pair, one per frame; one thread per frame if there are at least as many frames.
-
-        A small frame cannot keep several threads busy.
-        """
-        threads = _ext.cpu.max_threads()
-        if threads == 1 or len(first) < threads:
-            return list(map(function, first, second))
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(threads, "gap", initializer=_ext.cpu.set_threads, initargs=(1,))
-        return list(self._threads.map(function, first, second))
-
-    def _place(self, number: int, frame: Frame) -> "_Place":
-        """The state kept for this position in the batch, rebuilt if species or periodicity change."""
-        while len(self._places) <= number:
-            self._places.append(_Place())
-        place = self._places[number]
-        if not place.fits(frame):
-            self._check_species(frame)
-            place.species, place.pbc = frame.species.copy(), frame.pbc.copy()
-            place.base = np.array([self.model.energies[species] for species in frame.species.tolist()])
-            place.terms = [_Term(basis, frame, self._skin) for basis in self._bases]
-        return place
-
-    def _check_species(self, frame: Frame) -> None:
-        unknown = ~np.isin(frame.species, self.model.species)
-        if unknown.any():
-            from ase.data import chemical_symbols
-
-            known = ", ".join(chemical_symbols[number] for number in self.model.species)
-            atom = int(unknown.argmax())
-            raise PotentialError(
-                f"atom {atom} (counted from 0) is {chemical_symbols[frame.species[atom]]}; the model knows {known} only"
-            )
-
-    def _add_uncertainty(self, frames: Sequence[Frame], results: Sequence[Result]) -> None:
-        pairs = [member.compute(frames) for member in self._pair_members] or None
-        for number, result in enumerate(results):
-            place = self._places[number]
-            members = np.full(MEMBERS, place.base.sum())
-            for term in place.terms:
-                members += term.members.sum(axis=0)
-            if pairs is not None:
-                members += [member[number].energy for member in pairs]
-            result.extras["committee_pot"] = members
-            result.extras["committee_uncertainty"] = float(members.std(ddof=1))
-
-
-class _Place:
-    """The state of one position in a batch."""
-
-    species: NDArray[np.int32] | None = None
-    pbc: NDArray[np.bool_] | None = None
-    base: Array
-    terms: "list[_Term]"
-
-    def fits(self, frame: Frame) -> bool:
-        return (
-            self.species is not None
-            and np.array_equal(self.species, frame.species)
-            and self.pbc is not None
-            and np.array_equal(self.pbc, frame.pbc)
-        )
-
-
-class _Term:
-    """One power spectrum for the atoms of one frame, with its workspace; centres are sorted by species."""
-
-    def __init__(self, basis: PowerSpectrumBasis, frame: Frame, skin: float) -> None:
-        self.order = np.argsort(frame.species, kind="stable")
-        species = frame.species[self.order]
-        self.neighbours = NeighbourList(
-            frame.species,
-            basis.expansion.cutoff,
-            pbc=frame.pbc,
-            skin=skin,
-            centres=Selection(indices=tuple(self.order.tolist())),
-        )
-        self.spectrum = PowerSpectrum(basis, self.neighbours)
-        self.energies = np.zeros(len(species))
-        self.members = np.zeros((len(species), MEMBERS))
-        self.gradient = np.zeros((len(species), len(basis)))
-        self.parts = {
-            number: slice(*np.searchsorted(species, [number, number + 1]).tolist())
-            for number in np.unique(species).tolist()
-        }
-
-    def describe(self, frame: Frame) -> None:
-        """Computes the power spectra of the atoms."""
-        self.neighbours.update(np.ascontiguousarray(frame.positions), np.ascontiguousarray(frame.cell))
-        self.features = self.spectrum.values()
-
-    def reverse(self) -> tuple[Array, Array]:
-        """Forces and virial from the derivatives of the energies with respect to the power spectra, as views."""
-        return self.spectrum.vjp(self.gradient)
-
-
-def _evaluate(kernels: dict, terms: "list[_Term]") -> None:
-    """Energies of the atoms and their derivatives with respect to the power spectra.
-
-    Atoms of one species from all frames form one matrix: single frames are too small to share cores.
-    """
-    for species, kernel in kernels.items():
-        owners = [(term, term.parts[species]) for term in terms if species in term.parts]
-        if len(owners) == 1:
-            term, part = owners[0]
-            kernel.evaluate(term.features[part], term.energies[part], term.gradient[part], term.members[part])
-        elif owners:
-            features = np.concatenate([term.features[part] for term, part in owners])
-            energies, gradient = np.empty(len(features)), np.empty_like(features)
-            members = np.empty((len(features), MEMBERS))
-            kernel.evaluate(features, energies, gradient, members)
-            first = 0
-            for term, part in owners:
-                rows = slice(first, first := first + part.stop - part.start)
-                term.energies[part], term.gradient[part] = energies[rows], gradient[rows]
-                term.members[part] = members[rows]
-
-
-def _total(place: _Place, atoms: int) -> Result:
-    """Sums the base energy and the terms of one frame."""
-    energy, forces, virial = place.base.sum(), np.zeros((atoms, 3)), np.zeros((3, 3))
-    for term in place.terms:
-        term_forces, strain = term.reverse()
-        energy += term.energies.sum()
-        forces += term_forces
-        virial += strain
-    return Result(float(energy), forces, virial)
-
-
-def pair_shares(interaction: PairInteraction, frame: Frame) -> Array:
-    """(N,) eV: half of the energy of every pair that an atom belongs to."""
-    i, j, r, _ = pairs_within(frame, interaction.cutoff_angstrom, each_way=True)
-    first, second = interaction.numbers
-    chosen = (np.minimum(frame.species[i], frame.species[j]) == first) & (
-        np.maximum(frame.species[i], frame.species[j]) == second
-    )
-    shares = 0.5 * interaction.evaluate(r[chosen])[0]
-    return np.bincount(i[chosen], weights=shares, minlength=len(frame)).astype(np.float64, copy=False)
-
-
-def _pair_potential(model: GapModel, interactions: Sequence[PairInteraction]) -> PairPotential:
-    return PairPotential(interactions, enough=ENOUGH, others=model.species)
+def _at_work(term: SoapTerm, model: GapModel, single: bool, members: bool) -> Term:
+    basis = term.power_spectrum(model.species)
+    return Term(basis.expansion.cutoff, partial(PowerSpectrum, basis), _kernels_of(term, single, members))
 
 
 def _kernels_of(term: SoapTerm, single: bool, members: bool) -> dict:

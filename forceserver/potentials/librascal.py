@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..arrays import read_array
 from ..errors import InputError
 from ..frame import Array
-from .gap_model import GapModel, SoapHypers, SoapTerm
+from ..models.kernel import GapModel, SoapHypers, SoapTerm
 
 
 def load(path: Path) -> GapModel:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
 from .. import _ext
-from ..config import Element, InputFile, Section
+from ..config import InputFile, Section
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
+from ..models.pairs import CLOSEST, LennardJones, PairInteraction, Zbl
 from ..representation.hermite import FLANK, MIDDLE, cubics
 from .base import Potential
 
@@ -25,96 +26,11 @@ _kernel = _ext.kernel("pair")
 
 SKIN = 0.5  # Angstrom
 ENOUGH_ATOMS = 2000  # in a batch, for threads over the neighbour lists to be worth their start
-CLOSEST = 2.0**-3.5  # Angstrom; where tables of analytic forms begin
 MANTISSA_BITS = 52
 FEWEST_BITS, MOST_BITS = 5, 14  # of the mantissa that number the intervals
 
 PairFunction = Callable[[Array], tuple[Array, Array]]
 """Distances (k,) in Angstrom to energies (eV) and their derivatives (eV/Angstrom)."""
-
-
-class PairInteraction(Section):
-    """What all forms have.
-
-    species: chemical symbols of the two atoms of the pair.
-    cutoff_angstrom: distance from which on there is nothing.
-    smoothing_angstrom: width of the region inside the cutoff in which the energy is multiplied with
-        1 - 10 x^3 + 15 x^4 - 6 x^5, x from 0 to 1: two continuous derivatives (Mei, Davenport and Fernando, PRB 43,
-        4653 (1991)).
-    """
-
-    species: tuple[Element, Element]
-    cutoff_angstrom: float = Field(gt=0.1)
-    smoothing_angstrom: float = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _smoothing_fits(self) -> "PairInteraction":
-        if self.smoothing_angstrom > self.cutoff_angstrom:
-            raise ValueError(f"smoothing_angstrom must not exceed cutoff_angstrom = {self.cutoff_angstrom:g}")
-        return self
-
-    @property
-    def numbers(self) -> tuple[int, int]:
-        """The atomic numbers of the pair, the smaller one first."""
-        from ase.data import atomic_numbers
-
-        first, second = sorted(atomic_numbers[symbol] for symbol in self.species)
-        return first, second
-
-    @property
-    def closest(self) -> float:
-        """The smallest distance for which there is a value, Angstrom."""
-        return CLOSEST
-
-    def bare(self, r: Array) -> tuple[Array, Array]:
-        """Energy and derivative before the smoothing."""
-        raise NotImplementedError
-
-    def evaluate(self, r: Array) -> tuple[Array, Array]:
-        """Energies (eV) and derivatives (eV/Angstrom) at the distances `r` >= closest, Angstrom."""
-        r = np.asarray(r, dtype=np.float64)
-        switch, slope = smooth_step(r, self.cutoff_angstrom, self.smoothing_angstrom)
-        energy, derivative = self.bare(np.minimum(r, self.cutoff_angstrom))
-        return energy * switch, derivative * switch + energy * slope
-
-
-def smooth_step(r: Array, cutoff: float, smoothing: float) -> tuple[Array, Array]:
-    """The function that interactions are multiplied with, and its derivative (1/Angstrom), at the distances `r`."""
-    x = np.clip(1 - (cutoff - r) / smoothing, 0.0, 1.0)
-    return 1 - x**3 * (10 - x * (15 - 6 * x)), -30 * (x * (1 - x)) ** 2 / smoothing
-
-
-class LennardJones(PairInteraction):
-    """`form = "lennard_jones"`: 4 epsilon ((sigma/r)^12 - (sigma/r)^6)."""
-
-    form: Literal["lennard_jones"] = "lennard_jones"
-    epsilon_ev: float
-    sigma_angstrom: float = Field(gt=0)
-
-    def bare(self, r: Array) -> tuple[Array, Array]:
-        power = (self.sigma_angstrom / r) ** 6
-        return 4 * self.epsilon_ev * power * (power - 1), -24 * self.epsilon_ev / r * power * (2 * power - 1)
-
-
-class Zbl(PairInteraction):
-    """`form = "zbl"`: the screened Coulomb repulsion of two nuclei, as it is at short distances.
-
-    Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Matter (1985): the universal screening function.
-    """
-
-    form: Literal["zbl"] = "zbl"
-
-    def bare(self, r: Array) -> tuple[Array, Array]:
-        import ase.units
-
-        z1, z2 = self.numbers
-        length = 0.46850 / (z1**0.23 + z2**0.23)
-        weights = np.array([0.18175, 0.50986, 0.28022, 0.02817])[:, None]
-        rates = np.array([3.19980, 0.94229, 0.40290, 0.20162])[:, None] / length
-        terms = weights * np.exp(-rates * r)
-        coulomb = z1 * z2 * ase.units.Hartree * ase.units.Bohr / r
-        screening, derivative = terms.sum(axis=0), -(rates * terms).sum(axis=0)
-        return coulomb * screening, coulomb * (derivative - screening / r)
 
 
 class Table(PairInteraction):

@@ -37,7 +37,7 @@ class ExpansionBasis:
     centre_contribution: whether the centre itself counts, in l = 0 of its own species.
 
     Coefficients come as arrays (..., n_blocks, size); `split` shows them by l. Within a block they are
-    laid out [l][m][n], n padded with zeros to a multiple of eight.
+    laid out [l][m][n], n padded to a multiple of eight with numbers that mean nothing.
 
     ValueError: no table, tables that differ in channels or grid, l larger than 12.
     """
@@ -69,11 +69,9 @@ class ExpansionBasis:
         self.counts = {l: n for l, n in enumerate(one.counts) if n > 0}
         self.n_blocks = 1 if sum_species else len(self.species)
         self.offsets: dict[int, int] = {}
-        radial: list[int] = []
         padded: list[int] = []
         size = 0
         for l, n in self.counts.items():
-            radial.append(sum(padded))
             padded.append(round_to_lanes(n))
             self.offsets[l] = size
             size += (2 * l + 1) * padded[-1]
@@ -85,22 +83,16 @@ class ExpansionBasis:
         self.block_of = (
             np.zeros(len(self.species), dtype=np.int32) if sum_species else np.arange(len(self.species), dtype=np.int32)
         )
-        nodes = aligned_zeros((len(distinct), one.n_intervals + 1, 2, sum(padded)))
-        for k, table in enumerate(distinct):
-            values, slopes = _node_data(table)
-            for l, start in zip(self.counts, radial, strict=True):
-                mine, theirs = slice(start, start + self.counts[l]), slice(table.offsets[l], table.offsets[l + 1])
-                nodes[k, :, 0, mine] = values[:, theirs]
-                nodes[k, :, 1, mine] = table.step * slopes[:, theirs]
+        nodes, radial = _nodes(distinct, self.counts)
         self.own = np.zeros((len(self.species), round_to_lanes(self.counts.get(0, 0))))
         if centre_contribution and 0 in self.counts:
             for row, species in zip(self.own, self.species, strict=True):
                 row[: self.counts[0]] = Y00 * tables[species].at_zero[: self.counts[0]]
         ls = np.array(list(self.counts), dtype=np.int32)
         self.kernel = _kernel.Expansion(
-            ls, np.array(padded, dtype=np.int32), np.array(radial, dtype=np.int32),
-            np.array(list(self.offsets.values()), dtype=np.int32), size, self.n_blocks, nodes,
-            one.cutoff, one.step, one.inverse_step,
+            ls, np.array(list(self.counts.values()), dtype=np.int32), np.array(padded, dtype=np.int32),
+            np.array(radial, dtype=np.int32), np.array(list(self.offsets.values()), dtype=np.int32), size,
+            self.n_blocks, nodes, one.cutoff, one.step, one.inverse_step,
         )  # fmt: skip
 
     def split(self, coefficients: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
@@ -168,6 +160,7 @@ class SphericalExpansion:
         self._forces = np.zeros((len(neighbours.species), 3))
         self._virial = np.empty((3, 3))
         self._rows: _Rows | None = None
+        self._moved: tuple[NDArray, NDArray] | None = None
 
     def values(self) -> NDArray[np.float64]:
         """The coefficients (n_centres, n_blocks, size) at the positions last given to the neighbour list.
@@ -203,6 +196,27 @@ class SphericalExpansion:
         )  # fmt: skip
         self._check(self._partial[:, 9])
         return self._forces, self._virial
+
+    def moved(self, moves: NDArray[np.float64], strain: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Derivative (n_centres, n_blocks, size) of the coefficients along moves (N, 3) of atoms and a strain (3, 3).
+
+        What `vjp` is the transpose of, with nothing dense. ValueError: wrong shapes, atoms that coincide.
+        """
+        neighbours = self.neighbours
+        check_array("moves", moves, (len(neighbours.species), 3))
+        check_array("strain", strain, (3, 3))
+        basis = self.basis
+        if self._moved is None:
+            size = round_to_lanes(basis.kernel.workspace() + basis.kernel.moving())
+            self._moved = (
+                aligned_zeros((len(self._work), size)),
+                np.zeros((len(neighbours.centres), basis.n_blocks, basis.size)),
+            )
+        work, out = self._moved
+        sites = np.ascontiguousarray(moves[neighbours.site_atom])
+        basis.kernel.move(*self._pairs(), sites, strain, work, self._closest2, out)
+        self._check(self._closest2)
+        return out
 
     def gradients(self, *, strain: bool = True) -> Gradients:
         """Explicit gradients of all coefficients (`Gradients`); for models use `vjp`, which is much cheaper.
@@ -280,6 +294,33 @@ class _Rows:
             space[: len(keys)],
             before.strain if before is not None else None,
         )
+
+
+def _nodes(tables: list[SplineTable], counts: Mapping[int, int]) -> tuple[NDArray[np.float64], list[int]]:
+    """Values and step * derivatives at the nodes (tables, n_intervals + 1, 2, channels), and where each l begins.
+
+    Functions that do not depend on l are there once. What stands in the padding of an l are then further functions.
+    """
+    data = [_node_data(table) for table in tables]
+    most = max(counts, key=lambda l: counts[l])
+
+    def part(array: NDArray, table: SplineTable, l: int, n: int) -> NDArray:
+        return array[:, table.offsets[l] : table.offsets[l] + n]
+
+    shared = all(
+        np.array_equal(part(array, table, l, n), part(array, table, most, n))
+        for table, arrays in zip(tables, data, strict=True)
+        for array in arrays
+        for l, n in counts.items()
+    )
+    stored = {most: counts[most]} if shared else counts
+    ends = np.cumsum([0, *map(round_to_lanes, stored.values())]).tolist()
+    nodes = aligned_zeros((len(tables), tables[0].n_intervals + 1, 2, ends[-1]))
+    for table, (values, slopes), out in zip(tables, data, nodes, strict=True):
+        for (l, n), start in zip(stored.items(), ends, strict=False):
+            out[:, 0, start : start + n] = part(values, table, l, n)
+            out[:, 1, start : start + n] = table.step * part(slopes, table, l, n)
+    return nodes, [0] * len(counts) if shared else ends[:-1]
 
 
 def _node_data(table: SplineTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

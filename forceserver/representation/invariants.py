@@ -9,12 +9,12 @@ keeps both of n, n' for a = a', with w = 1.
 """
 
 from itertools import combinations_with_replacement
-from math import factorial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _ext
+from .couplings import real_wigner_3j
 from .expansion import ExpansionBasis, SphericalExpansion
 from .lanes import LANES, aligned_zeros, round_to_lanes
 from .neighbours import NeighbourList, check_array
@@ -184,42 +184,3 @@ def bispectrum(expansion: ExpansionBasis, coefficients: NDArray[np.float64]) -> 
         coupled = np.einsum("abc,iax,iby->ixyc", real_wigner_3j(*triple), by_l[l1], by_l[l2], optimize=True)
         result[triple] = np.einsum("ixyc,icz->ixyz", coupled, by_l[l3])
     return result
-
-
-def real_wigner_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
-    """Wigner 3j symbols between real spherical harmonics, (2 l1 + 1, 2 l2 + 1, 2 l3 + 1), for even l1 + l2 + l3."""
-    symbols = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
-    for m1 in range(-l1, l1 + 1):
-        for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
-            symbols[m1 + l1, m2 + l2, l3 - m1 - m2] = wigner_3j(l1, l2, l3, m1, m2)
-    real = np.einsum("abc,xa,yb,zc->xyz", symbols, *(_complex_from_real(l).conj() for l in (l1, l2, l3)))
-    return np.ascontiguousarray(real.real)
-
-
-def _complex_from_real(l: int) -> NDArray[np.complex128]:
-    """U[real m, complex m]: Y_real = sum U Y_complex (Condon-Shortley phase in the complex ones only)."""
-    u = np.zeros((2 * l + 1, 2 * l + 1), dtype=complex)
-    u[l, l] = 1.0
-    for m in range(1, l + 1):
-        u[l + m, l + m], u[l + m, l - m] = (-1) ** m / np.sqrt(2), 1 / np.sqrt(2)
-        u[l - m, l + m], u[l - m, l - m] = -1j * (-1) ** m / np.sqrt(2), 1j / np.sqrt(2)
-    return u
-
-
-def wigner_3j(l1: int, l2: int, l3: int, m1: int, m2: int) -> float:
-    """Wigner 3j symbol (l1 l2 l3; m1 m2 -m1-m2), by Racah's formula (https://dlmf.nist.gov/34.2#E4)."""
-    m3 = -m1 - m2
-    triangle = factorial(l1 + l2 - l3) * factorial(l1 - l2 + l3) * factorial(l2 + l3 - l1) / factorial(l1 + l2 + l3 + 1)
-    root = triangle
-    for l, m in ((l1, m1), (l2, m2), (l3, m3)):
-        root *= factorial(l + m) * factorial(l - m)
-    low, high = max(0, l2 - l3 - m1, l1 - l3 + m2), min(l1 + l2 - l3, l1 - m1, l2 + m2)
-    total = sum(
-        (-1) ** s
-        / (
-            factorial(s) * factorial(l1 + l2 - l3 - s) * factorial(l1 - m1 - s) * factorial(l2 + m2 - s)
-            * factorial(l3 - l2 + m1 + s) * factorial(l3 - l1 - m2 + s)
-        )
-        for s in range(low, high + 1)
-    )  # fmt: skip
-    return float((-1) ** (l1 - l2 - m3) * np.sqrt(root) * total)

@@ -15,8 +15,8 @@ from forceserver.fit.config import DataConfig
 from forceserver.fit.data import read
 from forceserver.fit.report import compare
 from forceserver.frame import Frame
+from forceserver.models.kernel import GapModel
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import GapModel
 from forceserver.potentials.pair import LennardJones
 
 

@@ -182,6 +182,14 @@ def model(folder: Path) -> None:
     template("Si")(folder)
 
 
+def expansion_model(folder: Path) -> None:
+    sys.path.append(str(ROOT / "tests" / "potentials"))
+    from ace_models import some_ace
+
+    some_ace((14,), functions=40).save(folder / "ace.npz")
+    template("Si")(folder)
+
+
 def metatomic_models(folder: Path) -> None:
     sys.path.append(str(ROOT / "tests" / "potentials"))
     from test_metatomic import export
@@ -202,6 +210,7 @@ def librascal_model(folder: Path) -> None:
 
 SCENERY = {
     "README.md": crystal,
+    "docs/ace.md": silicon,
     "docs/commands/check.md": aluminium,
     "docs/commands/describe.md": titanate,
     "docs/commands/drive.md": aluminium,
@@ -238,7 +247,9 @@ SCENES = {
         'kind = "lammps"': template("Si"),
         'kind = "pair"\n\n[[potential': argon,
         'kind = "gap"': model,
+        'kind = "ace"\nmodel': expansion_model,
         "librascal.load": librascal_model,
     },
+    "docs/ace.md": {'kind = "ace"\nmodel': expansion_model},
 }
 """Page -> words of blocks -> what their reader has: each potential is for another structure."""

@@ -9,8 +9,20 @@ import pytest
 from blocks import ROOT, blocks
 
 from forceserver.fit import gap
-from forceserver.fit.config import CrossValidationConfig, FitConfig, PairDescriptor, Sigma, SoapDescriptor, load
-from forceserver.potentials.gap_model import GapModel
+from forceserver.fit.config import (
+    AceDescriptor,
+    CrossValidationConfig,
+    FitConfig,
+    PairDescriptor,
+    Sigma,
+    Smoothness,
+    SoapDescriptor,
+    TrainingConfig,
+    load,
+)
+from forceserver.models.kernel import GapModel
+from forceserver.potentials.files import load_model
+from forceserver.representation.products import Truncation
 
 PAGE = ROOT / "docs" / "potentials.md"
 SILICON = Path(__file__).parents[1] / "data" / "silicon.extxyz"
@@ -18,6 +30,10 @@ SECTIONS = {
     "": FitConfig,
     'soap"`': SoapDescriptor,
     'pair"`': PairDescriptor,
+    'ace"`': AceDescriptor,
+    "truncation`": Truncation,
+    "prior`": Smoothness,
+    "[training]`": TrainingConfig,
     "[sigma.GROUP]`": Sigma,
     "[cross_validation]`": CrossValidationConfig,
 }
@@ -28,6 +44,9 @@ ELSEWHERE = {
     "sigma",
     "cross_validation",
     "kind",
+    "truncation",
+    "prior",
+    "training",
 }  # have tables or pages of their own
 
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="not in the repository")
@@ -61,16 +80,23 @@ def test_the_table_of_keys(section):
             assert not said[key].startswith("`"), key
 
 
-@pytest.mark.parametrize("title", ["fit.toml", "fit_all.toml"])
-def test_configurations_are_fitted_as_printed(title, tmp_path):
-    """But for the number of sparse points, for which the structures are too few here."""
-    text = next(block.text for block in blocks(PAGE) if block.title == title)
-    (tmp_path / title).write_text(text.replace("n_sparse = 1000", "n_sparse = 60"))
+@pytest.mark.parametrize("page", [PAGE, PAGE.with_name("ace.md")])
+@pytest.mark.parametrize("title", ["fit.toml", "fit_all.toml", "fit_solver.toml", "fit_embedding.toml"])
+def test_configurations_are_fitted_as_printed(page, title, tmp_path):
+    """But for the number of sparse points and of functions, for which the structures are too few here."""
+    text = next((block.text for block in blocks(page) if block.title == title), None)
+    if text is None:
+        pytest.skip("not on this page")
+    for name, fewer in (("n_sparse = 1000", "n_sparse = 60"), ("functions = 1000", "functions = 100")):
+        text = text.replace(name, fewer)
+    (tmp_path / title).write_text(text)
     frames = ase.io.read(SILICON, ":9")
     ase.io.write(tmp_path / "train.extxyz", frames)
     ase.io.write(tmp_path / "test.extxyz", frames[:3])
     fit = gap.fit(load(tmp_path / title))
-    assert len(GapModel.load(tmp_path / "si.npz").soap) == len(fit.model.soap)
+    loaded = load_model(load(tmp_path / title).output)
+    assert type(loaded) is type(fit.model)
+    assert len(loaded.pairs) == len(fit.model.pairs)
 
 
 def test_numbers_of_barium_titanate_are_those_of_its_results():

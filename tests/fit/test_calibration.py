@@ -11,8 +11,8 @@ from forceserver.fit.data import Labelled
 from forceserver.fit.gap import fit
 from forceserver.fit.regression import Factor, fit_all, leave_two_out
 from forceserver.frame import Frame
+from forceserver.models.kernel import GapModel
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import GapModel
 
 
 def factors_of(rows, targets, groups):

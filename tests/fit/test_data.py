@@ -12,7 +12,7 @@ from forceserver.errors import InputError
 from forceserver.fit import data as labelled_data
 from forceserver.fit import defaults, gap
 from forceserver.fit.config import DataConfig, FitConfig
-from forceserver.potentials.gap import ENOUGH
+from forceserver.potentials.model import ENOUGH
 from forceserver.potentials.pair import PairPotential
 
 

@@ -18,9 +18,9 @@ from forceserver.errors import InputError
 from forceserver.fit import gap, report
 from forceserver.fit.config import FitConfig, load
 from forceserver.frame import Frame
+from forceserver.models.kernel import GapModel
 from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import GapModel
 
 DATA = Path(__file__).parents[1] / "data" / "silicon.extxyz"
 
@@ -191,7 +191,7 @@ def test_a_model_that_cannot_be_used_is_not_written(config, monkeypatch):
     def of_no_use(*arguments, **options):
         raise InputError("no")
 
-    monkeypatch.setattr(gap, "GapPotential", of_no_use)
+    monkeypatch.setattr(gap, "potential_of", of_no_use)
     with pytest.raises(InputError, match="no"):
         gap.fit(config)
     assert not config.output.exists()

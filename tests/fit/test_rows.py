@@ -6,8 +6,8 @@ import pytest
 from forceserver.fit.config import PairDescriptor
 from forceserver.fit.rows import UPPER, PairRows, SoapRows, isolated_features
 from forceserver.frame import Frame
+from forceserver.models.kernel import GapModel, SoapHypers, SoapTerm
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import GapModel, SoapHypers, SoapTerm
 from forceserver.potentials.pair import PairPotential
 
 

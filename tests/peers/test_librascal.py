@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from forceserver.ase import ForceServerCalculator
 from forceserver.cli.info import describe
 from forceserver.errors import InputError
+from forceserver.models.kernel import GapModel
 from forceserver.potentials import librascal
-from forceserver.potentials.gap_model import GapModel
 
 DATA = Path(__file__).parent / "data" / "librascal"
 PREDICTIONS = json.loads((DATA / "predictions.json").read_text())

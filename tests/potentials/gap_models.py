@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from forceserver.potentials.gap_model import GapModel, GaussianPair, SoapHypers, SoapTerm
-from forceserver.potentials.pair import Zbl
+from forceserver.models.kernel import GapModel, SoapHypers, SoapTerm
+from forceserver.models.pairs import GaussianPair, Zbl
 
 
 def some_model(species=(8, 22, 56), zeta=2, seed=0, members=True):

@@ -12,11 +12,11 @@ from ase.calculators.lj import LennardJones
 
 from forceserver.errors import PotentialError
 from forceserver.frame import Frame, Result
+from forceserver.models.kernel import GapModel
 from forceserver.potentials.ase import AsePotential
 from forceserver.potentials.base import Potential
 from forceserver.potentials.conformance import CHECKS, check_potential
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import GapModel
 from forceserver.potentials.sum import SumPotential
 
 

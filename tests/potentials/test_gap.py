@@ -9,9 +9,9 @@ from forceserver import _ext
 from forceserver.ase import ForceServerCalculator
 from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
+from forceserver.models.kernel import GapModel, SoapTerm
 from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import GapModel, SoapTerm
 
 _kernel = _ext.kernel("sparse_kernel")
 

@@ -17,8 +17,9 @@ from forceserver.arrays import ArrayFile, read_array
 from forceserver.cli.info import describe
 from forceserver.errors import InputError
 from forceserver.frame import Frame
+from forceserver.models.base import _checksum
+from forceserver.models.kernel import GapModel, SoapTerm
 from forceserver.potentials.gap import GapPotential
-from forceserver.potentials.gap_model import FORMAT, GapModel, SoapTerm, _checksum
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,7 @@ def test_checksum(good, tmp_path):
         GapModel.load(tmp_path / "model.npz")
     del arrays["header"]
     np.savez(tmp_path / "model.npz", **arrays)
-    with pytest.raises(InputError, match=f"is not a {FORMAT}"):
+    with pytest.raises(InputError, match=f"is not a {GapModel.FORMAT}"):
         GapModel.load(tmp_path / "model.npz")
 
 

@@ -9,6 +9,7 @@ from featomic import SoapPowerSpectrum
 from structures import STRUCTURES, barium_titanate, rotation, silicon
 from test_expansion import CUTOFF, SIGMA, WIDTH, System, table, tables
 
+from forceserver.representation.couplings import real_wigner_3j, wigner_3j
 from forceserver.representation.expansion import ExpansionBasis
 from forceserver.representation.gto import GtoBasis
 from forceserver.representation.invariants import (
@@ -16,8 +17,6 @@ from forceserver.representation.invariants import (
     PowerSpectrumBasis,
     all_features,
     bispectrum,
-    real_wigner_3j,
-    wigner_3j,
 )
 from forceserver.representation.neighbours import NeighbourList
 from forceserver.representation.spline import SplineTable

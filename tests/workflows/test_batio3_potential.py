@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from forceserver.ase import ForceServerCalculator
 from forceserver.cli.app import app
-from forceserver.potentials.gap_model import GapModel
+from forceserver.models.kernel import GapModel
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
 MODEL = FOLDER / "potential" / "batio3.npz"

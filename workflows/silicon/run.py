@@ -22,7 +22,7 @@ def forceserver(*arguments: str) -> None:
 def fits() -> None:
     """Fits, and keeps the errors on the test structures, from which the pages have their numbers, in errors.json."""
     file = HERE / "errors.json"
-    for name in ("gap_fit", "silicon", "two_scales"):
+    for name in ("gap_fit", "silicon", "two_scales", "ace"):
         forceserver("fit", f"{name}.toml")
         errors = json.loads((HERE / "results" / name / "errors.json").read_text())["test"]["(all)"]
         print(f"{name}: {errors}")
@@ -35,19 +35,24 @@ def column(name: str, number: int) -> np.ndarray:
 
 
 def simulations() -> None:
-    for name in ("nve", "npt", "pimd"):
+    for name in ("nve", "nve_ace", "npt", "pimd"):
         forceserver("launch", f"{name}.toml", "--threads", "1")
     print("\n".join(results()))
 
 
+def nve(name: str) -> str:
+    """The drift of the conserved energy."""
+    time, conserved = column(name, 1), column(name, 4)
+    drift = 1e3 * np.polyfit(time, conserved, 1)[0] / 64
+    return (
+        f"NVE, {column(name, 2)[10:].mean():.0f} K, {time[-1]:.0f} ps: drift {drift:.2e} meV/atom/ps, fluctuation "
+        f"{1e3 * conserved.std() / 64:.3f} meV/atom"
+    )
+
+
 def results() -> list[str]:
     """A line for each simulation, of the files that i-PI has written."""
-    time, conserved = column("nve", 1), column("nve", 4)
-    drift = 1e3 * np.polyfit(time, conserved, 1)[0] / 64
-    lines = [
-        f"NVE, {column('nve', 2)[10:].mean():.0f} K, {time[-1]:.0f} ps: drift {drift:.2e} meV/atom/ps, fluctuation "
-        f"{1e3 * conserved.std() / 64:.3f} meV/atom"
-    ]
+    lines = [nve("nve"), f"the same with the cluster expansion: {nve('nve_ace')}"]
     lattice = np.cbrt(column("npt", 3)[len(column("npt", 3)) // 5 :] / 8)
     lines.append(f"NPT, 300 K: lattice constant {lattice.mean():.4f} ± {error_of_mean(lattice, BLOCKS):.4f} Angstrom")
     kinetic = column("pimd", 3)[len(column("pimd", 3)) // 4 :] / 64 * 1e3

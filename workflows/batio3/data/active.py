@@ -169,7 +169,7 @@ def candidates(name: str, path: Path, plan: Round) -> list[Atoms]:
 
 
 def select(args: argparse.Namespace) -> None:
-    from forceserver.potentials.gap_model import GapModel
+    from forceserver.models.kernel import GapModel
 
     plan = ROUNDS[args.round]
     with ProcessPoolExecutor() as pool:

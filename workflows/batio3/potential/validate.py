@@ -21,7 +21,7 @@ from forceserver.files import atomic_write, write_json
 from forceserver.fit import data as labelled_data
 from forceserver.fit import report
 from forceserver.fit.config import DataConfig
-from forceserver.potentials.gap_model import GapModel
+from forceserver.models.kernel import GapModel
 
 HERE = Path(__file__).parent
 MODEL = HERE / "batio3.npz"

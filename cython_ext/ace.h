@@ -1,0 +1,162 @@
+/* Inner loops of products of coefficients; ace.pyx has the formulas and the layout.
+ *
+ * Every component of a vector is eight doubles: eight centres, or, for derivatives, eight directions at one centre. */
+#ifndef FORCESERVER_ACE_H
+#define FORCESERVER_ACE_H
+
+#include "simd.h"
+
+/* Components of a vector whose sums stay in registers. */
+#if defined(__AVX512F__)
+enum { FS_DOT_ROWS = 13 };
+#else
+enum { FS_DOT_ROWS = 6 };
+#endif
+
+/* One product of a coupling: places in the two factors (or the result), times eight, and the coefficient. */
+typedef struct {
+    int32_t p, q;
+    double c;
+} Term;
+
+/* For each of n components o of the target: target[o] = or += sum over its terms c x[p] y[q]. */
+FS_INLINE void fs_couple(int n, const int32_t *first, const Term *term, const double *x, const double *y,
+                         double *target, const int add) {
+    for (int o = 0; o < n; o++) {
+        vw sum[8 / FS_WIDTH];
+        for (int k = 0; k < 8 / FS_WIDTH; k++) sum[k] = add ? vw_load(target + 8 * o + k * FS_WIDTH) : vw_set(0.0);
+        for (int t = first[o]; t < first[o + 1]; t++) {
+            const double *xt = x + term[t].p, *yt = y + term[t].q;
+            for (int k = 0; k < 8 / FS_WIDTH; k++)
+                sum[k] += term[t].c * vw_load(xt + k * FS_WIDTH) * vw_load(yt + k * FS_WIDTH);
+        }
+        for (int k = 0; k < 8 / FS_WIDTH; k++) vw_store(target + 8 * o + k * FS_WIDTH, sum[k]);
+    }
+}
+
+static inline void fs_couple_set(int n, const int32_t *first, const Term *term, const double *x, const double *y,
+                                 double *target) {
+    fs_couple(n, first, term, x, y, target, 0);
+}
+
+static inline void fs_couple_add(int n, const int32_t *first, const Term *term, const double *x, const double *y,
+                                 double *target) {
+    fs_couple(n, first, term, x, y, target, 1);
+}
+
+/* Derivative of a coupling at one centre along eight directions: out = sum c (dx[p] y[q] + x[p] dy[q]), x and y scalars.
+ * p and q are places times eight. */
+static inline void fs_couple_tangent(int n, const int32_t *first, const Term *term, const double *x, const double *y,
+                                     const double *dx, const double *dy, double *out) {
+    for (int o = 0; o < n; o++) {
+        vw sum[8 / FS_WIDTH];
+        for (int k = 0; k < 8 / FS_WIDTH; k++) sum[k] = vw_set(0.0);
+        for (int t = first[o]; t < first[o + 1]; t++) {
+            const double left = term[t].c * y[term[t].q >> 3], right = term[t].c * x[term[t].p >> 3];
+            for (int k = 0; k < 8 / FS_WIDTH; k++)
+                sum[k] += left * vw_load(dx + term[t].p + k * FS_WIDTH) + right * vw_load(dy + term[t].q + k * FS_WIDTH);
+        }
+        for (int k = 0; k < 8 / FS_WIDTH; k++) vw_store(out + 8 * o + k * FS_WIDTH, sum[k]);
+    }
+}
+
+/* A coupling of eight centres and its derivative along one direction of each. */
+static inline void fs_couple_dual(int n, const int32_t *first, const Term *term, const double *x, const double *y,
+                                  const double *dx, const double *dy, double *out, double *d_out) {
+    for (int o = 0; o < n; o++)
+        for (int k = 0; k < 8; k += FS_WIDTH) {
+            vw sum = vw_set(0.0), d_sum = sum;
+            for (int t = first[o]; t < first[o + 1]; t++) {
+                const vw a = term[t].c * vw_load(x + term[t].p + k), b = vw_load(y + term[t].q + k);
+                sum += a * b;
+                d_sum += term[t].c * vw_load(dx + term[t].p + k) * b + a * vw_load(dy + term[t].q + k);
+            }
+            vw_store(out + 8 * o + k, sum);
+            vw_store(d_out + 8 * o + k, d_sum);
+        }
+}
+
+/* sum over eight centres of a_p u . v + b_p d(u . v), for each of n_sums p: out[p * stride] +=. */
+static inline void fs_dot_dual(int size, const double *u, const double *v, const double *du, const double *dv,
+                               int n_sums, const double *a, const double *b, double *out, int64_t stride) {
+    double sums[64] = {0};
+    for (int k = 0; k < 8; k += FS_WIDTH) {
+        vw value = vw_set(0.0), slope = value;
+        for (int m = 0; m < size; m++) {
+            const vw um = vw_load(u + 8 * m + k), vm = vw_load(v + 8 * m + k);
+            value += um * vm;
+            slope += um * vw_load(dv + 8 * m + k) + vw_load(du + 8 * m + k) * vm;
+        }
+        for (int p = 0; p < n_sums; p++) {
+            double lanes[FS_WIDTH];
+            vw_store(lanes, vw_load(a + 8 * p + k) * value + vw_load(b + 8 * p + k) * slope);
+            for (int i = 0; i < FS_WIDTH; i++) sums[p] += lanes[i];
+        }
+    }
+    for (int p = 0; p < n_sums; p++) out[p * stride] += sums[p];
+}
+
+/* Vectors of `rows` components, u at 8 * left and v_k at 8 * (place[k] + skip): E += u . y with y = sum_k w_k v_k;
+ * dE/du += y, dE/dv_k += w_k u. */
+FS_INLINE vw fs_dots_rows(const int rows, int n, const int32_t *place, int skip, const double *weight, const double *x,
+                          double *g, int64_t left) {
+    vw u[FS_DOT_ROWS], y[FS_DOT_ROWS], energy = vw_set(0.0);
+    for (int m = 0; m < rows; m++) {
+        u[m] = vw_load(x + 8 * (left + m));
+        y[m] = vw_set(0.0);
+    }
+    for (int k = 0; k < n; k++) {
+        const double *xv = x + 8 * (int64_t)(place[k] + skip);
+        double *gv = g + 8 * (int64_t)(place[k] + skip);
+        const double w = weight[k];
+        for (int m = 0; m < rows; m++) {
+            y[m] += w * vw_load(xv + 8 * m);
+            vw_store(gv + 8 * m, vw_load(gv + 8 * m) + w * u[m]);
+        }
+    }
+    for (int m = 0; m < rows; m++) {
+        energy += u[m] * y[m];
+        vw_store(g + 8 * (left + m), vw_load(g + 8 * (left + m)) + y[m]);
+    }
+    return energy;
+}
+
+/* The same for vectors of any size and eight centres, whose energies are added to. */
+static inline void fs_dots(int size, int n, const int32_t *place, const double *weight, const double *x, double *g,
+                           int32_t left, double *energy) {
+    for (int skip = 0; skip < size; skip += FS_DOT_ROWS) {
+        const int rows = size - skip < FS_DOT_ROWS ? size - skip : FS_DOT_ROWS;
+        for (int k = 0; k < 8; k += FS_WIDTH) {
+            vw sum = vw_load(energy + k);
+#define FS_CASE(r) case r: if (r <= FS_DOT_ROWS) \
+            sum += fs_dots_rows(r <= FS_DOT_ROWS ? r : 1, n, place, skip, weight, x + k, g + k, left + skip); break;
+            switch (rows) {
+                FS_CASE(1) FS_CASE(2) FS_CASE(3) FS_CASE(4) FS_CASE(5) FS_CASE(6) FS_CASE(7) FS_CASE(8) FS_CASE(9)
+                FS_CASE(10) FS_CASE(11) FS_CASE(12) FS_CASE(13)
+            }
+#undef FS_CASE
+            vw_store(energy + k, sum);
+        }
+    }
+}
+
+/* u . v for eight centres. */
+static inline void fs_dot(int size, const double *u, const double *v, double *out) {
+    for (int k = 0; k < 8; k += FS_WIDTH) {
+        vw sum = vw_set(0.0);
+        for (int m = 0; m < size; m++) sum += vw_load(u + 8 * m + k) * vw_load(v + 8 * m + k);
+        vw_store(out + k, sum);
+    }
+}
+
+/* du . v + u . dv at one centre along eight directions. */
+static inline void fs_dot_tangent(int size, const double *u, const double *v, const double *du, const double *dv,
+                                  double *out) {
+    for (int k = 0; k < 8; k += FS_WIDTH) {
+        vw sum = vw_set(0.0);
+        for (int m = 0; m < size; m++) sum += u[m] * vw_load(dv + 8 * m + k) + v[m] * vw_load(du + 8 * m + k);
+        vw_store(out + k, sum);
+    }
+}
+
+#endif

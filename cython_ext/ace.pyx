@@ -1,0 +1,279 @@
+"""Invariants that are products of coefficients, models that are linear in them, and their derivatives.
+
+    f_k = norm_k u_k . v_k,    E_i = sum_k w_k f_k
+
+where u and v are vectors: 1, the coefficients of one channel, or two channels coupled by Clebsch-Gordan coefficients
+(representation/products.py). They form a graph, computed once for eight centres in the lanes of a register: coefficients
+-> coupled vectors -> scalar products, and back. Many functions share a vector, so that all that hang on one u become one
+vector y = sum_k w_k v_k: a function costs 2 L + 1 products forwards and as many backwards.
+
+Blocks of eight centres are computed by one thread each, in a fixed order: threads do not change a bit.
+"""
+
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+cimport openmp
+
+import numpy as np
+
+cdef extern from "ace.h" nogil:
+    ctypedef struct Term:
+        int32_t p, q
+        double c
+    void fs_couple_set(int, const int32_t*, const Term*, const double*, const double*, double*)
+    void fs_couple_add(int, const int32_t*, const Term*, const double*, const double*, double*)
+    void fs_couple_tangent(int, const int32_t*, const Term*, const double*, const double*, const double*,
+                           const double*, double*)
+    void fs_couple_dual(int, const int32_t*, const Term*, const double*, const double*, const double*, const double*,
+                        double*, double*)
+    void fs_dot_dual(int, const double*, const double*, const double*, const double*, int, const double*, const double*,
+                     double*, int64_t)
+    void fs_dots(int, int, const int32_t*, const double*, const double*, double*, int32_t, double*)
+    void fs_dot(int, const double*, const double*, double*)
+    void fs_dot_tangent(int, const double*, const double*, const double*, const double*, double*)
+
+cdef extern from "threads.h" nogil:
+    int threads_for(int64_t work, int64_t grain, int64_t most)
+
+TERM = np.dtype([("p", np.int32), ("q", np.int32), ("c", np.float64)])
+
+
+cdef class Products:
+    """The graph. All arguments are read as they are: `representation.products_kernel` makes them.
+
+    source: (n_channel_components,) int32: where component c of a channel is among the coefficients of a centre; that
+        of the first component, which is one, is not read.
+    kinds: (n_kinds, 3) int32: l1, l2, L. kind_first: (n_kinds + 1,): couplings of a kind.
+    couplings: (D, 3) int32: components of both factors and the result, times eight.
+    first, terms: for each kind three tables one after the other, by components of the result, of the first and of
+        the second factor: first (n_kinds, 3, longest + 2) int32, places in terms.
+    dots: (K, 3) int32: components of u and v, and 2 L + 1; sorted by u. groups: (G, 3) int32: u, first of dots, and
+        size; group_first has one row more.
+    n_components: of all vectors.
+    """
+
+    cdef readonly int n_components, n_channel_components, n_functions
+    cdef const int32_t[::1] source, kind_first, group_first, right
+    cdef const int32_t[:, ::1] kinds, couplings, groups, dots
+    cdef const int32_t[:, :, ::1] first
+    cdef const Term[::1] terms
+
+    def __init__(self, source, kinds, kind_first, couplings, first, terms, dots, groups, group_first, int n_components):
+        self.source = source
+        self.kinds = kinds
+        self.kind_first = kind_first
+        self.couplings = couplings
+        self.first = first
+        self.terms = terms
+        self.dots = dots
+        self.right = np.ascontiguousarray(np.asarray(dots)[:, 1])
+        self.groups = groups
+        self.group_first = group_first
+        self.n_components = n_components
+        self.n_channel_components = len(source)
+        self.n_functions = len(dots)
+
+    def workspace(self):
+        """Doubles that one thread needs."""
+        return 16 * self.n_components + 8
+
+    def energies(self, const double[:, ::1] c, const double[::1] weights, double[::1] energies,
+                 double[:, ::1] gradient, double[:, ::1] work):
+        """From coefficients c (n, size): energies (n,), dE/dc to gradient (n, size).
+
+        weights: (K,), with the norms, in the order of dots. work: (threads, workspace())."""
+        cdef int64_t n = c.shape[0], block
+        cdef int64_t n_blocks = (n + 7) // 8
+        cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
+        if n:
+            for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
+                self.energies_of(8 * block, <int>min(<int64_t>8, n - 8 * block), c, &weights[0], energies, gradient,
+                                 &work[openmp.omp_get_thread_num(), 0])
+
+    cdef void energies_of(self, int64_t first, int n, const double[:, ::1] c, const double* weights,
+                          double[::1] energies, double[:, ::1] gradient, double* work) noexcept nogil:
+        cdef double* x = work
+        cdef double* g = x + 8 * self.n_components
+        cdef double* energy = g + 8 * self.n_components
+        cdef int k, lane
+        self.forwards(first, n, c, x)
+        memset(g, 0, (8 * self.n_components + 8) * sizeof(double))
+        for k in range(self.groups.shape[0]):
+            fs_dots(self.groups[k, 1], self.group_first[k + 1] - self.group_first[k],
+                    &self.right[self.group_first[k]], weights + self.group_first[k], x, g, self.groups[k, 0], energy)
+        self.backwards(x, g)
+        for lane in range(n):
+            energies[first + lane] = energy[lane]
+            memset(&gradient[first + lane, 0], 0, gradient.shape[1] * sizeof(double))
+            for k in range(1, self.n_channel_components):
+                gradient[first + lane, self.source[k]] = g[8 * k + lane]
+
+    cdef void forwards(self, int64_t first, int n, const double[:, ::1] c, double* x) noexcept nogil:
+        """All vectors of n centres; those of lanes without a centre are those of the last one."""
+        cdef int k, d, lane
+        cdef const double* row
+        for lane in range(8):
+            row = &c[first + min(lane, n - 1), 0]
+            x[lane] = 1.0
+            for k in range(1, self.n_channel_components):
+                x[8 * k + lane] = row[self.source[k]]
+        for k in range(self.kinds.shape[0]):
+            for d in range(self.kind_first[k], self.kind_first[k + 1]):
+                fs_couple_set(2 * self.kinds[k, 2] + 1, &self.first[k, 0, 0], &self.terms[0], x + self.couplings[d, 0],
+                              x + self.couplings[d, 1], x + self.couplings[d, 2])
+
+    cdef void backwards(self, const double* x, double* g) noexcept nogil:
+        cdef int k, d
+        for k in range(self.kinds.shape[0]):
+            for d in range(self.kind_first[k], self.kind_first[k + 1]):
+                fs_couple_add(2 * self.kinds[k, 0] + 1, &self.first[k, 1, 0], &self.terms[0],
+                              x + self.couplings[d, 1], g + self.couplings[d, 2], g + self.couplings[d, 0])
+                fs_couple_add(2 * self.kinds[k, 1] + 1, &self.first[k, 2, 0], &self.terms[0],
+                              x + self.couplings[d, 0], g + self.couplings[d, 2], g + self.couplings[d, 1])
+
+    def values(self, const double[:, ::1] c, double[:, ::1] out, double[:, ::1] work):
+        """Scalar products u . v, without norms, (n, K), in the order of dots."""
+        cdef int64_t n = c.shape[0], block
+        cdef int64_t n_blocks = (n + 7) // 8
+        cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
+        if n:
+            for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
+                self.values_of(8 * block, <int>min(<int64_t>8, n - 8 * block), c, out,
+                               &work[openmp.omp_get_thread_num(), 0])
+
+    cdef void values_of(self, int64_t first, int n, const double[:, ::1] c, double[:, ::1] out,
+                        double* x) noexcept nogil:
+        cdef double* lanes = x + 8 * self.n_components
+        cdef int k, lane
+        self.forwards(first, n, c, x)
+        for k in range(self.n_functions):
+            fs_dot(self.dots[k, 2], x + 8 * self.dots[k, 0], x + 8 * self.dots[k, 1], lanes)
+            for lane in range(n):
+                out[first + lane, k] = lanes[lane]
+
+    def combine(self, const double[:, ::1] c, const double[:, ::1] d, const double[:, ::1] a, const double[:, ::1] b,
+                double[:, ::1] out):
+        """out[p, k] = sum over centres of a[p] u . v + b[p] times its derivative, when c (n, size) changes as d does.
+
+        a, b: (P, n), P up to 64. out: (P, K), in the order of dots. Computed by one thread."""
+        cdef int64_t n = c.shape[0], first = 0
+        cdef int n_sums = a.shape[0], k, m, lane, count
+        cdef double[::1] work = np.zeros(16 * self.n_components + 16 * n_sums + 8)
+        cdef double* x = &work[0]
+        cdef double* dx = x + 8 * self.n_components
+        cdef double* factors = dx + 8 * self.n_components
+        out[:, :] = 0.0
+        with nogil:
+            while first < n:
+                count = <int>min(<int64_t>8, n - first)
+                for lane in range(8):
+                    for k in range(n_sums):
+                        factors[8 * k + lane] = a[k, first + lane] if lane < count else 0.0
+                        factors[8 * (n_sums + k) + lane] = b[k, first + lane] if lane < count else 0.0
+                self.duals(first, count, c, d, x, dx)
+                for k in range(self.n_functions):
+                    m = self.dots[k, 0]
+                    fs_dot_dual(self.dots[k, 2], x + 8 * m, x + 8 * self.dots[k, 1], dx + 8 * m,
+                                dx + 8 * self.dots[k, 1], n_sums, factors, factors + 8 * n_sums, &out[0, k],
+                                self.n_functions)
+                first += 8
+
+    cdef void duals(self, int64_t first, int n, const double[:, ::1] c, const double[:, ::1] d, double* x,
+                    double* dx) noexcept nogil:
+        """All vectors of n centres and their derivatives."""
+        cdef int k, j, lane
+        cdef int64_t row
+        for lane in range(8):
+            row = first + min(lane, n - 1)
+            x[lane] = 1.0
+            dx[lane] = 0.0
+            for k in range(1, self.n_channel_components):
+                x[8 * k + lane] = c[row, self.source[k]]
+                dx[8 * k + lane] = d[row, self.source[k]]
+        for k in range(self.kinds.shape[0]):
+            for j in range(self.kind_first[k], self.kind_first[k + 1]):
+                fs_couple_dual(2 * self.kinds[k, 2] + 1, &self.first[k, 0, 0], &self.terms[0],
+                               x + self.couplings[j, 0], x + self.couplings[j, 1], dx + self.couplings[j, 0],
+                               dx + self.couplings[j, 1], x + self.couplings[j, 2], dx + self.couplings[j, 2])
+
+    def derivatives(self, const double[:, ::1] c, const int32_t[:, ::1] rows, const double[:, :, ::1] tangents,
+                    double[:, :, ::1] out):
+        """out[k, target, direction] -= d(u . v)/d(direction) of every row, without norms, in the order of dots.
+
+        rows: (R, 3) int32: centre, block, target; rows of one centre are consecutive.
+        tangents: (R, directions, block size): derivatives of the coefficients of the block; those of the others are
+        zero. Computed by one thread."""
+        cdef int64_t n = rows.shape[0], first = 0, last
+        cdef int n_directions = tangents.shape[1]
+        cdef int64_t width = n_directions * out.shape[1]
+        cdef double[::1] work = np.zeros(17 * self.n_components + 8)
+        cdef double* x = &work[0]
+        cdef double* dx = x + self.n_components
+        cdef int64_t count, t
+        cdef int lanes, lane
+        cdef int64_t[8] target
+        with nogil:
+            while first < n:
+                last = first
+                while last < n and rows[last, 0] == rows[first, 0]:
+                    last += 1
+                self.vectors_of(&c[rows[first, 0], 0], x)
+                count = (last - first) * n_directions
+                t = 0
+                while t < count:
+                    lanes = <int>min(<int64_t>8, count - t)
+                    self.load(rows, tangents, first, t, lanes, dx)
+                    for lane in range(lanes):
+                        target[lane] = (rows[first + (t + lane) // n_directions, 2] * n_directions
+                                        + (t + lane) % n_directions)
+                    self.derivatives_of(x, dx, lanes, target, width, &out[0, 0, 0])
+                    t += 8
+                first = last
+
+    cdef void vectors_of(self, const double* c, double* x) noexcept nogil:
+        """The vectors of one centre, one number a component."""
+        cdef int k, d, o, t
+        cdef double total
+        x[0] = 1.0
+        for k in range(1, self.n_channel_components):
+            x[k] = c[self.source[k]]
+        for k in range(self.kinds.shape[0]):
+            for d in range(self.kind_first[k], self.kind_first[k + 1]):
+                for o in range(2 * self.kinds[k, 2] + 1):
+                    total = 0.0
+                    for t in range(self.first[k, 0, o], self.first[k, 0, o + 1]):
+                        total += (self.terms[t].c * x[(self.couplings[d, 0] + self.terms[t].p) >> 3]
+                                  * x[(self.couplings[d, 1] + self.terms[t].q) >> 3])
+                    x[(self.couplings[d, 2] >> 3) + o] = total
+
+    cdef void load(self, const int32_t[:, ::1] rows, const double[:, :, ::1] tangents, int64_t first, int64_t t,
+                   int lanes, double* dx) noexcept nogil:
+        """Derivatives of the channels in the lanes."""
+        cdef int k, lane
+        cdef int64_t row, size = tangents.shape[2], low
+        cdef const double* mine
+        memset(dx, 0, 8 * self.n_channel_components * sizeof(double))
+        for lane in range(lanes):
+            row = first + (t + lane) // tangents.shape[1]
+            mine = &tangents[row, (t + lane) % tangents.shape[1], 0]
+            low = rows[row, 1] * size
+            for k in range(1, self.n_channel_components):
+                if low <= self.source[k] < low + size:
+                    dx[8 * k + lane] = mine[self.source[k] - low]
+
+    cdef void derivatives_of(self, const double* x, double* dx, int lanes, const int64_t* target, int64_t width,
+                             double* out) noexcept nogil:
+        cdef int k, d, lane
+        cdef int32_t a, b, o
+        cdef double[8] found
+        for k in range(self.kinds.shape[0]):
+            for d in range(self.kind_first[k], self.kind_first[k + 1]):
+                a, b, o = self.couplings[d, 0], self.couplings[d, 1], self.couplings[d, 2]
+                fs_couple_tangent(2 * self.kinds[k, 2] + 1, &self.first[k, 0, 0], &self.terms[0], x + (a >> 3),
+                                  x + (b >> 3), dx + a, dx + b, dx + o)
+        for k in range(self.n_functions):
+            a, b = self.dots[k, 0], self.dots[k, 1]
+            fs_dot_tangent(self.dots[k, 2], x + a, x + b, dx + 8 * a, dx + 8 * b, found)
+            for lane in range(lanes):
+                out[k * width + target[lane]] -= found[lane]

@@ -1,0 +1,347 @@
+"""Training of embeddings: a loss of energies, forces and virials, its gradient by adjoints, and its minimum.
+
+    L = sum_s [wE^2 (E - E*)^2 + wF^2 |F - F*|^2 + wV^2 |V - V*|^2] + sum_p |S w_p|^2
+
+Forces are derivatives of the energy, and the gradient of L needs theirs by the weights. It is that of the derivative of
+the energy along one direction of all atoms (2 wF^2 (F - F*), and a strain for virials): a forward pass, its tangent,
+and sums over atoms. Nothing of the size of dF/dw exists; a gradient costs a few evaluations of the forces.
+
+Training begins at the linear fit. Weights are w = w_0 + T z with the inverse triangular factor T of the linear problem,
+in which that problem is a sphere; L-BFGS (scipy) minimises in z. One of the eight groups of structures is left out, of
+the linear fit, too: the parameters that predict it best are the model.
+"""
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
+
+from .. import _ext
+from ..arrays import ArrayFile
+from ..errors import InputError
+from ..files import atomic_write
+from ..frame import Array
+from ..models.embedding import Embedding
+from ..potentials.ace import EmbeddedKernel
+from .ace_rows import AceRows, Place
+from .config import FitConfig, Sigma, TrainingConfig
+from .data import Labelled
+from .regression import Factors, Solution, merge
+from .rows import UPPER
+
+log = logging.getLogger(__name__)
+
+OTHERS_EV = 0.05  # root mean square of the other properties at the beginning
+TOLD = 10  # iterations between lines of the log
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Labels beyond atoms and baseline, their weights, and what does not change: neighbours and coefficients."""
+
+    labels: Labelled
+    sigma: Sigma
+    place: Place
+
+    @property
+    def factors(self) -> tuple[float, float, float]:
+        """By which errors of energy, forces and virial are multiplied."""
+        root = np.sqrt(len(self.labels.frame))
+        s = self.sigma
+        return 1 / (s.energy_ev * root), 1 / s.force_ev_per_angstrom, 1 / (s.virial_ev * root)
+
+
+@dataclass(eq=False)
+class Errors:
+    """Sums of squares of weighted errors, and of errors per atom (eV) and of forces (eV/Angstrom)."""
+
+    loss: float = 0.0
+    energy: list[float] = field(default_factory=list)
+    force: list[float] = field(default_factory=list)
+
+    def rmse(self) -> tuple[float, float]:
+        """meV per atom and eV/Angstrom."""
+        energy = float(np.sqrt(np.mean(np.square(self.energy)))) if self.energy else 0.0
+        force = float(np.sqrt(np.mean(self.force))) if self.force else 0.0
+        return 1e3 * energy, force
+
+
+class Loss:
+    """The loss of structures and its gradient.
+
+    Weights are (P, n) with the n columns of `columns`; parameters theta (species, size).
+    """
+
+    def __init__(self, columns: AceRows, embedding: Embedding, structures: Sequence[Structure]) -> None:
+        self.columns, self.embedding, self.structures = columns, embedding, structures
+
+    def evaluate(self, weights: Array, theta: Array, *, gradient: bool = True) -> tuple[Errors, Array, Array]:
+        """Errors, and the gradient of the loss by weights and parameters (zero unless it is wanted).
+
+        `FloatingPointError` names a structure whose errors are not finite.
+        """
+        kernels = {
+            s: EmbeddedKernel(self.columns.products, part, self.embedding, theta[k])
+            for k, (s, part) in enumerate(self.columns.split(weights).items())
+        }
+
+        def one(structure: Structure) -> tuple:
+            return self._of(structure, kernels, theta, gradient)
+
+        threads = _ext.cpu.max_threads()
+        if threads > 1:
+            with ThreadPoolExecutor(threads, initializer=_ext.cpu.set_threads, initargs=(1,)) as pool:
+                parts = list(pool.map(one, self.structures))
+        else:
+            parts = list(map(one, self.structures))
+        total, by_weights, by_theta = Errors(), np.zeros_like(weights), np.zeros_like(theta)
+        for loss, energy, force, of_weights, of_theta in parts:  # in one order, whatever the threads
+            total.loss += loss
+            total.energy += energy
+            total.force += force
+            if gradient:
+                by_weights += of_weights
+                by_theta += of_theta
+        return total, by_weights, by_theta
+
+    def _of(self, structure: Structure, kernels: Mapping[int, EmbeddedKernel], theta: Array, gradient: bool) -> tuple:
+        labels, place, columns = structure.labels, structure.place, self.columns
+        c = place.coefficients
+        parts, energy, slope = {}, 0.0, np.zeros_like(c)
+        for k, (species, kernel) in enumerate(kernels.items()):
+            mine = place.centres[species]
+            if len(mine):
+                phi, slopes = kernel.properties(c[mine])
+                value, of_properties = self.embedding.evaluate(phi, theta[k])
+                energy += value.sum()
+                slope[mine] = np.einsum("np,pnf->nf", of_properties, slopes)
+                parts[species] = (k, mine, phi, slopes, of_properties)
+        expansion = place.expansion
+        forces, virial = expansion.vjp(slope.reshape(len(c), -1, columns.block_size))
+        by_energy, by_force, by_virial = structure.factors
+        loss, of_energy, of_force = 0.0, [], []
+        push, moves, strain = 0.0, np.zeros_like(forces), np.zeros((3, 3))
+        if labels.energy is not None:
+            error = energy - labels.energy
+            loss += (by_energy * error) ** 2
+            push = 2 * by_energy**2 * error
+            of_energy = [error / len(c)]
+        if labels.forces is not None:
+            error = forces - labels.forces
+            loss += by_force**2 * (error**2).sum()
+            moves = 2 * by_force**2 * error
+            of_force = (error**2).ravel().tolist()
+        if labels.virial is not None:
+            error = (virial - labels.virial).ravel()[UPPER]
+            loss += by_virial**2 * (error**2).sum()
+            strain.ravel()[UPPER] = 2 * by_virial**2 * error
+        if not np.isfinite(loss):
+            raise FloatingPointError(labels.name)
+        if not gradient:
+            return loss, of_energy, of_force, None, None
+        moved = expansion.moved(moves, strain).reshape(len(c), -1)
+        by_weights, by_theta = np.zeros((self.embedding.n_properties, columns.size)), np.zeros_like(theta)
+        for species, (k, mine, phi, slopes, of_properties) in parts.items():
+            along = np.einsum("pnf,nf->np", slopes, moved[mine])
+            in_phi, by_theta[k] = self.embedding.pull(phi, theta[k], np.full(len(mine), push), -along)
+            by_weights[:, columns.part_of(species)] = columns.products.combine(
+                c[mine], moved[mine], in_phi.T, -of_properties.T
+            )
+        return loss, of_energy, of_force, by_weights, by_theta
+
+
+@dataclass(eq=False)
+class Trained:
+    """weights (P, n), parameters (species, size); history: (iteration, training loss, errors of both sets) of all."""
+
+    weights: Array
+    theta: Array
+    history: list[dict[str, float]]
+
+
+class Training:
+    """The minimisation, which can be interrupted.
+
+    structures: to train on; left_out: those whose prediction decides which parameters are the best.
+    linear: weights (n,) of the linear fit. factor: R (n, n) of its rows with the regulariser, prior: S (n, n).
+    """
+
+    def __init__(
+        self,
+        columns: AceRows,
+        embedding: Embedding,
+        structures: Sequence[Structure],
+        left_out: Sequence[Structure],
+        linear: Array,
+        factor: Array,
+        prior: Array,
+        config: TrainingConfig,
+        seed: int,
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        self._config, self._embedding = config, embedding
+        self._n, self._species = columns.size, len(columns.species)
+        self._loss = Loss(columns, embedding, structures)
+        self._validation = Loss(columns, embedding, left_out)
+        self._factor, self._prior = factor, prior
+        self._first = np.zeros((embedding.n_properties, self._n))
+        self._first[0] = linear
+        for p in range(1, embedding.n_properties):
+            self._first[p] = self._other(rng, columns, structures)
+        self._theta = np.array([embedding.start(rng) for _ in columns.species])
+        for theta, species in zip(self._theta, columns.species, strict=True):  # F is that of the linear fit, at first
+            part = columns.part_of(species)
+            slope = embedding.evaluate(np.zeros((1, embedding.n_properties)), theta)[1][0]
+            self._first[0, part] = (linear[part] - slope[1:] @ self._first[1:, part]) / slope[0]
+        self._history: list[dict[str, float]] = []
+        self._seen: tuple[Array, Errors] | None = None
+        self._best: tuple[float, Array] = (np.inf, np.zeros(self._first.size + self._theta.size))
+
+    def _other(self, rng: np.random.Generator, columns: AceRows, structures: Sequence[Structure]) -> Array:
+        """Weights of a random property of the size `OTHERS_EV`, as smooth as the linear fit is."""
+        weights = solve_triangular(self._factor, rng.normal(size=self._n))
+        squares, count = 0.0, 0
+        for structure in structures[:: max(1, len(structures) // 20)]:
+            for species, part in columns.split(weights).items():
+                values = columns.products.values(structure.place.coefficients[structure.place.centres[species]]) @ part
+                squares, count = squares + (values**2).sum(), count + len(values)
+        return OTHERS_EV * weights / max(np.sqrt(squares / max(count, 1)), 1e-300)
+
+    def _parameters(self, z: Array) -> tuple[Array, Array]:
+        inner = z[: self._first.size].reshape(self._first.shape)
+        return self._first + solve_triangular(self._factor, inner.T).T, self._theta + z[self._first.size :].reshape(
+            self._theta.shape
+        )
+
+    def loss(self, z: Array) -> tuple[float, Array]:
+        """The loss with its ridge, and the gradient, in the coordinates z of the minimisation."""
+        weights, theta = self._parameters(z)
+        errors, by_weights, by_theta = self._loss.evaluate(weights, theta)
+        self._seen = z.copy(), errors
+        held = weights @ self._prior.T
+        by_weights = by_weights + 2 * held @ self._prior
+        inner = solve_triangular(self._factor, by_weights.T, trans="T").T
+        return errors.loss + float((held**2).sum()), np.concatenate([inner.ravel(), by_theta.ravel()])
+
+    def run(self, checkpoint: Path, fingerprint: str) -> Trained:
+        """The parameters that predict the structures left out best. What is done is kept in `checkpoint`."""
+        z = self._resume(checkpoint, fingerprint)
+        self._z = z
+        if not self._history:
+            self._note(z)
+
+        def after(z: Array) -> None:
+            self._z = z.copy()
+            self._note(z)
+            self._keep(checkpoint, fingerprint)
+            if len(self._history) - self._best_at() > self._config.patience:
+                raise StopIteration
+
+        try:
+            minimize(
+                self.loss, z, jac=True, method="L-BFGS-B", callback=after,
+                options={"maxiter": max(0, self._config.iterations + 1 - len(self._history)), "maxcor": 30},
+            )  # fmt: skip
+        except FloatingPointError as error:
+            log.warning("training ends: the loss of %s is not finite; the best parameters so far are kept", error)
+        weights, theta = self._parameters(self._best[1])
+        return Trained(weights, theta, self._history)
+
+    def _best_at(self) -> int:
+        return 1 + min(range(len(self._history)), key=lambda k: self._history[k]["validation_loss"])
+
+    def _note(self, z: Array) -> None:
+        """Errors of this iteration, and whether it is the best."""
+        weights, theta = self._parameters(z)
+        if self._seen is not None and np.array_equal(self._seen[0], z):
+            train = self._seen[1]
+        else:
+            train = self._loss.evaluate(weights, theta, gradient=False)[0]
+        left_out = self._validation.evaluate(weights, theta, gradient=False)[0]
+        said = {"loss": train.loss, "validation_loss": left_out.loss}
+        for name, errors in (("", train), ("validation_", left_out)):
+            said[f"{name}energy_mev"], said[f"{name}force_ev_per_angstrom"] = errors.rmse()
+        self._history.append(said)
+        if left_out.loss < self._best[0]:
+            self._best = (left_out.loss, z.copy())
+        if len(self._history) % TOLD == 1:
+            log.info(
+                "training %d: %.3f meV/atom, %.4f eV/Angstrom; left out: %.3f, %.4f",
+                len(self._history) - 1,
+                *train.rmse(),
+                *left_out.rmse(),
+            )
+
+    def _keep(self, path: Path, fingerprint: str) -> None:
+        names = list(self._history[0])
+        history = np.array([[entry[name] for name in names] for entry in self._history])
+        with atomic_write(path) as part, open(part, "wb") as file:
+            np.savez(
+                file, fingerprint=fingerprint, z=self._z, best=self._best[1], best_loss=self._best[0],
+                names=names, history=history,
+            )  # fmt: skip
+
+    def _resume(self, path: Path, fingerprint: str) -> Array:
+        start = np.zeros(self._first.size + self._theta.size)
+        if not path.exists():
+            return start
+        try:
+            with ArrayFile(path) as file:
+                if str(file.read("fingerprint")) != fingerprint or file.claims["z"].shape != start.shape:
+                    return start
+                self._best = (float(file.read("best_loss")), file.read("best"))
+                names = file.read("names").tolist()
+                self._history = [dict(zip(names, row, strict=True)) for row in file.read("history").tolist()]
+                start = file.read("z")
+        except (OSError, ValueError, KeyError) as error:
+            log.warning("%s: cannot be read, training begins anew: %s", path, error)
+            return start
+        log.info("%s: training goes on after %d iterations", path, len(self._history) - 1)
+        return start
+
+
+def train(
+    columns: AceRows,
+    data: Sequence[Labelled],
+    config: FitConfig,
+    factors: Factors,
+    chosen: Mapping[str, float],
+    prior: Array,
+    solution: Solution,
+    groups: Sequence[Sequence[int]],
+    folder: Path,
+) -> Trained:
+    """Trains the embedding of a configuration, from the linear fit without the last group.
+
+    chosen: factors of the sigmas.
+
+    `InputError` for a single structure. What is done is kept in the folder, for a fit that is interrupted.
+    """
+    if solution.left_out is None:
+        raise InputError("embedding: two training structures are needed at least, of which one ends the training")
+    linear = solution.left_out[-1]
+
+    def sigma(group: str) -> Sigma:
+        s = config.sigma_of(group)
+        return Sigma(
+            energy_ev=s.energy_ev * chosen.get("energy", 1.0),
+            force_ev_per_angstrom=s.force_ev_per_angstrom * chosen.get("forces", 1.0),
+            virial_ev=s.virial_ev * chosen.get("virial", 1.0),
+        )
+
+    structures = [
+        [Structure(data[k], sigma(data[k].group), columns.place(data[k].frame)) for k in sorted(numbers)]
+        for numbers in (itertools.chain(*groups[:-1]), groups[-1])
+    ]
+    total = merge(part.r / chosen.get(name, 1.0) for name, parts in factors.items() for part in parts[:-1])[:-1, :-1]
+    factor = np.linalg.qr(np.concatenate([total, prior]), mode="r")
+    training = Training(columns, config.embedding, *structures, linear, factor, prior, config.training, config.seed)
+    fingerprint = hashlib.sha256(config.embedding.model_dump_json().encode() + linear.tobytes()).hexdigest()
+    return training.run(folder / "training.npz", fingerprint)

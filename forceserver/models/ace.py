@@ -1,0 +1,153 @@
+"""Models of the atomic cluster expansion as data.
+
+    E = sum_i [ e_0(a_i) + sum_k w_k(a_i) f_k(i) ] + E_pair                       linear
+    E = sum_i [ e_0(a_i) + F(phi_i1 .. phi_iP) ] + E_pair, phi_ip = sum_k w_pk(a_i) f_k(i)   with an embedding F
+
+with invariants f_k of the neighbour density of points (`representation.products`), the same for all species of centres,
+which have weights of their own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ..arrays import Claim
+from ..config import Section
+from ..frame import Array
+from ..representation.expansion import ExpansionBasis
+from ..representation.polynomial import PolynomialBasis
+from ..representation.products import COLUMNS, ProductGraph
+from ..representation.spline import SplineTable
+from .base import MEMBERS, Header, Model
+from .embedding import Embedding
+from .pairs import PairInteraction
+
+
+class AceHypers(Section):
+    """The radial functions of a cluster expansion, and how accurately they are splined.
+
+    Energies are those of the splines, forces their derivatives; the tolerance says how far the splines are from the
+    polynomials that they stand for.
+    """
+
+    basis: PolynomialBasis
+    spline_tolerance: float = Field(default=1e-3, ge=1e-12, le=1e-2)
+
+    def expansion(self, species: tuple[int, ...], graph: ProductGraph) -> ExpansionBasis:
+        """The coefficients that the functions are made of, for neighbours of these species (atomic numbers)."""
+        counts = graph.counts
+        basis = self.basis.model_copy(update={"l_max": len(counts) - 1})
+        unit = np.eye(basis.n_max)
+        table = SplineTable.build(basis, self.spline_tolerance).contract([unit[:count] for count in counts])
+        return ExpansionBasis(dict.fromkeys(species, table), centre_contribution=False)
+
+
+class AceHeader(Header):
+    """What a file says of itself."""
+
+    ace: AceHypers
+    embedding: Embedding | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AceModel(Model):
+    """A fitted model.
+
+    species: atomic numbers, ascending. energies: e_0 of each species, eV.
+    hypers: radial functions. functions: (K, 13) int32, see `products.truncate`; blocks are places in `species`.
+    weights, members: for each species of centres (K,) in eV, and (K, 8) or None; with an embedding (P, K), no members.
+    embedding, parameters: F, and theta for each species of centres.
+    pairs: pair potentials; pair_members: those of each of the eight members, or None.
+    summary: what is known about the training, JSON-serialisable.
+    """
+
+    FORMAT: ClassVar[str] = "forceserver atomic cluster expansion"
+    VERSION: ClassVar[int] = 1
+    READABLE: ClassVar[tuple[int, ...]] = (1,)
+    HEADER: ClassVar[type[Header]] = AceHeader
+
+    species: tuple[int, ...]
+    energies: Mapping[int, float]
+    hypers: AceHypers
+    functions: NDArray[np.int32]
+    weights: Mapping[int, Array]
+    members: Mapping[int, Array] | None = None
+    pairs: tuple[PairInteraction, ...] = ()
+    pair_members: tuple[tuple[PairInteraction, ...], ...] | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    embedding: Embedding | None = None
+    parameters: Mapping[int, Array] = field(default_factory=dict)
+
+    @property
+    def reach(self) -> float:
+        return self.hypers.basis.cutoff.cutoff_angstrom
+
+    def _own_header(self) -> dict[str, Any]:
+        embedding = None if self.embedding is None else self.embedding.model_dump(mode="json")
+        return {"ace": self.hypers.model_dump(mode="json"), "embedding": embedding}
+
+    def _arrays(self) -> dict[str, NDArray]:
+        arrays: dict[str, NDArray] = {"functions": np.asarray(self.functions, dtype=np.int32)}
+        parts = (("weights", self.weights), ("members", self.members or {}), ("parameters", self.parameters))
+        for name, part in parts:
+            for species, array in part.items():
+                arrays[f"{name}/{species}"] = np.ascontiguousarray(array, dtype=np.float64)
+        return arrays
+
+    @classmethod
+    def _from(cls, header: AceHeader, arrays: dict[str, NDArray]) -> "AceModel":
+        def of_species(name: str) -> dict[int, Array]:
+            return {s: arrays[f"{name}/{s}"] for s in header.species if f"{name}/{s}" in arrays}
+
+        _check_functions(header, arrays["functions"])
+        return cls(
+            species=header.species,
+            energies=header.energies,
+            hypers=header.ace,
+            functions=arrays["functions"],
+            weights=of_species("weights"),
+            members=of_species("members") or None,
+            pairs=header.pairs,
+            pair_members=header.pair_members,
+            summary=header.summary,
+            embedding=header.embedding,
+            parameters=of_species("parameters"),
+        )
+
+    @classmethod
+    def _expected(cls, header: AceHeader, claims: Mapping[str, Claim]) -> dict[str, Claim]:
+        claim = claims.get("functions")
+        count = claim.shape[0] if claim is not None and len(claim.shape) == 2 else 1
+        expected = {"functions": Claim((max(1, count), COLUMNS), np.dtype(np.int32))}
+        real, embedding = np.dtype(np.float64), header.embedding
+        for species in header.species:
+            expected[f"weights/{species}"] = Claim((count,), real)
+            if embedding is not None:
+                expected[f"weights/{species}"] = Claim((embedding.n_properties, count), real)
+                size = len(embedding.start(np.random.default_rng(0)))
+                expected[f"parameters/{species}"] = Claim((size,), real)
+            elif header.pair_members is not None:
+                expected[f"members/{species}"] = Claim((count, MEMBERS), real)
+        return expected
+
+
+def _check_functions(header: AceHeader, functions: NDArray[np.int32]) -> None:
+    """`ValueError` unless all channels are there, and couple to invariants as the kernel takes it for granted."""
+    basis, blocks = header.ace.basis, len(header.species)
+    channels = functions[:, :-1].reshape(len(functions), -1, 3)
+    absent = (channels == -1).all(axis=2)
+    b, n, l = np.moveaxis(channels, 2, 0)
+    inside = (b >= 0) & (b < blocks) & (n >= 0) & (n < basis.n_max) & (l >= 0) & (l <= basis.l_max)
+    wrong = ~(inside | absent).all(axis=1) | absent[:, 0] | (np.diff(absent.astype(int), axis=1) < 0).any(axis=1)
+    total, order, last = np.where(absent, 0, l).sum(axis=1), (~absent).sum(axis=1), functions[:, -1]
+    l1, l2, l3, l4 = np.where(absent, 0, l).T
+    coupled = (last >= np.abs(l1 - l2)) & (last <= l1 + l2)
+    coupled_right = (last >= np.abs(l3 - l4)) & (last <= l3 + l4)
+    fits = [(l1 == 0) & (last == 0), (l1 == l2) & (last == l1), coupled & (last == l3), coupled & coupled_right]
+    wrong |= (total % 2 != 0) | ~np.choose(np.clip(order - 1, 0, 3), fits)
+    if wrong.any():
+        raise ValueError(f"functions: row {int(wrong.argmax())} is no invariant of these species and radial functions")

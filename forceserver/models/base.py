@@ -1,0 +1,222 @@
+"""What every fitted model has in common: its species, the energies of atoms, pair potentials, members, and its file.
+
+    E = sum_i [ e_0(a_i) + what the environment of atom i adds ] + E_pair
+
+Eight members have the weights of leave-one-group-out fits, spread so that the standard deviation of their energies is
+the jackknife error of the model.
+
+The file is one `.npz` without pickles: a header (JSON) with format, schema version, units, hyper-parameters and the
+summary of the training, arrays, and a SHA-256 over all of them. The header is read first, then what the other arrays
+claim to be is compared with it, and only then are they read. A kind of model says what its header (`HEADER`) and its
+arrays are; all else is here.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from ..arrays import ArrayFile, Claim
+from ..config import Section, explain
+from ..errors import InputError
+from ..files import atomic_write
+from .pairs import ModelInteraction, PairInteraction
+
+MEMBERS = 8
+UNITS = {"length": "angstrom", "energy": "eV"}
+LARGEST_HEADER = 2**25  # bytes
+
+
+class Units(Section):
+    """Those of all numbers in a file; there are no others."""
+
+    length: Literal["angstrom"]
+    energy: Literal["eV"]
+
+
+class Header(Section):
+    """What a file says of itself."""
+
+    format: str
+    version: int
+    units: Units
+    species: tuple[Annotated[int, Field(ge=1, le=118)], ...] = Field(min_length=1)
+    energies: dict[int, float]
+    pairs: tuple[ModelInteraction, ...]
+    pair_members: Annotated[tuple[tuple[ModelInteraction, ...], ...], Field(min_length=8, max_length=8)] | None
+    summary: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _species_agree(self) -> "Header":
+        if list(self.species) != sorted(set(self.species)):
+            raise ValueError(f"species: {self.species} must ascend, each once")
+        if set(self.energies) != set(self.species):
+            raise ValueError(f"energies: those of {sorted(self.energies)} are given, of {self.species} they must be")
+        return self
+
+
+class Model(ABC):
+    """A fitted model, of any kind.
+
+    species: atomic numbers, ascending. energies: e_0 of each species, eV.
+    pairs: pair potentials; pair_members: those of each of the eight members, or None.
+    summary: what is known about the training, JSON-serialisable.
+
+    READABLE: schema versions that `load` reads, of which VERSION is written.
+    """
+
+    FORMAT: ClassVar[str]
+    VERSION: ClassVar[int]
+    READABLE: ClassVar[tuple[int, ...]]
+    HEADER: ClassVar[type[Header]]
+
+    species: tuple[int, ...]
+    energies: Mapping[int, float]
+    pairs: tuple[PairInteraction, ...]
+    pair_members: tuple[tuple[PairInteraction, ...], ...] | None
+    summary: Mapping[str, Any]
+
+    @abstractmethod
+    def _own_header(self) -> dict[str, Any]:
+        """What its kind of header has beyond that of every model."""
+
+    @abstractmethod
+    def _arrays(self) -> dict[str, NDArray]:
+        """The arrays of the file, by name."""
+
+    @classmethod
+    @abstractmethod
+    def _expected(cls, header: Any, claims: Mapping[str, Claim]) -> dict[str, Claim]:
+        """Every array that a file with this header must have; sizes that the header leaves open are as claimed."""
+
+    @classmethod
+    @abstractmethod
+    def _from(cls, header: Any, arrays: dict[str, NDArray]) -> Self:
+        """The model of a file, whose arrays are as expected."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> float:
+        """Distance (Angstrom) beyond which atoms do not see each other; zero for a model of pairs only."""
+
+    @property
+    def has_members(self) -> bool:
+        """Whether there is an uncertainty."""
+        return self.pair_members is not None
+
+    def save(self, path: Path) -> None:
+        """Writes the file; it is complete or not there. `ValueError` if `load` would refuse it."""
+        header, arrays = self._header(), self._arrays()
+        self.check()
+        arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
+            np.savez(file, checksum=_checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a file; `InputError` names what is damaged, of another kind, of an unknown version, or does not fit."""
+        return read_model(path, (cls,))
+
+    def check(self) -> None:
+        """`ValueError` if shapes do not belong together or numbers are not finite."""
+        arrays = self._arrays()
+        self._check_claims(
+            self.HEADER.model_validate(self._header()),
+            {name: Claim(array.shape, array.dtype) for name, array in arrays.items()},
+        )
+        _check_numbers(arrays)
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": self.FORMAT,
+            "version": self.VERSION,
+            "units": UNITS,
+            "species": list(self.species),
+            "energies": {str(species): float(energy) for species, energy in self.energies.items()},
+            **self._own_header(),
+            "pairs": _dump(self.pairs),
+            "pair_members": None if self.pair_members is None else [_dump(pairs) for pairs in self.pair_members],
+            "summary": dict(self.summary),
+        }
+
+    @classmethod
+    def _check_claims(cls, header: Header, claims: Mapping[str, Claim]) -> None:
+        """`ValueError` unless there are the arrays that the header promises, no others, in shapes that fit together."""
+        expected = cls._expected(header, claims)
+        for name, claim in expected.items():
+            if name not in claims:
+                raise ValueError(f"{name}: this array is missing")
+            if claims[name] != claim:
+                raise ValueError(f"{name}: is {claims[name]}, must be {claim}")
+        for name in claims:
+            if name not in expected and name not in ("header", "checksum"):
+                raise ValueError(f"{name}: no such array belongs to a model with this header")
+
+
+def read_model(path: Path, kinds: tuple[type[Model], ...]) -> Any:
+    """The model in a file, of one of these kinds; `InputError` as for `Model.load`."""
+    try:
+        with ArrayFile(path) as file:
+            kind, header = _read_header(file, kinds)
+            kind._check_claims(header, file.claims)
+            arrays = {name: file.read(name) for name in file.claims}
+        checksum = arrays.pop("checksum")
+        if not np.array_equal(checksum, _checksum(arrays)):
+            raise ValueError("its checksum is wrong, the file is damaged; copy or fit it again")
+        _check_numbers(arrays)
+        return kind._from(header, arrays)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {path}: {error}") from error
+
+
+def _read_header(file: ArrayFile, kinds: tuple[type[Model], ...]) -> tuple[type[Model], Header]:
+    names = " or ".join(kind.FORMAT for kind in kinds)
+    if not {"header", "checksum"} <= file.claims.keys():
+        raise ValueError(f"is not a {names} (it has no header)")
+    claim = file.claims["header"]
+    if claim.dtype != np.uint8 or len(claim.shape) != 1 or claim.shape[0] > LARGEST_HEADER:
+        raise ValueError(f"header: is {claim}, must be uint8, one-dimensional, of {LARGEST_HEADER} bytes at most")
+    try:
+        content = json.loads(file.read("header").tobytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its header is damaged: {error}") from error
+    said = content.get("format") if isinstance(content, dict) else content
+    kind = next((kind for kind in kinds if said == kind.FORMAT), None)
+    if kind is None:
+        raise ValueError(f"is not a {names} but {str(said)[:80]!r}")
+    if content.get("version") not in kind.READABLE:
+        raise ValueError(
+            f"has schema version {str(content.get('version'))[:80]}, this program reads versions up to "
+            f"{kind.VERSION}; use the version of forceserver that wrote it, or fit it anew"
+        )
+    try:
+        return kind, kind.HEADER.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ValueError(explain(error, "its header", kind.HEADER)) from error
+
+
+def _check_numbers(arrays: Mapping[str, NDArray]) -> None:
+    for name, array in arrays.items():
+        if array.dtype == np.float64 and not np.isfinite(array).all():
+            place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+            raise ValueError(f"{name}: the number at {place} is {array[place]}")
+
+
+def _dump(interactions: tuple[PairInteraction, ...]) -> list[dict[str, Any]]:
+    return [interaction.model_dump(mode="json") for interaction in interactions]
+
+
+def _checksum(arrays: Mapping[str, NDArray]) -> NDArray[np.uint8]:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(digest.digest(), dtype=np.uint8)

@@ -1,0 +1,184 @@
+"""Sparse kernel models as data, and the file that they live in.
+
+    E = sum_i [ e_0(a_i) + sum over descriptors and sparse points t of species a_i:  w_t (p_i . q_t)^zeta ] + E_pair
+
+with power spectra p (normalised or not), sparse points q_t of each species, and splined pair potentials. The prior
+variance of the kernel is part of the weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from ..arrays import Claim
+from ..config import Section
+from ..frame import Array
+from ..representation.bases import AnyRadialBasis
+from ..representation.expansion import ExpansionBasis
+from ..representation.invariants import PowerSpectrumBasis
+from ..representation.spline import SplineTable
+from .base import MEMBERS, Header, Model
+from .pairs import PairInteraction
+
+
+class SoapHypers(Section):
+    """What a power spectrum is made of, and the exponent of its kernel."""
+
+    basis: AnyRadialBasis
+    zeta: int = Field(default=4, ge=1, le=32)
+    normalise: bool = True
+    spline_tolerance: float = Field(default=1e-8, ge=1e-12, le=1e-4)
+
+    def power_spectrum(
+        self,
+        species: tuple[int, ...],
+        features: NDArray[np.int32] | None = None,
+        multiplicity: NDArray[np.int32] | None = None,
+        mixing: Mapping[int, Array] | None = None,
+    ) -> PowerSpectrumBasis:
+        """The features, all of them or only those given, for neighbours of these species (atomic numbers).
+
+        multiplicity: as in `PowerSpectrumBasis`. mixing: radial functions of each species as in `SoapTerm`.
+        """
+        table = _splined(self.basis, self.spline_tolerance)
+        tables = {s: table if mixing is None else table.contract(mixing[s]) for s in species}
+        return PowerSpectrumBasis(ExpansionBasis(tables), features, normalise=self.normalise, multiplicity=multiplicity)
+
+
+@lru_cache(maxsize=8)
+def _splined(basis: AnyRadialBasis, tolerance: float) -> SplineTable:
+    """The table of a basis, made once: a fit needs each five times, and integrals take a second."""
+    return SplineTable.build(basis, tolerance)
+
+
+@dataclass(frozen=True, eq=False)
+class SoapTerm:
+    """One power spectrum of a model.
+
+    features, multiplicity: (F, 5) and (F,) or None, see `PowerSpectrumBasis`.
+    points, weights, members: for each species (atomic number) of centres (M, F), (M,) in eV, and (M, 8) or None.
+    mixing: for each species of neighbours (l_max + 1, n, n_max): the n radial functions, linear combinations of those
+        of the basis; None for the basis itself.
+    """
+
+    hypers: SoapHypers
+    features: NDArray[np.int32]
+    points: Mapping[int, Array]
+    weights: Mapping[int, Array]
+    members: Mapping[int, Array] | None = None
+    multiplicity: NDArray[np.int32] | None = None
+    mixing: Mapping[int, Array] | None = None
+
+    def power_spectrum(self, species: tuple[int, ...]) -> PowerSpectrumBasis:
+        """Its features for neighbours of these species."""
+        return self.hypers.power_spectrum(species, self.features, self.multiplicity, self.mixing)
+
+
+class KernelHeader(Header):
+    """What a file says of itself."""
+
+    soap: tuple[SoapHypers, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class GapModel(Model):
+    """A fitted model.
+
+    species: atomic numbers, ascending. energies: e_0 of each species, eV.
+    pairs: pair potentials; pair_members: those of each of the eight members, or None.
+    summary: what is known about the training, JSON-serialisable.
+    """
+
+    FORMAT: ClassVar[str] = "forceserver sparse kernel model"
+    VERSION: ClassVar[int] = 3
+    READABLE: ClassVar[tuple[int, ...]] = (1, 2, 3)  # 2: multiplicities, mixed radial functions; 3: splines of pairs
+    HEADER: ClassVar[type[Header]] = KernelHeader
+
+    species: tuple[int, ...]
+    energies: Mapping[int, float]
+    soap: tuple[SoapTerm, ...] = ()
+    pairs: tuple[PairInteraction, ...] = ()
+    pair_members: tuple[tuple[PairInteraction, ...], ...] | None = None
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reach(self) -> float:
+        return max((term.hypers.basis.cutoff.cutoff_angstrom for term in self.soap), default=0.0)
+
+    def _own_header(self) -> dict[str, Any]:
+        return {"soap": [term.hypers.model_dump(mode="json") for term in self.soap]}
+
+    def _arrays(self) -> dict[str, NDArray]:
+        arrays = {}
+        for k, term in enumerate(self.soap):
+            arrays[f"soap{k}/features"] = np.asarray(term.features, dtype=np.int32)
+            if term.multiplicity is not None:
+                arrays[f"soap{k}/multiplicity"] = np.asarray(term.multiplicity, dtype=np.int32)
+            parts = {"points": term.points, "weights": term.weights}
+            parts |= {"members": term.members or {}, "mixing": term.mixing or {}}
+            for name, part in parts.items():
+                for species, array in part.items():
+                    arrays[f"soap{k}/{name}/{species}"] = np.ascontiguousarray(array, dtype=np.float64)
+        return arrays
+
+    @classmethod
+    def _from(cls, header: KernelHeader, arrays: dict[str, NDArray]) -> "GapModel":
+        def of_species(prefix: str) -> dict[int, Array]:
+            return {int(name[len(prefix) :]): array for name, array in arrays.items() if name.startswith(prefix)}
+
+        soap = tuple(
+            SoapTerm(
+                hypers,
+                arrays[f"soap{k}/features"],
+                of_species(f"soap{k}/points/"),
+                of_species(f"soap{k}/weights/"),
+                of_species(f"soap{k}/members/") or None,
+                arrays.get(f"soap{k}/multiplicity"),
+                of_species(f"soap{k}/mixing/") or None,
+            )
+            for k, hypers in enumerate(header.soap)
+        )
+        return cls(
+            species=header.species,
+            energies=header.energies,
+            soap=soap,
+            pairs=header.pairs,
+            pair_members=header.pair_members,
+            summary=header.summary,
+        )
+
+    @classmethod
+    def _expected(cls, header: KernelHeader, claims: Mapping[str, Claim]) -> dict[str, Claim]:
+        """Every array; the header leaves open how many features, sparse points and mixed functions there are."""
+
+        def size(name: str, axis: int = 0) -> int:
+            shape = claims[name].shape if name in claims else ()
+            return max(1, shape[axis]) if axis < len(shape) else 1  # of all there must be one at least
+
+        integer, real = np.dtype(np.int32), np.dtype(np.float64)
+        expected = {}
+        for k, hypers in enumerate(header.soap):
+            here = f"soap{k}"
+            parts = {name.split("/")[1] for name in claims if name.startswith(f"{here}/")}
+            centres = [
+                s for s in header.species if any(f"{here}/{part}/{s}" in claims for part in ("points", "weights"))
+            ]
+            features, functions = size(f"{here}/features"), size(f"{here}/mixing/{header.species[0]}", axis=1)
+            expected[f"{here}/features"] = Claim((features, 5), integer)
+            if "multiplicity" in parts:
+                expected[f"{here}/multiplicity"] = Claim((features,), integer)
+            for s in centres or header.species:
+                points = size(f"{here}/points/{s}")
+                expected[f"{here}/points/{s}"] = Claim((points, features), real)
+                expected[f"{here}/weights/{s}"] = Claim((points,), real)
+                if header.pair_members is not None:
+                    expected[f"{here}/members/{s}"] = Claim((points, MEMBERS), real)
+            for s in header.species if "mixing" in parts else ():
+                shape = (hypers.basis.l_max + 1, functions, hypers.basis.n_max)
+                expected[f"{here}/mixing/{s}"] = Claim(shape, real)
+        return expected

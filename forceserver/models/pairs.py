@@ -1,0 +1,169 @@
+"""Energies of pairs of atoms as functions of their distance, as data: analytic forms, and what fits make of kernels."""
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ..config import Element, Section
+from ..frame import Array
+
+if TYPE_CHECKING:
+    from scipy.interpolate import BSpline
+
+CLOSEST = 2.0**-3.5  # Angstrom; where tables of analytic forms begin
+KNOTS_PER_LENGTH = 24  # of a spline in place of Gaussian kernels
+
+
+class PairInteraction(Section):
+    """What all forms have.
+
+    species: chemical symbols of the two atoms of the pair.
+    cutoff_angstrom: distance from which on there is nothing.
+    smoothing_angstrom: width of the region inside the cutoff in which the energy is multiplied with
+        1 - 10 x^3 + 15 x^4 - 6 x^5, x from 0 to 1: two continuous derivatives (Mei, Davenport and Fernando, PRB 43,
+        4653 (1991)).
+    """
+
+    species: tuple[Element, Element]
+    cutoff_angstrom: float = Field(gt=0.1)
+    smoothing_angstrom: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _smoothing_fits(self) -> "PairInteraction":
+        if self.smoothing_angstrom > self.cutoff_angstrom:
+            raise ValueError(f"smoothing_angstrom must not exceed cutoff_angstrom = {self.cutoff_angstrom:g}")
+        return self
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The atomic numbers of the pair, the smaller one first."""
+        from ase.data import atomic_numbers
+
+        first, second = sorted(atomic_numbers[symbol] for symbol in self.species)
+        return first, second
+
+    @property
+    def closest(self) -> float:
+        """The smallest distance for which there is a value, Angstrom."""
+        return CLOSEST
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        """Energy and derivative before the smoothing."""
+        raise NotImplementedError
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        """Energies (eV) and derivatives (eV/Angstrom) at the distances `r` >= closest, Angstrom."""
+        r = np.asarray(r, dtype=np.float64)
+        switch, slope = smooth_step(r, self.cutoff_angstrom, self.smoothing_angstrom)
+        energy, derivative = self.bare(np.minimum(r, self.cutoff_angstrom))
+        return energy * switch, derivative * switch + energy * slope
+
+
+def smooth_step(r: Array, cutoff: float, smoothing: float) -> tuple[Array, Array]:
+    """The function that interactions are multiplied with, and its derivative (1/Angstrom), at the distances `r`."""
+    x = np.clip(1 - (cutoff - r) / smoothing, 0.0, 1.0)
+    return 1 - x**3 * (10 - x * (15 - 6 * x)), -30 * (x * (1 - x)) ** 2 / smoothing
+
+
+class LennardJones(PairInteraction):
+    """`form = "lennard_jones"`: 4 epsilon ((sigma/r)^12 - (sigma/r)^6)."""
+
+    form: Literal["lennard_jones"] = "lennard_jones"
+    epsilon_ev: float
+    sigma_angstrom: float = Field(gt=0)
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        power = (self.sigma_angstrom / r) ** 6
+        return 4 * self.epsilon_ev * power * (power - 1), -24 * self.epsilon_ev / r * power * (2 * power - 1)
+
+
+class Zbl(PairInteraction):
+    """`form = "zbl"`: the screened Coulomb repulsion of two nuclei, as it is at short distances.
+
+    Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Matter (1985): the universal screening function.
+    """
+
+    form: Literal["zbl"] = "zbl"
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        import ase.units
+
+        z1, z2 = self.numbers
+        length = 0.46850 / (z1**0.23 + z2**0.23)
+        weights = np.array([0.18175, 0.50986, 0.28022, 0.02817])[:, None]
+        rates = np.array([3.19980, 0.94229, 0.40290, 0.20162])[:, None] / length
+        terms = weights * np.exp(-rates * r)
+        coulomb = z1 * z2 * ase.units.Hartree * ase.units.Bohr / r
+        screening, derivative = terms.sum(axis=0), -(rates * terms).sum(axis=0)
+        return coulomb * screening, coulomb * (derivative - screening / r)
+
+
+class SplinedPair(PairInteraction):
+    """`form = "spline"`: a spline of degree five through energies at equal distances from `closest` to the cutoff.
+
+    What a fitted two-body kernel becomes: the weights of its Gaussians are large and cancel, which leaves rounding
+    errors that narrow intervals of a table would amplify.
+    """
+
+    form: Literal["spline"] = "spline"
+    energies_ev: tuple[float, ...] = Field(min_length=6)
+
+    @cached_property
+    def _spline(self) -> "BSpline":
+        from scipy.interpolate import make_interp_spline
+
+        return make_interp_spline(knots(self.cutoff_angstrom, len(self.energies_ev)), self.energies_ev, k=5)
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        return self._spline(r), self._spline(r, nu=1)
+
+
+def knots(cutoff: float, count: int) -> Array:
+    """The distances of a `SplinedPair`, (count,), Angstrom."""
+    return np.linspace(CLOSEST, cutoff, count)
+
+
+class GaussianPair(PairInteraction):
+    """`form = "gaussians"`: sum_t w_t exp(-(r - r_t)^2 / 2 s^2), a two-body kernel model after its fit.
+
+    Files up to version 2 have it; a fit writes its `splined`.
+    """
+
+    form: Literal["gaussians"] = "gaussians"
+    length_angstrom: float = Field(gt=0)
+    distances_angstrom: tuple[float, ...]
+    weights_ev: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> "GaussianPair":
+        if len(self.weights_ev) != len(self.distances_angstrom):
+            raise ValueError(f"{len(self.weights_ev)} weights_ev for {len(self.distances_angstrom)} distances_angstrom")
+        return self
+
+    def bare(self, r: Array) -> tuple[Array, Array]:
+        value, slope = gaussians(r, np.array(self.distances_angstrom), self.length_angstrom)
+        return value @ self.weights_ev, slope @ self.weights_ev
+
+    def splined(self) -> SplinedPair:
+        """The same function without weights that cancel."""
+        count = 8 + math.ceil(KNOTS_PER_LENGTH * self.cutoff_angstrom / self.length_angstrom)
+        energies = self.bare(knots(self.cutoff_angstrom, count))[0]
+        return SplinedPair(
+            species=self.species,
+            cutoff_angstrom=self.cutoff_angstrom,
+            smoothing_angstrom=self.smoothing_angstrom,
+            energies_ev=tuple(energies.tolist()),
+        )
+
+
+def gaussians(r: Array, centres: Array, length: float) -> tuple[Array, Array]:
+    """exp(-(r - r_t)^2 / 2 s^2) and derivatives with respect to r, each (k, t)."""
+    x = (np.asarray(r)[:, None] - centres) / length
+    value = np.exp(-0.5 * x**2)
+    return value, -x / length * value
+
+
+ModelInteraction = Annotated[LennardJones | Zbl | GaussianPair | SplinedPair, Field(discriminator="form")]

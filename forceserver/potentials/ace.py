@@ -1,0 +1,117 @@
+"""Models of the atomic cluster expansion.
+
+Positions -> coefficients of the density of points -> products -> dE/dc -> forces and virial. `models.ace` has the
+formula, cython_ext/ace.pyx the kernel.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ..config import InputFile, Section
+from ..frame import Array, Frame
+from ..models.ace import AceModel
+from ..models.embedding import Embedding
+from ..representation.expansion import ExpansionBasis, SphericalExpansion
+from ..representation.invariant_products import InvariantProducts
+from ..representation.neighbours import NeighbourList
+from ..representation.products import ProductGraph
+from .model import SKIN, ModelPotential, Term
+
+
+class AceConfig(Section):
+    """`kind = "ace"`: a model (.npz) that `forceserver fit` has made with `model = "ace"`.
+
+    uncertainty: send the energies of the eight members of the model and their standard deviation.
+    """
+
+    kind: Literal["ace"]
+    model: InputFile
+    uncertainty: bool = False
+    skin_angstrom: float = Field(default=SKIN, ge=0)
+
+    def build(self, template: Frame) -> "AcePotential":
+        """The potential; `InputError` if the file is damaged or has no members to tell an uncertainty from."""
+        return AcePotential.load(self.model, uncertainty=self.uncertainty, skin=self.skin_angstrom)
+
+
+class AcePotential(ModelPotential):
+    """A model at work; the arguments are those of `AceConfig`, errors those of `ModelPotential`."""
+
+    def __init__(self, model: AceModel, *, uncertainty: bool = False, skin: float = SKIN) -> None:
+        super().__init__(model, lambda: [_at_work(model, uncertainty)], uncertainty, skin)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: Any) -> "AcePotential":
+        """The potential of a model file; options `uncertainty` and `skin`. `InputError` if the file is damaged."""
+        return cls(AceModel.load(Path(path)), **options)
+
+
+def _at_work(model: AceModel, members: bool) -> Term:
+    graph = ProductGraph(model.functions)
+    expansion = model.hypers.expansion(model.species, graph)
+    products = InvariantProducts(graph, expansion)
+    kernels = {}
+    for species, weights in model.weights.items():
+        if model.embedding is not None:
+            kernels[species] = EmbeddedKernel(products, weights, model.embedding, model.parameters[species])
+        else:
+            kernels[species] = AceKernel(products, weights, model.members[species] if members else None)
+    return Term(expansion.cutoff, partial(Coefficients, expansion), kernels)
+
+
+class Coefficients:
+    """The coefficients of all blocks as features (n_centres, n_blocks * size)."""
+
+    def __init__(self, basis: ExpansionBasis, neighbours: NeighbourList) -> None:
+        self._expansion = SphericalExpansion(basis, neighbours)
+        self._shape = (len(neighbours.centres), basis.n_blocks, basis.size)
+
+    def values(self) -> Array:
+        """(n_centres, n_blocks * size); `ValueError` if two atoms coincide."""
+        return self._expansion.values().reshape(self._shape[0], -1)
+
+    def vjp(self, gradient: Array) -> tuple[Array, Array]:
+        """Forces (N, 3) and virial (3, 3) of an energy with this gradient."""
+        return self._expansion.vjp(gradient.reshape(self._shape))
+
+
+class EmbeddedKernel:
+    """The energies of atoms of one species, F of linear properties; weights (P, K), parameters of F."""
+
+    def __init__(self, products: InvariantProducts, weights: Array, embedding: Embedding, parameters: Array) -> None:
+        self._products = products
+        self._weights = [products.prepared(row) for row in weights]
+        self._embedding, self._parameters = embedding, parameters
+
+    def properties(self, features: Array) -> tuple[Array, Array]:
+        """phi (n, P) and their derivatives by the features (P, n, F)."""
+        phi = np.empty((len(self._weights), len(features)))
+        slopes = np.empty((len(self._weights), *features.shape))
+        for weights, values, slope in zip(self._weights, phi, slopes, strict=True):
+            self._products.energies(features, weights, values, slope)
+        return phi.T, slopes
+
+    def evaluate(self, features: Array, energies: Array, gradient: Array, members: Array) -> None:
+        """See `model.Kernel`; there are no members."""
+        phi, slopes = self.properties(features)
+        energies[:], of_properties = self._embedding.evaluate(phi, self._parameters)
+        np.einsum("np,pnf->nf", of_properties, slopes, out=gradient)
+
+
+class AceKernel:
+    """The energies of atoms of one species; weights (K,), members (K, 8) or None, eV."""
+
+    def __init__(self, products: InvariantProducts, weights: Array, members: Array | None) -> None:
+        self._products = products
+        self._weights = products.prepared(weights)
+        self._members = members
+
+    def evaluate(self, features: Array, energies: Array, gradient: Array, members: Array) -> None:
+        """See `model.Kernel`."""
+        self._products.energies(features, self._weights, energies, gradient)
+        if self._members is not None:
+            members[:] = self._products.values(features) @ self._members

@@ -1,0 +1,123 @@
+"""Products of coefficients at work: the graph of `products` in the layout of the kernel (cython_ext/ace.pyx)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _ext
+from ..frame import Array
+from .couplings import real_clebsch_gordan
+from .expansion import ExpansionBasis
+from .lanes import LANES, round_to_lanes
+from .products import ProductGraph
+
+_kernel = _ext.kernel("ace")
+
+
+class InvariantProducts:
+    """The functions of a graph for the coefficients of an expansion; keeps its work space.
+
+    Coefficients are (n, size) with size = n_blocks * expansion.size, as `SphericalExpansion.values` has them.
+
+    ValueError: the expansion lacks a channel of the graph.
+    """
+
+    def __init__(self, graph: ProductGraph, expansion: ExpansionBasis) -> None:
+        self.graph = graph
+        self.size = expansion.n_blocks * expansion.size
+        self._order = np.lexsort([np.arange(len(graph)), graph.dots[:, 0]])
+        self._kernel = _kernel.Products(*_arrays(graph, expansion, self._order))
+        self._work = np.zeros((_ext.cpu.max_threads(), round_to_lanes(self._kernel.workspace())))
+        self._norms = graph.norms[self._order]
+
+    def __len__(self) -> int:
+        """Number of functions."""
+        return len(self.graph)
+
+    def prepared(self, weights: Array) -> Array:
+        """Weights (K,) of the functions as `energies` takes them."""
+        return np.ascontiguousarray(weights[self._order] * self._norms)
+
+    def energies(self, c: Array, prepared: Array, energies: Array, gradient: Array) -> None:
+        """Energies (n,) sum_k w_k f_k of centres with coefficients c (n, size), and dE/dc to gradient (n, size)."""
+        self._kernel.energies(c, prepared, energies, gradient, self._work)
+
+    def values(self, c: Array) -> Array:
+        """The functions (n, K)."""
+        values = np.empty((len(c), len(self)))
+        self._kernel.values(c, values, self._work)
+        out = np.empty_like(values)
+        out[:, self._order] = values * self._norms
+        return out
+
+    def combine(self, c: Array, d: Array, a: Array, b: Array) -> Array:
+        """(P, K): sums over centres of a[p, i] f_k(i) + b[p, i] df_k(i), its change when c (n, size) changes by d.
+
+        a, b: (P, n), P up to 64. One thread: structures are what is shared among several.
+        """
+        found = np.empty((len(a), len(self)))
+        self._kernel.combine(c, d, np.ascontiguousarray(a), np.ascontiguousarray(b), found)
+        out = np.empty_like(found)
+        out[:, self._order] = found * self._norms
+        return out
+
+    def derivatives(self, c: Array, rows: NDArray[np.int32], tangents: Array, n_targets: int) -> Array:
+        """Minus the derivatives of sums of functions, (n_targets * directions, K) in Fortran order.
+
+        rows (R, 3): centre, block and target of each of `tangents` (R, directions, block size), as
+        `SphericalExpansion.gradients` has them; rows of a centre are consecutive.
+        """
+        out = np.zeros((len(self), n_targets, tangents.shape[1]))
+        tangents = np.ascontiguousarray(tangents)
+        self._kernel.derivatives(c, np.ascontiguousarray(rows, dtype=np.int32), tangents, out)
+        back = np.empty_like(self._order)
+        back[self._order] = np.arange(len(back))
+        return (out.reshape(len(self), -1) * self._norms[:, None])[back].T
+
+
+def _arrays(graph: ProductGraph, expansion: ExpansionBasis, order: NDArray) -> tuple:
+    """The arguments of the kernel."""
+    kinds, kind_first = np.unique(graph.couplings[:, :3], axis=0, return_index=True)
+    first, terms = _tables(kinds)
+    dots = graph.dots[order] * [1, 1, 2] + [0, 0, 1]
+    starts = np.flatnonzero(np.diff(dots[:, 0], prepend=-1))
+    # vectors of one u have one L, but the first component, which is 1, also begins those of order one
+    integer = np.int32
+    return (
+        _source(graph, expansion),
+        kinds.astype(integer),
+        np.append(kind_first, len(graph.couplings)).astype(integer),
+        np.ascontiguousarray(LANES * graph.couplings[:, 3:], dtype=integer),
+        first,
+        terms,
+        np.ascontiguousarray(dots, dtype=integer),
+        np.ascontiguousarray(dots[starts][:, [0, 2]], dtype=integer),
+        np.append(starts, len(dots)).astype(integer),
+        graph.n_components,
+    )
+
+
+def _source(graph: ProductGraph, expansion: ExpansionBasis) -> NDArray[np.int32]:
+    source = np.zeros(graph.n_channel_components, dtype=np.int32)
+    for channel, start in graph.first.items():
+        if channel.block >= expansion.n_blocks or channel.n >= expansion.counts.get(channel.l, 0):
+            raise ValueError(f"expansion: has no radial function {channel.n} of l = {channel.l}, block {channel.block}")
+        begin = channel.block * expansion.size + expansion.offsets[channel.l] + channel.n
+        stride = round_to_lanes(expansion.counts[channel.l])
+        source[start : start + 2 * channel.l + 1] = begin + stride * np.arange(2 * channel.l + 1)
+    return source
+
+
+def _tables(kinds: NDArray) -> tuple[NDArray[np.int32], NDArray]:
+    """Terms of every kind of coupling: by components of the result, of the first, and of the second factor."""
+    longest = 2 * int(kinds.max(initial=0)) + 2
+    first = np.zeros((max(1, len(kinds)), 3, longest), dtype=np.int32)
+    terms: list[tuple[int, int, float]] = []
+    for number, (l1, l2, l3) in enumerate(kinds.tolist()):
+        coupling = real_clebsch_gordan(l1, l2, l3)
+        for table, axes in enumerate(((2, 0, 1), (0, 1, 2), (1, 0, 2))):
+            turned = np.transpose(coupling, axes)
+            for place, part in enumerate(turned):
+                first[number, table, place] = len(terms)
+                terms += [(LANES * p, LANES * q, part[p, q]) for p, q in np.argwhere(part != 0).tolist()]
+            first[number, table, len(turned) :] = len(terms)
+    return first, np.array(terms or [(0, 0, 0.0)], dtype=_kernel.TERM)

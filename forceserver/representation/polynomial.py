@@ -1,0 +1,190 @@
+"""Orthogonal polynomials of a transformed distance, for point densities: the radial basis of the cluster expansion.
+
+A distance r is first transformed to x(r), which spends resolution where bonds are, then scaled to y = -1 at the inner
+end and y = 1 at the cutoff. With the envelope e(y) = ((1 - y)/2)^p ((1 + y)/2)^q, which vanishes smoothly at the cutoff
+and, if q > 0, at the inner end,
+
+    R_n(r) = N_n P_n(y) e(y),    n = 0 .. n_max - 1, the same for every l
+
+`jacobi` are the polynomials P_n^(2p, 2q), which make R_n orthonormal in y (https://dlmf.nist.gov/18.3); `legendre` and
+`chebyshev` are orthonormal without the envelope. They span the same functions and differ in what a prior calls smooth.
+
+Transforms, with s = r / r_0:
+
+    polynomial   x = ((1 + r_0) / (1 + r))^p, r in Angstrom (Dusson et al., J. Comput. Phys. 454, 110946 (2022))
+    agnesi       x = 1 / (1 + a s^q / (1 + s^(q - p))), steepest at r_0
+                 (Witt et al., J. Chem. Phys. 159, 164101 (2023))
+    affine       x = r
+"""
+
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+from scipy import special
+
+from ..config import Section
+from ..frame import Array
+from .radial import DiracDelta, RadialBasis, checked_distances
+
+CORE_WIDTH = 0.1  # of the core, over which functions become constant
+
+
+class PolynomialTransform(Section):
+    """x = ((1 + r_0) / (1 + r))^power: the larger the power, the more resolution there is at short distances."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    r0_angstrom: float = Field(gt=0)
+    power: float = Field(default=2.0, gt=0, le=8)
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        """x and dx/dr (1/Angstrom) at the distances r."""
+        x = ((1 + self.r0_angstrom) / (1 + r)) ** self.power
+        return x, -self.power * x / (1 + r)
+
+
+class AgnesiTransform(Section):
+    """x = 1 / (1 + a s^q / (1 + s^(q - p))), s = r / r_0; q > p, and a makes the slope steepest at r_0."""
+
+    kind: Literal["agnesi"] = "agnesi"
+    r0_angstrom: float = Field(gt=0)
+    p: int = Field(default=2, ge=1, le=8)
+    q: int = Field(default=4, ge=2, le=12)
+
+    @model_validator(mode="after")
+    def _q_is_larger(self) -> "AgnesiTransform":
+        if self.q <= self.p:
+            raise ValueError(f"q = {self.q} must be larger than p = {self.p}")
+        return self
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        """x and dx/dr (1/Angstrom) at the distances r."""
+        p, q = self.p, self.q
+        a = (-2 * q + p * (-2 + 4 * q)) / (p + p**2 + q + q**2)
+        s = np.asarray(r, dtype=np.float64) / self.r0_angstrom
+        below = 1 + s ** (q - p)
+        t = a * s**q / below
+        slope = a * (q * s ** (q - 1) / below - (q - p) * s**q * s ** (q - p - 1) / below**2) / self.r0_angstrom
+        x = 1 / (1 + t)
+        return x, -slope * x**2
+
+
+class AffineTransform(Section):
+    """x = r."""
+
+    kind: Literal["affine"] = "affine"
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        """x and dx/dr (1/Angstrom) at the distances r."""
+        return np.asarray(r, dtype=np.float64), np.ones_like(r)
+
+
+Transform = Annotated[PolynomialTransform | AgnesiTransform | AffineTransform, Field(discriminator="kind")]
+
+
+class Envelope(Section):
+    """Where radial functions end, and how smoothly.
+
+    exponent: p, of (1 - y) at the cutoff. inner_angstrom: distance up to which all functions are zero, if
+    inner_exponent q > 0; a repulsion must act there.
+    core_angstrom: distance r_s within which functions become constant: they are taken at r_s - w tanh((r_s - r) / w),
+    w = r_s / 10. Nothing is known of shorter distances, and the polynomials may not guess.
+    """
+
+    kind: Literal["envelope"] = "envelope"
+    cutoff_angstrom: float = Field(gt=0)
+    exponent: int = Field(default=2, ge=2, le=8)
+    inner_angstrom: float = Field(default=0.0, ge=0)
+    inner_exponent: int = Field(default=0, ge=0, le=8)
+    core_angstrom: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _inner_is_inside(self) -> "Envelope":
+        for name in ("inner_angstrom", "core_angstrom"):
+            if getattr(self, name) >= self.cutoff_angstrom:
+                raise ValueError(f"{name} must be smaller than cutoff_angstrom = {self.cutoff_angstrom:g}")
+        if self.core_angstrom > 0 and self.inner_exponent > 0:
+            raise ValueError(
+                "core_angstrom and inner_exponent exclude each other: functions are constant or zero within"
+            )
+        if self.inner_angstrom > 0 and self.inner_exponent < 2:
+            raise ValueError(
+                "inner_angstrom > 0 needs inner_exponent of at least 2, or forces jump where the functions begin"
+            )
+        return self
+
+    @property
+    def smoothing_starts(self) -> float:
+        """Distance (Angstrom) at which derivatives may jump, other than the cutoff."""
+        return max(self.inner_angstrom, self.core_angstrom)
+
+    def outside_the_core(self, r: Array) -> tuple[Array, Array]:
+        """The distances (Angstrom) that functions are taken at, and their derivatives by r."""
+        if self.core_angstrom == 0:
+            return r, np.ones_like(r)
+        width = CORE_WIDTH * self.core_angstrom
+        depth = np.tanh(np.maximum(self.core_angstrom - r, 0) / width)
+        within = r < self.core_angstrom
+        return np.where(within, self.core_angstrom - width * depth, r), np.where(within, 1 - depth**2, 1.0)
+
+
+class PolynomialBasis(RadialBasis):
+    """Polynomials of a transformed distance under an envelope; for point densities only."""
+
+    kind: Literal["polynomial"] = "polynomial"
+    cutoff: Envelope
+    density: DiracDelta = DiracDelta()
+    scaling: None = None
+    transform: Transform
+    polynomials: Literal["jacobi", "legendre", "chebyshev"] = "jacobi"
+
+    def functions(self, r: Array) -> tuple[Array, Array]:
+        """R_n(r) and derivatives; the envelope is part of them."""
+        r = checked_distances(r)
+        inner, outer, p, q = (
+            self.cutoff.inner_angstrom,
+            self.cutoff.cutoff_angstrom,
+            self.cutoff.exponent,
+            self.cutoff.inner_exponent,
+        )
+        begin, end = self.transform.evaluate(np.array([inner, outer]))[0]
+        taken, by_r = self.cutoff.outside_the_core(r)
+        x, slope = self.transform.evaluate(np.clip(taken, inner, outer))
+        scale = 2 * by_r / (end - begin)
+        value, derivative = _enveloped(
+            np.clip(2 * (x - begin) / (end - begin) - 1, -1.0, 1.0), self.n_max, self.polynomials, p, q
+        )
+        derivative = derivative * (scale * slope)[:, None]
+        outside = (r >= outer) | ((r < inner) & (q > 0))
+        value[outside], derivative[outside] = 0.0, 0.0
+        shape = (len(r), self.l_max + 1, self.n_max)
+        return tuple(np.broadcast_to(f[:, None], shape) for f in (value, derivative))
+
+    def gaussian_integrals(self, r: Array, sigma: float) -> tuple[Array, Array]:
+        raise NotImplementedError("PolynomialBasis: point densities only")
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        return self.functions(r)
+
+
+def _enveloped(y: Array, n_max: int, kind: str, p: int, q: int) -> tuple[Array, Array]:
+    """N_n P_n(y) e(y) and derivatives with respect to y, each (k, n_max)."""
+    alpha, beta = {"jacobi": (2.0 * p, 2.0 * q), "legendre": (0.0, 0.0), "chebyshev": (-0.5, -0.5)}[kind]
+    left, right = 0.5 * (1 - y), 0.5 * (1 + y)
+    envelope = left**p * right**q
+    slope = -0.5 * p * left ** (p - 1) * right**q + (0.5 * q * left**p * right ** (q - 1) if q else 0.0)
+    norms = _norms(n_max, alpha, beta) * (2.0 ** (p + q) if kind == "jacobi" else 1.0)
+    orders = np.arange(n_max)
+    value = special.eval_jacobi(orders, alpha, beta, y[:, None])
+    lower = special.eval_jacobi(np.maximum(orders - 1, 0), alpha + 1, beta + 1, y[:, None])
+    derivative = np.where(orders > 0, 0.5 * (orders + alpha + beta + 1), 0.0) * lower
+    return norms * value * envelope[:, None], norms * (derivative * envelope[:, None] + value * slope[:, None])
+
+
+@lru_cache(maxsize=32)
+def _norms(n_max: int, alpha: float, beta: float) -> Array:
+    """1 / sqrt of the integrals of P_n^2 (1 - y)^alpha (1 + y)^beta over [-1, 1]."""
+    points, weights = special.roots_jacobi(n_max + 1, alpha, beta)
+    values = special.eval_jacobi(np.arange(n_max), alpha, beta, points[:, None])
+    return 1 / np.sqrt(weights @ values**2)

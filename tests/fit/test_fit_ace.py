@@ -1,0 +1,110 @@
+"""Whole fits of small cluster expansions, by the same code as kernel models."""
+
+import json
+
+import numpy as np
+import pydantic
+import pytest
+from ase.build import bulk
+from test_fit import DATA, rmse
+
+from forceserver.analysis import parity
+from forceserver.errors import InputError
+from forceserver.fit import gap
+from forceserver.fit.ace_rows import AceRows
+from forceserver.fit.config import AceDescriptor, FitConfig
+from forceserver.fit.rows import UPPER
+from forceserver.frame import Frame
+from forceserver.models.ace import AceModel
+from forceserver.potentials.ace import AcePotential
+from forceserver.potentials.conformance import check_potential
+from forceserver.representation.products import Truncation
+
+
+@pytest.fixture
+def ace(tmp_path):
+    return {
+        "model": "ace",
+        "functions": 150,
+        "cutoff_angstrom": 4.5,
+        "output": str(tmp_path / "ace.npz"),
+        "data": {"train": str(DATA)},
+        "sigma": {"default": {"energy_ev": 0.003, "force_ev_per_angstrom": 0.1}},
+    }
+
+
+def test_data_cutoff_and_a_number_are_enough(ace):
+    """The model meets its data, is a potential like any other, and repels within."""
+    fit = gap.fit(FitConfig.model_validate(ace))
+    assert isinstance(fit.model, AceModel)
+    assert rmse(fit.model, fit.train, parity.ENERGY) < 5e-3
+    assert rmse(fit.model, fit.train, parity.FORCE) < 0.25
+    potential = AcePotential(AceModel.load(fit_output(ace)), uncertainty=True)
+    check_potential(potential, Frame.from_ase(bulk("Si", cubic=True)), tolerance=1e-4).raise_on_failure()
+    assert potential.compute_one(fit.train[0].frame).extras["committee_uncertainty"] > 0
+    dimers = [limit for limit in fit.limits if limit.what.startswith("dimer")]
+    assert dimers
+    assert not any(limit.hole for limit in dimers)
+
+
+def fit_output(content):
+    return FitConfig.model_validate(content).output
+
+
+def test_an_isolated_atom_has_its_energy_exactly(ace, alloy):
+    ace |= {"data": {"train": str(alloy)}, "functions": 60, "sigma": {"default": {"energy_ev": 0.001}}}
+    fit = gap.fit(FitConfig.model_validate(ace))
+    potential = AcePotential(fit.model)
+    for species, energy in fit.model.energies.items():
+        alone = Frame(np.zeros((1, 3)), np.eye(3), np.array([species], dtype=np.int32), np.zeros(3, dtype=bool))
+        assert potential.compute_one(alone).energy == energy
+    assert set(fit.model.weights) == {29, 79}
+    assert rmse(fit.model, fit.train, parity.FORCE) < 0.2
+
+
+@pytest.mark.parametrize("species", [(14,), (14, 32)])
+def test_rows_are_energies_forces_and_virials(species):
+    """Of every function alone, those of the potential with this weight only."""
+    rng = np.random.default_rng(0)
+    atoms = bulk("Si", cubic=True)
+    atoms.numbers[: len(atoms) // 2] = species[-1]
+    atoms.rattle(0.2, seed=3)
+    frame = Frame.from_ase(atoms)
+    basis = {
+        "n_max": 6,
+        "l_max": 3,
+        "cutoff": {"cutoff_angstrom": 4.0},
+        "transform": {"kind": "agnesi", "r0_angstrom": 2.3},
+    }
+    truncation = Truncation(functions=60, order=4, n_max=(6,), l_max=(0, 3, 3, 3))
+    columns = AceRows(species, AceDescriptor(kind="ace", basis=basis, truncation=truncation))
+    rows = columns.rows(frame, True, True)
+    weights = rng.normal(size=columns.size)
+    model = AceModel(species, dict.fromkeys(species, 0.0), columns.hypers, columns.functions, columns.split(weights))
+    result = AcePotential(model).compute_one(frame)
+    assert rows.energy @ weights == pytest.approx(result.energy, rel=1e-10)
+    largest = np.abs(result.forces).max()
+    np.testing.assert_allclose(rows.forces @ weights, result.forces.ravel(), atol=1e-9 * largest)
+    np.testing.assert_allclose(rows.virial @ weights, result.virial.ravel()[UPPER], atol=1e-8 * largest)
+
+
+def test_descriptors_must_be_of_the_model(ace):
+    ace["descriptors"] = [{"kind": "soap"}]
+    with pytest.raises(pydantic.ValidationError, match='kind = "soap" cannot be part of model = "ace"'):
+        FitConfig.model_validate(ace)
+    ace["descriptors"] = [{"kind": "ace"}, {"kind": "ace"}]
+    with pytest.raises(pydantic.ValidationError, match="two of kind ace"):
+        FitConfig.model_validate(ace)
+
+
+def test_too_many_functions_for_their_limits(ace):
+    ace["descriptors"] = [{"kind": "ace", "truncation": {"functions": 90, "order": 1}}]
+    with pytest.raises(InputError, match="functions = 90: there are 16 only"):
+        gap.fit(FitConfig.model_validate(ace))
+
+
+def test_summary_is_json(ace):
+    fit = gap.fit(FitConfig.model_validate(ace))
+    descriptor = json.loads(json.dumps(fit.model.summary))["descriptors"][0]
+    assert descriptor["truncation"]["functions"] == 150
+    assert descriptor["basis"]["cutoff"]["cutoff_angstrom"] == 4.5

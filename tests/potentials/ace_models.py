@@ -1,0 +1,32 @@
+"""A cluster expansion with random weights, small and quick to make."""
+
+import numpy as np
+
+from forceserver.models.ace import AceHypers, AceModel
+from forceserver.models.pairs import Zbl
+from forceserver.representation.products import Truncation, truncate
+
+
+def some_ace(species=(8, 22, 56), functions=150, order=4, seed=0, members=True):
+    """Random weights that fall with the order, a repulsion, all species."""
+    rng = np.random.default_rng(seed)
+    rule = Truncation(functions=functions, order=order, n_max=(8,), l_max=(0, 4, 4, 4))
+    table = truncate(rule, len(species))
+    ends = {"cutoff_angstrom": 4.0, "inner_angstrom": 0.8, "inner_exponent": 2}
+    basis = {"n_max": 8, "l_max": 4, "cutoff": ends, "transform": {"kind": "agnesi", "r0_angstrom": 2.0}}
+    hypers = AceHypers.model_validate({"basis": {"kind": "polynomial", **basis}})
+    scale = 0.1 / (1.0 + (table[:, 1:-1:3] + table[:, 2:-1:3]).sum(axis=1).clip(0)) ** 2
+    weights = {s: scale * rng.normal(size=functions) for s in species}
+    spread = {s: w[:, None] * (1 + 0.1 * rng.normal(size=(functions, 8))) for s, w in weights.items()}
+    pairs = (Zbl(species=("Ti", "O"), cutoff_angstrom=1.6, smoothing_angstrom=0.8),) if 22 in species else ()
+    return AceModel(
+        species,
+        {s: -1.0 - s for s in species},
+        hypers,
+        table,
+        weights,
+        spread if members else None,
+        pairs,
+        (pairs,) * 8 if members else None,
+        {"note": "x"},
+    )
