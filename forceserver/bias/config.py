@@ -305,7 +305,7 @@ class MetadynamicsConfig(Section):
                 log.info(
                     'hills.grid = "none": %s has no columns metad.rct and metad.rbias: the reweighting factor c(t) is '
                     'an integral over the grid; `forceserver fes` computes it from HILLS, or choose grid = "grow"',
-                    self._own(self.colvar_file),
+                    self._own(self.colvar_file).name,  # `check` builds the bias in a folder that it removes
                 )
         else:
             total = HillGrid(coordinates, [v.axis() for v in self._biased], grow=hills.grid == "grow")

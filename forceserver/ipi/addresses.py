@@ -5,6 +5,8 @@ A probe must not connect: i-PI takes every connection for a driver, and one that
 
 import contextlib
 import errno
+import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -68,13 +70,30 @@ def _name_taken(path: Path) -> str | None:
         return None
     if found is UnixName.NOWHERE:
         return f"{path}: there is no folder {path.parent} in which this user may make it: choose another prefix"
+    owner = owner_of(path)
     remedy = {
         UnixName.LIVE: "another i-PI listens there: choose another <address>",
         UnixName.DEAD: "an i-PI that was killed has left it, unless one on another machine has it: then remove it",
-        UnixName.HIDDEN: "of another user: choose another <address> or prefix",
+        UnixName.HIDDEN: "choose another <address> or prefix",
         UnixName.OTHER: "choose another <address>, or remove it",
     }[found]
-    return f"{path} exists already ({found.value}): {remedy}"
+    if owner:
+        remedy = f"choose another <address> or prefix; if no simulation of {owner} uses it, {owner} can remove it"
+    return f"{path} exists already ({found.value}{f', of the user {owner}' if owner else ''}): {remedy}"
+
+
+def owner_of(path: Path) -> str | None:
+    """The name of the user whose file it is, None if that is who asks or cannot be told."""
+    try:
+        user = path.lstat().st_uid
+    except OSError:
+        return None
+    if user == os.geteuid():
+        return None
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # of a container, or of a server of users that does not answer
+        return str(user)
 
 
 def remove_dead_sockets(state: IpiInput) -> None:

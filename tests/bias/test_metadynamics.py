@@ -236,6 +236,21 @@ def _hills_of_another(folder) -> list[str]:
     return (folder / "HILLS.1").read_text().splitlines(keepends=True)
 
 
+def test_a_file_of_another_walker_that_is_gone_is_said_once(tmp_path, caplog):
+    """Its writer goes on in a file that was removed, whose hills nobody reads; once it is back, the bias goes on."""
+    lines = _hills_of_another(tmp_path)
+    theirs = tmp_path / "HILLS.1"
+    bias = open_bias(tmp_path, walkers={"id": 0, "count": 2, "directory": tmp_path}, colvar_file=None)
+    bias.advance([0.0, 0.0])
+    theirs.unlink()
+    for s in (0.1, 0.2):
+        bias.advance([s, 0.0])
+    assert [record.getMessage().count("HILLS.1, which was read before, is gone") for record in caplog.records] == [1]
+    theirs.write_text("".join(lines))
+    bias.advance([0.3, 0.0])
+    bias.close()
+
+
 @pytest.mark.parametrize("wrong", ["nonsense\n", " 0.1 0.2\n", " 0.006 0.1 0.2 0.2 0.3 0.1 9 1764000000\n"])
 def test_no_hill_behind_an_error_of_another_walker_is_lost(tmp_path, wrong):
     """A line that is no hill, and a hill of another bias factor: 95 hills were lost for good once."""

@@ -47,6 +47,7 @@ class DepositFile(Generic[T]):
         self.is_shared = bool(others)
         self._bias, self._time_step, self._biased = bias, time_step_ps, list(biased)
         self._others = [FieldsReader(other) for other in others]
+        self._missed: set[Path] = set()
         self._file = open_locked(path, os.O_WRONLY | os.O_APPEND)
         try:
             self._table, self._waiting = self._continue()
@@ -67,10 +68,22 @@ class DepositFile(Generic[T]):
         return self._take(len(self._waiting))
 
     def of_others(self) -> Iterator[T]:
-        """What other walkers have written since the last time."""
+        """What other walkers have written since the last time. `InputError` if it is no longer what was read."""
         for table in self._others:
-            if table.path.exists() and len(new := self._read(table)):
+            if not table.path.exists():
+                self._miss(table)
+            elif len(new := self._read(table)):
                 yield new
+
+    def _miss(self, table: FieldsReader) -> None:
+        """Says once that a file that was there is gone: a writer goes on in a file that somebody removed."""
+        if table.offset and table.path not in self._missed:
+            self._missed.add(table.path)
+            log.warning(
+                "%s, which was read before, is gone: what its walker adds from now on does not act here; bring the "
+                "file back",
+                table.path,
+            )
 
     def note(self) -> dict[str, Any]:
         """From the configuration that is committed on, all of them act."""
