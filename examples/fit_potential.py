@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Fit a potential
 #
-# A sparse kernel model of silicon from structures with DFT energies and forces. The structures are those of
-# `workflows/silicon`; any file that ASE reads does, if it has energies and forces under one of their usual names.
+# A sparse kernel model of silicon from structures with DFT energies and forces. The structures come from
+# `workflows/silicon`. Any file that ASE reads will do, if it has energies and forces under one of the usual names.
 
 # %%
 import os
@@ -28,8 +28,8 @@ ase.io.write(folder / "train.extxyz", train)
 ase.io.write(folder / "test.extxyz", test)
 
 # %% [markdown]
-# Only `output` and `data` must be said; cutoff, descriptors and expected errors then come from the data. Here they
-# are given, which takes a third of the time. Everything that is written below can stand in a TOML file for
+# Only `output` and `data` are required; cutoff, descriptors and expected errors are otherwise derived from the data.
+# Here they are given, which takes a third of the time. All of these keys can also be written in a TOML file for
 # `forceserver fit`.
 
 # %%
@@ -48,7 +48,7 @@ fit = fs.fit_potential(
 )
 
 # %% [markdown]
-# Does it predict what it has not seen?
+# How well does it predict structures that it has not seen?
 
 # %%
 potential = fs.load_potential(folder / "si.npz")
@@ -56,7 +56,7 @@ predicted = [potential.compute_one(fs.Frame.of(atoms)) for atoms in test]
 per_atom = np.array([(p.energy - a.get_potential_energy()) / len(a) for p, a in zip(predicted, test, strict=True)])
 reference = np.concatenate([atoms.get_forces().ravel() for atoms in test])
 forces = np.concatenate([result.forces.ravel() for result in predicted])
-print(f"energies {1e3 * np.sqrt(np.mean(per_atom**2)):.1f} meV an atom")
+print(f"energies {1e3 * np.sqrt(np.mean(per_atom**2)):.1f} meV per atom")
 print(f"forces {np.sqrt(np.mean((forces - reference) ** 2)):.3f} eV/Å, of {reference.std():.3f}")
 assert np.corrcoef(forces, reference)[0, 1] > 0.9
 
@@ -67,7 +67,7 @@ axes.set(xlabel="force, DFT / (eV/Å)", ylabel="force, model / (eV/Å)")
 figure.savefig(folder / "forces.png")
 
 # %% [markdown]
-# The model in ASE: a vacancy relaxes. In a simulation it is `kind = "gap"`, `model = "si.npz"`.
+# The model in ASE: relaxing a vacancy. In a configuration it is `kind = "gap"`, `model = "si.npz"`.
 
 # %%
 atoms = bulk("Si", cubic=True) * (2, 2, 2)

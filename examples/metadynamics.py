@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Metadynamics and a free energy
 #
-# Barium titanate is ferroelectric: titanium leaves the middle of its oxygen cage. How much free energy does it take
-# to put it back? The collective variable is the mean shift, the bias is metadynamics on the square of its length,
-# and both come from forceserver, so that there is no PLUMED.
+# Barium titanate is ferroelectric: titanium leaves the centre of its oxygen cage. How much free energy does it cost
+# to move it back? The collective variable is the mean shift, and the bias is metadynamics on the square of its length.
+# Both come from forceserver; PLUMED is not needed.
 
 # %%
 import json
@@ -18,8 +18,7 @@ folder = Path("metadynamics")
 folder.mkdir()
 
 # %% [markdown]
-# The configuration: what gives the forces, the variable, the bias, and two sockets, one for each of its roles in
-# i-PI.
+# The configuration: the potential, the variable, the bias, and two sockets, one for each role towards i-PI.
 
 # %%
 config = f"""
@@ -72,7 +71,7 @@ input = "input.xml"
 (folder / "forceserver.toml").write_text(config)
 
 # %% [markdown]
-# The input of i-PI is that of the demo: two `<ffsocket>`, of which the second is a bias.
+# i-PI's input is that of the demo: two `<ffsocket>`, the second of which serves the bias.
 
 # %%
 text = (titanate / "demo" / "cold" / "input.xml").read_text()
@@ -88,8 +87,8 @@ forceserver("check", "forceserver.toml")
 forceserver("launch", "forceserver.toml")
 
 # %% [markdown]
-# HILLS and COLVAR are PLUMED's formats. `fes` makes a free energy of them: from the hills, and by reweighting, with
-# errors where the run is long enough to have some. The pictures are in the folder `fes`.
+# HILLS and COLVAR are in PLUMED's formats. `fes` computes the free energy from them, by summing the hills and by
+# reweighting, with error bars if the run is long enough. The pictures are in the folder `fes`.
 
 # %%
 forceserver("fes", "HILLS", "--colvar", "COLVAR", "--energy-unit", "eV", "--temperature", 50)

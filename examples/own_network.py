@@ -1,9 +1,8 @@
 # %% [markdown]
 # # Your own network
 #
-# A model that no program knows is a class with one method: positions in, energy, forces and virial out. Here it is
-# a small network in torch, which is not trained, so that the page is short; what is done with it is done the same
-# way with any other.
+# A custom model is a class with one method: positions in; energy, forces and virial out. Here it is a small network in
+# torch, untrained to keep the page short. Any other model is used in the same way.
 
 # %%
 import os
@@ -23,13 +22,13 @@ folder = Path("own_network")
 folder.mkdir()
 
 # %% [markdown]
-# Autograd gives the forces. The virial is minus the derivative with respect to a strain of positions and cell; a
-# strain that is zero is put in, to be differentiated by.
+# Autograd gives the forces. The virial is minus the derivative with respect to a strain of positions and cell: the
+# network applies a strain of zero and differentiates with respect to it.
 
 
 # %%
 class Network(fs.Potential):
-    """Energies of atoms from the distances of their neighbours, smeared on a grid."""
+    """Atomic energies from the distances to neighbours, smeared on a grid."""
 
     cutoff = 4.0
 
@@ -54,7 +53,7 @@ class Network(fs.Potential):
 
 
 # %% [markdown]
-# Is it right? `check_potential` tries derivatives, symmetries, batches and noise, and says what is wrong.
+# Is it correct? `check_potential` tests derivatives, symmetries, batches and rounding noise, and reports what is wrong.
 
 # %%
 atoms = bulk("Cu", cubic=True) * (2, 2, 2)
@@ -64,7 +63,7 @@ print(report)
 report.raise_on_failure()
 
 # %% [markdown]
-# Now i-PI may have it. Its input names a socket; `fs.serve` connects to it and stays until i-PI has done all steps.
+# Now serve it to i-PI. i-PI's input names a socket; `fs.serve` connects to it and stays until i-PI has done all steps.
 
 # %%
 ase.io.write(folder / "start.extxyz", atoms)
@@ -98,10 +97,10 @@ with open(folder / "ipi.log", "w") as log:
 print(outcome)
 
 # %% [markdown]
-# Energy is conserved if the forces are its derivative.
+# The energy is conserved if the forces are its derivative.
 
 # %%
 step, conserved, temperature = np.loadtxt(folder / "out.properties").T
 drift = np.ptp(conserved) / len(atoms)
-print(f"{len(step) - 1} steps, {temperature[-1]:.0f} K, energy within {1e3 * drift:.4f} meV an atom")
+print(f"{len(step) - 1} steps, {temperature[-1]:.0f} K, energy within {1e3 * drift:.4f} meV per atom")
 assert drift < 1e-3

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A variable in PLUMED
 #
-# A collective variable of forceserver, first from Python and then in PLUMED, which biases it in a simulation with
-# i-PI. It needs PLUMED: `conda install -c conda-forge plumed py-plumed`, or `PLUMED_KERNEL` with the path of
+# A forceserver collective variable, first in Python and then in PLUMED, which biases it in a simulation with
+# i-PI. This needs PLUMED: `conda install -c conda-forge plumed py-plumed`, or `PLUMED_KERNEL` with the path of
 # `libplumedKernel.so`.
 
 # %%
@@ -22,8 +22,8 @@ folder.mkdir()
 atoms = ase.io.read(titanate / "demo" / "cold" / "start.extxyz")
 
 # %% [markdown]
-# The variable is the l = 1 part of the density of oxygen around titanium, averaged over titanium: a vector, which
-# is zero where each titanium sits in the middle of its cage. The weight turns it into a shift in Angstrom.
+# The variable is the l = 1 part of the density of oxygen around titanium, averaged over titanium: a vector that is
+# zero if each titanium is at the centre of its cage. The weight converts it to a shift in Angstrom.
 
 # %%
 basis = {
@@ -45,8 +45,8 @@ gradient[result.active] = result.gradients[variable.outputs.index("z")]
 print("per titanium", gradient[moved.symbols == "Ti", 2].mean(), "of", 1 / np.sum(moved.symbols == "Ti"))
 
 # %% [markdown]
-# The same variable in a configuration. Each of its outputs is an `EXTRACV` of PLUMED, which runs inside of
-# forceserver and sees the centroid of the beads. PLUMED's own variables and biases work beside it.
+# The same variable in a configuration. PLUMED runs inside forceserver, sees the centroid of the beads, and gets each
+# output of the variable as an `EXTRACV`. PLUMED's own variables and biases can be used alongside.
 
 # %%
 (folder / "plumed.dat").write_text("""
@@ -102,7 +102,7 @@ text = text.replace("<total_steps>20000<", f"<total_steps>{STEPS}<")
 subprocess.run(["forceserver", "launch", "forceserver.toml"], cwd=folder, check=True)
 
 # %% [markdown]
-# PLUMED has pulled titanium along z.
+# PLUMED has pulled the titanium atoms along z.
 
 # %%
 time, z, energy = np.loadtxt(folder / "COLVAR").T
