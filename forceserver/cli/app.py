@@ -1,4 +1,4 @@
-"""Puts the commands together; turns errors for people into a message and an exit code."""
+"""Assembles the commands; turns errors meant for users into a message and an exit code."""
 
 import os
 import sys
@@ -41,7 +41,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
@@ -54,8 +54,8 @@ app.add_typer(plumed, name="plumed")
 
 def main() -> None:
     """Entry point of the `forceserver` program."""
-    # OpenMP's threads spin at the end of a loop. Beside i-PI, which takes cores for itself, they wait for one another's
-    # turn: 64 atoms of silicon went from 6 to 310 steps a second by this on a busy machine. It must be said before
+    # OpenMP's threads spin at the end of a loop. Next to i-PI, which needs cores itself, they wait for one another:
+    # on a busy machine, passive waiting took 64 atoms of silicon from 6 to 310 steps a second. It must be set before
     # OpenMP is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:

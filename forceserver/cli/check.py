@@ -1,4 +1,4 @@
-"""`forceserver check`: do the configuration, the input of i-PI and the template speak of the same thing?"""
+"""`forceserver check`: do the configuration, i-PI's input and the template agree?"""
 
 import sys
 from collections.abc import Iterable
@@ -15,30 +15,33 @@ if TYPE_CHECKING:
 
 def check(
     config: arguments.Config,
-    drivers: Annotated[int, typer.Option("--drivers", "-n", min=0, help="Drivers that will serve the simulation.")] = 1,
+    drivers: Annotated[
+        int, typer.Option("--drivers", "-n", min=0, help="Number of drivers that will serve the simulation.")
+    ] = 1,
     compute: Annotated[
         bool,
-        typer.Option(
-            "--compute/--no-compute", help="Compute potential, variables and bias for the template (slow ones: no)."
-        ),
+        typer.Option("--compute/--no-compute", help="Compute potential, variables and bias for the template."),
     ] = True,
     potential: Annotated[
-        bool, typer.Option("--potential", help="Also put the potential through the conformance check.")
+        bool, typer.Option("--potential", help="Also run the conformance check on the potential.")
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(help="With --potential: relative error of derivatives and symmetries that is allowed.")
+        float, typer.Option(help="With --potential: allowed relative error of derivatives and symmetries.")
     ] = 1e-6,
     step: Annotated[
         float | None,
         typer.Option(
-            min=1e-6, max=0.1, help="With --potential: step of derivatives, Angstrom.", show_default="from the noise"
+            min=1e-6,
+            max=0.1,
+            help="With --potential: step of finite differences, Angstrom.",
+            show_default="from the noise",
         ),
     ] = None,
     verbose: arguments.Verbose = False,
 ) -> None:
-    """Compare the configuration, i-PI's input and the template structure; nothing is started.
+    """Compare the configuration, i-PI's input and the template structure, without starting anything.
 
-    Says what does not fit and what could be faster. Exit code: 0 all fits, 2 something does not.
+    Reports what does not match and what could be faster. Exit code: 0 everything matches, 2 something does not.
     """
     from ..preflight import WRONG, inspect
     from ..settings import load, require

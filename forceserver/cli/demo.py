@@ -1,4 +1,4 @@
-"""`forceserver demo`: a complete study of a few minutes, from a potential to a free energy, in a folder of its own."""
+"""`forceserver demo`: a complete study in a few minutes, from a potential to a free energy, in a folder of its own."""
 
 from enum import Enum
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..errors import InputError
 
 
 class Engine(str, Enum):
-    """Who makes the bias."""
+    """The engine that computes the bias."""
 
     AUTO = "auto"
     PLUMED = "plumed"
@@ -18,24 +18,27 @@ class Engine(str, Enum):
 
 
 def demo(
-    name: Annotated[str, typer.Argument(help="Which one: batio3.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the demo: batio3.", show_default=False)],
     folder: Annotated[
-        Path, typer.Option("--folder", "-f", metavar="FOLDER", help="FOLDER/NAME holds inputs and results.")
+        Path, typer.Option("--folder", "-f", metavar="FOLDER", help="Inputs and results go to FOLDER/NAME.")
     ] = Path("demo"),
     engine: Annotated[
-        Engine, typer.Option(help="Who makes the bias; auto: PLUMED if its kernel is found, else metadynamics.")
+        Engine, typer.Option(help="Engine of the bias; auto: PLUMED if its kernel is found, else metadynamics.")
     ] = Engine.AUTO,
     picoseconds: Annotated[
         float | None, typer.Option("--ps", min=0.5, help="Length of each simulation.  [default: 40]")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Begin anew; removes the results of an earlier run.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start afresh; removes the results of an earlier run.")
+    ] = False,
 ) -> None:
     """Run a demonstration: set up its inputs, simulate, and show the result.
 
     batio3: the free energy of the polarization of BaTiO3 (40 atoms) below and above its ordering temperature, by
     metadynamics in two i-PI simulations side by side, with a potential that was fitted to density functional theory.
 
-    Interrupted or killed, it goes on with the same command. Complete results are shown again; --force replaces them.
+    The same command resumes a run that was interrupted or killed. Complete results are shown again; --force replaces
+    them.
     """
     if name != "batio3":
         raise InputError(f"there is no demo {name!r}; there is batio3")
@@ -61,7 +64,7 @@ def demo(
 
 
 def _available(wanted: Engine) -> str:
-    """The engine that will be used; `InputError` if PLUMED is asked for and cannot be had."""
+    """The engine that will be used; `InputError` if PLUMED is requested but not available."""
     if wanted is Engine.METADYNAMICS:
         return wanted.value
     from ..bias.plumed.kernel import load_kernel

@@ -24,25 +24,25 @@ def describe(
         Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where the arrays go (npz).", show_default=False)
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Output file (npz).", show_default=False)
     ],
     verbose: arguments.Verbose = False,
 ) -> None:
-    """Write the representation of structures: what section `expansion` asks for, and every `cv`.
+    """Write the representation of structures: what section `expansion` requests, and every `cv`.
 
-    Read the file with numpy.load(FILE, allow_pickle=False). Centres of all structures follow each other:
+    Read the file with numpy.load(FILE, allow_pickle=False). The centres of all structures are concatenated:
 
-    centre_structure, centre_atom, centre_species (C): where they are; species (A): the neighbour species.
+    centre_structure, centre_atom, centre_species (C): origin of each centre; species (A): the neighbour species.
 
     coefficients_l0, coefficients_l1, ... (C, A, 2 l + 1, n): m = -l .. l.
 
-    power_spectrum (C, F); power_spectrum_features (F, 5): a, n, a', n', l, where a counts in `species`.
+    power_spectrum (C, F); power_spectrum_features (F, 5): a, n, a', n', l, where a is an index into `species`.
 
     With gradients = true, gradient_rows (R, 3): centre (0 .. C - 1), a, atom; gradients_l0, ... (R, 3, 2 l + 1, n):
     derivatives with respect to the position of that atom; strain_l0, ... (C, A, 3, 3, 2 l + 1, n): with respect to a
     strain, r -> r (1 + strain).
 
-    For a `cv` called q with d outputs, and S structures, q (S, d); q_outputs (d): their names; q_strain (S, d, 3, 3);
+    For a `cv` named q with d outputs, and S structures: q (S, d); q_outputs (d): their names; q_strain (S, d, 3, 3);
     q_gradients (K, d, 3); q_gradient_rows (K, 2): structure, atom.
     """
     import numpy as np
@@ -75,7 +75,7 @@ def describe(
 
 
 def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -> Arrays:
-    """Everything of section [expansion], under the names that `describe` documents."""
+    """All arrays of section [expansion], under the names documented in `describe`."""
     import numpy as np
 
     from ..representation.config import selection

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Role(str, Enum):
-    """What a process can be: a driver of forces or of a bias, a server of collective variables."""
+    """A role of a process: driver of forces, driver of a bias, or server of collective variables."""
 
     FORCE = "force"
     BIAS = "bias"
@@ -41,37 +41,35 @@ def drive(
     mpi: Annotated[
         bool,
         typer.Option(
-            "--mpi", help="Be a driver of i-PI's <ffmpi>: mpirun -n 1 i-pi IN.xml : -n N forceserver drive --mpi CONFIG"
+            "--mpi", help="Serve i-PI's <ffmpi>: mpirun -n 1 i-pi IN.xml : -n N forceserver drive --mpi CONFIG"
         ),
     ] = False,
     mpi_name: Annotated[
-        str, typer.Option(metavar="NAME", help="With --mpi: the <ffmpi name=...> to serve, if there are several.")
+        str, typer.Option(metavar="NAME", help="With --mpi: which <ffmpi name=...> to serve, if there are several.")
     ] = "",
     role: Annotated[
         list[Role] | None,
-        typer.Option(
-            "--role", help="Play this role only, of those that are configured (may be repeated). [default: all]"
-        ),
+        typer.Option("--role", help="Play only this one of the configured roles (may be repeated). [default: all]"),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(help="Where i-PI runs (sockets of mode 'inet'), in place of the addresses that are configured."),
+        typer.Option(help="Host on which i-PI runs (mode 'inet'), instead of the configured addresses."),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65534, help="TCP port of [socket], in place of the one configured; [bias_socket] has the next."
+            min=1, max=65534, help="TCP port of [socket], instead of the configured one; [bias_socket] uses the next."
         ),
     ] = None,
     verbose: arguments.Verbose = False,
 ) -> None:
-    """Serve forces: connect to i-PI (or ASE) and evaluate what it sends until it says EXIT.
+    """Serve forces: connect to i-PI (or ASE) and evaluate the structures it sends until it sends EXIT.
 
-    Waits for a server that is not up yet, and reconnects when it restarts. SIGTERM and Ctrl-C end it cleanly.
-    With [cv_server] it also serves collective variables to PLUMED, with [bias] and [bias_socket] also a bias to i-PI;
-    each of the three may be alone. A CV server alone is open until a signal comes.
-    Exit code: 0 the server said EXIT, a limit of time was reached or a signal came; 1 it had to give up; 2 the
-    configuration is wrong, or not for this server.
+    Waits for a server that is not running yet, and reconnects when it restarts. SIGTERM and Ctrl-C end it cleanly.
+    With [cv_server] it also serves collective variables to PLUMED; with [bias] and [bias_socket], a bias to i-PI.
+    Each of the three roles can be used alone. A CV server alone runs until it receives a signal.
+    Exit code: 0 the server sent EXIT, a time limit was reached or a signal arrived; 1 it had to give up; 2 the
+    configuration is wrong or does not match the server.
     """
     from ..ipi.activity import of_this_process
     from ..settings import at_address, load, require
@@ -119,7 +117,7 @@ def drive(
 
 
 def _wanted(config: Path, settings: "Settings", roles: list[Role] | None) -> set[Role]:
-    """The roles that are configured, of those that were asked for."""
+    """The requested roles that are configured."""
     from ..settings import require
 
     wanted = set(roles or Role) & _configured(settings)
@@ -130,7 +128,7 @@ def _wanted(config: Path, settings: "Settings", roles: list[Role] | None) -> set
 
 
 def _watched(activity: "Activity | None", role: str) -> contextlib.AbstractContextManager:
-    """The context of evaluations: whoever has started this driver sees how long they take."""
+    """The context of evaluations: shows the process that started this driver how long they take."""
     return activity.evaluating(role) if activity else contextlib.nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""`forceserver evaluate`: the potential of the configuration on the structures of a file, without a simulation."""
+"""`forceserver evaluate`: applies the configured potential to the structures in a file, without a simulation."""
 
 import contextlib
 import sys
@@ -31,40 +31,47 @@ def evaluate(
         Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write structures and predictions (extxyz).")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the structures with predictions (extxyz)."),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw predictions against reference labels (PNG).")
+        Path | None, typer.Option("--plot", metavar="FILE", help="Plot predictions against reference labels (PNG).")
     ] = None,
     energy_key: Annotated[
-        str | None, typer.Option(help="Reference energy, eV. [default: its usual names]", show_default=False)
+        str | None,
+        typer.Option(help="Name of the reference energy, eV. [default: the usual names]", show_default=False),
     ] = None,
     forces_key: Annotated[
-        str | None, typer.Option(help="Reference forces, eV/Angstrom. [default: their usual names]", show_default=False)
+        str | None,
+        typer.Option(help="Name of the reference forces, eV/Angstrom. [default: the usual names]", show_default=False),
     ] = None,
     virial_key: Annotated[
         str | None,
-        typer.Option(help="Reference virial, eV; before the stress. [default: its usual names]", show_default=False),
+        typer.Option(
+            help="Name of the reference virial, eV; preferred to the stress. [default: the usual names]",
+            show_default=False,
+        ),
     ] = None,
     stress_key: Annotated[
-        str | None, typer.Option(help="Reference stress, eV/Angstrom^3. [default: its usual names]", show_default=False)
+        str | None,
+        typer.Option(
+            help="Name of the reference stress, eV/Angstrom^3. [default: the usual names]", show_default=False
+        ),
     ] = None,
     group_key: Annotated[
-        str | None, typer.Option(help="Label that errors are grouped by. [default: config_type]", show_default=False)
+        str | None, typer.Option(help="Label by which errors are grouped. [default: config_type]", show_default=False)
     ] = None,
-    prefix: Annotated[
-        str, typer.Option(help="Prefix of the names under which predictions are written.")
-    ] = "predicted_",
+    prefix: Annotated[str, typer.Option(help="Prefix for the names of predictions.")] = "predicted_",
     batch: Annotated[
-        int, typer.Option(min=1, help="Structures that go to the potential at once, if their species agree.")
+        int, typer.Option(min=1, help="Structures passed to the potential at once, if their species agree.")
     ] = 1,
     verbose: arguments.Verbose = False,
 ) -> None:
     """Evaluate structures offline, with the potential that `drive` would serve.
 
-    Reads one structure after the other, so that a file may be larger than memory. Where a structure has reference
-    labels, prints root-mean-square and mean absolute errors, by group if it has groups, and under which names they were
-    found. Give none as the name of a label that is not to be read.
+    Reads one structure at a time, so the file may be larger than memory. If there are reference labels, it reports
+    their names and prints root-mean-square and mean absolute errors, by group if there are groups. To ignore a label,
+    give none as its name.
     """
     from ..fit.labels import LabelKeys, LabelReader
     from ..potentials import build_potential

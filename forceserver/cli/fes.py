@@ -11,23 +11,24 @@ from . import arguments
 
 
 def fes(
-    temperature: Annotated[float, typer.Option("--temperature", "-T", min=1.0, help="In K.", show_default=False)],
+    temperature: Annotated[
+        float, typer.Option("--temperature", "-T", min=1.0, help="Temperature, in K.", show_default=False)
+    ],
     hills: Annotated[
-        list[Path] | None, typer.Argument(metavar="[HILLS]...", help="HILLS files, of one run or of its walkers.")
+        list[Path] | None, typer.Argument(metavar="[HILLS]...", help="HILLS files of one run or of its walkers.")
     ] = None,
     colvar: Annotated[
         list[Path] | None,
         typer.Option("--colvar", metavar="FILE", help="COLVAR file, for reweighting; may be repeated."),
     ] = None,
-    energy_unit: Annotated[str, typer.Option(help=f"Of the files: {', '.join(PER_EV)}.")] = "kJ/mol",
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the results go.")] = Path(
-        "fes"
-    ),
+    energy_unit: Annotated[str, typer.Option(help=f"Energy unit of the files: {', '.join(PER_EV)}.")] = "kJ/mol",
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Output folder.")] = Path("fes"),
     variables: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Of COLVAR, if there is no HILLS file to tell them.")
+        str | None,
+        typer.Option(metavar="A,B", help="Columns of COLVAR that are the variables, if there is no HILLS file."),
     ] = None,
     project: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Keep these variables only, integrate the others out.")
+        str | None, typer.Option(metavar="A,B", help="Keep these variables and integrate out the others.")
     ] = None,
     lower: Annotated[str | None, typer.Option(metavar="X,Y", help="Lower ends of the grid.")] = None,
     upper: Annotated[str | None, typer.Option(metavar="X,Y", help="Upper ends of the grid.")] = None,
@@ -36,39 +37,41 @@ def fes(
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Columns of COLVAR to reweight by, LABEL.rct taken off; by default rbias of each label, or bias.",
+            help="Columns of COLVAR for reweighting; LABEL.rct is subtracted. By default rbias of each label, or bias.",
         ),
     ] = None,
-    skip: Annotated[float, typer.Option(help="Leave out the first ps of COLVAR.")] = 0.0,
+    skip: Annotated[float, typer.Option(help="Discard the first ps of COLVAR.")] = 0.0,
     blocks: Annotated[
         int | None,
-        typer.Option(min=2, help="Blocks of COLVAR for the error bars. [default: as long as the variables remember]"),
+        typer.Option(min=2, help="Blocks of COLVAR for the error bars. [default: from the correlation time]"),
     ] = None,
     smooth: Annotated[
         float | None,
-        typer.Option(help="Width of a row of COLVAR, in intervals of the grid; by default 0, 0.5, 1 in 1-D, 2-D, 3-D."),
+        typer.Option(help="Width of a COLVAR row, in grid intervals; by default 0, 0.5, 1 in 1-D, 2-D, 3-D."),
     ] = None,
-    depth: Annotated[float, typer.Option(help="A minimum must be this many kT deep.")] = 1.0,
+    depth: Annotated[float, typer.Option(help="Required depth of a minimum, in kT.")] = 1.0,
     phase: Annotated[
         list[str] | None,
-        typer.Option(metavar="'NAME: CONDITION'", help="A phase, as in 'up: p > 0 and abs(q) < 1'; may be repeated."),
+        typer.Option(metavar="'NAME: CONDITION'", help="A phase, such as 'up: p > 0 and abs(q) < 1'; may be repeated."),
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(min=1, help="Write the sum after every so many hills, too: fes_hills_0.dat, ...")
+        int | None, typer.Option(min=1, help="Also write the sum after every N hills: fes_hills_0.dat, ...")
     ] = None,
     negbias: Annotated[
-        bool, typer.Option("--negbias", help="Write minus the bias that acts in fes_hills.dat, not the free energy.")
+        bool, typer.Option("--negbias", help="Write minus the acting bias to fes_hills.dat instead of the free energy.")
     ] = False,
     axis_units: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Units of the variables, for the axes of pictures.")
+        str | None, typer.Option(metavar="A,B", help="Units of the variables, for axis labels.")
     ] = None,
-    min_to_zero: Annotated[bool, typer.Option("--min-to-zero", help="Shift the minimum of the sum to zero.")] = False,
-    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw.")] = True,
+    min_to_zero: Annotated[
+        bool, typer.Option("--min-to-zero", help="Shift the minimum of the summed hills to zero.")
+    ] = False,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw pictures.")] = True,
     verbose: arguments.Verbose = False,
 ) -> None:
-    """Free energy by summing hills and by reweighting, with minima, barriers and populations.
+    """Compute a free energy by summing hills and by reweighting, with minima, barriers and populations.
 
-    The sum of hills is written as `plumed sum_hills` writes it, in the unit of the files.
+    The sum of hills is written in the format of `plumed sum_hills`, in the energy unit of the files.
     """
     from ..analysis.study import as_text, study
     from ..analysis.summing import negative_bias, sums_at_stride

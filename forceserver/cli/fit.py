@@ -19,8 +19,8 @@ def fit(
 ) -> None:
     """Train a sparse kernel model (GAP) on energies, forces and virials.
 
-    Writes the model, prints the errors by group, and, if the configuration names a folder for the report, writes parity
-    plots and the learning curve there. A fit that was interrupted goes on where it was when started again.
+    Writes the model and prints the errors by group. If the configuration names a report folder, also writes parity
+    plots and the learning curve there. To resume an interrupted fit, repeat the command.
     """
     from ..fit import report
     from ..fit.config import load
@@ -47,7 +47,7 @@ def fit(
 
 
 def progress(things: Iterable, title: str, total: int) -> Iterator:
-    """A bar on a terminal, nothing elsewhere."""
+    """Shows a progress bar if standard error is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 def info(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model of `fit` or librascal.", show_default=False)],
 ) -> None:
-    """Print what is in a model file: species, descriptors, sparse points, and how it was trained."""
+    """Print the contents of a model file: species, descriptors, sparse points, and how it was trained."""
     from ..potentials.files import load_model
 
     print("\n".join(describe(load_model(model))))
 
 
 def describe(model: "GapModel | AceModel") -> list[str]:
-    """A model in lines of text."""
+    """A description of the model, line by line."""
     from ase.data import chemical_symbols
 
     from ..models.ace import AceModel

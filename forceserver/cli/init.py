@@ -8,7 +8,7 @@ import typer
 
 
 class Ensemble(str, Enum):
-    """What is constant."""
+    """The ensemble of a simulation."""
 
     NVE = "nve"
     NVT = "nvt"
@@ -16,19 +16,22 @@ class Ensemble(str, Enum):
 
 
 def init(
-    structure: Annotated[Path, typer.Argument(help="Any file of ASE or i-PI; its last structure.", show_default=False)],
+    structure: Annotated[
+        Path,
+        typer.Argument(help="Any file that ASE reads or i-PI writes; its last structure is used.", show_default=False),
+    ],
     model: Annotated[
         str,
         typer.Argument(
-            help="A file (.npz of fit, .pt of metatomic, .model of MACE) or an ASE calculator "
+            help="A model file (.npz from fit, .pt of metatomic, .model of MACE) or an ASE calculator "
             "such as ase.calculators.emt.EMT.",
             show_default=False,
         ),
     ],
-    folder: Annotated[Path, typer.Option("--folder", "-f", help="Where to write.")] = Path(),
-    ensemble: Annotated[Ensemble, typer.Option(help="What is constant.")] = Ensemble.NVT,
+    folder: Annotated[Path, typer.Option("--folder", "-f", help="Output folder.")] = Path(),
+    ensemble: Annotated[Ensemble, typer.Option(help="Ensemble.")] = Ensemble.NVT,
     temperature: Annotated[float, typer.Option(min=0.01, metavar="KELVIN", help="Temperature.")] = 300.0,
-    pressure: Annotated[float, typer.Option(metavar="GPA", help="Pressure, of npt.")] = 0.0,
+    pressure: Annotated[float, typer.Option(metavar="GPA", help="Pressure, for npt.")] = 0.0,
     beads: Annotated[int, typer.Option(min=1, help="Beads of a path integral; 1: classical nuclei.")] = 1,
     timestep: Annotated[
         float | None,
@@ -37,17 +40,17 @@ def init(
     steps: Annotated[int, typer.Option(min=1, help="Steps of the simulation.")] = 10_000,
     piglet: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Use PIGLET, with the matrices <A> and <C> of this file (gle4md.org)."),
+        typer.Option(metavar="FILE", help="Use PIGLET with the matrices <A> and <C> from this file (gle4md.org)."),
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=1024, max=65534, help="Listen on this TCP port.", show_default="a unix socket"),
+        typer.Option(min=1024, max=65534, help="TCP port on which i-PI listens.", show_default="a unix socket"),
     ] = None,
 ) -> None:
-    """Write config.toml, input.xml and start.extxyz from a structure and a model, to run and to change.
+    """Write config.toml, input.xml and start.extxyz for a structure and a model, ready to run and to edit.
 
-    Nothing is overwritten. Path integrals (--beads) get the thermostat PILE-G, or PIGLET with --piglet. Exit code: 0
-    written, 2 something does not fit or is there already.
+    Nothing is overwritten. Path integrals (--beads) use the PILE-G thermostat, or PIGLET with --piglet. Exit code: 0
+    written, 2 an argument is wrong or a file exists already.
     """
     from ..starter import Start, potential_section, read_gle, write_start
     from ..structures import read_structure

@@ -1,4 +1,4 @@
-"""`forceserver ipi-pes`: where i-PI finds the potential when it runs without a socket."""
+"""`forceserver ipi-pes`: the PES file through which i-PI uses the potential without a socket."""
 
 import typer
 

@@ -1,4 +1,4 @@
-"""`forceserver launch`: i-PI and its drivers as one program that ends as one."""
+"""`forceserver launch`: starts i-PI and its drivers as one program, which also ends as one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 IPI_RESTARTS = 5
-"""How often i-PI is started again after a connection has broken it, at most."""
+"""How often i-PI is restarted, at most, after a broken connection."""
 
 
 def launch(
@@ -25,49 +25,49 @@ def launch(
         int, typer.Option("--drivers", "-n", min=0, help="Drivers to keep running; 0 if i-PI needs none (<ffdirect>).")
     ] = 1,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Go on from the newest of RESTART and the checkpoints of the simulation.")
+        bool, typer.Option("--restart", help="Resume from the newest state among RESTART and the checkpoints.")
     ] = False,
     deadline: Annotated[
         float,
         typer.Option(
             min=1.0,
             metavar="SECONDS",
-            help="End everything when there was no driver for so long; loading a model does not count.",
+            help="End everything if there is no driver for this long, not counting the time to load a model.",
         ),
     ] = 60.0,
     attempts: Annotated[
         int,
-        typer.Option(min=1, help="Deaths of drivers without a step of the simulation in between that are too many."),
+        typer.Option(min=1, help="Give up after this many driver deaths without a step of the simulation."),
     ] = 20,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="OMP_NUM_THREADS of each driver. [default: what is set, else (cores - 1) / drivers]"),
+        typer.Option(min=1, help="OMP_NUM_THREADS of each driver. [default: as set, else (cores - 1) / drivers]"),
     ] = None,
     logs: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="For ipi.log, driver-1.log, ...  [default: beside i-PI's input]"),
+        typer.Option(metavar="FOLDER", help="Folder for ipi.log, driver-1.log, ...  [default: beside i-PI's input]"),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=65534,
-            help="TCP port of [socket], in place of the one in the configuration and in i-PI's input; "
-            "[bias_socket] has the next.",
+            help="TCP port of [socket], instead of the one in the configuration and in i-PI's input; "
+            "[bias_socket] uses the next.",
         ),
     ] = None,
     no_check: Annotated[
-        bool, typer.Option("--no-check", help="Start also if `forceserver check` finds something wrong.")
+        bool, typer.Option("--no-check", help="Start even if `forceserver check` finds something wrong.")
     ] = False,
 ) -> None:
-    """Run a simulation: start i-PI on its input with drivers, and see them through.
+    """Run a simulation: start i-PI on its input with drivers, and supervise them to the end.
 
-    i-PI runs in the folder of its input, which is locked meanwhile. Drivers that die are started again. Everything ends
-    when the simulation ends, on a signal (i-PI then writes its RESTART), and when no driver can be had. Files of
-    earlier runs are kept: i-PI renames its own, logs are appended to.
+    i-PI runs in the folder of its input, which is locked during the run. Drivers that die are restarted. Everything
+    ends when the simulation ends, on a signal (i-PI then writes its RESTART), or when no driver can be kept running.
+    Files of earlier runs are kept: i-PI renames its own, logs are appended to.
 
-    Exit code: 0 the simulation ended as it should (all steps done, its time over, or a file EXIT); 1 i-PI failed;
-    2 something in the input is wrong, nothing was started; 3 no driver could be had; 128 + N on signal N.
+    Exit code: 0 the simulation ended normally (all steps done, its time used up, or a file EXIT); 1 i-PI failed;
+    2 something in the input is wrong, nothing was started; 3 no driver could be kept running; 128 + N on signal N.
     """
     raise typer.Exit(run_simulation(config, drivers, restart, deadline, attempts, threads, logs, port, no_check))
 
@@ -83,7 +83,7 @@ def run_simulation(
     port: int | None = None,
     no_check: bool = False,
 ) -> int:
-    """What `launch` does; returns its exit code."""
+    """Does the work of `launch`; returns the exit code."""
     from ..ipi.input import read_ipi_input
     from ..ipi.ports import at_ports
     from ..launch.processes import signals_noted
@@ -120,7 +120,7 @@ def run_simulation(
 
 
 def _ports(config: Path, settings: "Settings", simulation: "IpiInput", port: int | None) -> dict[str, int]:
-    """The ports of i-PI's sockets that this configuration serves, by name; also for states that name others."""
+    """The ports of i-PI's sockets that this configuration serves, by name; they also apply to states with others."""
     from ..settings import at_address
 
     moved = at_address(settings, None, port, config) if port is not None else settings
@@ -139,7 +139,7 @@ def _where_to_begin(path: Path, restart: bool, settings: "Settings", lock: "Fold
     from ..ipi.restart import newest_state
 
     simulation = read_ipi_input(path)
-    if lock.after_death:  # and nothing of it lives
+    if lock.after_death:  # and none of its processes is alive
         remove_dead_sockets(simulation)
     if not restart:
         return simulation
@@ -161,9 +161,9 @@ def _nothing_to_do(simulation: "IpiInput", restart: bool) -> int:
 
 
 def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drivers: int, whatever: bool) -> bool:
-    """Shows what is wrong, if anything is; looks at every address where i-PI is going to listen.
+    """Shows what is wrong, if anything, and checks every address at which i-PI is going to listen.
 
-    whatever: start with what is wrong, as far as the addresses allow it.
+    whatever: start in spite of errors, as far as the addresses allow it.
     """
     from ..ipi.addresses import address_taken
     from ..preflight import WRONG, inspect
@@ -186,7 +186,7 @@ def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drive
 
 
 def _drive_arguments(config: Path, settings: "Settings", simulation: "IpiInput") -> list[str]:
-    """What drivers of this machine are called with: where *this* i-PI listens, whatever host is configured."""
+    """Arguments for drivers on this machine: the address of *this* i-PI, whatever host is configured."""
     from ..ipi.addresses import WILDCARDS
 
     ports = {socket.port for socket in (settings.socket, settings.bias_socket) if socket and socket.mode == "inet"}
@@ -203,7 +203,7 @@ def _cut_outputs(state: "IpiInput") -> None:
 
 
 def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signals: list[int]) -> int:
-    """Runs i-PI to its end, again from its newest state if a connection has broken it; the exit code."""
+    """Runs i-PI to its end, resuming from its newest state after a broken connection; returns the exit code."""
     from ..ipi.addresses import remove_dead_sockets
     from ..ipi.ports import at_ports
     from ..ipi.restart import newest_state, set_states_aside

@@ -1,4 +1,4 @@
-"""The table of errors against references, as `evaluate` and `fit` print it."""
+"""The table of errors against reference labels that `evaluate` and `fit` print."""
 
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ def print_errors(table: "ParityTable", title: str | None = None) -> None:
 
 
 def print_limits(limits: "list[Limit]") -> None:
-    """Prints what a model says far from its data, holes in red, and what helps."""
+    """Prints the predictions of a model far from its data, holes in red, and the remedy."""
     from rich.console import Console
     from rich.table import Table
 

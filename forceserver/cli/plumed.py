@@ -1,4 +1,4 @@
-"""`forceserver plumed`: the action for PLUMED, as a file and as a library."""
+"""`forceserver plumed`: the PLUMED action, as a source file and as a library."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ ACTION = Path(__file__).parent.parent / "plumed" / "ForceServer.cpp"
 def path() -> None:
     """Print the path of ForceServer.cpp, the source of the action.
 
-    PLUMED compiles a .cpp file only if it lies in the folder in which it runs, so copy or link it there:
+    PLUMED compiles a .cpp file only if it is in the folder in which PLUMED runs, so copy or link it there:
     ln -s "$(forceserver plumed path)" . and write LOAD FILE=ForceServer.cpp
     """
     typer.echo(ACTION)
@@ -34,15 +34,15 @@ def build(
 ) -> None:
     """Compile the action with the installed PLUMED and print the path of the library, for LOAD FILE=...
 
-    A library serves the PLUMED version that it was built with.
+    The library works with the PLUMED version that it was built against.
     """
     typer.echo(build_action(output))
 
 
 def build_action(output: Path) -> Path:
-    """Compiles the action with `plumed mklib`; the absolute path of the library.
+    """Compiles the action with `plumed mklib`; returns the absolute path of the library.
 
-    Raises `ForceServerError` with what the compiler said, `InputError` if there is no PLUMED.
+    Raises `ForceServerError` with the compiler's message, `InputError` if there is no PLUMED.
     """
     from ..bias.plumed.kernel import find_program, link_flags, program_environment
 
