@@ -67,7 +67,7 @@ def test_evaluate_says_how_many_errors_are_within_the_uncertainty(tmp_path):
     assert done.exit_code == 0, done.output
     said = re.search(r"(\d+) % of 46 energy errors are within one standard deviation, (\d+) % within two", done.output)
     page = " ".join((FOLDER / "potential" / "README.md").read_text().split())
-    assert f"{said[1]} % of the errors of the test structures are within one" in page
+    assert f"{said[1]} % of the test errors are within one" in page
     assert f"{said[2]} % within two" in page
     assert "not calibrated" in CliRunner().invoke(app, ["info", str(MODEL)]).output
 

@@ -120,7 +120,7 @@ def test_errors(potential):
     page, results = potential
     structures = ase.io.read(FOLDER / "data" / "test.extxyz", ":")
     kinds = [atoms.info["config_type"] for atoms in structures]
-    table = page.partition("## Errors")[2].partition("\n\nComponents")[0]
+    table = page.partition("## Errors")[2].partition("\n\nForce components")[0]
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 5
     for name, *cells in rows:
