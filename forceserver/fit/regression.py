@@ -19,6 +19,7 @@ from ..frame import Array
 BATCH = 1024  # rows
 PANEL = 32  # columns of the blocked decomposition
 FOLDS = 4  # of the cross-validation
+RESOLVED = 0.01  # in sigmas (0.03 meV, 1 meV/Angstrom by default): smaller errors are the digits of labels
 QUANTITIES = ("energy", "forces", "virial")
 
 
@@ -162,6 +163,29 @@ def _solve_normal(total: Array) -> Array:
     return cho_solve(cho_factor(total[:n, :n]), total[:n, n])
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Weighted errors, at factors of one, of what was left out: for each quantity the sums of squares (groups,) and the
+    counts (groups,)."""
+
+    squares: Mapping[str, Array]
+    counts: Mapping[str, Array]
+
+    def errors(self) -> dict[str, float]:
+        """Root of the mean square of each quantity."""
+        return {q: float(np.sqrt(squares.sum() / self.counts[q].sum())) for q, squares in self.squares.items()}
+
+    def logarithms(self) -> Array:
+        """(groups,): the sum over quantities of the logarithm of the error of a group, so weighted that the mean is the
+        sum of the means over the groups with labels. Errors count from `RESOLVED` on."""
+        total = 0.0
+        for quantity, squares in self.squares.items():
+            counts = self.counts[quantity]
+            logarithms = 0.5 * np.log(squares / np.maximum(counts, 1) + RESOLVED**2)
+            total = total + np.where(counts > 0, logarithms, 0.0) * len(counts) / np.count_nonzero(counts)
+        return np.asarray(total)
+
+
 class Validation:
     """Errors of structures that were left out, for any sigmas, from normal equations in an orthonormal basis.
 
@@ -170,18 +194,17 @@ class Validation:
     """
 
     def __init__(self, factors: Factors, regulariser: Array) -> None:
-        inverse = np.linalg.inv(regulariser)
-        self._counts = {quantity: sum(part.count for part in parts) for quantity, parts in factors.items()}
+        self._inverse = np.linalg.inv(regulariser)
+        self._factors = {q: parts for q, parts in factors.items() if any(part.count for part in parts)}
         self._products = {
-            quantity: [_product(parts[k::FOLDS], inverse) for k in range(min(FOLDS, len(parts)))]
-            for quantity, parts in factors.items()
-            if self._counts[quantity]
+            quantity: [_product(parts[k::FOLDS], self._inverse) for k in range(min(FOLDS, len(parts)))]
+            for quantity, parts in self._factors.items()
         }
         self.folds = min(FOLDS, *(len(parts) for parts in factors.values()))
 
-    def errors(self, sigma: Mapping[str, float]) -> dict[str, float]:
-        """Root of the mean squared weighted error of each quantity in what was left out, at factors of one."""
-        squares = dict.fromkeys(self._products, 0.0)
+    def left_out(self, sigma: Mapping[str, float]) -> LeftOut:
+        """Errors of every group with the weights of the other folds."""
+        squares = {quantity: np.zeros(len(parts)) for quantity, parts in self._factors.items()}
         for k in range(self.folds):
             total = sum(
                 product / sigma.get(quantity, 1.0) ** 2
@@ -189,10 +212,10 @@ class Validation:
                 for fold, product in enumerate(products)
                 if fold != k
             )
-            residual = np.append(_solve_normal(total), -1.0)
-            for quantity, products in self._products.items():
-                squares[quantity] += float(residual @ products[k] @ residual)
-        return {q: float(np.sqrt(max(total, 0.0) / self._counts[q])) for q, total in squares.items()}
+            residual = np.append(self._inverse @ _solve_normal(total), -1.0)
+            for quantity, parts in self._factors.items():
+                squares[quantity][k::FOLDS] = [((part.r @ residual) ** 2).sum() for part in parts[k::FOLDS]]
+        return LeftOut(squares, {q: np.array([part.count for part in parts]) for q, parts in self._factors.items()})
 
     def beside_the_others(self, quantity: str) -> tuple[float, float] | None:
         """The labels of a quantity beside what a fit to the other quantities says of them: the factor that makes them
@@ -210,11 +233,6 @@ class Validation:
     def quantities(self) -> tuple[str, ...]:
         """Those of which there are labels."""
         return tuple(self._products)
-
-
-def score(errors: Mapping[str, float]) -> float:
-    """What is to be small: the logarithm of the product of the errors."""
-    return sum(np.log(max(error, 1e-300)) for error in errors.values())
 
 
 def _product(parts: Sequence[Factor], inverse: Array) -> Array:

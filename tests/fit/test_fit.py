@@ -120,10 +120,7 @@ def test_interrupted_fit_goes_on(config, monkeypatch):
 def test_cross_validation_keeps_the_best(content):
     content["cross_validation"] = {"energy_factors": [0.1, 1.0, 10.0], "force_factors": [1.0, 10.0]}
     summary = gap.fit(FitConfig.model_validate(content)).model.summary
-    scores = {
-        tuple(entry["factors"].values()): np.prod(list(entry["errors"].values()))
-        for entry in summary["cross_validation"]
-    }
+    scores = {tuple(entry["factors"].values()): entry["score"] for entry in summary["cross_validation"]}
     assert len(scores) == 6
     assert tuple(summary["sigma_factors"].values()) == min(scores, key=scores.get)
 

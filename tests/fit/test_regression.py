@@ -58,7 +58,7 @@ def test_members_spread_as_the_jackknife_says():
 
 def test_validation_measures_the_group_that_was_left_out():
     data, factors, regulariser = problem()
-    errors = Validation(factors, regulariser).errors({"energy": 0.5})
+    errors = Validation(factors, regulariser).left_out({"energy": 0.5}).errors()
     for quantity in data:
         squares, count = 0.0, 0
         for left in range(GROUPS):
