@@ -159,6 +159,8 @@ class LabelReader:
         values = {name: read(places[name], shape, f"{where}: the label {name!r}") for name in names}
         if not values:
             return None
+        if quantity == "energy":
+            _refuse_per_atom(values, where)
         first, *others = values
         for other in others:
             if not np.allclose(values[first], values[other], rtol=0, atol=SAME):
@@ -185,6 +187,15 @@ class LabelReader:
 def _is_usual(name: str, quantity: str) -> bool:
     name = name.lower()
     return any(name.removeprefix(prefix) in USUAL[quantity] for prefix in PREFIXES if name.startswith(prefix))
+
+
+def _refuse_per_atom(names: Iterable[str], where: str) -> None:
+    for name in names:
+        if "peratom" in name.lower().replace("_", "").replace("-", ""):
+            raise InputError(
+                f"{where}: the label {name!r} is called an energy per atom; energies are those of all atoms, in eV: "
+                "multiply it by the number of atoms, and give it another name"
+            )
 
 
 def _places(atoms: "Atoms") -> dict[str, Any]:

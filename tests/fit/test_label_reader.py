@@ -111,6 +111,12 @@ def test_what_is_not_clear_is_refused(tmp_path, structures, message):
         labels_of(tmp_path, *structures)
 
 
+def test_an_energy_per_atom_is_refused(tmp_path):
+    structures = [salt({"dft_formation_energy_per_atom_in_eV": -4.2})]
+    with pytest.raises(InputError, match=r"called an energy per atom; .* multiply it by the number of atoms"):
+        labels_of(tmp_path, *structures, energy="dft_formation_energy_per_atom_in_eV")
+
+
 def test_one_name_for_all_also_where_some_have_two(tmp_path):
     both, one = salt({"energy": -1.0, "REF_energy": -1.0}), salt({"REF_energy": -2.0})
     found, _ = labels_of(tmp_path, both, one)
