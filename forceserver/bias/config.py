@@ -28,6 +28,9 @@ from .journal.colvar import ColvarFile
 from .journal.deposits import DepositFile
 from .journal.disk import check_file, make_folder, why_no_folder
 from .metadynamics import GrowingHills
+from .opes.bias import Opes
+from .opes.config import OpesConfig
+from .opes.state import StateFile
 from .restraints import MovingRestraint, Restraint, Wall
 from .total import TotalBias
 
@@ -43,15 +46,17 @@ Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if i
 class BiasVariableConfig(Section):
     """A collective variable by the name of its output. Everything here is in the units of the variable.
 
-    hills: whether hills are put on it; otherwise it may have walls and restraints, and is written to COLVAR.
-    domain: ends of the period. sigma: width of the hills. lower, upper: the range of the grid (the domain, if
-    there is one). bins: intervals of the grid; otherwise as many as make them sigma/5.
+    hills: whether hills, or kernels, are put on it; otherwise it may have walls and restraints, and is written to
+    COLVAR. domain: ends of the period. sigma: width of the hills, or of the first kernel. sigma_min: below which the
+    width of kernels does not decrease. lower, upper: the range of the grid (the domain, if there is one). bins:
+    intervals of the grid; otherwise as many as make them sigma/5.
     """
 
     name: str = Field(pattern=r"^[^\s#]+$")
     hills: bool = True
     domain: tuple[Number, Number] | None = None
     sigma: PositiveFloat | None = None
+    sigma_min: PositiveFloat | None = None
     lower: Number | None = None
     upper: Number | None = None
     bins: int | None = Field(default=None, ge=1, le=MOST_BINS)
@@ -170,16 +175,17 @@ class WalkersConfig(Section):
 
 
 class MetadynamicsConfig(Section):
-    """`[bias] engine = "metadynamics"`.
+    """`[bias] engine = "metadynamics"`, or "opes", which has kernels in the place of hills.
 
     time_step_fs: of the simulation, for the time column (ps) of the files. file_energy_unit: of HILLS and COLVAR;
     kJ/mol is PLUMED's. clock_file: where the number of the current step outlives the program.
     """
 
-    engine: Literal["metadynamics"] = "metadynamics"
+    engine: Literal["metadynamics", "opes"] = "metadynamics"
     time_step_fs: PositiveFloat
     variables: tuple[BiasVariableConfig, ...] = Field(min_length=1)
     hills: HillsConfig | None = None
+    opes: OpesConfig | None = None
     walls: tuple[WallConfig, ...] = ()
     restraints: tuple[RestraintConfig, ...] = ()
     moving_restraints: tuple[MovingRestraintConfig, ...] = ()
@@ -199,13 +205,25 @@ class MetadynamicsConfig(Section):
         for part in parts:
             if part.variable not in names:
                 raise ValueError(f"there is no variable {part.variable}; the bias has {', '.join(names)}")
-        if not (self.hills or self.walls or self.restraints or self.moving_restraints):
+        if (self.engine == "opes") != (self.opes is not None):
+            raise ValueError('engine = "opes" and the table opes belong together: give both, or neither')
+        if self.opes:
+            self._check_opes(self.opes)
+        if not (self.hills or self.opes or self.walls or self.restraints or self.moving_restraints):
             raise ValueError("nothing acts: give hills, walls, restraints or moving_restraints")
         if self.walkers and not self.hills:
             raise ValueError("walkers share hills: give hills")
         if self.hills:
             self._check_hills(self.hills)
         return self
+
+    def _check_opes(self, opes: OpesConfig) -> None:
+        """`ValueError` if something else does not go with it."""
+        if self.hills:
+            raise ValueError("a bias has hills or opes, not both; leave one of them out")
+        if self.walkers:
+            raise ValueError("opes has no walkers yet; leave walkers out, or take hills")
+        opes.check(self._biased)
 
     def _check_hills(self, hills: HillsConfig) -> None:
         """`ValueError` if the variables are not made for these hills."""
@@ -217,6 +235,8 @@ class MetadynamicsConfig(Section):
         for variable in biased:
             if variable.sigma is None:
                 raise ValueError(f"hills need a width: give sigma of {variable.name}")
+            if variable.sigma_min:
+                raise ValueError(f"hills do not shrink: leave out sigma_min of {variable.name}")
         if hills.grid == "none":
             return
         axes = [variable.axis() for variable in biased]
@@ -237,8 +257,9 @@ class MetadynamicsConfig(Section):
 
     @property
     def _hills_files(self) -> tuple[Path, list[Path]]:
-        """HILLS of this run, and those of the other walkers."""
-        file = self.hills.file if self.hills else Path()
+        """HILLS or KERNELS of this run, and those of the other walkers."""
+        section = self.hills or self.opes
+        file = section.file if section else Path()
         if self.walkers is None:
             return file, []
         files = [self.walkers.directory / f"{file.name}.{k}" for k in range(self.walkers.count)]
@@ -248,6 +269,10 @@ class MetadynamicsConfig(Section):
         """`InputError` if a file cannot be written where the configuration wants it."""
         if self.hills and not self.walkers:
             check_file(self.hills.file, "hills.file")
+        if self.opes:
+            check_file(self.opes.file, "opes.file")
+            if self.opes.state_file:
+                check_file(self.opes.state_file, "opes.state_file")
         check_file(self._own(self.clock_file), "clock_file")
         if self.colvar_file:
             check_file(self._own(self.colvar_file), "colvar_file")
@@ -284,9 +309,13 @@ class MetadynamicsConfig(Section):
     def total(self) -> TotalBias:
         """The bias as a function of variables and time, without any file."""
         coordinates = {variable.name: variable.coordinate() for variable in self.variables}
+        biased = [coordinates[v.name] for v in self._biased]
+        growing: GrowingHills | Opes | None = self._metadynamics(self.hills, biased) if self.hills else None
+        if self.opes:
+            growing = self.opes.build(self._biased, biased)
         return TotalBias(
             list(coordinates.values()),
-            self._metadynamics(self.hills, [coordinates[v.name] for v in self._biased]) if self.hills else None,
+            growing,
             [
                 Wall(coordinates[w.variable], w.side, w.at, w.kappa_eV, w.exponent, w.epsilon, w.offset)
                 for w in self.walls
@@ -325,8 +354,10 @@ class MetadynamicsConfig(Section):
         d, moving = len(self.variables), len(self.moving_restraints)
         fields = [("values", "f8", (d,)), ("hills", "i8"), ("work", "f8", (moving,))]
         with contextlib.ExitStack() as stack:
-            hills = colvar = None
-            if growing := total.growing:
+            hills = colvar = state = None
+            if (growing := total.growing) and growing.memory_size:
+                fields.append(("memory", "f8", (growing.memory_size,)))
+            if growing:
                 if self.walkers:
                     make_folder(self.walkers.directory, "walkers.directory")
                 file, others = self._hills_files
@@ -334,10 +365,13 @@ class MetadynamicsConfig(Section):
                 stack.callback(hills.close)
             steps = Steps(self._own(self.clock_file), fields)
             stack.callback(steps.close)
+            if self.opes and self.opes.state_file and hills and isinstance(growing, Opes):
+                stride = self.opes.state_stride
+                state = StateFile(self.opes.state_file, growing, steps, hills, stride, time_step_ps)
             if self.colvar_file:
                 columns = ["time", *total.names, *total.terms]
                 colvar = ColvarFile(
                     self._own(self.colvar_file), columns, domain_constants(total.coordinates), time_step_ps
                 )
             stack.pop_all()
-        return Journal(steps, hills, colvar)
+        return Journal(steps, hills, colvar, [state] if state else [])

@@ -78,12 +78,15 @@ class BiasEngine:
         if growing := self.total.growing:
             growing.evaluate(s[self.total.biased])  # refuses values off the grid before anything changes
             self._let_hills_act(growing)
-        step, work = self._steps.step + 1, self._work
+        step, work, memory = self._steps.step + 1, self._work, self._memory
+        if growing and step > 0 and growing.memory_size:
+            memory = growing.observe(memory, s[self.total.biased], step)
         if step > 0 and work:
             work = self.total.work(work, self._current["values"], s, step)
         has_row = self.journal.has_rows and step % self._colvar_stride == 0
         row = self._row(s, step, work) if has_row else None
-        self.journal.commit(UNKNOWN if fingerprint is None else fingerprint, row, values=s, work=work)
+        fields = {"values": s, "work": work} | ({"memory": memory} if memory.size else {})
+        self.journal.commit(UNKNOWN if fingerprint is None else fingerprint, row, **fields)
         self._work = work  # only now: a step that could not be written is taken again
         return True
 
@@ -98,6 +101,12 @@ class BiasEngine:
     @property
     def _current(self) -> Any:
         return self._steps.current
+
+    @property
+    def _memory(self) -> Array:
+        """What the growing bias remembers of the configurations up to the current one."""
+        size = self.total.growing.memory_size if self.total.growing else 0
+        return self._current["memory"].copy() if size and self.step >= 0 else np.zeros(size)
 
     def _is_current(self, s: Array, fingerprint: Array | None) -> bool:
         """Whether this is the current configuration. If it is an older one, the bias goes back to the step before."""
@@ -122,7 +131,10 @@ class BiasEngine:
     def _let_hills_act(self, growing: GrowingBias) -> None:
         step = self._steps.step
         is_due = step > 0 and step % growing.pace == 0
-        hill = growing.deposit(self._current["values"][self.total.biased], step * self._time_step) if is_due else None
+        hill = None
+        if is_due:
+            s = self._current["values"][self.total.biased]
+            hill = growing.deposit(s, step * self._time_step, self._memory)
         if len(acting := self.journal.deposit(hill)):
             growing.add(acting)
         if (step + 1) % self._read_stride == 0:
@@ -130,5 +142,7 @@ class BiasEngine:
                 growing.add(others)
 
     def _row(self, s: Array, step: int, work: list[float]) -> list[float]:
-        unit = PER_EV[self._energy_unit]
-        return [step * self._time_step, *s, *(term(s, step, work) * unit for term in self.total.terms.values())]
+        unit, numbers = PER_EV[self._energy_unit], self.total.pure_numbers
+        terms = self.total.terms.items()
+        parts = (term(s, step, work) * (1 if name in numbers else unit) for name, term in terms)
+        return [step * self._time_step, *s, *parts]

@@ -37,6 +37,8 @@ class GrowingBias(Protocol[T]):
 
     name: str
     """Of its columns in COLVAR."""
+    noun: str
+    """What its deposits are called, in the plural."""
     coordinates: tuple[Coordinate, ...]
     pace: int
     """Steps between deposits."""
@@ -44,12 +46,22 @@ class GrowingBias(Protocol[T]):
     """What a deposit is written as: names of numbers, the time (ps) first."""
     constants: dict[str, str]
     """What is the same for all deposits, for the header of their file."""
+    memory_size: int
+    """Numbers that it carries from one configuration to the next besides the deposits."""
+    pure_numbers: frozenset[str]
+    """Columns that are no energies."""
 
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """V (eV) and dV/ds (d,) at s (d,); `BiasError` if there is no bias at s."""
 
-    def deposit(self, s: Array, time_ps: float) -> Sequence[float]:
-        """What is left behind at s and t, as `fields`; nothing changes."""
+    def observe(self, memory: Array, s: Array, step: int) -> Array:
+        """The memory (memory_size,) after the configuration `step`, given that of the one before; nothing changes."""
+
+    def deposit(self, s: Array, time_ps: float, memory: Array) -> Sequence[float] | None:
+        """What is left behind at s and t, as `fields`; None: nothing yet. Nothing changes.
+
+        memory: after this configuration.
+        """
 
     def add(self, deposits: T) -> None:
         """Adds what was written."""

@@ -35,6 +35,9 @@ class GrowingHills:
     """
 
     name = "metad"
+    noun = "hills"
+    memory_size = 0
+    pure_numbers: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -67,7 +70,11 @@ class GrowingHills:
         """V (eV) and its gradient (d,) at s (d,); `BiasError` if s is off the grid."""
         return self.total.evaluate(s)
 
-    def deposit(self, s: Array, time_ps: float) -> list[float]:
+    def observe(self, memory: Array, s: Array, step: int) -> Array:
+        """There is nothing but the hills to remember."""
+        return memory
+
+    def deposit(self, s: Array, time_ps: float, memory: Array) -> list[float]:
         """The hill that is due at s, as the numbers of a line of HILLS; it is not added."""
         height = self._height * math.exp(-self.total.evaluate(s)[0] / self._tempering)
         return [time_ps, *s, *self._sigmas, height * self._to_file, self._factor_in_file]

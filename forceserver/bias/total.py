@@ -51,6 +51,8 @@ class TotalBias:
         """The columns of COLVAR by name."""
         self.costly = {f"{growing.name}.{name}" for name in growing.integrals()} if growing else set()
         """Those that are not for every step."""
+        self.pure_numbers = {f"{growing.name}.{name}" for name in growing.pure_numbers} if growing else set()
+        """Those that are no energies."""
 
     def evaluate(self, s: Array, step: int) -> tuple[float, Array]:
         """V (eV) and dV/ds (d,) at s (d,) and a step; `BiasError` if there is no bias at s."""

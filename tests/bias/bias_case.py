@@ -1,4 +1,4 @@
-"""A small metadynamics for tests: two variables, the second periodic."""
+"""A small metadynamics, and a small OPES, for tests: two variables, the second periodic."""
 
 from pathlib import Path
 
@@ -13,14 +13,23 @@ VARIABLES = (
     {"name": "angle", "sigma": 0.3, "domain": ["-pi", "pi"]},
 )
 
+OPES = {"barrier_eV": 0.3, "pace_steps": 3, "temperature_K": 300, "adaptive_sigma_stride_steps": 7}
+FREE = ({"name": "p"}, {"name": "angle", "domain": ["-pi", "pi"]})
+"""Variables whose widths are measured."""
+
 
 def section(folder: Path, **changes) -> MetadynamicsConfig:
-    hills = {**HILLS, "file": folder / "HILLS", **changes.pop("hills", {})}
+    """Of a metadynamics; of an OPES if `opes` is among the changes."""
+    if "opes" in changes:
+        files = {"file": folder / "KERNELS", "state_file": folder / "STATE", "state_stride_steps": 5}
+        changes["opes"] = {**OPES, **files, **changes["opes"]}
+        kind = {"engine": "opes", "variables": FREE}
+    else:
+        hills = {**HILLS, "file": folder / "HILLS", **changes.pop("hills", {})}
+        kind = {"engine": "metadynamics", "variables": VARIABLES, "hills": hills}
     settings = {
-        "engine": "metadynamics",
+        **kind,
         "time_step_fs": 0.5,
-        "variables": VARIABLES,
-        "hills": hills,
         "clock_file": folder / "BIAS.clock",
         "colvar_file": folder / "COLVAR",
         "colvar_stride_steps": 2,

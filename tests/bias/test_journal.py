@@ -18,6 +18,8 @@ from forceserver.bias.journal.colvar import ColvarFile
 from forceserver.bias.journal.deposits import DepositFile
 from forceserver.bias.journal.fingerprint import CLOSE
 from forceserver.bias.metadynamics import GrowingHills
+from forceserver.bias.opes.bias import Opes
+from forceserver.bias.opes.state import StateFile
 from forceserver.cv import CVConfig, build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame
@@ -41,15 +43,22 @@ def go(bias, steps, all_new=True):
 
 
 def files(folder):
-    return [(folder / name).read_bytes() for name in ("HILLS", "COLVAR", "BIAS.clock")]
+    names = ("HILLS", "KERNELS", "STATE", "COLVAR", "BIAS.clock")
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
 
 
-@pytest.mark.parametrize("grid", ["fixed", "grow", "none"])
+BIASES = {grid: {"hills": {"grid": grid}} for grid in ("fixed", "grow", "none")} | {
+    "opes": {"opes": {}},
+    "explore": {"opes": {"explore": True}},
+}
+
+
+@pytest.mark.parametrize("kind", list(BIASES))
 @pytest.mark.parametrize("restart", [False, True])
-def test_an_engine_that_goes_back_takes_the_bias_with_it(tmp_path, grid, restart):
+def test_an_engine_that_goes_back_takes_the_bias_with_it(tmp_path, kind, restart):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    changes = EXTRA | {"hills": {"grid": grid}}
+    changes = EXTRA | BIASES[kind]
     quiet = open_bias(tmp_path / "a", **changes)
     expected = go(quiet, range(40))
     quiet.close()
@@ -66,8 +75,9 @@ def test_an_engine_that_goes_back_takes_the_bias_with_it(tmp_path, grid, restart
     assert files(tmp_path / "b") == files(tmp_path / "a")
     undone = np.loadtxt(tmp_path / "b" / "COLVAR.undone")[:, 0] / 0.0005
     assert undone.round().astype(int).tolist() == [*range(25, 31), *range(31, 35), *range(13, 35), *range(1, 35)]
-    undone = np.loadtxt(tmp_path / "b" / "HILLS.undone")[:, 0] / 0.0005
-    assert undone.round().astype(int).tolist() == [24, 27, 30, 33, *range(12, 34, 3), *range(3, 34, 3)]
+    file, first = ("KERNELS.undone", 9) if "opes" in changes else ("HILLS.undone", 3)  # widths are measured first
+    undone = np.loadtxt(tmp_path / "b" / file)[:, 0] / 0.0005
+    assert undone.round().astype(int).tolist() == [24, 27, 30, 33, *range(12, 34, 3), *range(first, 34, 3)]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +132,14 @@ def test_a_return_that_an_error_interrupts_is_completed_with_the_next_configurat
     assert files(tmp_path / "b") == files(tmp_path / "a")
 
 
-DEATHS = ((DepositFile, "_append"), (GrowingHills, "add"), (ColvarFile, "append"), (Steps, "tick"))
+DEATHS = (
+    (DepositFile, "_append"),
+    (GrowingHills, "add"),
+    (Opes, "add"),
+    (ColvarFile, "append"),
+    (StateFile, "note"),
+    (Steps, "tick"),
+)
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("steps"), st.integers(1, 9)),
@@ -135,28 +152,28 @@ EVENTS = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Its folder, and bias and gradient at each step."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    bias = open_bias(folder, **EXTRA)
+@pytest.fixture(scope="module", params=["fixed", "opes"])
+def undisturbed(request, tmp_path_factory):
+    """Its folder, bias and gradient at each step, and what makes it of `open_bias`."""
+    folder, changes = tmp_path_factory.mktemp("undisturbed"), EXTRA | BIASES[request.param]
+    bias = open_bias(folder, **changes)
     found = go(bias, range(40))
     bias.close()
-    return folder, found
+    return folder, found, changes
 
 
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EVENTS)
 def test_whatever_happens_the_end_is_that_of_an_undisturbed_run(undisturbed, events):
     """Restarts, deaths between any two things that are done, and an engine that goes back, in any order."""
-    quiet, expected = undisturbed
+    quiet, expected, changes = undisturbed
 
     def die(*_, **__):
         raise KeyboardInterrupt
 
     with tempfile.TemporaryDirectory() as name:
         folder, n = Path(name), 0  # n: the configuration that comes next
-        bias = open_bias(folder, **EXTRA)
+        bias = open_bias(folder, **changes)
         for event, argument in [*events, ("steps", 40)]:
             if event == "steps":
                 end = min(n + argument, 40)
@@ -172,7 +189,7 @@ def test_whatever_happens_the_end_is_that_of_an_undisturbed_run(undisturbed, eve
                         bias.advance(WALK[n], FINGERPRINTS[n])
             if event in ("die", "restart"):
                 bias.close()
-                bias = open_bias(folder, **EXTRA)
+                bias = open_bias(folder, **changes)
         bias.close()
         assert files(folder) == files(quiet)
 

@@ -14,28 +14,32 @@ from bias_case import open_bias, trajectory
 from forceserver.errors import BiasError, InputError
 
 EXTRA = {"moving_restraints": [{"variable": "p", "steps": [0, 100], "at": [-1, 1], "kappa_eV": [0.5, 1]}]}
+KINDS = {"metadynamics": EXTRA, "opes": EXTRA | {"opes": {}}, "explore": EXTRA | {"opes": {"explore": True}}}
+each_kind = pytest.mark.parametrize("kind", list(KINDS))
 
 
-def undisturbed(folder, walk):
+def undisturbed(folder, walk, kind="metadynamics"):
     folder.mkdir()
-    bias = open_bias(folder, **EXTRA)
+    bias = open_bias(folder, **KINDS[kind])
     found = [(bias.advance(s), *bias.compute(s))[1:] for s in walk]
     bias.close()
     return [(energy, tuple(gradient)) for energy, gradient in found]
 
 
 def files(folder):
-    return (folder / "HILLS").read_bytes(), (folder / "COLVAR").read_bytes(), (folder / "BIAS.clock").read_bytes()
+    names = ("HILLS", "KERNELS", "STATE", "COLVAR", "BIAS.clock")
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
 
 
-def test_a_restart_at_every_step_gives_the_same_bits(tmp_path):
+@each_kind
+def test_a_restart_at_every_step_gives_the_same_bits(kind, tmp_path):
     walk = trajectory(40)
-    expected = undisturbed(tmp_path / "a", walk)
+    expected = undisturbed(tmp_path / "a", walk, kind)
     again = tmp_path / "b"
     again.mkdir()
     for n, s in enumerate(walk):
         for attempt in range(2):  # the configuration comes again after a restart
-            bias = open_bias(again, **EXTRA)
+            bias = open_bias(again, **KINDS[kind])
             assert bias.advance(s) == (attempt == 0)
             energy, gradient = bias.compute(s)
             assert (energy, tuple(gradient)) == expected[n]
@@ -43,9 +47,10 @@ def test_a_restart_at_every_step_gives_the_same_bits(tmp_path):
     assert files(again) == files(tmp_path / "a")
 
 
-def test_death_between_the_hill_and_the_clock_doubles_nothing(tmp_path, monkeypatch):
+@each_kind
+def test_death_between_the_hill_and_the_clock_doubles_nothing(kind, tmp_path, monkeypatch):
     walk = trajectory(30)
-    expected = undisturbed(tmp_path / "a", walk)
+    expected = undisturbed(tmp_path / "a", walk, kind)
     again = tmp_path / "b"
     again.mkdir()
     from forceserver.bias.journal import Steps
@@ -54,13 +59,13 @@ def test_death_between_the_hill_and_the_clock_doubles_nothing(tmp_path, monkeypa
         raise KeyboardInterrupt
 
     for n, s in enumerate(walk):
-        bias = open_bias(again, **EXTRA)
+        bias = open_bias(again, **KINDS[kind])
         with monkeypatch.context() as patch:
             patch.setattr(Steps, "tick", die)
             with pytest.raises(KeyboardInterrupt):
                 bias.advance(s)
         bias.close()
-        bias = open_bias(again, **EXTRA)
+        bias = open_bias(again, **KINDS[kind])
         assert bias.advance(s)
         energy, gradient = bias.compute(s)
         assert (energy, tuple(gradient)) == expected[n]
@@ -201,8 +206,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from bias_case import open_bias, trajectory
-from test_restart import EXTRA
-bias = open_bias(Path(sys.argv[2]), **EXTRA)
+from test_restart import KINDS
+bias = open_bias(Path(sys.argv[2]), **KINDS[sys.argv[4]])
 for n, s in enumerate(trajectory(int(sys.argv[3]))):
     if n >= bias.step:
         bias.advance(s)
@@ -212,15 +217,16 @@ print("end", flush=True)
 """
 
 
+@pytest.mark.parametrize("kind", ["metadynamics", "opes"])
 @pytest.mark.parametrize(("kills", "steps"), [(8, 1500), pytest.param(200, 6000, marks=pytest.mark.slow)])
-def test_kill_9_at_random_moments_loses_no_hill_and_doubles_none(tmp_path, kills, steps):
+def test_kill_9_at_random_moments_loses_no_hill_and_doubles_none(tmp_path, kills, steps, kind):
     walk = trajectory(steps)
-    expected = undisturbed(tmp_path / "a", walk)
+    expected = undisturbed(tmp_path / "a", walk, kind)
     again, rng, seen, ended = tmp_path / "b", np.random.default_rng(5), {}, False
     again.mkdir()
     killed = 0
     while not ended:
-        command = [sys.executable, "-c", CHILD, os.path.dirname(__file__), str(again), str(steps)]
+        command = [sys.executable, "-c", CHILD, os.path.dirname(__file__), str(again), str(steps), kind]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             first = child.stdout.readline()  # started
             if killed < kills:

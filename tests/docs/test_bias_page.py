@@ -14,18 +14,27 @@ def printed(page: str) -> list[str]:
     return [block.text for block in blocks(ROOT / "docs" / page) if block.language == "toml"]
 
 
-@pytest.mark.parametrize("with_walkers", [False, True])
-def test_the_bias_as_printed_runs(with_walkers, tmp_path, monkeypatch):
+KINDS = {
+    "hills": ("metad.bias_eV", "HILLS"),
+    "walkers": ("metad.bias_eV", "../hills/HILLS.0"),
+    "opes": ("opes.bias_eV", "KERNELS"),
+}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_bias_as_printed_runs(kind, tmp_path, monkeypatch):
     folder = tmp_path / "a folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
     ase.io.write("batio3.extxyz", ase.io.read(ROOT / "workflows" / "batio3" / "data" / "test.extxyz", 0))
-    bias, walkers = printed("metadynamics.md")
-    (folder / "forceserver.toml").write_text(printed("plumed.md")[0] + bias + (walkers if with_walkers else ""))
+    hills, walkers, opes = printed("metadynamics.md")
+    text = {"hills": hills, "walkers": hills + walkers, "opes": opes}[kind]
+    (folder / "forceserver.toml").write_text(printed("plumed.md")[0] + text)
     settings = load(folder / "forceserver.toml")
     template = read_template(settings.structure)
     bias = build_bias(settings.bias, build_variables(settings.cv, template), template)
     extras = bias.compute_one(template).extras
     bias.close()
-    assert {"polarization_x", "polarization_y", "metad.bias_eV", "walls.bias_eV"} <= extras.keys()
-    assert (tmp_path / "hills" / "HILLS.0" if with_walkers else folder / "HILLS").exists()
+    column, file = KINDS[kind]
+    assert {"polarization_x", "polarization_y", column, "walls.bias_eV"} <= extras.keys()
+    assert (folder / file).exists()

@@ -103,9 +103,9 @@ class DepositFile(Generic[T]):
             self._count = len(self._waiting)
         if self._count < known:
             raise InputError(
-                f"the clock file knows of {known} hills, but {self.path.name} has {self._count}; "
-                "bring the file back (without the clock file the bias goes on from the last hill that is there; move "
-                "HILLS, COLVAR and the clock file away to start a new bias)"
+                f"the clock file knows of {known} {self._bias.noun}, but {self.path.name} has {self._count}; "
+                f"bring the file back (without the clock file the bias goes on from the last of the {self._bias.noun} "
+                f"that are there; move {self.path.name}, COLVAR and the clock file away to start a new bias)"
             )
         if self._count - known > 1 or (self._count > known and steps.step < 0):
             known = self._count - 1
@@ -115,6 +115,11 @@ class DepositFile(Generic[T]):
     def replay(self) -> T:
         """After `restore`: the deposits that act at the current step."""
         return self._take(self._committed)
+
+    @property
+    def count(self) -> int:
+        """Deposits in the file."""
+        return self._count
 
     def close(self) -> None:
         """Closes the file; another process may write to it then."""
@@ -134,7 +139,7 @@ class DepositFile(Generic[T]):
         values = np.full(steps.shape("values"), np.nan)  # the others are not known, and not needed
         values[self._biased] = last.centres[0]
         steps.jump(step, values=values, hills=self._count - 1)
-        log.warning("the clock starts at step %d, that of the last of %d hills", step, self._count)
+        log.warning("the clock starts at step %d, that of the last of %d %s", step, self._count, self._bias.noun)
 
     def _append(self, numbers: Sequence[float]) -> T:
         words = [f"{numbers[0]:.15g}", *map(shortest, numbers[1:])]  # 15 digits: 350 steps of 0.002 ps are 0.7
@@ -148,7 +153,9 @@ class DepositFile(Generic[T]):
         try:
             append(self._file, self.path, text.encode(), durable=True)
         except OSError as error:
-            raise BiasError(f"cannot write to {self.path}: {error.strerror}; no hill was added") from error
+            raise BiasError(
+                f"cannot write to {self.path}: {error.strerror}; none of the {self._bias.noun} was added"
+            ) from error
 
     def _continue(self) -> tuple[FieldsReader, T]:
         """Reads the file, which has a header then and ends with a complete line."""
