@@ -76,8 +76,9 @@ asan: $(VENV)/installed  ## run the tests of the kernels with the address saniti
 bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only driver --quick"
 	$(BIN)/python -m benchmarks $(BENCH)
 
-lint: $(VENV)/installed  ## check style, spelling, workflows and citation
+lint: $(VENV)/installed  ## check style, types, spelling, workflows and citation
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/codespell
 	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
 	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml

@@ -62,7 +62,8 @@ def sum_hills_axes(hills: Hills) -> list[Axis]:
     With METAD's INTERVAL it is the interval, since the bias is constant beyond it.
     """
     if hills.interval:
-        return [Axis(*(float(f"{end:.6g}") for end in hills.interval), INTERVAL_BINS)]
+        lower, upper = (float(f"{end:.6g}") for end in hills.interval)
+        return [Axis(lower, upper, INTERVAL_BINS)]
     axes = []
     for k, variable in enumerate(hills.variables):
         reach = REACH * hills.sigmas[:, k]

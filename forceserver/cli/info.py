@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ def info(
     print("\n".join(describe(load_model(model))))
 
 
-def describe(model: "GapModel | AceModel") -> list[str]:
+def describe(model: Any) -> list[str]:
     """A description of the model, line by line."""
     from ase.data import chemical_symbols
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..frame import Array, Frame
 from ..models.ace import AceHypers
@@ -38,6 +39,8 @@ class AceRows:
     def __init__(self, species: Sequence[int], descriptor: AceDescriptor) -> None:
         self.species = tuple(species)
         self.descriptor = descriptor
+        assert descriptor.truncation is not None  # `defaults.complete` has chosen them
+        assert descriptor.basis is not None
         functions = truncate(descriptor.truncation, len(self.species))
         graph = ProductGraph(functions)
         self.functions = functions
@@ -66,6 +69,7 @@ class AceRows:
         squares, count = np.zeros(self.size), 0
         for frame in frames:
             rows = self.rows(frame, True, False).forces
+            assert rows is not None
             squares += np.einsum("rk,rk->k", rows, rows)
             count += len(rows)
         rms = np.sqrt(squares / max(count, 1))
@@ -95,19 +99,22 @@ class AceRows:
         force_rows = virial_rows = None
         if forces:
             force_rows = self._derivatives(frame, c, gradients.rows, gradients.positions, len(frame))
-        if virial:
+        if gradients.strain is not None:
             n_centres, n_blocks = gradients.strain.shape[:2]
             strain = gradients.strain.reshape(n_centres * n_blocks, 9, -1)[:, UPPER]
             centre, block = (index.ravel() for index in np.indices((n_centres, n_blocks)))
             virial_rows = self._derivatives(frame, c, np.stack([centre, block, 0 * centre], axis=1), strain, 1)
         return Rows(energy, force_rows, virial_rows)
 
-    def _derivatives(self, frame: Frame, c: Array, rows: Array, tangents: Array, n_targets: int) -> Array:
+    def _derivatives(self, frame: Frame, c: Array, rows: NDArray[np.int32], tangents: Array, n_targets: int) -> Array:
         """Minus the derivatives, (n_targets * directions, size)."""
         of = frame.species[rows[:, 0]]
         parts = []
         for species in self.species:
             mine = of == species
-            chosen = (rows, tangents) if mine.all() else (rows[mine], np.ascontiguousarray(tangents[mine]))
-            parts.append(self.products.derivatives(c, *chosen, n_targets))
+            if mine.all():
+                parts.append(self.products.derivatives(c, rows, tangents, n_targets))
+            else:
+                own = np.ascontiguousarray(tangents[mine])
+                parts.append(self.products.derivatives(c, rows[mine], own, n_targets))
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -12,6 +12,7 @@ degrees and prior were chosen by cross-validation on silicon and copper.
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 
@@ -45,24 +46,25 @@ def complete(config: FitConfig, train: Sequence[Labelled], species: Sequence[int
     energies: (n,), those of the training structures beyond isolated atoms and baseline, per atom, eV.
     """
     cutoff = config.cutoff_angstrom
-    open_ones = [d for d in config.descriptors if not isinstance(d, PairDescriptor)] or [None]
-    if cutoff is None and any(getattr(d, "basis", None) is None for d in open_ones):
+    bases = [d.basis for d in config.descriptors if not isinstance(d, PairDescriptor)] or [None]
+    if cutoff is None and None in bases:
         cutoff = cutoff_for([one.frame for one in train], config.seed)
         log.info("cutoff_angstrom = %g, from the density of the training structures", cutoff)
     descriptors: list[Descriptor] = list(config.descriptors)
     if config.model == "ace" and not any(isinstance(d, AceDescriptor) for d in descriptors):
         descriptors.append(AceDescriptor(kind="ace"))
-    descriptors = descriptors or [power_spectrum(cutoff, scale, len(species)) for scale in SCALES]
+    reach = cutoff or 0.0  # where it is not known no basis is open
+    descriptors = descriptors or [power_spectrum(reach, scale, len(species)) for scale in SCALES]
     spread = max(1.0, 3 * float(np.sqrt(np.mean(energies**2)))) if len(energies) else 1.0
     completed = []
     for descriptor in descriptors:
         if isinstance(descriptor, SoapDescriptor):
-            basis = descriptor.basis or power_spectrum(cutoff, SCALES[1], len(species)).basis
+            basis = descriptor.basis or power_spectrum(reach, SCALES[1], len(species)).basis
             descriptor = descriptor.model_copy(update={"basis": basis, "delta_ev": descriptor.delta_ev or spread})
         if isinstance(descriptor, AceDescriptor):
-            update = {"truncation": descriptor.truncation or Truncation(functions=config.functions)}
+            update: dict[str, Any] = {"truncation": descriptor.truncation or Truncation(functions=config.functions)}
             if descriptor.basis is None:
-                update["basis"] = polynomial_basis(cutoff, [one.frame for one in train], config.seed)
+                update["basis"] = polynomial_basis(reach, [one.frame for one in train], config.seed)
             descriptor = descriptor.model_copy(update=update)
         completed.append(descriptor)
     return config.model_copy(update={"descriptors": completed, "cutoff_angstrom": cutoff})

@@ -93,7 +93,7 @@ def _read(config: FitConfig) -> _Data:
         raise InputError(f"{config.data.train}: there are only isolated atoms in it")
     test = labelled_data.read(config.data.test, config.data, labels) if config.data.test else []
     species = labelled_data.species_of(train)
-    if test:
+    if config.data.test:
         labelled_data.check_species(test, species, config.data.test)
     if not any(one.energy is not None or one.forces is not None for one in train):
         raise InputError(f"{config.data.train}: no structure has energies or forces")
@@ -130,6 +130,7 @@ def _fit(config: FitConfig, data: _Data, folder: Path, progress: Progress) -> Fi
     make = _Maker(config, species, energies, columns, summary)
     if config.embedding is not None:
         (column,) = columns
+        assert isinstance(column, AceRows)  # `FitConfig` has seen to it
         trained = nonlinear.train(column, rest, config, factors, chosen, regulariser, solution, groups, folder)
         summary["training"] = trained.history
         model = make.embedded(column, trained)
@@ -139,10 +140,10 @@ def _fit(config: FitConfig, data: _Data, folder: Path, progress: Progress) -> Fi
         calibration = _calibrate(columns, rest, groups, leave_two_out(factors, chosen, regulariser), progress)
         members = solution.members(1.0 if calibration is None else calibration.factor)
         summary["uncertainty"] = None if calibration is None else calibration.summary()
-    model = make.model(solution.weights, members)
+    linear = make.model(solution.weights, members)
     sizes = np.cumsum([len(group) for group in groups])
     by_share = {int(sizes[k - 1]): make.model(w, None) for k, w in solution.by_share.items()}
-    return _finished(model, by_share, train, known, data, config)
+    return _finished(linear, by_share, train, known, data, config)
 
 
 def _finished(
@@ -151,7 +152,8 @@ def _finished(
     """Tries the model, looks at its limits, and writes it."""
     _try(model, train[0].frame)
     found = limits.examine(potential_of(model), train, known)
-    model.summary["holes"] = [limit.what for limit in found if limit.hole]
+    summary: Any = model.summary
+    summary["holes"] = [limit.what for limit in found if limit.hole]
     model.save(config.output)
     return Fit(model, by_share, train, data.test, found)
 
@@ -246,9 +248,9 @@ def _soap_rows(
         x = x[:, chosen]
         if descriptor.normalise:
             x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
-    isolated = {s: isolated_features(basis, s) for s in known}
-    isolated = {s: p for s, p in isolated.items() if p is not None}
+    isolated = {s: p for s in known if (p := isolated_features(basis, s)) is not None}
     points = {s: _points(x[of == s], s, isolated.get(s), descriptor, config, len(species)) for s in species}
+    assert descriptor.delta_ev is not None  # `defaults.complete` has chosen it
     return SoapRows(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter, isolated)
 
 
@@ -327,10 +329,10 @@ def _add(factors: dict[str, Factor], columns: Sequence[Columns], one: Labelled, 
     if one.energy is not None:
         weight = 1 / (sigma.energy_ev * root)
         factors["energy"].add(weight * rows.energy[None], np.array([weight * one.energy]))
-    if one.forces is not None:
+    if one.forces is not None and rows.forces is not None:
         weight = 1 / sigma.force_ev_per_angstrom
         factors["forces"].add(weight * rows.forces, weight * one.forces.ravel())
-    if one.virial is not None:
+    if one.virial is not None and rows.virial is not None:
         weight = 1 / (sigma.virial_ev * root)
         factors["virial"].add(weight * rows.virial, weight * one.virial.ravel()[UPPER])
 
@@ -400,8 +402,10 @@ class _Maker:
 
     def model(self, weights: Array, members: Array | None) -> Model:
         """weights (n,), members (8, n) or None."""
-        soap, pairs, expansion = [], list(self._baseline), {}
-        pair_members = [list(self._baseline) for _ in range(MEMBERS)]
+        soap: list[SoapTerm] = []
+        expansion: dict[str, Any] = {}
+        pairs: list[Any] = list(self._baseline)
+        pair_members: list[list[Any]] = [list(self._baseline) for _ in range(MEMBERS)]
         for column, part in self._parts():
             if isinstance(column, PairRows):
                 pairs += column.interactions(weights[part])
@@ -419,7 +423,7 @@ class _Maker:
             hypers = SoapHypers(**{name: getattr(column.hypers, name) for name in SoapHypers.model_fields})
             split = column.split(weights[part])
             soap.append(SoapTerm(hypers, column.basis.features, column.points, split, of_members))
-        common = {
+        common: dict[str, Any] = {
             "species": self._species,
             "energies": self._energies,
             "pairs": tuple(pairs),

@@ -98,7 +98,7 @@ class LabelReader:
     def check_given(self, path: Path) -> None:
         """`InputError` if a name that was given occurs in no structure of a file, which is read as far as needed."""
         given = {getattr(self.keys, quantity): quantity for quantity in (*USUAL, "group")}
-        missing, seen = given.keys() - {None, NOT_READ}, set()
+        missing, seen = given.keys() - {None, NOT_READ}, set[str]()
         for atoms in read_structures(path):
             if missing <= seen:
                 return

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -134,14 +135,14 @@ class Loss:
             push = 2 * by_energy**2 * error
             of_energy = [error / len(c)]
         if labels.forces is not None:
-            error = forces - labels.forces
-            loss += by_force**2 * (error**2).sum()
-            moves = 2 * by_force**2 * error
-            of_force = (error**2).ravel().tolist()
+            off = forces - labels.forces
+            loss += by_force**2 * (off**2).sum()
+            moves = 2 * by_force**2 * off
+            of_force = (off**2).ravel().tolist()
         if labels.virial is not None:
-            error = (virial - labels.virial).ravel()[UPPER]
-            loss += by_virial**2 * (error**2).sum()
-            strain.ravel()[UPPER] = 2 * by_virial**2 * error
+            stretch = (virial - labels.virial).ravel()[UPPER]
+            loss += by_virial**2 * (stretch**2).sum()
+            strain.ravel()[UPPER] = 2 * by_virial**2 * stretch
         if not np.isfinite(loss):
             raise FloatingPointError(labels.name)
         if not gradient:
@@ -326,7 +327,8 @@ def train(
     """
     if solution.left_out is None:
         raise InputError("embedding: two training structures are needed at least, of which one ends the training")
-    linear = solution.left_out[-1]
+    linear, embedding = solution.left_out[-1], config.embedding
+    assert embedding is not None
 
     def sigma(group: str) -> Sigma:
         s = config.sigma_of(group)
@@ -336,12 +338,12 @@ def train(
             virial_ev=s.virial_ev * chosen.get("virial", 1.0),
         )
 
-    structures = [
+    own, left_out = (
         [Structure(data[k], sigma(data[k].group), columns.place(data[k].frame)) for k in sorted(numbers)]
         for numbers in (itertools.chain(*groups[:-1]), groups[-1])
-    ]
+    )
     total = merge(part.r / chosen.get(name, 1.0) for name, parts in factors.items() for part in parts[:-1])[:-1, :-1]
-    factor = np.linalg.qr(np.concatenate([total, prior]), mode="r")
-    training = Training(columns, config.embedding, *structures, linear, factor, prior, config.training, config.seed)
-    fingerprint = hashlib.sha256(config.embedding.model_dump_json().encode() + linear.tobytes()).hexdigest()
+    factor: Any = np.linalg.qr(np.concatenate([total, prior]), mode="r")
+    training = Training(columns, embedding, own, left_out, linear, factor, prior, config.training, config.seed)
+    fingerprint = hashlib.sha256(embedding.model_dump_json().encode() + linear.tobytes()).hexdigest()
     return training.run(folder / "training.npz", fingerprint)

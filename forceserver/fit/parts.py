@@ -56,7 +56,7 @@ def write(path: Path, fingerprint: str, factors: dict[str, Factor]) -> None:
     arrays = {quantity: factor.r for quantity, factor in factors.items() if factor.count}
     counts = [factors[quantity].count for quantity in QUANTITIES]
     with atomic_write(path) as part:
-        np.savez(part, fingerprint=fingerprint, counts=counts, **arrays)
+        np.savez(part, fingerprint=fingerprint, counts=counts, **arrays)  # type: ignore[arg-type]  # none is allow_pickle
 
 
 def read(path: Path, fingerprint: str, n: int) -> dict[str, Factor] | None:

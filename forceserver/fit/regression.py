@@ -8,6 +8,7 @@ sigmas can be changed, and groups left out, afterwards.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, lapack, solve_triangular
@@ -142,18 +143,23 @@ def leave_two_out(factors: Factors, sigma: Mapping[str, float], regulariser: Arr
 
     From normal equations, as in `Validation`.
     """
-    inverse = np.linalg.inv(regulariser)
+    inverse = np.linalg.inv(regulariser).astype(np.float64, copy=False)
     products = [
-        sum(_product([part], inverse) / sigma.get(quantity, 1.0) ** 2 for quantity, part in group.items())
+        _added(_product([part], inverse) / sigma.get(quantity, 1.0) ** 2 for quantity, part in group.items())
         for group in (dict(zip(factors, parts, strict=True)) for parts in zip(*factors.values(), strict=True))
     ]
-    total, count = sum(products), len(products)
+    total, count = _added(products), len(products)
     weights = np.empty((count, count, len(regulariser)))
     for j in range(count):
         for k in range(j, count):
-            rest = total - products[j] - (products[k] if j != k else 0)
+            rest = total - products[j] - products[k] if j != k else total - products[j]
             weights[j, k] = weights[k, j] = inverse @ _solve_normal(rest)
     return weights
+
+
+def _added(parts: Iterable[Array]) -> Array:
+    """Their sum, in an array of its own."""
+    return reduce(np.add, parts, np.zeros(()))
 
 
 def _solve_normal(total: Array) -> Array:
@@ -178,12 +184,12 @@ class LeftOut:
     def logarithms(self) -> Array:
         """(groups,): the sum over quantities of the logarithm of the error of a group, so weighted that the mean is the
         sum of the means over the groups with labels. Errors count from `RESOLVED` on."""
-        total = 0.0
+        total: Array = np.zeros(())
         for quantity, squares in self.squares.items():
             counts = self.counts[quantity]
             logarithms = 0.5 * np.log(squares / np.maximum(counts, 1) + RESOLVED**2)
             total = total + np.where(counts > 0, logarithms, 0.0) * len(counts) / np.count_nonzero(counts)
-        return np.asarray(total)
+        return total
 
 
 class Validation:
@@ -194,7 +200,7 @@ class Validation:
     """
 
     def __init__(self, factors: Factors, regulariser: Array) -> None:
-        self._inverse = np.linalg.inv(regulariser)
+        self._inverse = np.linalg.inv(regulariser).astype(np.float64, copy=False)
         self._factors = {q: parts for q, parts in factors.items() if any(part.count for part in parts)}
         self._products = {
             quantity: [_product(parts[k::FOLDS], self._inverse) for k in range(min(FOLDS, len(parts)))]
@@ -206,7 +212,7 @@ class Validation:
         """Errors of every group with the weights of the other folds."""
         squares = {quantity: np.zeros(len(parts)) for quantity, parts in self._factors.items()}
         for k in range(self.folds):
-            total = sum(
+            total = _added(
                 product / sigma.get(quantity, 1.0) ** 2
                 for quantity, products in self._products.items()
                 for fold, product in enumerate(products)
@@ -220,10 +226,10 @@ class Validation:
     def beside_the_others(self, quantity: str) -> tuple[float, float] | None:
         """The labels of a quantity beside what a fit to the other quantities says of them: the factor that makes them
         of these predictions (least squares), and the correlation. None without others, or without any predictions."""
-        others = [sum(products) for other, products in self._products.items() if other != quantity]
+        others = [_added(products) for other, products in self._products.items() if other != quantity]
         if not others:
             return None
-        u, mine = _solve_normal(sum(others)), sum(self._products[quantity])
+        u, mine = _solve_normal(_added(others)), _added(self._products[quantity])
         both, predicted, labels = u @ mine[:-1, -1], u @ mine[:-1, :-1] @ u, mine[-1, -1]
         if not (predicted > 0 and labels > 0):
             return None

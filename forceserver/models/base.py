@@ -16,7 +16,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pydantic
@@ -28,6 +28,9 @@ from ..config import Section, explain
 from ..errors import InputError
 from ..files import atomic_write
 from .pairs import ModelInteraction, PairInteraction
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MEMBERS = 8
 UNITS = {"length": "angstrom", "energy": "eV"}
@@ -98,7 +101,7 @@ class Model(ABC):
 
     @classmethod
     @abstractmethod
-    def _from(cls, header: Any, arrays: dict[str, NDArray]) -> Self:
+    def _from(cls, header: Any, arrays: dict[str, NDArray]) -> "Self":
         """The model of a file, whose arrays are as expected."""
 
     @property
@@ -120,7 +123,7 @@ class Model(ABC):
             np.savez(file, checksum=_checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path) -> "Self":
         """Reads a file; `InputError` names what is damaged, of another kind, of an unknown version, or does not fit."""
         return read_model(path, (cls,))
 

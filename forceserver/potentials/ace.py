@@ -54,12 +54,13 @@ def _at_work(model: AceModel, members: bool) -> Term:
     graph = ProductGraph(model.functions)
     expansion = model.hypers.expansion(model.species, graph)
     products = InvariantProducts(graph, expansion)
-    kernels = {}
+    kernels: dict[int, Any] = {}
+    by_member = model.members if members and model.members else {}
     for species, weights in model.weights.items():
         if model.embedding is not None:
             kernels[species] = EmbeddedKernel(products, weights, model.embedding, model.parameters[species])
         else:
-            kernels[species] = AceKernel(products, weights, model.members[species] if members else None)
+            kernels[species] = AceKernel(products, weights, by_member.get(species))
     return Term(expansion.cutoff, partial(Coefficients, expansion), kernels)
 
 

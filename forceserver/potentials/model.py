@@ -8,7 +8,7 @@ threads, pair potentials and members are here.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,7 +248,7 @@ class _Working:
         return self.describer.vjp(self.gradient)
 
 
-def _evaluate(kernels: dict, terms: "list[_Working]") -> None:
+def _evaluate(kernels: Mapping[int, Any], terms: "list[_Working]") -> None:
     """Energies of the atoms and their derivatives with respect to the features.
 
     Atoms of one species from all frames form one matrix: single frames are too small to share cores.

@@ -24,7 +24,7 @@ class InvariantProducts:
     def __init__(self, graph: ProductGraph, expansion: ExpansionBasis) -> None:
         self.graph = graph
         self.size = expansion.n_blocks * expansion.size
-        self._order = np.lexsort([np.arange(len(graph)), graph.dots[:, 0]])
+        self._order = np.lexsort((np.arange(len(graph)), graph.dots[:, 0]))
         self._kernel = _kernel.Products(*_arrays(graph, expansion, self._order))
         self._work = np.zeros((_ext.cpu.max_threads(), round_to_lanes(self._kernel.workspace())))
         self._norms = graph.norms[self._order]

@@ -133,7 +133,7 @@ class PolynomialBasis(RadialBasis):
     """Polynomials of a transformed distance under an envelope; for point densities only."""
 
     kind: Literal["polynomial"] = "polynomial"
-    cutoff: Envelope
+    cutoff: Envelope  # type: ignore[assignment]  # another kind of cutoff than that of densities
     density: DiracDelta = DiracDelta()
     scaling: None = None
     transform: Transform
@@ -159,7 +159,8 @@ class PolynomialBasis(RadialBasis):
         outside = (r >= outer) | ((r < inner) & (q > 0))
         value[outside], derivative[outside] = 0.0, 0.0
         shape = (len(r), self.l_max + 1, self.n_max)
-        return tuple(np.broadcast_to(f[:, None], shape) for f in (value, derivative))
+        value, derivative = (np.broadcast_to(f[:, None], shape) for f in (value, derivative))
+        return value, derivative
 
     def gaussian_integrals(self, r: Array, sigma: float) -> tuple[Array, Array]:
         raise NotImplementedError("PolynomialBasis: point densities only")

@@ -20,7 +20,7 @@ not among its neighbours; what products say of one neighbour twice or thrice sta
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,9 +85,8 @@ def truncate(rule: Truncation, n_blocks: int = 1) -> NDArray[np.int32]:
 def _up_to(rule: Truncation, n_blocks: int, degree: float) -> Iterator[tuple[float, tuple[Channel, ...], int]]:
     """Degree, channels and L of every function up to a degree."""
     for order in range(1, rule.order + 1):
-        weight, n_max, l_max = (
-            numbers[min(order, len(numbers)) - 1] for numbers in (rule.order_weights, rule.n_max, rule.l_max)
-        )
+        weight = rule.order_weights[min(order, len(rule.order_weights)) - 1]
+        n_max, l_max = (numbers[min(order, len(numbers)) - 1] for numbers in (rule.n_max, rule.l_max))
         channels = [Channel(b, n, l) for b in range(n_blocks) for n in range(n_max) for l in range(l_max + 1)]
         levels = [c.n + 1 + rule.l_weight * c.l for c in channels]
         ranked = sorted(zip(levels, channels, strict=True))
@@ -135,7 +134,8 @@ def _couplings(degrees: tuple[int, ...], names: tuple[int, ...]) -> tuple[int, .
         column = values[:, number]
         rest = column - basis @ (basis.T @ column)
         rest -= basis @ (basis.T @ rest)
-        if np.linalg.norm(rest) > SAME * max(np.linalg.norm(column), 1e-300) and np.linalg.norm(column) > SAME:
+        length = float(np.linalg.norm(column))
+        if np.linalg.norm(rest) > SAME * max(length, 1e-300) and length > SAME:
             basis = np.column_stack([basis, rest / np.linalg.norm(rest)])
             kept.append(l)
     if len(kept) != count:
@@ -208,7 +208,8 @@ class ProductGraph:
 
     @cached_property
     def _parts(self) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-        first, coupled = self.first, {}
+        first: dict[Channel, int] = self.first
+        coupled: dict[tuple[Any, ...], int] = {}
         sides = []
         for number, row in enumerate(self.functions.tolist()):
             channels, l = self.channels_of(number), row[-1]
@@ -216,7 +217,7 @@ class ProductGraph:
             right = channels[len(left) :]
             for pair in (left, right):
                 if len(pair) == 2:
-                    coupled.setdefault((*pair, l))
+                    coupled.setdefault((*pair, l), 0)
             sides.append((left, right, l))
         order = sorted(coupled, key=lambda key: (key[0].l, key[1].l, key[2], first[key[0]], first[key[1]]))
         end, rows = self.n_channel_components, []
