@@ -12,7 +12,7 @@ from .cv import CollectiveVariable
 from .errors import InputError
 from .frame import Frame
 from .potentials import PotentialConfig, build_potential, conformance
-from .potentials.ase import AsePotential
+from .potentials.ase import as_potential
 from .potentials.base import Potential
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def serve(
 
     mode = "shm" if shared_memory else "unix" if port is None else "inet"
     where = {"mode": mode, "address": address, "port": port, "prefix": prefix}
-    served = potential if isinstance(potential, Potential) else AsePotential(potential)
+    served = as_potential(potential)
     return ipi_driver.serve(
         served,
         Frame.of(template),
@@ -148,8 +148,7 @@ def check_potential(
     Returns:
         A report that prints as a table; `report.raise_on_failure()` raises a `PotentialError` that contains it.
     """
-    tried = potential if isinstance(potential, Potential) else AsePotential(potential)
-    return conformance.check_potential(tried, Frame.of(structure), **options)
+    return conformance.check_potential(as_potential(potential), Frame.of(structure), **options)
 
 
 class Metadynamics(AtomicBias):

@@ -43,6 +43,8 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise ValueError("there is no such file")
         with _told("it is damaged or no .npz"):
             self._zip = zipfile.ZipFile(path)
         try:

@@ -7,6 +7,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from .errors import InputError
 from .frame import Frame
 from .potentials.base import Potential
 
@@ -35,6 +36,8 @@ class ForceServerCalculator(Calculator):
 
     def __init__(self, potential: Potential, **options: Any) -> None:
         super().__init__(**options)
+        if isinstance(potential, type) or not isinstance(potential, Potential):
+            raise InputError(f"ForceServerCalculator: {potential!r} is not a Potential, such as load_potential gives")
         self.potential = potential
 
     @classmethod
@@ -94,7 +97,7 @@ class ForceServerCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # ASE has made a copy of what was given
         frame = Frame.from_ase(self.atoms)
-        result = self.potential.compute_one(frame)
+        result = self.potential.compute_checked(frame)
         self.results = {**result.extras, "energy": result.energy, "free_energy": result.energy, "forces": result.forces}
         if self.atoms.cell.rank == 3:
             self.results["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())

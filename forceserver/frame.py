@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import InputError
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -83,8 +85,17 @@ class Frame:
 
         Returns:
             The frame.
+
+        Raises:
+            InputError: it is neither.
         """
-        return structure if isinstance(structure, Frame) else cls.from_ase(structure)
+        if isinstance(structure, Frame):
+            return structure
+        if not hasattr(structure, "positions"):
+            raise InputError(
+                f"{structure!r} is not a structure, an ASE Atoms or a Frame: ase.io.read gives one of a file"
+            )
+        return cls.from_ase(structure)
 
     def to_ase(self) -> "Atoms":
         """Converts the frame to ASE.

@@ -106,7 +106,7 @@ def test_a_potential_from_each_kind_of_source(tmp_path):
         ({"kind": "ase", "calculator": "ase.calculators.emt.EMT"}, None, "a mapping needs a template"),
         ({"kind": "gap", "model": "missing.npz"}, aluminium(), "there is no file missing.npz"),
         ({"kind": "ase", "calculater": "x"}, aluminium(), "did you mean 'calculator'"),
-        ("missing.npz", None, "missing.npz"),
+        ("missing.npz", None, "missing.npz: there is no such file"),
         ("missing.toml", None, "cannot read the configuration missing.toml"),
         ({"kind": "ase", "calculator": "ase.calculators.emt.EMT"}, bulk("Si"), "cannot compute the template"),
     ],
@@ -139,6 +139,36 @@ BASIS = {
     "cutoff": {"cutoff_angstrom": 4.0, "width_angstrom": 0.5},
     "density": {"kind": "gaussian", "sigma_angstrom": 0.5},
 }
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda: fs.check_potential(EMT, aluminium()), r"EMT is a class where a potential is needed: .*EMT\(\)"),
+        (lambda: fs.serve(fs.AsePotential, aluminium(), "nobody"), r"AsePotential is a class .*AsePotential\(\)"),
+        (lambda: fs.check_potential([1], aluminium()), r"\[1\] is neither a Potential nor an ASE calculator"),
+        (lambda: fs.ForceServerCalculator(EMT), "is not a Potential"),
+        (lambda: fs.ForceServerCalculator(EMT()), "is not a Potential"),
+        (lambda: fs.check_potential(EMT(), "al.cif"), "'al.cif' is not a structure.*ase.io.read"),
+    ],
+)
+def test_what_is_no_potential_and_no_structure_is_told_at_once(use, message):
+    with pytest.raises(fs.InputError, match=message):
+        use()
+
+
+class Tuple(fs.Potential):
+    def compute_one(self, frame):
+        return 1.0, np.zeros((len(frame), 3))
+
+
+def test_a_potential_that_returns_no_result_is_named():
+    atoms = aluminium()
+    with pytest.raises(fs.PotentialError, match=r"Tuple.compute_one returns a tuple, not a Result\("):
+        Tuple().compute([fs.Frame.of(atoms)])
+    atoms.calc = fs.ForceServerCalculator(Tuple())
+    with pytest.raises(fs.PotentialError, match="returns a tuple"):
+        atoms.get_potential_energy()
 
 
 def variable(atoms):

@@ -62,6 +62,16 @@ class Fit:
     test: list[Labelled]
     limits: list[Limit]
 
+    def __repr__(self) -> str:  # not the arrays: a model has thousands of numbers, and a prompt shows what is returned
+        from ase.data import chemical_symbols
+
+        species = ", ".join(chemical_symbols[number] for number in self.model.species)
+        holes = sum(limit.hole for limit in self.limits)
+        return (
+            f"Fit({species}: {len(self.train)} structures, {len(self.test)} of test, "
+            f"{len(self.limits)} limits, {holes} holes)"
+        )
+
 
 def fit(config: FitConfig, progress: Progress = silent) -> Fit:
     """Fits the model of a configuration, writes it to `output` and returns it.

@@ -33,6 +33,9 @@ class Limit:
     found: str
     hole: bool
 
+    def __str__(self) -> str:
+        return f"{self.what}: {self.found}{' (hole)' if self.hole else ''}"
+
 
 def examine(potential: ModelPotential, train: Sequence[Labelled], known: Iterable[int]) -> list[Limit]:
     """All limits; known: species (atomic numbers) whose e_0 is that of an atom."""

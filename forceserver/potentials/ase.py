@@ -76,9 +76,26 @@ def make_calculator(path: str, arguments: dict[str, Any]) -> "GetPropertiesMixin
     except (Exception, SystemExit) as error:
         called_with = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise InputError(f"calculator {path}({called_with}) cannot be made: {type(error).__name__}: {error}") from error
+    if isinstance(calculator, Potential):
+        made = type(calculator).__name__
+        raise InputError(
+            f"calculator = {path!r} gives a {made}, a Potential and not an ASE calculator: name a function that "
+            f"returns ForceServerCalculator({made}(...))"
+        )
     if not hasattr(calculator, "calculate"):
         raise InputError(f"calculator = {path!r} gives a {type(calculator).__name__}, which is not an ASE calculator")
     return calculator
+
+
+def as_potential(thing: "Potential | GetPropertiesMixin") -> Potential:
+    """A potential itself, or that of an ASE calculator; `InputError` for a class and for anything else."""
+    if isinstance(thing, type):
+        raise InputError(f"{thing.__name__} is a class where a potential is needed: make one, as in {thing.__name__}()")
+    if isinstance(thing, Potential):
+        return thing
+    if not hasattr(thing, "get_forces"):
+        raise InputError(f"{thing!r} is neither a Potential nor an ASE calculator")
+    return AsePotential(thing)
 
 
 class AsePotential(Potential):

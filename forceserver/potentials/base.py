@@ -8,6 +8,7 @@ only when the potential is ready.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from ..errors import PotentialError
 from ..frame import Frame, Result
 
 
@@ -45,7 +46,25 @@ class Potential(ABC):
         Raises:
             PotentialError: a frame cannot be computed; a subclass may raise any other exception too.
         """
-        return [self.compute_one(frame) for frame in frames]
+        return [self.compute_checked(frame) for frame in frames]
+
+    def compute_checked(self, frame: Frame) -> Result:
+        """What `compute_one` returns.
+
+        Args:
+            frame: the structure.
+
+        Returns:
+            The result.
+
+        Raises:
+            PotentialError: it is no `Result`. Exceptions of `compute_one` pass through unchanged.
+        """
+        result = self.compute_one(frame)
+        if not isinstance(result, Result):
+            name, given = type(self).__name__, type(result).__name__
+            raise PotentialError(f"{name}.compute_one returns a {given}, not a Result(energy, forces, virial)")
+        return result
 
     def begin_connection(self) -> None:  # noqa: B027 - optional
         """Called when a server has connected, perhaps after a restart; history-dependent potentials check for one."""

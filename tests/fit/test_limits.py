@@ -30,3 +30,7 @@ def test_representatives(sizes, groups, chosen):
 def test_structures_are_called_by_their_place_in_the_file():
     assert labelled(7, 1).name == "structure 7"
     assert labelled(7, 1, "slab").name == "structure 7 (slab)"
+
+
+def test_a_limit_prints_as_a_sentence():
+    assert str(limits.Limit("dimer Si-Si", "-3 eV", hole=True)) == "dimer Si-Si: -3 eV (hole)"

@@ -180,6 +180,10 @@ def test_extras(aluminium, stress):
             {"calculator": "ase.build.bulk", "arguments": {"name": "Al"}},
             "gives a Atoms, which is not an ASE calculator",
         ),
+        (
+            {"calculator": "forceserver.AsePotential", "arguments": {"calculator": None}},
+            r"a Potential and not .* a function that returns ForceServerCalculator\(AsePotential\(\.\.\.\)\)",
+        ),
         ({"calculator": f"{HERE}.Einstein", "arguments": {"sprong": 1}}, r"Einstein\(sprong=1\).*'sprong'"),
     ],
 )
