@@ -67,6 +67,10 @@ def test_only_the_active_atoms_count(aluminium):
     assert "4 atoms, same species" in said
 
 
+LENNARD_JONES = "<fflj name='{}' pbc='False'><parameters>{{eps: 1e-4, sigma: 5}}</parameters></fflj>"
+"""A force field of i-PI itself, for two atoms that interact hardly."""
+
+
 @pytest.mark.parametrize("forcefield", [SHARED, TCP.format(port=12345)])
 def test_mode_of_the_socket(aluminium, forcefield):
     aluminium.write_simulation(forcefield=forcefield)
@@ -141,7 +145,7 @@ def test_systems_that_do_not_use_this_socket(aluminium):
     )
     begin, end = text.index("<system>"), text.index("</system>") + len("</system>")
     other = text[begin:end].replace("al.extxyz", "h2.extxyz").replace("forcefield='al'", "forcefield='debye'")
-    other = other.replace("<system>", "<fflj name='debye'/><system prefix='second'>")
+    other = other.replace("<system>", f"{LENNARD_JONES.format('debye')}<system prefix='second'>")
     aluminium.write_simulation(old="</system>", new=f"</system>{other}")
     code, said = check(aluminium)
     assert code == 0, said
@@ -262,7 +266,7 @@ def test_batches_need_consolidated_messages(aluminium):
 
 
 def test_nothing_to_drive(aluminium):
-    aluminium.write_simulation(forcefield="<fflj name='al'/>")
+    aluminium.write_simulation(forcefield=LENNARD_JONES.format("al"))
     code, said = check(aluminium)
     assert code == 2
     assert "no <ffsocket>: nothing to drive" in said

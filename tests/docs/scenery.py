@@ -156,12 +156,12 @@ def template(*symbols: str):
 
 @functools.cache
 def silicon_model() -> bytes:
-    """A small model file, made once."""
+    """A small model file with members, made once."""
     from forceserver.fit.config import FitConfig
     from forceserver.fit.gap import fit
 
     with tempfile.TemporaryDirectory() as folder:
-        silicon(Path(folder))
+        ase.io.write(Path(folder) / "train.extxyz", ase.io.read(ROOT / "tests" / "data" / "silicon.extxyz", ":8"))
         content = {"output": "si.npz", "data": {"train": "train.extxyz"}, "repulsion": False, "sigma": {"default": {}}}
         basis = {"kind": "gto", "n_max": 4, "l_max": 3, "cutoff": {"cutoff_angstrom": 4.0, "width_angstrom": 0.5}}
         basis["density"] = {"kind": "gaussian", "sigma_angstrom": 0.5}
