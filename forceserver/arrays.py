@@ -5,9 +5,10 @@ file, so that the caller can refuse a shape or a type before memory is spent on 
 as `numpy.savez` stores them: a compressed one can become a thousand times its size.
 """
 
+import hashlib
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -80,6 +81,16 @@ def read_array(path: Path) -> NDArray:
         claim = _header(file)
         _agrees(claim, os.path.getsize(path) - file.tell())
         return _data(file, claim)
+
+
+def checksum(arrays: Mapping[str, NDArray]) -> NDArray[np.uint8]:
+    """SHA-256 over names, types, shapes and numbers of all arrays, (32,), for an `.npz` to hold beside them."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return np.frombuffer(digest.digest(), dtype=np.uint8)
 
 
 @contextmanager

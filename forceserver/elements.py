@@ -6,6 +6,7 @@ are the matter of i-PI; of ours, only PLUMED's variables need them.
 """
 
 import re
+from collections.abc import Iterable
 
 _ELEMENT_OF = {
     "D": "H",
@@ -51,3 +52,10 @@ def named_element(symbol: str) -> int:
     known = find_element(symbol)
     hint = f"; it is {chemical_symbols[known]} here: write that, or indices where only some are meant" if known else ""
     raise ValueError(f"there is no element {symbol!r}{hint}")
+
+
+def symbols(numbers: Iterable[int]) -> str:
+    """The symbols of atomic numbers, for a message: "H, O"."""
+    from ase.data import chemical_symbols
+
+    return ", ".join(chemical_symbols[number] for number in numbers)

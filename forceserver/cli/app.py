@@ -8,6 +8,7 @@ import typer
 
 from ..errors import ForceServerError
 from ..files import OF_THE_DISK
+from .basis import basis
 from .check import check
 from .demo import demo
 from .describe import describe
@@ -47,7 +48,7 @@ def _options(
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
 
 
-for _command in (init, check, launch, drive, evaluate, describe, demo, fes, fit, info, ipi_pes):
+for _command in (init, check, launch, drive, evaluate, describe, basis, demo, fes, fit, info, ipi_pes):
     app.command()(_command)
 app.add_typer(plumed, name="plumed")
 

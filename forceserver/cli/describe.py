@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..cv.config import CVConfig
+    from ..frame import Frame
     from ..representation.config import ExpansionConfig
+    from ..representation.contraction import Contraction
+    from ..representation.contraction_config import ContractionConfig
 
 Arrays = dict[str, Any]
 
@@ -34,7 +37,7 @@ def describe(
 
     centre_structure, centre_atom, centre_species (C): origin of each centre; species (A): the neighbour species.
 
-    coefficients_l0, coefficients_l1, ... (C, A, 2 l + 1, n): m = -l .. l.
+    coefficients_l0, coefficients_l1, ... (C, A, 2 l + 1, n): m = -l .. l. After a mixed contraction A is 1.
 
     power_spectrum (C, F); power_spectrum_features (F, 5): a, n, a', n', l, where a is an index into `species`.
 
@@ -78,18 +81,18 @@ def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -
     """All arrays of section [expansion], under the names documented in `describe`."""
     import numpy as np
 
-    from ..representation.config import selection
+    from ..frame import Frame
     from ..representation.expansion import ExpansionBasis
     from ..representation.invariants import PowerSpectrumBasis
     from ..representation.spline import SplineTable
 
-    chosen = selection(config.neighbours)
-    species: set[int] = set(chosen.species or ())
-    for number, atoms in enumerate(structures):
-        if chosen.species is None:
-            species |= set(atoms.numbers[_resolve(chosen, atoms, "neighbours", number)].tolist())
-    table = SplineTable.build(config.basis, config.tolerance)
-    basis = ExpansionBasis(dict.fromkeys(sorted(species), table), centre_contribution=config.centre_contribution)
+    species = neighbour_species(config, structures)
+    if config.contraction is None:
+        table = SplineTable.build(config.basis, config.tolerance)
+        basis = ExpansionBasis(dict.fromkeys(species, table), centre_contribution=config.centre_contribution)
+    else:
+        contraction = contraction_of(config, config.contraction, map(Frame.from_ase, structures), species)
+        basis = contraction.expansion(config.tolerance, centre_contribution=config.centre_contribution)
     spectrum = PowerSpectrumBasis(basis, normalise=config.normalise) if config.power_spectrum else None
     parts: list[Arrays] = []
     rows = 0
@@ -104,6 +107,35 @@ def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -
     if spectrum is not None:
         arrays["power_spectrum_features"] = spectrum.features
     return arrays
+
+
+def neighbour_species(config: "ExpansionConfig", structures: Iterable["Atoms"]) -> list[int]:
+    """The species of neighbours: those that the section names, or those of the structures."""
+    from ..representation.config import selection
+
+    chosen = selection(config.neighbours)
+    species: set[int] = set(chosen.species or ())
+    for number, atoms in enumerate(structures):
+        if chosen.species is None:
+            species |= set(atoms.numbers[_resolve(chosen, atoms, "neighbours", number)].tolist())
+    return sorted(species)
+
+
+def contraction_of(
+    config: "ExpansionConfig", contraction: "ContractionConfig", frames: Iterable["Frame"], species: list[int]
+) -> "Contraction":
+    """The contraction of the basis of a section, from these structures unless it says from which."""
+    from ..representation.config import selection
+
+    return contraction.make(
+        config.basis,
+        frames,
+        species,
+        centres=selection(config.centres),
+        neighbours=None if config.neighbours is None else selection(config.neighbours),
+        centre_contribution=config.centre_contribution,
+        tolerance=config.tolerance,
+    )
 
 
 def _resolve(chosen, atoms: "Atoms", name: str, number: int):

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from ..config import Distinct, InputFile, Section
 from ..representation.config import Atoms, selection
+from ..representation.contraction_config import ContractionConfig
 from ..representation.gto import GtoBasis
 from .outputs import OUTPUTS, OutputName
 
@@ -30,7 +31,12 @@ class CVConfig(Section):
     centres: Atoms = Field(description="species (one or several), or indices")
     neighbours: Atoms = Field(description="species (one or several), or indices")
     basis: GtoBasis = Field(description="radial functions, l_max = 1")
-    weights: tuple[float, ...] | PrincipalComponent = Field(description="u_n, one for each radial function")
+    weights: tuple[float, ...] | PrincipalComponent | None = Field(
+        default=None, description="u_n, one for each radial function; or else a contraction"
+    )
+    contraction: ContractionConfig | None = Field(
+        default=None, description="the first function of each l, of structures or of a file; mixed for several species"
+    )
     reduction: Literal["mean", "sum"] = "mean"
     groups: dict[Name, tuple[int, ...]] = Field(
         default={}, description="centres that are reduced separately; outputs are then called GROUP_output"
@@ -63,6 +69,10 @@ class CVConfig(Section):
     def _consistent(self) -> "CVConfig":
         if self.basis.l_max != 1:
             raise ValueError(f"basis.l_max must be 1, got {self.basis.l_max}")
+        if (self.weights is None) == (self.contraction is None):
+            raise ValueError("give either weights or contraction, which say what is made of the radial functions")
+        if self.contraction is not None and self.contraction.file is None and self.contraction.structures is None:
+            raise ValueError("contraction.structures or contraction.file is missing: a variable has no data of its own")
         if isinstance(self.weights, tuple) and len(self.weights) != self.basis.n_max:
             raise ValueError(f"weights must hold basis.n_max = {self.basis.n_max} numbers, got {len(self.weights)}")
         if isinstance(self.weights, tuple) and not any(self.weights):

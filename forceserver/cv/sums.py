@@ -4,6 +4,8 @@ b = (x, y, z, density): the weighted sums over the centres of their l = 1 coeffi
 are wanted. The vector comes from the fused kernel; the density is summed pair by pair, a centre's own share included.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,8 @@ class GroupSum:
 
     species: (a,) int32, of all atoms that are passed to `compute`.
     centres, neighbours: indices into them. weight: of every centre.
-    vector: table with one channel, of l = 1. density: table with one channel, of l = 0, or None if it is not wanted.
+    vector: for each species of neighbours the table with one channel, of l = 1, all on one grid. density: the same with
+        one channel of l = 0, or None if it is not wanted.
     """
 
     def __init__(
@@ -29,26 +32,24 @@ class GroupSum:
         centres: NDArray,
         neighbours: NDArray,
         weight: float,
-        vector: SplineTable,
-        density: SplineTable | None,
+        vector: Mapping[int, SplineTable],
+        density: Mapping[int, SplineTable] | None,
         skin: float,
         pbc: NDArray[np.bool_],
     ) -> None:
         self.list = NeighbourList(
             species,
-            vector.cutoff,
+            next(iter(vector.values())).cutoff,
             pbc=pbc,
             skin=skin,
             centres=Selection(indices=tuple(centres.tolist())),
             neighbours=Selection(indices=tuple(neighbours.tolist())),
         )
         self.sites = self.list.site_atom
-        self._vector = VectorMean(
-            dict.fromkeys(self.list.neighbour_species, vector), self.list, np.full(len(centres), weight)
-        )
+        self._vector = VectorMean(vector, self.list, np.full(len(centres), weight))
         self._weight = weight
         self._density = density
-        self._own = len(np.intersect1d(centres, neighbours))
+        self._own = species[np.intersect1d(centres, neighbours)]
 
     def compute(self, positions: Array, cell: Array) -> tuple[Array, Array, Array]:
         """b, its derivatives (components, n_sites, 3) with respect to the atoms `sites`, and to a strain (.., 3, 3).
@@ -74,10 +75,10 @@ class GroupSum:
         active[self.list.pair_site] = True
         return np.flatnonzero(active)
 
-    def _density_sum(self, table: SplineTable) -> tuple[float, Array, Array]:
+    def _density_sum(self, tables: Mapping[int, SplineTable]) -> tuple[float, Array, Array]:
         vectors = self.list.vectors()
         distance = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        value, slope = (Y0 * self._weight * array[:, 0] for array in table.evaluate(distance))
+        value, slope = (Y0 * self._weight * array for array in self._radial(tables, distance))
         pair_gradient = vectors * (slope / distance)[:, None]
         centre = self.list.centre_site[self.list.pair_centre]
         gradient = np.empty((len(self.sites), 3))
@@ -86,5 +87,14 @@ class GroupSum:
                 np.bincount(at, pair_gradient[:, k], len(gradient)) for at in (self.list.pair_site, centre)
             )
             gradient[:, k] = towards - away
-        own = Y0 * self._weight * self._own * table.at_zero[0]
+        own = Y0 * self._weight * sum(tables[s].at_zero[0] for s in self._own.tolist())
         return value.sum() + own, gradient, vectors.T @ pair_gradient
+
+    def _radial(self, tables: Mapping[int, SplineTable], distance: Array) -> tuple[Array, Array]:
+        """Values and derivatives for all pairs, each (n_pairs,), from the table of the neighbour's species."""
+        value, slope = np.empty((2, len(distance)))
+        kinds = self.list.site_kind[self.list.pair_site]
+        for kind, species in enumerate(self.list.neighbour_species):
+            mine = kinds == kind
+            value[mine], slope[mine] = (array[:, 0] for array in tables[species].evaluate(distance[mine]))
+        return value, slope

@@ -16,7 +16,7 @@ from ..representation.neighbours import Selection
 from .config import CVConfig, selection
 from .outputs import OUTPUTS, OutputFunction, combine, projection
 from .sums import GroupSum
-from .weights import contraction, spline_table
+from .weights import tables
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -114,11 +114,9 @@ class CollectiveVariable:
         self.atoms = np.union1d(used, neighbours).astype(np.int32)
         self._neighbours = np.searchsorted(self.atoms, neighbours)
 
-        vector, density = contraction(config)
-        nothing = np.zeros((0, config.basis.n_max))
-        table = spline_table(config)
-        self._vector = table.contract([nothing, vector[None]])
-        self._density = table.contract([density[None], nothing]) if "density" in config.outputs else None
+        around = np.unique(template.species[neighbours]).tolist()
+        self._vector, density = tables(config, around)
+        self._density = density if "density" in config.outputs else None
         self._sums: list[GroupSum] = []
         self._pbc = template.pbc
         self._builds: list[int] | None = None

@@ -1,13 +1,62 @@
-"""Contraction weights over the radial functions: given, or the first principal component of the coefficients."""
+"""Contraction weights over the radial functions: given, or the first principal component of the coefficients.
+
+What becomes of them is a spline for each species of neighbours, the same for all but after a mixed contraction.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
+from ..elements import symbols
 from ..errors import InputError
 from ..frame import Array, Frame
+from ..representation.contraction_config import ContractionConfig
 from ..representation.neighbours import NeighbourList
 from ..representation.spline import SplineTable
 from ..structures import read_structures
 from .config import CVConfig, PrincipalComponent, selection
+
+Tables = dict[int, SplineTable]
+
+
+def tables(config: CVConfig, species: Sequence[int]) -> tuple[Tables, Tables]:
+    """For each species of neighbours the splines with one channel of l = 1, and with one of l = 0.
+
+    Raises `InputError` if the structures or the file of a contraction do not suffice.
+    """
+    table = spline_table(config)
+    nothing = np.zeros((0, config.basis.n_max))
+    if config.contraction is None:
+        vector, density = contraction(config)
+        one = table.contract([nothing, vector[None]]), table.contract([density[None], nothing])
+        return dict.fromkeys(species, one[0]), dict.fromkeys(species, one[1])
+    matrices = _contracted(config, config.contraction, species)
+    return (
+        {s: table.contract([nothing, m[1, :1]]) for s, m in matrices.items()},
+        {s: table.contract([m[0, :1], nothing]) for s, m in matrices.items()},
+    )
+
+
+def _contracted(config: CVConfig, how: ContractionConfig, species: Sequence[int]) -> dict[int, Array]:
+    try:
+        made = how.make(
+            config.basis,
+            [],
+            species,
+            centres=selection(config.centres),
+            neighbours=selection(config.neighbours),
+            tolerance=config.tolerance,
+        )
+    except InputError as error:
+        raise InputError(f"collective variable {config.name}: {error}") from error
+    if len(species) > 1 and not made.sum_species:
+        raise InputError(
+            f"collective variable {config.name}: its neighbours are {symbols(species)}, so that the contraction must "
+            "be mixed: functions of each species alone have no common sign"
+        )
+    if min(made.counts) < 1:
+        raise InputError(f"collective variable {config.name}: the contraction has no function for l = 0 or l = 1")
+    return dict(made.matrices)
 
 
 def contraction(config: CVConfig) -> tuple[Array, Array]:
@@ -19,7 +68,7 @@ def contraction(config: CVConfig) -> tuple[Array, Array]:
 
     Raises `InputError` if the structures cannot be read or hold no pair of centre and neighbour.
     """
-    if not isinstance(config.weights, PrincipalComponent):
+    if config.weights is None or isinstance(config.weights, tuple):
         weights = np.array(config.weights)
         return weights, weights
     scalars, vectors = _coefficients(config, config.weights)

@@ -10,6 +10,7 @@ from ..models.embedding import Embedding
 from ..models.kernel import SoapHypers
 from ..models.pairs import LennardJones, Zbl
 from ..representation.bases import AnyRadialBasis
+from ..representation.contraction_config import ContractionConfig
 from ..representation.polynomial import PolynomialBasis
 from ..representation.products import LARGEST, Truncation
 from .labels import LabelKeys
@@ -57,6 +58,7 @@ class SoapDescriptor(SoapHypers):
     What is None is chosen by `defaults.complete` for the data. `scaling = false` in the basis switches the radial
     scaling off, which otherwise has rate 1, half of the cutoff as scale, and exponent 4.
 
+    contraction: of the radial functions, from the training structures unless it says so; a file brings the basis along.
     n_sparse: points of each species. n_features: chosen among all; default all.
     delta_ev: expected standard deviation of an atomic energy. jitter: added to the kernel of the sparse points,
     times its largest eigenvalue; 1e-8 makes weights small enough for single precision, at some cost in accuracy.
@@ -64,6 +66,7 @@ class SoapDescriptor(SoapHypers):
 
     kind: Literal["soap"]
     basis: AnyRadialBasis | None = None  # type: ignore[assignment]  # `defaults.complete` chooses one
+    contraction: ContractionConfig | None = None
     delta_ev: float | None = Field(default=None, gt=0)
     jitter: float = Field(default=1e-13, ge=1e-15, le=1e-3)
     n_sparse: int | None = Field(default=None, ge=1)

@@ -18,6 +18,8 @@ import numpy as np
 
 from ..frame import Array, Frame
 from ..models.pairs import Zbl
+from ..representation.bases import AnyRadialBasis
+from ..representation.contraction_file import load as load_contraction
 from ..representation.pairs import pairs_within
 from ..representation.polynomial import PolynomialBasis
 from ..representation.products import Truncation
@@ -59,7 +61,7 @@ def complete(config: FitConfig, train: Sequence[Labelled], species: Sequence[int
     completed = []
     for descriptor in descriptors:
         if isinstance(descriptor, SoapDescriptor):
-            basis = descriptor.basis or power_spectrum(reach, SCALES[1], len(species)).basis
+            basis = descriptor.basis or _of_file(descriptor) or power_spectrum(reach, SCALES[1], len(species)).basis
             descriptor = descriptor.model_copy(update={"basis": basis, "delta_ev": descriptor.delta_ev or spread})
         if isinstance(descriptor, AceDescriptor):
             update: dict[str, Any] = {"truncation": descriptor.truncation or Truncation(functions=config.functions)}
@@ -68,6 +70,13 @@ def complete(config: FitConfig, train: Sequence[Labelled], species: Sequence[int
             descriptor = descriptor.model_copy(update=update)
         completed.append(descriptor)
     return config.model_copy(update={"descriptors": completed, "cutoff_angstrom": cutoff})
+
+
+def _of_file(descriptor: SoapDescriptor) -> AnyRadialBasis | None:
+    """The basis that a contraction in a file was made for."""
+    if descriptor.contraction is None or descriptor.contraction.file is None:
+        return None
+    return load_contraction(descriptor.contraction.file).basis
 
 
 def most_points(config: FitConfig, n_species: int) -> int:

@@ -19,6 +19,7 @@ from ..models.kernel import GapModel, SoapHypers, SoapTerm
 from ..potentials.files import potential_of
 from ..potentials.model import ENOUGH
 from ..potentials.pair import PairPotential
+from ..representation.contraction import Contraction
 from . import data as labelled_data
 from . import defaults, limits, nonlinear, parts
 from .ace_rows import AceRows
@@ -248,20 +249,32 @@ def _soap_rows(
 ) -> SoapRows:
     """Chooses features and sparse points. Energies vanish for isolated atoms of the species that are known."""
     frames = [one.frame for one in train]
-    basis = descriptor.power_spectrum(species)
+    contraction, mixed = _contraction(descriptor, species, frames)
+    basis = descriptor.power_spectrum(species, **mixed)
     watched = list(progress(frames, "features", len(frames)))
     most = min(config.max_candidates, max(FEWEST_CANDIDATES, CANDIDATE_BYTES // (8 * len(basis))))
     x, of = environments(basis, watched, config.seed, most)
     if descriptor.n_features is not None:
         chosen = choose_features(x, descriptor.n_features, descriptor.feature_selection)
-        basis = descriptor.power_spectrum(species, basis.features[chosen])
+        basis = descriptor.power_spectrum(species, basis.features[chosen], **mixed)
         x = x[:, chosen]
         if descriptor.normalise:
             x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-300)
     isolated = {s: p for s in known if (p := isolated_features(basis, s)) is not None}
     points = {s: _points(x[of == s], s, isolated.get(s), descriptor, config, len(species)) for s in species}
     assert descriptor.delta_ev is not None  # `defaults.complete` has chosen it
-    return SoapRows(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter, isolated)
+    return SoapRows(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter, isolated, contraction)
+
+
+def _contraction(
+    descriptor: SoapDescriptor, species: tuple[int, ...], frames: Sequence[Frame]
+) -> tuple[Contraction | None, dict[str, Any]]:
+    """That of a descriptor for these species, and as arguments of `power_spectrum`."""
+    if descriptor.contraction is None:
+        return None, {}
+    made = descriptor.contraction.make(descriptor.basis, frames, species, tolerance=descriptor.spline_tolerance)
+    log.info("%s: %s functions for l = 0, 1, ...", descriptor.contraction, ", ".join(map(str, made.counts)))
+    return made, {"mixing": made.matrices, "sum_species": made.sum_species}
 
 
 def _points(
@@ -358,6 +371,8 @@ def _fingerprint(columns: Sequence[Columns], data: Sequence[Labelled], config: F
         if isinstance(column, SoapRows):
             for points in column.points.values():
                 digest.update(points.tobytes())
+            for matrix in column.contraction.matrices.values() if column.contraction else ():
+                digest.update(matrix.tobytes())
     for one in data:
         for array in (one.frame.positions, one.frame.cell, one.energy, one.forces, one.virial):
             digest.update(b"-" if array is None else np.asarray(array).tobytes())
@@ -432,7 +447,10 @@ class _Maker:
                 continue
             hypers = SoapHypers(**{name: getattr(column.hypers, name) for name in SoapHypers.model_fields})
             split = column.split(weights[part])
-            soap.append(SoapTerm(hypers, column.basis.features, column.points, split, of_members))
+            term = SoapTerm(hypers, column.basis.features, column.points, split, of_members)
+            if (made := column.contraction) is not None:
+                term = replace(term, mixing=made.matrices, sum_species=made.sum_species)
+            soap.append(term)
         common: dict[str, Any] = {
             "species": self._species,
             "energies": self._energies,

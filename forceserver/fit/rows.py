@@ -12,6 +12,7 @@ from scipy import sparse
 from ..frame import Array, Frame
 from ..models.kernel import SoapHypers
 from ..models.pairs import GaussianPair, SplinedPair, gaussians, smooth_step
+from ..representation.contraction import Contraction
 from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList
 from ..representation.pairs import pairs_within
@@ -47,6 +48,7 @@ class SoapRows:
     points: species -> (M, F), normalised if the features are.
     isolated: species -> (F,), features of an atom without neighbours, for species whose e_0 is that of the atom. The
         kernel is then k(p, q) - k(p, p_0) k(p_0, q) / k(p_0, p_0): that of functions that vanish for the atom.
+    contraction: that of the basis, for the model.
     """
 
     def __init__(
@@ -57,8 +59,10 @@ class SoapRows:
         delta: float,
         jitter: float = 1e-13,
         isolated: Mapping[int, Array] | None = None,
+        contraction: Contraction | None = None,
     ) -> None:
         self.hypers = hypers
+        self.contraction = contraction
         self.basis = basis
         isolated = isolated or {}
         self.points = {s: np.vstack([isolated[s], q]) if s in isolated else np.array(q) for s, q in points.items()}

@@ -11,7 +11,6 @@ claim to be is compared with it, and only then are they read. A kind of model sa
 arrays are; all else is here.
 """
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ import pydantic
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ..arrays import ArrayFile, Claim
+from ..arrays import ArrayFile, Claim, checksum
 from ..config import Section, explain
 from ..errors import InputError
 from ..files import atomic_write
@@ -120,7 +119,7 @@ class Model(ABC):
         self.check()
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
-            np.savez(file, checksum=_checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
+            np.savez(file, checksum=checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
 
     @classmethod
     def load(cls, path: Path) -> "Self":
@@ -170,8 +169,8 @@ def read_model(path: Path, kinds: tuple[type[Model], ...]) -> Any:
             kind, header = _read_header(file, kinds)
             kind._check_claims(header, file.claims)
             arrays = {name: file.read(name) for name in file.claims}
-        checksum = arrays.pop("checksum")
-        if not np.array_equal(checksum, _checksum(arrays)):
+        found = arrays.pop("checksum")
+        if not np.array_equal(found, checksum(arrays)):
             raise ValueError("its checksum is wrong, the file is damaged; copy or fit it again")
         _check_numbers(arrays)
         return kind._from(header, arrays)
@@ -214,12 +213,3 @@ def _check_numbers(arrays: Mapping[str, NDArray]) -> None:
 
 def _dump(interactions: tuple[PairInteraction, ...]) -> list[dict[str, Any]]:
     return [interaction.model_dump(mode="json") for interaction in interactions]
-
-
-def _checksum(arrays: Mapping[str, NDArray]) -> NDArray[np.uint8]:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return np.frombuffer(digest.digest(), dtype=np.uint8)

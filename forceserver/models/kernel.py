@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..arrays import Claim
 from ..config import Section
 from ..frame import Array
 from ..representation.bases import AnyRadialBasis
+from ..representation.contraction import contracted
 from ..representation.expansion import ExpansionBasis
 from ..representation.invariants import PowerSpectrumBasis
 from ..representation.spline import SplineTable
@@ -40,14 +41,18 @@ class SoapHypers(Section):
         features: NDArray[np.int32] | None = None,
         multiplicity: NDArray[np.int32] | None = None,
         mixing: Mapping[int, Array] | None = None,
+        sum_species: bool = False,
     ) -> PowerSpectrumBasis:
         """The features, all of them or only those given, for neighbours of these species (atomic numbers).
 
-        multiplicity: as in `PowerSpectrumBasis`. mixing: radial functions of each species as in `SoapTerm`.
+        multiplicity: as in `PowerSpectrumBasis`. mixing, sum_species: radial functions as in `SoapTerm`.
         """
         table = _splined(self.basis, self.spline_tolerance)
-        tables = {s: table if mixing is None else table.contract(mixing[s]) for s in species}
-        return PowerSpectrumBasis(ExpansionBasis(tables), features, normalise=self.normalise, multiplicity=multiplicity)
+        tables = dict.fromkeys(species, table)
+        if mixing is not None:
+            tables = contracted(table, {s: mixing[s] for s in species})
+        expansion = ExpansionBasis(tables, sum_species=sum_species)
+        return PowerSpectrumBasis(expansion, features, normalise=self.normalise, multiplicity=multiplicity)
 
 
 @lru_cache(maxsize=8)
@@ -63,7 +68,8 @@ class SoapTerm:
     features, multiplicity: (F, 5) and (F,) or None, see `PowerSpectrumBasis`.
     points, weights, members: for each species (atomic number) of centres (M, F), (M,) in eV, and (M, 8) or None.
     mixing: for each species of neighbours (l_max + 1, n, n_max): the n radial functions, linear combinations of those
-        of the basis; None for the basis itself.
+        of the basis; None for the basis itself. Where an l has fewer functions, its last rows are zero.
+    sum_species: whether neighbours of all species add to the same coefficients, each with its own mixing.
     """
 
     hypers: SoapHypers
@@ -73,16 +79,26 @@ class SoapTerm:
     members: Mapping[int, Array] | None = None
     multiplicity: NDArray[np.int32] | None = None
     mixing: Mapping[int, Array] | None = None
+    sum_species: bool = False
 
     def power_spectrum(self, species: tuple[int, ...]) -> PowerSpectrumBasis:
         """Its features for neighbours of these species."""
-        return self.hypers.power_spectrum(species, self.features, self.multiplicity, self.mixing)
+        return self.hypers.power_spectrum(
+            species, self.features, self.multiplicity, self.mixing, self.sum_species
+        )
 
 
 class KernelHeader(Header):
     """What a file says of itself."""
 
     soap: tuple[SoapHypers, ...]
+    sum_species: tuple[bool, ...] = ()  # of each power spectrum; of none in versions before 4
+
+    @model_validator(mode="after")
+    def _for_each_spectrum(self) -> "KernelHeader":
+        if len(self.sum_species) not in (0, len(self.soap)):
+            raise ValueError(f"sum_species: there are {len(self.sum_species)} for {len(self.soap)} power spectra")
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +111,9 @@ class GapModel(Model):
     """
 
     FORMAT: ClassVar[str] = "forceserver sparse kernel model"
-    VERSION: ClassVar[int] = 3
-    READABLE: ClassVar[tuple[int, ...]] = (1, 2, 3)  # 2: multiplicities, mixed radial functions; 3: splines of pairs
+    VERSION: ClassVar[int] = 4
+    READABLE: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
+    """2: multiplicities, mixed radial functions; 3: splines of pairs; 4: mixed species."""
     HEADER: ClassVar[type[Header]] = KernelHeader
 
     species: tuple[int, ...]
@@ -111,7 +128,10 @@ class GapModel(Model):
         return max((term.hypers.basis.cutoff.cutoff_angstrom for term in self.soap), default=0.0)
 
     def _own_header(self) -> dict[str, Any]:
-        return {"soap": [term.hypers.model_dump(mode="json") for term in self.soap]}
+        return {
+            "soap": [term.hypers.model_dump(mode="json") for term in self.soap],
+            "sum_species": [term.sum_species for term in self.soap],
+        }
 
     def _arrays(self) -> dict[str, NDArray]:
         arrays = {}
@@ -140,6 +160,7 @@ class GapModel(Model):
                 of_species(f"soap{k}/members/") or None,
                 arrays.get(f"soap{k}/multiplicity"),
                 of_species(f"soap{k}/mixing/") or None,
+                bool(header.sum_species and header.sum_species[k]),
             )
             for k, hypers in enumerate(header.soap)
         )

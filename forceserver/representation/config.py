@@ -5,6 +5,7 @@ from pydantic import Field, field_validator
 from ..config import Section
 from ..elements import named_element
 from .bases import AnyRadialBasis
+from .contraction_config import ContractionConfig
 from .neighbours import Selection
 
 Atoms = str | tuple[str, ...] | tuple[int, ...]
@@ -15,6 +16,7 @@ class ExpansionConfig(Section):
     """Section [expansion]: the spherical expansion around centres, and its power spectrum."""
 
     basis: AnyRadialBasis
+    contraction: ContractionConfig | None = Field(default=None, description="of the radial functions of the basis")
     centres: Atoms | None = Field(default=None, description="species (one or several), or indices; all by default")
     neighbours: Atoms | None = Field(default=None, description="species (one or several), or indices; all by default")
     centre_contribution: bool = Field(default=True, description="whether a centre counts in l = 0 of its own species")

@@ -11,6 +11,9 @@ from ase.io import write
 from forceserver.cv import CVConfig, build_variables
 from forceserver.errors import CVError, InputError
 from forceserver.frame import Frame
+from forceserver.representation import contraction_file
+from forceserver.representation.contraction import Covariance
+from forceserver.representation.neighbours import Selection
 
 WEIGHTS = (0.7, -0.3, 0.2, 0.1)
 BASIS = {
@@ -270,3 +273,40 @@ def test_frame_that_does_not_fit(batio3):
     frame.positions[1] = np.nan
     with pytest.raises(CVError, match="finite"):
         cv.compute(frame)
+
+
+def test_a_contraction_in_place_of_weights(batio3, tmp_path):
+    """From structures or a file it is the principal component of before; mixed, each species has its own weights."""
+    structures = [batio3.copy() for _ in range(4)]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.1, seed=seed)
+    path = tmp_path / "set.extxyz"
+    write(path, structures)
+    frame = Frame.from_ase(batio3)
+    before = variable(batio3, weights={"first_principal_component_of": path}).compute(frame)
+    of_structures = {"structures": path, "q_max": 2}
+    here = variable(batio3, weights=None, contraction=of_structures).compute(frame)
+    np.testing.assert_allclose(here.values[:3], before.values[:3], atol=1e-9)
+    around = {"neighbours": ["O", "Ba"], "outputs": ["x", "y", "z", "density"], "weights": None}
+    with pytest.raises(InputError, match="its neighbours are O, Ba, so that the contraction must be mixed"):
+        variable(batio3, contraction=of_structures, **around)
+    mixed = of_structures | {"mixed": True}
+    species = (8, 56)
+    covariance = Covariance.of(
+        section().basis, map(Frame.from_ase, structures), species, centres=Selection(species=(22,)), tolerance=1e-8
+    )
+    made = covariance.contraction(mixed=True, q_max=2)
+    contraction_file.save(made, tmp_path / "basis.npz")
+    again = variable(batio3, contraction=mixed, **around).compute(frame)
+    of_file = variable(batio3, contraction={"file": tmp_path / "basis.npz"}, **around)
+    found = of_file.compute(frame)
+    np.testing.assert_allclose(found.values, again.values, atol=1e-12)
+    atoms = [np.flatnonzero(batio3.numbers == s) for s in (22, *species)]
+    wanted = np.zeros(4)
+    for around_centres, s in zip(atoms[1:], species, strict=True):
+        wanted[:3] += reference.mean(batio3, section().basis, made.matrices[s][1, 0], atoms[0], around_centres)[:3]
+        wanted[3] += reference.mean(batio3, section().basis, made.matrices[s][0, 0], atoms[0], around_centres)[3]
+    np.testing.assert_allclose(found.values, wanted, atol=1e-6)
+    gradients, strain = central_differences(of_file.copy().compute, batio3)
+    np.testing.assert_allclose(dense(found, 40), gradients, atol=1e-6)
+    np.testing.assert_allclose(found.strain, strain, atol=1e-6)

@@ -136,13 +136,13 @@ def test_file(tmp_path):
     ],
 )
 def test_damaged_files(tmp_path, change, message):
-    from forceserver.models.base import _checksum
+    from forceserver.arrays import checksum
 
     model, path = some_ace(), tmp_path / "model.npz"
     arrays, header = model._arrays(), model._header()
     change(arrays, header)
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     with open(path, "wb") as file:
-        np.savez(file, checksum=_checksum(arrays), **arrays)
+        np.savez(file, checksum=checksum(arrays), **arrays)
     with pytest.raises(InputError, match=re.escape(message)):
         AceModel.load(path)

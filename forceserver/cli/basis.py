@@ -1,0 +1,101 @@
+"""`forceserver basis`: a contracted radial basis from structures, as a file and as pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from . import arguments
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..representation.config import ExpansionConfig
+    from ..representation.contraction import Contraction
+    from ..representation.contraction_config import ContractionConfig
+
+
+def basis(
+    config: arguments.Config,
+    structures: Annotated[
+        Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where the contraction goes (npz).")
+    ] = Path("basis.npz"),
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw eigenvalues, residual variance and optimal functions."),
+    ] = None,
+    verbose: arguments.Verbose = False,
+) -> None:
+    """Contract a radial basis to the functions that keep most of the variance of structures.
+
+    The section `expansion` of the configuration says of which basis, centres and neighbours, and its key `contraction`
+    how many functions are kept. Descriptors of `fit`, `expansion` and `cv` use it by `contraction = { file = "FILE" }`.
+    """
+    from ..representation import contraction_file
+    from ..settings import load
+    from .logs import set_up_logging
+
+    set_up_logging(verbose)
+    section = load(config).expansion
+    if section is None or section.contraction is None:
+        raise InputError(
+            f"{config}: nothing to contract: give a section [expansion] with a key contraction, "
+            'such as contraction = { kind = "pca", q_max = 6 }'
+        )
+    if section.contraction.file is not None:
+        raise InputError(f"{config}: expansion.contraction.file: this command makes such a file; give kind and q_max")
+    _check_paths(structures, output, plot)
+    made = _make(section, section.contraction, structures)
+    contraction_file.save(made, output)
+    for line in table(made):
+        typer.echo(line)
+    typer.echo(f"basis: {output}", err=True)
+    if plot is not None:
+        from ..analysis.contraction import draw
+
+        draw(made, plot)
+        typer.echo(f"plot: {plot}", err=True)
+
+
+def table(made: "Contraction") -> list[str]:
+    """For each species and l: the number of functions, and which fraction of the variance they leave."""
+    from ..elements import symbols
+    from ..representation.contraction import ALL
+
+    counts, lines = made.counts, []
+    for species in made.eigenvalues:
+        name = f"{symbols(made.species)}, mixed" if species == ALL else symbols([species])
+        lines.append(f"{name}: functions, residual variance")
+        left = made.residual(species)
+        lines += [f"  l = {l:<2d} {q:4d}   {left[l, q]:.2e}" for l, q in enumerate(counts)]
+    return lines
+
+
+def _check_paths(structures: Path, output: Path, plot: Path | None) -> None:
+    if not structures.is_file():
+        raise InputError(f"structures: there is no file {structures}")
+    if output.suffix != ".npz":
+        raise InputError(f"--output {output}: the name must end in .npz")
+    for option, path in (("--output", output), ("--plot", plot)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InputError(f"{option} {path}: there is no folder {path.absolute().parent}")
+    from ..analysis.contraction import FORMATS
+
+    if plot is not None and plot.suffix not in FORMATS:
+        raise InputError(f"--plot {plot}: the name must end in one of {', '.join(FORMATS)}")
+
+
+def _make(section: "ExpansionConfig", contraction: "ContractionConfig", path: Path) -> "Contraction":
+    from ..frame import Frame
+    from ..structures import read_structures
+    from .describe import contraction_of, neighbour_species
+    from .fit import progress
+
+    read: list[Atoms] = list(read_structures(path))
+    frames = progress(map(Frame.from_ase, read), "environments", len(read))
+    here = contraction.model_copy(update={"structures": None})
+    return contraction_of(section, here, frames, neighbour_species(section, read))

@@ -1,0 +1,86 @@
+"""`forceserver basis`: the file it makes, that `describe` uses it, and what it refuses."""
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.io import write
+from typer.testing import CliRunner
+
+from forceserver.cli.app import app
+from forceserver.errors import InputError
+from forceserver.representation import contraction_file
+
+CONFIG = """
+[structure]
+file = "in.extxyz"
+
+[expansion]
+CONTRACTION
+tolerance = 1e-6
+
+[expansion.basis]
+kind = "gto"
+n_max = 5
+l_max = 2
+cutoff = { cutoff_angstrom = 3.5, width_angstrom = 0.5 }
+density = { kind = "gaussian", sigma_angstrom = 0.4 }
+"""
+PCA = 'contraction = { kind = "pca", mixed = MIXED, q_max = 3 }'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    names = ("H2O", "CH3OH", "C2H6", "CH4", "H2CO", "CH3CHO")
+    write(tmp_path / "in.extxyz", [molecule(name) for name in names])
+    return tmp_path
+
+
+def run(command, folder, contraction, *options):
+    config = folder / "c.toml"
+    config.write_text(CONFIG.replace("CONTRACTION", contraction))
+    result = CliRunner().invoke(app, [command, str(config), str(folder / "in.extxyz"), *map(str, options)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.mark.parametrize("mixed", ["true", "false"])
+def test_describe_uses_the_file(folder, mixed):
+    pca = PCA.replace("MIXED", mixed)
+    said = run("basis", folder, pca, "-o", folder / "basis.npz", "--plot", folder / "basis.png").stdout
+    made = contraction_file.load(folder / "basis.npz")
+    assert made.species == (1, 6, 8)
+    assert said.count("  l = 0") == len(made.eigenvalues)
+    assert f"l = 1     3   {made.residual(next(iter(made.eigenvalues)))[1, 3]:.2e}" in said
+    assert (folder / "basis.png").stat().st_size > 10_000
+    run("describe", folder, 'contraction = { file = "basis.npz" }', "-o", folder / "file.npz")
+    run("describe", folder, pca, "-o", folder / "here.npz")
+    run("describe", folder, "", "-o", folder / "primitive.npz")
+    file, here, primitive = (np.load(folder / f"{name}.npz") for name in ("file", "here", "primitive"))
+    for l in range(3):
+        name = f"coefficients_l{l}"
+        np.testing.assert_allclose(file[name], here[name], atol=1e-12)
+        u = np.stack([made.matrices[s][l] for s in made.species])
+        wanted = np.einsum("camn,aqn->camq", primitive[name], u)
+        if mixed == "true":
+            wanted = wanted.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(file[name], wanted, atol=1e-10)
+    np.testing.assert_array_equal(file["species"], [1, 6, 8])
+
+
+@pytest.mark.parametrize(
+    ("contraction", "options", "message"),
+    [
+        ("", (), "nothing to contract: give a section \\[expansion\\] with a key contraction"),
+        (PCA, ("-o", "basis.txt"), "--output basis.txt: the name must end in .npz"),
+        (PCA, ("-o", "nowhere/basis.npz"), "there is no folder"),
+        (PCA, ("--plot", "basis.doc"), "--plot basis.doc: the name must end in one of .png, .pdf, .svg"),
+        ('contraction = { file = "c.toml" }', (), "this command makes such a file"),
+        ("contraction = { q_max = 6 }", ("-o", "FOLDER/b.npz"), "q_max = 6 is larger than the number of radial"),
+    ],
+)
+def test_refused(folder, contraction, options, message):
+    options = [option.replace("FOLDER", str(folder)) for option in options]
+    with pytest.raises(InputError, match=message):
+        run("basis", folder, contraction.replace("MIXED", "true"), *options)
+    assert not list(folder.glob("*.npz"))

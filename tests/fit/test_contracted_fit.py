@@ -1,0 +1,88 @@
+"""Models in contracted radial functions: they carry their contraction, and repeat what was fitted."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.emt import EMT
+from ase.io import write
+
+from forceserver.analysis import parity
+from forceserver.errors import InputError
+from forceserver.fit import gap, report
+from forceserver.fit.config import FitConfig
+from forceserver.frame import Frame
+from forceserver.potentials.conformance import check_potential
+from forceserver.potentials.gap import GapPotential
+from forceserver.potentials.gap_model import GapModel
+from forceserver.representation import contraction_file
+from forceserver.representation.contraction import Covariance
+from forceserver.representation.gto import GtoBasis
+
+
+@pytest.fixture
+def alloys(content, tmp_path):
+    """Copper and gold in random places."""
+    frames = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        atoms = Atoms(
+            "Cu4", cell=[3.8] * 3, pbc=True, scaled_positions=[[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+        )
+        atoms = atoms.repeat((2, 2, 1))
+        atoms.numbers = rng.choice([29, 79], 16)
+        atoms.rattle(0.1, rng=rng)
+        atoms.calc = EMT()
+        atoms.get_potential_energy()
+        atoms.get_forces()
+        frames.append(atoms)
+    write(tmp_path / "alloys.extxyz", frames)
+    content["data"] = {"train": str(tmp_path / "alloys.extxyz")}
+    content["descriptors"] = content["descriptors"][:1]
+    content["descriptors"][0]["n_sparse"] = 40
+    del content["baseline"], content["sigma"]["Surface"]
+    return content, [Frame.of(atoms) for atoms in frames]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_of_two_species(alloys, mixed):
+    content, frames = alloys
+    content["descriptors"][0]["contraction"] = {"kind": "pca", "mixed": mixed, "q_max": 4}
+    fit = gap.fit(FitConfig.model_validate(content))
+    errors = report.compare(fit.model, fit.train).groups["(all)"]
+    assert errors[parity.FORCE].rmse() < 0.6  # of forces of 2 eV/A
+    (term,) = fit.model.soap
+    assert term.sum_species is mixed
+    assert term.mixing[29].shape == (4, 4, 5)
+    assert term.features[:, 0].max() == (0 if mixed else 1)
+    model = GapModel.load(FitConfig.model_validate(content).output)
+    before, after = (GapPotential(m).compute_one(frames[0]) for m in (fit.model, model))
+    assert before.energy == after.energy
+    np.testing.assert_array_equal(before.forces, after.forces)
+    check_potential(GapPotential(model), frames[0], tolerance=1e-4).raise_on_failure()
+
+
+def test_of_a_file_which_brings_the_basis(alloys, tmp_path):
+    content, frames = alloys
+    basis = GtoBasis.model_validate(content["descriptors"][0].pop("basis") | {"scaling": None})
+    made = Covariance.of(basis, frames, (29, 79)).contraction(mixed=True, q_max=4)
+    contraction_file.save(made, tmp_path / "basis.npz")
+    content["descriptors"][0]["contraction"] = {"file": str(tmp_path / "basis.npz")}
+    model = gap.fit(FitConfig.model_validate(content)).model
+    assert model.soap[0].hypers.basis == basis
+    np.testing.assert_array_equal(model.soap[0].mixing[79], made.matrices[79])
+    content["descriptors"][0]["basis"] = basis.model_dump() | {"n_max": 6, "scaling": False}
+    with pytest.raises(InputError, match="made for the basis n_max = 5, and cannot be used with n_max = 6"):
+        gap.fit(FitConfig.model_validate(content))
+
+
+def test_a_file_without_the_key_of_version_four(alloys, monkeypatch):
+    """Files of version 3 have no sum_species."""
+    content, _ = alloys
+    fit = gap.fit(FitConfig.model_validate(content))
+    header = fit.model._header()
+    header["version"] = 3
+    del header["sum_species"]
+    monkeypatch.setattr(GapModel, "_header", lambda self: header)
+    path = FitConfig.model_validate(content).output
+    fit.model.save(path)
+    assert not GapModel.load(path).soap[0].sum_species
