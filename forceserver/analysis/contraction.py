@@ -26,8 +26,9 @@ def draw(made: Contraction, path: Path) -> None:
     from matplotlib.figure import Figure
 
     degrees = sorted({0, len(made.counts) // 2, len(made.counts) - 1})
-    style = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(
+        {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+    ):
         rows = len(made.species)
         columns = 2 + len(degrees)
         figure = Figure(figsize=(2.7 * columns, 2.3 * rows), layout="constrained")

@@ -272,6 +272,7 @@ def _contraction(
     """That of a descriptor for these species, and as arguments of `power_spectrum`."""
     if descriptor.contraction is None:
         return None, {}
+    assert descriptor.basis is not None, "`defaults.complete` chose one"
     made = descriptor.contraction.make(descriptor.basis, frames, species, tolerance=descriptor.spline_tolerance)
     log.info("%s: %s functions for l = 0, 1, ...", descriptor.contraction, ", ".join(map(str, made.counts)))
     return made, {"mixing": made.matrices, "sum_species": made.sum_species}

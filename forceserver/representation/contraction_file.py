@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pydantic
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ..arrays import ArrayFile, Claim, checksum
@@ -49,7 +50,7 @@ def save(contraction: Contraction, path: Path) -> None:
         sum_species=contraction.sum_species,
         species=contraction.species,
     )
-    arrays = {"header": np.frombuffer(header.model_dump_json().encode(), dtype=np.uint8)}
+    arrays: dict[str, NDArray] = {"header": np.frombuffer(header.model_dump_json().encode(), dtype=np.uint8)}
     arrays |= {f"matrices/{s}": matrix for s, matrix in contraction.matrices.items()}
     arrays |= {f"eigenvalues/{s}": values for s, values in contraction.eigenvalues.items()}
     with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
