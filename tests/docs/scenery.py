@@ -212,6 +212,7 @@ SCENERY = {
     "README.md": crystal,
     "docs/ace.md": silicon,
     "docs/commands/check.md": aluminium,
+    "docs/commands/basis.md": titanate,
     "docs/commands/describe.md": titanate,
     "docs/commands/drive.md": aluminium,
     "docs/commands/evaluate.md": labelled,
