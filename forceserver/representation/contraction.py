@@ -78,8 +78,11 @@ class Covariance:
             for total, part in zip(sums, expansion.split(coefficients).values(), strict=True):
                 rows = np.swapaxes(part, 1, 2).reshape(-1, len(total))
                 total += rows.T @ rows
-        shapes = [(len(species), n, len(species), n) for n in expansion.counts.values()]
-        matrices = [s.reshape(shape) / max(1, environments) for s, shape in zip(sums, shapes, strict=True)]
+        of_degree = dict(zip(expansion.counts, sums, strict=True))  # some l may have no functions
+        shapes = [(len(species), n, len(species), n) for n in table.counts]
+        matrices = [
+            of_degree.get(l, np.zeros((0, 0))).reshape(shape) / max(1, environments) for l, shape in enumerate(shapes)
+        ]
         _check_species(species, matrices, table.cutoff)
         return cls(basis, species, environments, tuple(matrices))
 
@@ -116,7 +119,7 @@ class Covariance:
         for matrix in self.matrices:
             n = matrix.shape[1]
             if mixed:
-                values, u = _principal(matrix.reshape(len(self.species) * n, -1))
+                values, u = _principal(matrix.reshape(len(self.species) * n, len(self.species) * n))
                 spectra[ALL].append(values)
                 for s, part in zip(self.species, np.split(u, len(self.species), axis=1), strict=True):
                     vectors[s].append(part)
@@ -240,6 +243,8 @@ def _check_species(species: tuple[int, ...], matrices: Sequence[Array], cutoff: 
 
 def _principal(matrix: Array) -> tuple[Array, Array]:
     """Eigenvalues, descending and not negative, and eigenvectors (rows), whose largest weight is positive."""
+    if len(matrix) == 0:
+        return np.zeros(0), matrix
     values, vectors = np.linalg.eigh(matrix)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1].T
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1)[:, None], axis=1)

@@ -187,6 +187,16 @@ def test_optimal_functions_are_those_of_the_data_not_of_the_primitives():
     assert overlap[5] > 0.99
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_degrees_without_functions(mixed):
+    """Two Laplacian eigenstates of l = 0 leave none for l = 3."""
+    covariance = Covariance.of(basis(LaplacianBasis, n_max=2), FRAMES, SPECIES, tolerance=1e-3)
+    found = covariance.contraction(mixed=mixed, residual_variance=1e-3)
+    assert [m.shape[1] for m in covariance.matrices] == list(covariance.basis.counts)
+    assert found.counts[3] == 0
+    assert list(found.expansion(1e-3).counts) == [0, 1, 2]
+
+
 def made(mixed=False) -> Contraction:
     return Covariance.of(basis(), FRAMES, SPECIES).contraction(mixed=mixed, q_max=4, residual_variance=1e-3)
 
