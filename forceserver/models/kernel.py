@@ -83,9 +83,7 @@ class SoapTerm:
 
     def power_spectrum(self, species: tuple[int, ...]) -> PowerSpectrumBasis:
         """Its features for neighbours of these species."""
-        return self.hypers.power_spectrum(
-            species, self.features, self.multiplicity, self.mixing, self.sum_species
-        )
+        return self.hypers.power_spectrum(species, self.features, self.multiplicity, self.mixing, self.sum_species)
 
 
 class KernelHeader(Header):
