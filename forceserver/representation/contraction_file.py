@@ -8,7 +8,7 @@ SHA-256 over all others.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import pydantic
@@ -23,7 +23,7 @@ from .bases import AnyRadialBasis
 from .contraction import ALL, Contraction
 
 FORMAT = "forceserver contraction"
-VERSION = 1
+VERSION: Final = 1
 LARGEST_HEADER = 2**16  # bytes
 MOST_FUNCTIONS = 4096
 
