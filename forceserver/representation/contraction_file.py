@@ -57,8 +57,9 @@ def save(contraction: Contraction, path: Path) -> None:
         np.savez(file, checksum=checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
 
 
-def load(path: Path) -> Contraction:
+def load(path: str | Path) -> Contraction:
     """Reads a file; `InputError` names what is damaged, of another kind, of an unknown version, or does not fit."""
+    path = Path(path)
     try:
         with ArrayFile(path) as file:
             header = _read_header(file)

@@ -487,7 +487,7 @@ def test_a_run_without_files_keeps_its_bias_in_memory():
     ).total()
     s = np.array([0.5])
     assert total.evaluate(s, 0)[0] == pytest.approx(0.125)
-    line = total.growing.deposit(s, 1.0)
+    line = total.growing.deposit(s, 1.0, np.zeros(0))
     assert total.evaluate(s, 1)[0] == pytest.approx(0.125), "a deposit acts when it is added"
     table = FieldsReader("memory")
     table.fields, table.constants = total.growing.fields, total.growing.constants
