@@ -135,14 +135,14 @@ class Network(Section):
         u, c, v = self._split(theta)
         h = np.tanh(phi @ u.T + c)
         one, two = 1 - h**2, -2 * h * (1 - h**2)
-        inner, bu = v * one, b @ u.T
-        inside = a[:, None] * inner + v * two * bu
+        inner, b_in = v * one, b @ u.T
+        inside = a[:, None] * inner + v * two * b_in
         in_phi = inside @ u
         in_phi[:, 0] += a
         at_zero = np.tanh(c)
         in_u = inside.T @ phi + inner.T @ b
         in_c = inside.sum(axis=0) - a.sum() * v * (1 - at_zero**2)
-        in_v = (a[:, None] * (h - at_zero) + one * bu).sum(axis=0)
+        in_v = (a[:, None] * (h - at_zero) + one * b_in).sum(axis=0)
         return in_phi, np.concatenate([in_u.ravel(), in_c, in_v])
 
 
