@@ -36,7 +36,7 @@ class ForceServerCalculator(Calculator):
 
     def __init__(self, potential: Potential, **options: Any) -> None:
         super().__init__(**options)
-        if isinstance(potential, type) or not isinstance(potential, Potential):
+        if not isinstance(potential, Potential):
             raise InputError(f"ForceServerCalculator: {potential!r} is not a Potential, such as load_potential gives")
         self.potential = potential
 

@@ -93,7 +93,7 @@ def _make(section: "ExpansionConfig", contraction: "ContractionConfig", path: Pa
     from ..frame import Frame
     from ..structures import read_structures
     from .describe import contraction_of, neighbour_species
-    from .fit import progress
+    from .progress import progress
 
     read: list[Atoms] = list(read_structures(path))
     frames = progress(map(Frame.from_ase, read), "environments", len(read))

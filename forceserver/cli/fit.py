@@ -1,7 +1,6 @@
 """`forceserver fit`: trains a model."""
 
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 
 from . import arguments
 from .parity import print_errors, print_limits
+from .progress import progress
 
 
 def fit(
@@ -44,17 +44,3 @@ def fit(
         report.write(settings.report, result, tables, progress)
         print(f"report: {settings.report}", file=sys.stderr)
     print(f"model: {settings.output}", file=sys.stderr)
-
-
-def progress(things: Iterable, title: str, total: int) -> Iterator:
-    """Shows a progress bar if standard error is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-        for thing in things:
-            yield thing
-            bar.advance(task)

@@ -12,7 +12,7 @@ from ..representation.invariant_products import InvariantProducts
 from ..representation.neighbours import NeighbourList
 from ..representation.products import ProductGraph, truncate
 from .config import AceDescriptor
-from .rows import UPPER, Rows
+from .rows import Rows, strain_rows
 
 FLOOR = 1e-6  # of the largest root mean square of a column, for those that are zero in the sample
 
@@ -100,10 +100,7 @@ class AceRows:
         if forces:
             force_rows = self._derivatives(frame, c, gradients.rows, gradients.positions, len(frame))
         if gradients.strain is not None:
-            n_centres, n_blocks = gradients.strain.shape[:2]
-            strain = gradients.strain.reshape(n_centres * n_blocks, 9, -1)[:, UPPER]
-            centre, block = (index.ravel() for index in np.indices((n_centres, n_blocks)))
-            virial_rows = self._derivatives(frame, c, np.stack([centre, block, 0 * centre], axis=1), strain, 1)
+            virial_rows = self._derivatives(frame, c, *strain_rows(gradients.strain), 1)
         return Rows(energy, force_rows, virial_rows)
 
     def _derivatives(self, frame: Frame, c: Array, rows: NDArray[np.int32], tangents: Array, n_targets: int) -> Array:

@@ -42,6 +42,16 @@ class Rows:
         return cls(join("energy"), join("forces"), join("virial"))
 
 
+def strain_rows(strain: Array) -> tuple[NDArray[np.int32], Array]:
+    """Strain derivatives (n_centres, n_blocks, 3, 3, size) as `SphericalExpansion.gradients` has those of positions.
+
+    Rows (n, 3) of centre, block and target, which is always the first; derivatives (n, 6, size).
+    """
+    n_centres, n_blocks = strain.shape[:2]
+    centre, block = (index.ravel() for index in np.indices((n_centres, n_blocks)))
+    return np.stack([centre, block, 0 * centre], axis=1), strain.reshape(n_centres * n_blocks, 9, -1)[:, UPPER]
+
+
 class SoapRows:
     """Columns of the sparse points of one power spectrum, those of the first species first.
 
@@ -135,10 +145,7 @@ class SoapRows:
             force_rows = self._reduced(force_rows)
         if gradients.strain is not None:
             virial_rows = np.zeros((6, self._width))
-            n_centres, n_blocks = gradients.strain.shape[:2]
-            strain = gradients.strain.reshape(n_centres * n_blocks, 9, -1)[:, UPPER]
-            centre, block = (index.ravel() for index in np.indices((n_centres, n_blocks)))
-            self._reverse(place, coefficients, np.stack([centre, block, 0 * centre], axis=1), strain, virial_rows)
+            self._reverse(place, coefficients, *strain_rows(gradients.strain), virial_rows)
             virial_rows = self._reduced(virial_rows)
         return Rows(energy, force_rows, virial_rows)
 
