@@ -7,12 +7,11 @@ are wanted. The vector comes from the fused kernel; the density is summed pair b
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..frame import Array
-from ..representation.neighbours import NeighbourList, Selection
 from ..representation.spline import SplineTable
 from ..representation.vector_mean import VectorMean
+from .base import Group
 
 Y0 = np.sqrt(1 / (4 * np.pi))
 
@@ -20,39 +19,26 @@ Y0 = np.sqrt(1 / (4 * np.pi))
 class GroupSum:
     """The sums over one group of centres; keeps their neighbour list between calls.
 
-    species: (a,) int32, of all atoms that are passed to `compute`.
-    centres, neighbours: indices into them. weight: of every centre.
+    weight: of every centre.
     vector: for each species of neighbours the table with one channel, of l = 1, all on one grid. density: the same with
         one channel of l = 0, or None if it is not wanted.
     """
 
     def __init__(
         self,
-        species: NDArray[np.int32],
-        centres: NDArray,
-        neighbours: NDArray,
+        group: Group,
         weight: float,
         vector: Mapping[int, SplineTable],
         density: Mapping[int, SplineTable] | None,
-        skin: float,
-        pbc: NDArray[np.bool_],
     ) -> None:
-        self.list = NeighbourList(
-            species,
-            next(iter(vector.values())).cutoff,
-            pbc=pbc,
-            skin=skin,
-            centres=Selection(indices=tuple(centres.tolist())),
-            neighbours=Selection(indices=tuple(neighbours.tolist())),
-        )
-        self.sites = self.list.site_atom
-        self._vector = VectorMean(vector, self.list, np.full(len(centres), weight))
+        self.list = group.neighbour_list(next(iter(vector.values())).cutoff)
+        self._vector = VectorMean(vector, self.list, np.full(len(group.centres), weight))
         self._weight = weight
         self._density = density
-        self._own = species[np.intersect1d(centres, neighbours)]
+        self._own = group.species[np.intersect1d(group.centres, group.neighbours)]
 
     def compute(self, positions: Array, cell: Array) -> tuple[Array, Array, Array]:
-        """b, its derivatives (components, n_sites, 3) with respect to the atoms `sites`, and to a strain (.., 3, 3).
+        """b, its derivatives (components, n_sites, 3) with respect to the sites of the list, and to a strain.
 
         The components are x, y, z, and the density if there is a table for it. `ValueError`: what
         `NeighbourList.update` raises, and two atoms on one place.
@@ -68,20 +54,13 @@ class GroupSum:
             np.concatenate([vector.strain, scalar_strain[None]]),
         )
 
-    def active_sites(self) -> NDArray[np.intp]:
-        """The places in `sites` of centres and of neighbours that are listed: all others have no gradient."""
-        active = np.zeros(len(self.sites), dtype=bool)
-        active[self.list.centre_site] = True
-        active[self.list.pair_site] = True
-        return np.flatnonzero(active)
-
     def _density_sum(self, tables: Mapping[int, SplineTable]) -> tuple[float, Array, Array]:
         vectors = self.list.vectors()
         distance = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         value, slope = (Y0 * self._weight * array for array in self._radial(tables, distance))
         pair_gradient = vectors * (slope / distance)[:, None]
         centre = self.list.centre_site[self.list.pair_centre]
-        gradient = np.empty((len(self.sites), 3))
+        gradient = np.empty((len(self.list.site_atom), 3))
         for k in range(3):  # bincount: a tenth of the time of np.add.at
             towards, away = (
                 np.bincount(at, pair_gradient[:, k], len(gradient)) for at in (self.list.pair_site, centre)

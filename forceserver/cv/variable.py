@@ -12,18 +12,15 @@ from .. import _ext
 from ..config import validated
 from ..errors import CVError, InputError
 from ..frame import Array, Frame
+from ..representation.config import selection
 from ..representation.neighbours import Selection
-from .config import CVConfig, selection
-from .outputs import OUTPUTS, OutputFunction, combine, projection
-from .sums import GroupSum
-from .weights import tables
+from .base import Group, Part, VariableConfig
+from .config import CVConfig
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 _kernel = _ext.kernel("generalised_force")
-
-IDENTITY = np.eye(3)
 
 
 @dataclass(slots=True)
@@ -55,18 +52,8 @@ class CVResult:
         _kernel.add_forces(generalised_force, np.ascontiguousarray(self.gradients), self.active, forces)
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Centres that are reduced together, their weight, and the named functions of their reduced density."""
-
-    members: NDArray[np.intp]
-    weight: float
-    prefix: str
-    functions: dict[str, OutputFunction]
-
-
 class CollectiveVariable:
-    """The l = 1 (and l = 0) neighbour density around centres, averaged or summed over the centres.
+    """What is made of the neighbour density around centres: any kind of [[cv]].
 
         basis = {
             "n_max": 2,
@@ -78,12 +65,12 @@ class CollectiveVariable:
         result = polarisation.compute(atoms)
 
     It keeps a neighbour list between calls, so each object serves one trajectory: threads, walkers and replicas need
-    their own `copy`. The formula is in docs/plumed.md.
+    their own `copy`. The kinds and their formulas are in docs/plumed.md.
 
     Args:
         template: ASE `Atoms` or `Frame` with the species of the structures to be computed, in their order.
         name: name of the variable.
-        keys: the keys of a section [[cv]]: `centres`, `neighbours`, `basis`, `weights`, and the optional ones.
+        keys: the keys of a section [[cv]]: `kind`, `centres`, `neighbours`, and those of the kind.
 
     Attributes:
         name: name of the variable.
@@ -92,8 +79,8 @@ class CollectiveVariable:
         total_atoms: number of atoms in a structure.
 
     Raises:
-        InputError: a key is wrong or does not fit the template: an index or species that does not exist, or a centre
-            without a neighbour.
+        InputError: a key is wrong or does not fit the template: an index or species that does not exist, or, for the
+            kinds that need one, a centre without a neighbour.
     """
 
     def __init__(self, template: "Frame | Atoms", *, name: str = "cv", **keys: Any) -> None:
@@ -105,27 +92,28 @@ class CollectiveVariable:
         self._skin = config.skin_angstrom
         centres = self._resolve(selection(config.centres), "centres")
         neighbours = self._resolve(selection(config.neighbours), "neighbours")
+        around = np.unique(template.species[neighbours]).tolist()
+        self._kind = config.build(np.unique(template.species[centres]).tolist(), around)
         self._groups = self._plan(config, centres)
-        self.outputs = tuple(group.prefix + name for group in self._groups for name in group.functions)
+        self.outputs = tuple(group.prefix + name for group in self._groups for name in self._names(group))
         double = next((name for name in self.outputs if self.outputs.count(name) > 1), None)
         if double:
             raise InputError(f"collective variable {self.name}: two outputs are called {double!r}")
+        if not self.outputs:
+            raise InputError(f"collective variable {self.name}: outputs and per_centre are empty: nothing to compute")
         used = np.unique(np.concatenate([group.members for group in self._groups]))
         self.atoms = np.union1d(used, neighbours).astype(np.int32)
         self._neighbours = np.searchsorted(self.atoms, neighbours)
-
-        around = np.unique(template.species[neighbours]).tolist()
-        self._vector, density = tables(config, around)
-        self._density = density if "density" in config.outputs else None
-        self._sums: list[GroupSum] = []
+        self._parts: list[Part] = []
         self._pbc = template.pbc
         self._builds: list[int] | None = None
-        self._check_neighbours(template)
+        if self._kind.needs_neighbours:
+            self._check_neighbours(template)
 
     @property
     def builds(self) -> list[int]:
-        """Number of times each neighbour list has been built, one count per group of centres."""
-        return [part.list.n_builds for part in self._sums]
+        """Number of times each neighbour list has been built, one count or more per group of centres."""
+        return [count for part in self._parts for count in part.builds]
 
     def copy(self) -> "CollectiveVariable":
         """Copies the variable for use in another thread, walker or replica.
@@ -134,7 +122,7 @@ class CollectiveVariable:
             The same variable with a neighbour list of its own.
         """
         other = copy.copy(self)
-        other._sums = []
+        other._parts = []
         return other
 
     def compute(self, frame: "Frame | Atoms") -> CVResult:
@@ -171,68 +159,55 @@ class CollectiveVariable:
             CVError: the cell is singular, or a value is not finite.
         """
         try:
-            parts = [part.compute(positions, cell) for part in self._sums_for(pbc)]
+            computed = [part.compute(positions, cell) for part in self._parts_for(pbc)]
         except ValueError as error:
             raise CVError(f"collective variable {self.name}: {error}") from error
         active, places = self._active_atoms()
-        d = len(self.outputs)
-        values, strain = np.empty(d), np.empty((d, 3, 3))
-        alone = len(parts) == 1
-        gradients = parts[0][1] if alone else np.zeros((d, len(active), 3))
-        first = 0
-        for group, (sites, columns), (b, gradient, b_strain) in zip(self._groups, places, parts, strict=True):
-            rows = slice(first, first := first + len(group.functions))
-            values[rows], jacobian = combine(list(group.functions.values()), b)
-            jacobian = jacobian[:, : len(b)]
-            if len(sites) < gradient.shape[1]:
-                gradient = gradient[:, sites]
-            if not np.array_equal(jacobian, IDENTITY):
-                gradient, b_strain = (
-                    np.dot(jacobian, array.reshape(len(array), -1)).reshape(-1, *array.shape[1:])
-                    for array in (gradient, b_strain)
-                )
-            strain[rows] = b_strain
-            if alone:
-                gradients = gradient
-            else:
-                gradients[rows, columns] = gradient
+        if len(computed) == 1:
+            values, gradients, strain = computed[0]
+        else:
+            values, strain = (np.concatenate([one[k] for one in computed]) for k in (0, 2))
+            gradients = np.zeros((len(values), len(active), 3))
+            first = 0
+            for columns, (_, gradient, _) in zip(places, computed, strict=True):
+                gradients[first : first + len(gradient), columns] = gradient
+                first += len(gradient)
         if not np.isfinite(values).all():
             found = dict(zip(self.outputs, values.tolist(), strict=True))
             raise CVError(f"collective variable {self.name} is not finite: {found}")
         return CVResult(values, active, gradients, strain)
 
-    def _sums_for(self, pbc: NDArray[np.bool_]) -> list[GroupSum]:
-        """The sums over the groups, with neighbour lists for this periodicity."""
-        if not self._sums or not np.array_equal(self._pbc, pbc):
+    def _parts_for(self, pbc: NDArray[np.bool_]) -> list[Part]:
+        """The parts of the groups, with neighbour lists for this periodicity."""
+        if not self._parts or not np.array_equal(self._pbc, pbc):
             species = self._template_species[self.atoms]
             self._pbc = np.array(pbc, dtype=bool)
             self._builds = None
-            self._sums = [
-                GroupSum(
-                    species,
-                    np.searchsorted(self.atoms, group.members),
-                    self._neighbours,
-                    group.weight,
-                    self._vector,
-                    self._density,
-                    self._skin,
-                    self._pbc,
+            self._parts = [
+                self._kind.part(
+                    Group(
+                        species,
+                        np.searchsorted(self.atoms, group.members),
+                        self._neighbours,
+                        group.alone,
+                        self._skin,
+                        self._pbc,
+                    )
                 )
                 for group in self._groups
             ]
-        return self._sums
+        return self._parts
 
-    def _active_atoms(self) -> tuple[NDArray[np.int32], list[tuple[NDArray, NDArray]]]:
-        """The atoms that matter, for each group the sites among them, and their places in the atoms that matter.
+    def _active_atoms(self) -> tuple[NDArray[np.int32], list[NDArray[np.intp]]]:
+        """The atoms that matter, and for each group the places of its own among them.
 
         They change only when a neighbour list is built.
         """
         builds = self.builds
         if builds != self._builds:
-            sites = [part.active_sites() for part in self._sums]
-            atoms = [part.sites[chosen] for part, chosen in zip(self._sums, sites, strict=True)]
+            atoms = [part.atoms() for part in self._parts]
             active = np.unique(np.concatenate(atoms)).astype(np.int32)
-            self._active = active, [(s, np.searchsorted(active, a)) for s, a in zip(sites, atoms, strict=True)]
+            self._active = active, [np.searchsorted(active, a) for a in atoms]
             self._builds = builds
         return self._active
 
@@ -242,22 +217,21 @@ class CollectiveVariable:
         except ValueError as error:
             raise InputError(f"collective variable {self.name}: {error}") from error
 
-    def _plan(self, config: CVConfig, centres: NDArray[np.int32]) -> list[_Group]:
+    def _plan(self, config: VariableConfig, centres: NDArray[np.int32]) -> list["_Members"]:
         """The groups defined by the configuration."""
         named: dict[str, tuple[int, ...]] = {}
-        if config.outputs or config.axes:
+        if self._kind.outputs:
             named = {f"{name}_": members for name, members in config.groups.items()} or {"": tuple(centres.tolist())}
         single: dict[str, tuple[int, ...]] = {f"atom{index}_": (index,) for index in config.per_centre}
         self._check_members(named, centres)
         self._check_members(single, centres)
-        functions: dict[str, OutputFunction] = {name: OUTPUTS[name] for name in config.outputs}
-        functions |= {name: projection(axis) for name, axis in config.axes.items()}
-        vector: dict[str, OutputFunction] = {"x": OUTPUTS["x"], "y": OUTPUTS["y"], "z": OUTPUTS["z"]}
-        mean = config.reduction == "mean"
         return [
-            *(_Group(np.sort(m), 1.0 / len(m) if mean else 1.0, prefix, functions) for prefix, m in named.items()),
-            *(_Group(np.array(m), 1.0, prefix, vector) for prefix, m in single.items()),
+            *(_Members(prefix, np.sort(members), False) for prefix, members in named.items()),
+            *(_Members(prefix, np.array(members), True) for prefix, members in single.items()),
         ]
+
+    def _names(self, group: "_Members") -> tuple[str, ...]:
+        return self._kind.centre_outputs if group.alone else self._kind.outputs
 
     def _check_members(self, groups: dict[str, tuple[int, ...]], centres: NDArray) -> None:
         known = set(centres.tolist())
@@ -272,7 +246,7 @@ class CollectiveVariable:
                 raise InputError(f"{where}: a centre is in it twice")
 
     def _check_neighbours(self, template: Frame) -> None:
-        for group, part in zip(self._groups, self._sums_for(template.pbc), strict=True):
+        for group, part in zip(self._groups, self._parts_for(template.pbc), strict=True):
             try:
                 part.list.update(template.positions[self.atoms], template.cell)
             except ValueError as error:
@@ -285,6 +259,15 @@ class CollectiveVariable:
                     f"collective variable {self.name}: centre {lonely} has no neighbour within {part.list.cutoff:g} "
                     "Angstrom in the structure file; choose a larger cutoff or other neighbours"
                 )
+
+
+@dataclass(frozen=True)
+class _Members:
+    """A group of centres, the prefix of its outputs, and whether it is one centre by itself."""
+
+    prefix: str
+    members: NDArray[np.intp]
+    alone: bool
 
 
 def build_variables(configs: Sequence[CVConfig], template: Frame) -> dict[str, CollectiveVariable]:

@@ -10,16 +10,17 @@ import numpy as np
 from ..elements import symbols
 from ..errors import InputError
 from ..frame import Array, Frame
+from ..representation.config import selection
 from ..representation.contraction_config import ContractionConfig
 from ..representation.neighbours import NeighbourList
 from ..representation.spline import SplineTable
 from ..structures import read_structures
-from .config import CVConfig, PrincipalComponent, selection
+from .vector import PrincipalComponent, VectorConfig
 
 Tables = dict[int, SplineTable]
 
 
-def tables(config: CVConfig, species: Sequence[int]) -> tuple[Tables, Tables]:
+def tables(config: VectorConfig, species: Sequence[int]) -> tuple[Tables, Tables]:
     """For each species of neighbours the splines with one channel of l = 1, and with one of l = 0.
 
     Raises `InputError` if the structures or the file of a contraction do not suffice.
@@ -37,7 +38,7 @@ def tables(config: CVConfig, species: Sequence[int]) -> tuple[Tables, Tables]:
     )
 
 
-def _contracted(config: CVConfig, how: ContractionConfig, species: Sequence[int]) -> dict[int, Array]:
+def _contracted(config: VectorConfig, how: ContractionConfig, species: Sequence[int]) -> dict[int, Array]:
     try:
         made = how.make(
             config.basis,
@@ -59,7 +60,7 @@ def _contracted(config: CVConfig, how: ContractionConfig, species: Sequence[int]
     return dict(made.matrices)
 
 
-def contraction(config: CVConfig) -> tuple[Array, Array]:
+def contraction(config: VectorConfig) -> tuple[Array, Array]:
     """The weights u_n (n_max,) for l = 1 and for l = 0.
 
     Given weights serve both. A principal component is taken for each l from the coefficients of all centres of all
@@ -76,7 +77,7 @@ def contraction(config: CVConfig) -> tuple[Array, Array]:
     return _principal(vectors.T @ vectors), _principal(np.atleast_2d(np.cov(scalars, rowvar=False)))
 
 
-def spline_table(config: CVConfig) -> SplineTable:
+def spline_table(config: VectorConfig) -> SplineTable:
     """The splines of all radial functions; `InputError` if the tolerance cannot be reached."""
     try:
         return SplineTable.build(config.basis, config.tolerance)
@@ -89,7 +90,7 @@ def _principal(matrix: Array) -> Array:
     return component * np.sign(component[np.argmax(np.abs(component))])
 
 
-def _coefficients(config: CVConfig, weights: PrincipalComponent) -> tuple[Array, Array]:
+def _coefficients(config: VectorConfig, weights: PrincipalComponent) -> tuple[Array, Array]:
     """c_n00 (centres, n_max) and c_n1m (centres, 3, n_max), up to the constant factors Y_00 and sqrt(3 / 4 pi)."""
     path = weights.first_principal_component_of
     table = spline_table(config)
