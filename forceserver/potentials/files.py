@@ -5,9 +5,9 @@ from typing import Any
 
 from ..errors import InputError
 from ..models.ace import AceModel
-from ..models.base import Model, read_model
+from ..models.base import Model
 from ..models.kernel import GapModel
-from . import librascal
+from . import foreign
 from .ace import AcePotential
 from .gap import GapPotential
 from .model import ModelPotential
@@ -16,8 +16,8 @@ POTENTIALS: dict[type[Model], type[ModelPotential]] = {GapModel: GapPotential, A
 
 
 def load_model(path: Path) -> Model:
-    """The model in an .npz file of `forceserver fit` or a .json file of librascal; `InputError` if it is damaged."""
-    return librascal.load(path) if path.suffix == ".json" else read_model(path, tuple(POTENTIALS))
+    """The model in an .npz file of `forceserver fit`, or a file of another program; `InputError` if it is damaged."""
+    return foreign.load(path, tuple(POTENTIALS))
 
 
 def potential_of(model: Model, **options: Any) -> ModelPotential:

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from .. import _ext
 from ..config import InputFile, Section
+from ..errors import InputError
 from ..frame import Frame
 from ..models.kernel import GapModel, SoapTerm
 from ..representation.invariants import PowerSpectrum
-from . import librascal
+from . import foreign
 from .model import SKIN, ModelPotential, Term
 
 _kernel = _ext.kernel("sparse_kernel")
@@ -46,8 +47,11 @@ class GapConfig(Section):
 
 
 def load_model(path: Path) -> GapModel:
-    """Reads a model file of either kind; `InputError` if it cannot be read."""
-    return librascal.load(path) if path.suffix == ".json" else GapModel.load(path)
+    """Reads a kernel model, also of another program; `InputError` if it cannot be read or is another kind of model."""
+    model = foreign.load(path, (GapModel,))
+    if not isinstance(model, GapModel):
+        raise InputError(f"model {path}: is a {model.FORMAT}, not a {GapModel.FORMAT}")
+    return model
 
 
 class GapPotential(ModelPotential):

@@ -213,6 +213,7 @@ SCENERY = {
     "docs/ace.md": silicon,
     "docs/commands/check.md": aluminium,
     "docs/commands/basis.md": titanate,
+    "docs/commands/convert.md": librascal_model,
     "docs/commands/describe.md": titanate,
     "docs/commands/drive.md": aluminium,
     "docs/commands/evaluate.md": labelled,
@@ -249,7 +250,7 @@ SCENES = {
         'kind = "pair"\n\n[[potential': argon,
         'kind = "gap"': model,
         'kind = "ace"\nmodel': expansion_model,
-        "librascal.load": librascal_model,
+        "forceserver convert model.json": librascal_model,
     },
     "docs/ace.md": {'kind = "ace"\nmodel': expansion_model},
 }

@@ -1,0 +1,21 @@
+"""Models of other programs, which are read as models of this one.
+
+A reader turns a file into a `Model`; what its program can do and this one cannot, it refuses by name. From there on
+nothing knows where the model came from: it is evaluated, described and saved like one of `forceserver fit`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..models.base import Model, read_model
+from . import librascal
+
+READERS: dict[str, Callable[[Path], Model]] = {".json": librascal.load}
+"""How the files with these endings are read."""
+
+
+def load(path: Path, kinds: tuple[type[Model], ...]) -> Any:
+    """The model in a file of another program, or of one of these kinds; `InputError` if it cannot be read."""
+    reader = READERS.get(path.suffix.lower())
+    return read_model(path, kinds) if reader is None else reader(path)
