@@ -8,6 +8,7 @@ Periodic is what the file says. A cell without a word about it is periodic, as i
 Labels of i-PI that ASE does not know become their element; their mass is kept.
 """
 
+import codecs
 import collections
 import contextlib
 import io
@@ -33,6 +34,17 @@ if TYPE_CHECKING:
 
 NO_CRYSTAL = [1, 1, 1, 90, 90, 90]
 """What the pdb format demands where there is no crystal."""
+
+LATIN_1 = "forceserver.latin_1"
+"""What decoding makes of bytes that are no UTF-8: the letters of older programs, in names and comments."""
+
+
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(LATIN_1, _as_latin_1)
 
 _IPI_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]: *[-+.\d]")
 _IPI_UNIT = re.compile(r"\b(cell|positions|velocities|momenta|forces|[xvpf]_centroid)\w*\{[A-Za-z_]*\}")
@@ -109,7 +121,8 @@ def _read(path: Path, last: bool) -> Iterator["Atoms"]:
         yield from ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True)
         return
     split, parse = ours[kind]
-    with open_with_compression(str(path), "r") as file:
+    with open_with_compression(str(path), "rb") as binary:
+        file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors=LATIN_1)
         frames = collections.deque(split(file), maxlen=1) if last else split(file)
         for number, lines in enumerate(frames):
             if number == 0 and kind == "extxyz" and (missing := _units_missing(lines)):
@@ -120,13 +133,27 @@ def _read(path: Path, last: bool) -> Iterator["Atoms"]:
 def _frames_of_xyz(file: IO[str]) -> Iterator[list[str]]:
     """The lines of one frame after the other; `VEC` lines are the cell of a variant of the format."""
     line = file.readline()
-    while line.strip():
-        lines = [line, *itertools.islice(file, int(line) + 1)]
+    while line:
+        if not line.strip():  # between frames, or at the end
+            line = file.readline()
+            continue
+        lines = [line, *itertools.islice(file, _announced(line) + 1)]
         line = file.readline()
         while line.lstrip().startswith("VEC"):
             lines.append(line)
             line = file.readline()
         yield lines
+
+
+def _announced(line: str) -> int:
+    """The number of atoms that the first line of a frame says."""
+    try:
+        return int(line)
+    except ValueError:
+        raise InputError(
+            f"begins with {line.strip()[:60]!r}, must begin with its number of atoms: does the frame before it have as "
+            "many lines as it says?"
+        ) from None
 
 
 def _frames_of_pdb(file: IO[str]) -> Iterator[list[str]]:
@@ -170,6 +197,8 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
         return _by_ase("extxyz", lines, unknown)
     for atom, line in enumerate(lines[2 : 2 + int(lines[0])]):
         words = line.split()
+        if len(words) <= column:
+            raise InputError(f"has no label in the line of atom {atom}: {line.strip()!r}")
         if _is_unknown_to_ase(words[column].capitalize()):
             unknown[atom] = words[column]
             words[column] = _symbol(words[column], atom)

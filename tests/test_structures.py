@@ -238,3 +238,40 @@ def test_one_cell_before_many_models_of_a_pdb(tmp_path):
     text[0] = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1"
     (tmp_path / "a.pdb").write_text("\n".join(text) + "\n")
     assert not any(atoms.pbc.any() or atoms.cell.rank for atoms in read_structures(tmp_path / "a.pdb"))
+
+
+FRAME = "2\nProperties=species:S:1:pos:R:3 config_type=Oberfläche energy=1.0\nAl 0 0 0\nAl 2 2 2\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "between", "after", "encoding"),
+    [
+        ("", "\n", "", "utf-8"),
+        ("", " \n\n", "\n\n", "latin-1"),
+        ("\n", "", "", "utf-8"),
+        ("\ufeff", "", "", "utf-8"),
+        ("", "", "", "latin-1"),
+    ],
+)
+def test_every_frame_is_read_whatever_is_between(tmp_path, before, between, after, encoding):
+    """A blank line is no end of a file; names in the letters of older programs are names."""
+    path = tmp_path / "a.extxyz"
+    path.write_bytes((before + FRAME + between + FRAME + after).encode(encoding))
+    found = list(read_structures(path))
+    assert [len(atoms) for atoms in found] == [2, 2]
+    assert [atoms.info["config_type"] for atoms in found] == ["Oberfläche"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FRAME + "hello\n", r"structure 1 begins with 'hello', must begin with its number of atoms"),
+        (FRAME.replace("2\n", "1\n", 1) + FRAME, r"structure 1 begins with 'Al 2 2 2'"),
+        (FRAME.replace("Al 2", "\nAl 2"), r"structure 0 has no label in the line of atom 1: ''"),
+    ],
+)
+def test_frames_of_another_length_than_they_say(tmp_path, text, message):
+    path = tmp_path / "a.extxyz"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        list(read_structures(path))
