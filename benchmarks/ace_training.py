@@ -23,10 +23,10 @@ def training(folder: Path, quick: bool) -> Table:
     table = Table("Training", columns)
     for name, config in CASES.items():
         code = (
-            "import json, sys; from pathlib import Path; from forceserver.fit import gap, report; "
+            "import json, sys; from pathlib import Path; from forceserver.fit import run, report; "
             "from forceserver.fit.config import load; source, out, quick = sys.argv[1:]; config = load(Path(source)); "
             "config = config.model_copy(update={'output': Path(out), 'report': None} | "
-            "({'functions': 200} if quick == 'True' else {})); found = gap.fit(config); "
+            "({'functions': 200} if quick == 'True' else {})); found = run.fit(config); "
             "errors = report.errors(report.compare(found.model, found.test)); "
             "Path(out).with_suffix('.json').write_text(json.dumps([len(found.model.functions), errors['(all)']]))"
         )

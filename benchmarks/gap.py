@@ -74,7 +74,7 @@ def fit_ours(folder: Path, train: Path, points: int) -> tuple[float, float]:
     """Training in a process of its own."""
     (folder / "fit.json").write_text(configuration(folder, train, points).model_dump_json())
     code = (
-        "from forceserver.fit.config import FitConfig; from forceserver.fit.gap import fit; "
+        "from forceserver.fit.config import FitConfig; from forceserver.fit.run import fit; "
         "fit(FitConfig.model_validate_json(open('fit.json').read()))"
     )
     return run([sys.executable, "-c", code], folder)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.abc import GetPropertiesMixin
 
-    from .fit.gap import Fit
+    from .fit.run import Fit
     from .ipi.driver import Outcome
 
 MODELS = (".npz", ".json")
@@ -126,7 +126,7 @@ def fit_potential(config: str | Path | Mapping[str, Any] | None = None, **keys: 
     """
     from .config import read_toml
     from .fit.config import FitConfig
-    from .fit.gap import fit
+    from .fit.run import fit
 
     if config is None or isinstance(config, Mapping):
         return fit(validated(FitConfig, {**(config or {}), **keys}, "fit_potential", Path.cwd()))

@@ -24,7 +24,7 @@ def fit(
     """
     from ..fit import report
     from ..fit.config import load
-    from ..fit.gap import fit as run
+    from ..fit.run import fit as run
     from .info import uncertainty
     from .logs import set_up_logging
 

@@ -12,7 +12,8 @@ from ..files import atomic_write, write_json
 from ..models.base import Model
 from ..potentials.files import potential_of
 from .data import UNNAMED, Labelled
-from .gap import Fit, Progress, silent
+from .progress import Progress, silent
+from .run import Fit
 
 
 def compare(

@@ -6,22 +6,19 @@ gain more than its standard error over the groups (the rule of one standard erro
 Regression Trees, 1984, for pairs), and nothing is expected to err by more than it does where it was left out.
 """
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from .config import FitConfig
+from .progress import Progress
 from .regression import Factor, LeftOut, Validation
 
 STEP = 2.0  # by which sigmas change in the search for the best
 LARGEST_STEP = 5  # how often they may
 FARTHEST = 3  # from those of other quantities: the errors of one are not to be had at any price of another
 WORTH = 0.01  # gain in the logarithm of the errors for which the search goes on
-
-Progress = Callable[[Iterable, str, int], Iterable]
-"""Passes on what it iterates over, and shows a title and how many of a total are done."""
 
 Steps = tuple[int, ...]
 """For each quantity how often its sigma is multiplied by STEP."""

@@ -158,7 +158,7 @@ def template(*symbols: str):
 def silicon_model() -> bytes:
     """A small model file with members, made once."""
     from forceserver.fit.config import FitConfig
-    from forceserver.fit.gap import fit
+    from forceserver.fit.run import fit
 
     with tempfile.TemporaryDirectory() as folder:
         ase.io.write(Path(folder) / "train.extxyz", ase.io.read(ROOT / "tests" / "data" / "silicon.extxyz", ":8"))

@@ -8,7 +8,7 @@ import ase.io
 import pytest
 from blocks import ROOT, blocks
 
-from forceserver.fit import gap
+from forceserver.fit import run
 from forceserver.fit.config import (
     AceDescriptor,
     CrossValidationConfig,
@@ -93,7 +93,7 @@ def test_configurations_are_fitted_as_printed(page, title, tmp_path):
     frames = ase.io.read(SILICON, ":9")
     ase.io.write(tmp_path / "train.extxyz", frames)
     ase.io.write(tmp_path / "test.extxyz", frames[:3])
-    fit = gap.fit(load(tmp_path / title))
+    fit = run.fit(load(tmp_path / title))
     loaded = load_model(load(tmp_path / title).output)
     assert type(loaded) is type(fit.model)
     assert len(loaded.pairs) == len(fit.model.pairs)

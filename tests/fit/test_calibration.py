@@ -8,8 +8,8 @@ from forceserver.analysis.coverage import Coverage
 from forceserver.cli.info import describe
 from forceserver.fit.calibration import calibrate
 from forceserver.fit.data import Labelled
-from forceserver.fit.gap import fit
 from forceserver.fit.regression import Factor, fit_all, leave_two_out
+from forceserver.fit.run import fit
 from forceserver.frame import Frame
 from forceserver.models.kernel import GapModel
 from forceserver.potentials.gap import GapPotential

@@ -8,7 +8,7 @@ from ase.io import write
 
 from forceserver.analysis import parity
 from forceserver.errors import InputError
-from forceserver.fit import gap, report
+from forceserver.fit import report, run
 from forceserver.fit.config import FitConfig
 from forceserver.fit.rows import SoapRows
 from forceserver.frame import Frame
@@ -48,7 +48,7 @@ def alloys(content, tmp_path):
 def test_of_two_species(alloys, mixed):
     content, frames = alloys
     content["descriptors"][0]["contraction"] = {"kind": "pca", "mixed": mixed, "q_max": 4}
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     errors = report.compare(fit.model, fit.train).groups["(all)"]
     assert errors[parity.FORCE].rmse() < 0.6 * np.std([one.forces for one in fit.train])
     (term,) = fit.model.soap
@@ -68,18 +68,18 @@ def test_of_a_file_which_brings_the_basis(alloys, tmp_path):
     made = Covariance.of(basis, frames, (29, 79)).contraction(mixed=True, q_max=4)
     contraction_file.save(made, tmp_path / "basis.npz")
     content["descriptors"][0]["contraction"] = {"file": str(tmp_path / "basis.npz")}
-    model = gap.fit(FitConfig.model_validate(content)).model
+    model = run.fit(FitConfig.model_validate(content)).model
     assert model.soap[0].hypers.basis == basis
     np.testing.assert_array_equal(model.soap[0].mixing[79], made.matrices[79])
     content["descriptors"][0]["basis"] = basis.model_dump() | {"n_max": 6, "scaling": False}
     with pytest.raises(InputError, match="made for the basis n_max = 5, and cannot be used with n_max = 6"):
-        gap.fit(FitConfig.model_validate(content))
+        run.fit(FitConfig.model_validate(content))
 
 
 def test_a_file_without_the_key_of_version_four(alloys, monkeypatch):
     """Files of version 3 have no sum_species."""
     content, _ = alloys
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     header = fit.model._header()
     header["version"] = 3
     del header["sum_species"]

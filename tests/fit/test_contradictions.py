@@ -7,7 +7,7 @@ import pytest
 from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from forceserver.fit import gap
+from forceserver.fit import run
 from forceserver.fit.config import FitConfig
 from forceserver.fit.regression import Factor, Validation
 
@@ -23,7 +23,7 @@ def fitted(content, train, caplog):
         "cross_validation": {"energy_factors": [1.0], "force_factors": [1.0]},
     }
     settings["descriptors"][0] |= {"n_sparse": None}
-    gap.fit(FitConfig.model_validate(settings))
+    run.fit(FitConfig.model_validate(settings))
     return [record.message for record in caplog.records if "says of them" in record.message]
 
 

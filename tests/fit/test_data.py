@@ -10,7 +10,7 @@ from ase.io import read, write
 
 from forceserver.errors import InputError
 from forceserver.fit import data as labelled_data
-from forceserver.fit import defaults, gap
+from forceserver.fit import defaults, run
 from forceserver.fit.config import DataConfig, FitConfig
 from forceserver.potentials.model import ENOUGH
 from forceserver.potentials.pair import PairPotential
@@ -73,12 +73,12 @@ def test_the_energy_of_an_atom_becomes_that_of_the_model(content, tmp_path, capl
     content["descriptors"] = content["descriptors"][1:]
     content["sigma"] |= {"IsolatedAtom": {"energy_ev": 1e-4}}
     with caplog.at_level(logging.INFO, "forceserver"):
-        fit = gap.fit(FitConfig.model_validate(content))
+        fit = run.fit(FitConfig.model_validate(content))
     assert fit.model.energies == {14: -0.815}
     assert len(fit.train) == len(structures)
     assert "e_0 of Si: -0.815 eV" in caplog.text
     content["energies_ev"] = {"Si": -0.9}
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     assert fit.model.energies == {14: -0.9}
     assert "energies_ev: Si = -0.9 eV is taken; its isolated atom has -0.815 eV" in caplog.text
 
@@ -90,7 +90,7 @@ def test_an_atom_that_is_there_twice_is_told_whatever_the_configuration(tmp_path
     write(tmp_path / "data.extxyz", twice)
     config = FitConfig.model_validate({"output": tmp_path / "m.npz", "data": {"train": tmp_path / "data.extxyz"}})
     with pytest.raises(InputError, match=r"data\.extxyz: structure 0: atoms 0 and 4 .* are 0 Angstrom apart.*twice"):
-        gap.fit(config)
+        run.fit(config)
 
 
 @pytest.mark.parametrize("distance", [0.4, 0.8, 1.13, 2.0])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from forceserver.analysis import parity
 from forceserver.cli.app import app
 from forceserver.errors import InputError
-from forceserver.fit import gap, report
+from forceserver.fit import accumulation, report, run
 from forceserver.fit.config import FitConfig, load
 from forceserver.frame import Frame
 from forceserver.models.kernel import GapModel
@@ -32,7 +32,7 @@ def rmse(model, data, quantity):
 
 def test_silicon(config):
     """The model meets its training structures, its forces are derivatives, and its file is what was fitted."""
-    fit = gap.fit(config)
+    fit = run.fit(config)
     assert rmse(fit.model, fit.train, parity.ENERGY) < 5e-3
     assert rmse(fit.model, fit.train, parity.FORCE) < 0.25
     curve = [rmse(fit.by_share[size], fit.train, parity.FORCE) for size in sorted(fit.by_share)]
@@ -48,7 +48,7 @@ def test_silicon(config):
 
 def test_members_spread_about_the_model(config):
     """The energies of the members spread about the energy of the model."""
-    fit = gap.fit(config)
+    fit = run.fit(config)
     frame = fit.train[0].frame
     result = GapPotential(fit.model, uncertainty=True).compute_one(frame)
     assert result.extras["committee_pot"].mean() == pytest.approx(result.energy, abs=1e-6)
@@ -59,7 +59,7 @@ def test_selections(content, how):
     content["descriptors"] = content["descriptors"][:1]
     content["descriptors"][0] |= {"sparse_selection": how, "n_features": 20}
     content["descriptors"][0]["feature_selection"] = "cur" if how == "cur" else "fps"
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     (term,) = fit.model.soap
     assert term.features.shape == (20, 5)
     assert term.points[14].shape == (30, 20)
@@ -69,7 +69,7 @@ def test_selections(content, how):
 def test_labels_may_be_missing_and_virials_help(content, tmp_path):
     """Energies from some, forces from others, stresses from a third kind: all of them are met."""
     structures = read(DATA, ":")
-    reference = GapPotential(gap.fit(FitConfig.model_validate(content)).model)
+    reference = GapPotential(run.fit(FitConfig.model_validate(content)).model)
     labelled = []
     for number, atoms in enumerate(structures):
         result = reference.compute_one(Frame.from_ase(atoms))
@@ -85,14 +85,14 @@ def test_labels_may_be_missing_and_virials_help(content, tmp_path):
     content["data"] = {"train": str(tmp_path / "some.extxyz"), "energy_key": "E", "forces_key": "F", "stress_key": "S"}
     small = {"energy_ev": 1e-4, "force_ev_per_angstrom": 1e-3, "virial_ev": 1e-3}
     content["sigma"] = {"default": small}
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     for quantity, most in ((parity.ENERGY, 1e-3), (parity.FORCE, 2e-2), (parity.STRESS, 2e-4)):
         assert rmse(fit.model, fit.train, quantity) < most
 
 
 def test_interrupted_fit_goes_on(config, monkeypatch):
-    whole = gap.fit(config)
-    computed, add = [], gap._add
+    whole = run.fit(config)
+    computed, add = [], accumulation.add
 
     def interrupted(factors, columns, one, config):
         if len(computed) == 11:
@@ -100,10 +100,10 @@ def test_interrupted_fit_goes_on(config, monkeypatch):
         computed.append(one.number)
         add(factors, columns, one, config)
 
-    monkeypatch.setattr(gap, "_add", interrupted)
+    monkeypatch.setattr(accumulation, "add", interrupted)
     config.output.unlink()
     with pytest.raises(KeyboardInterrupt):
-        gap.fit(config)
+        run.fit(config)
     assert not config.output.exists()
     first = list(computed)
 
@@ -111,15 +111,15 @@ def test_interrupted_fit_goes_on(config, monkeypatch):
         computed.append(one.number)
         add(factors, columns, one, config)
 
-    monkeypatch.setattr(gap, "_add", counted)
-    again = gap.fit(config)
+    monkeypatch.setattr(accumulation, "add", counted)
+    again = run.fit(config)
     assert len(computed) < len(first) + len(whole.train)
     np.testing.assert_array_equal(again.model.soap[0].weights[14], whole.model.soap[0].weights[14])
 
 
 def test_cross_validation_keeps_the_best(content):
     content["cross_validation"] = {"energy_factors": [0.1, 1.0, 10.0], "force_factors": [1.0, 10.0]}
-    summary = gap.fit(FitConfig.model_validate(content)).model.summary
+    summary = run.fit(FitConfig.model_validate(content)).model.summary
     scores = {tuple(entry["factors"].values()): entry["score"] for entry in summary["cross_validation"]}
     assert len(scores) == 6
     assert tuple(summary["sigma_factors"].values()) == min(scores, key=scores.get)
@@ -130,7 +130,7 @@ def test_two_body_kernels_with_weights_that_cancel(content, settings):
     """The default of 20 points, and worse ones: the model that is written is what was fitted."""
     content["descriptors"] = [{"kind": "pair", "cutoff_angstrom": 5.0, "smoothing_angstrom": 1.0} | settings]
     content["sigma"] = {"default": {"energy_ev": 0.001, "force_ev_per_angstrom": 0.02}}
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     frame = fit.train[0].frame
     loaded = GapPotential(GapModel.load(Path(content["output"])), uncertainty=True).compute_one(frame)
     assert loaded.energy == GapPotential(fit.model).compute_one(frame).energy
@@ -144,13 +144,13 @@ def test_structures_without_some_or_any_pairs(content, alloy):
     content["descriptors"][1] = {"kind": "pair", "cutoff_angstrom": 5.0, "smoothing_angstrom": 1.0}
     content["baseline"][0]["species"] = ["Cu", "Cu"]
     content["sigma"] = {}
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     assert rmse(fit.model, fit.train, parity.FORCE) < 0.3
 
 
 def test_isolated_atoms_have_their_energies_and_nuclei_repel(content, alloy):
     """With the defaults for everything: atoms of the data, and none of it fitted; no holes near the data of EMT."""
-    fit = gap.fit(FitConfig.model_validate({"output": content["output"], "data": {"train": str(alloy)}}))
+    fit = run.fit(FitConfig.model_validate({"output": content["output"], "data": {"train": str(alloy)}}))
     model = GapModel.load(Path(content["output"]))
     potential = GapPotential(model, uncertainty=True)
     for symbol in ("Cu", "Au"):
@@ -175,7 +175,7 @@ def test_holes_are_told(content, alloy):
     write(path, structures)
     content |= {"data": {"train": str(path)}, "baseline": [], "repulsion": False, "sigma": {}}
     content["descriptors"] = [content["descriptors"][0]]
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     assert fit.model.pairs == ()
     holes = " ".join(limit.what for limit in fit.limits if limit.hole)
     assert "isolated atoms of Cu, Au" in holes
@@ -188,9 +188,9 @@ def test_a_model_that_cannot_be_used_is_not_written(config, monkeypatch):
     def of_no_use(*arguments, **options):
         raise InputError("no")
 
-    monkeypatch.setattr(gap, "potential_of", of_no_use)
+    monkeypatch.setattr(run, "potential_of", of_no_use)
     with pytest.raises(InputError, match="no"):
-        gap.fit(config)
+        run.fit(config)
     assert not config.output.exists()
     assert len(list(config.output.with_name("si.parts").glob("*.npz"))) == 8
 
@@ -226,28 +226,28 @@ def test_bad_structures_are_told(content, tmp_path, change, message):
     write(path, broken(change))
     content["data"]["train"] = str(path)
     with pytest.raises(InputError, match=message):
-        gap.fit(FitConfig.model_validate(content))
+        run.fit(FitConfig.model_validate(content))
     assert not (tmp_path / "si.npz").exists()
 
 
 def test_bad_choices_are_told(content, tmp_path):
     content["descriptors"][0]["n_sparse"] = 100_000
     with pytest.raises(InputError, match=r"n_sparse = 100000: there are [0-9]+ different environments of Si"):
-        gap.fit(FitConfig.model_validate(content))
+        run.fit(FitConfig.model_validate(content))
     content["descriptors"][0] |= {"n_sparse": 30, "n_features": 1000}
     with pytest.raises(InputError, match="n_features = 1000: the descriptor has 60 features"):
-        gap.fit(FitConfig.model_validate(content))
+        run.fit(FitConfig.model_validate(content))
     content["descriptors"][0]["n_features"] = None
     content["sigma"]["Surfaces"] = {}
     with pytest.raises(InputError, match="no training structure is in the group Surfaces"):
-        gap.fit(FitConfig.model_validate(content))
+        run.fit(FitConfig.model_validate(content))
     del content["sigma"]["Surfaces"]
     atoms = bulk("Ge", cubic=True)
     atoms.info["energy"] = 1.0
     write(tmp_path / "test.extxyz", [read(DATA, 0), atoms])
     content["data"]["test"] = str(tmp_path / "test.extxyz")
     with pytest.raises(InputError, match="structure 1 has Ge, which is not in the training structures"):
-        gap.fit(FitConfig.model_validate(content))
+        run.fit(FitConfig.model_validate(content))
 
 
 TOML = """

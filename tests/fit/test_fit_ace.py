@@ -10,7 +10,7 @@ from test_fit import DATA, rmse
 
 from forceserver.analysis import parity
 from forceserver.errors import InputError
-from forceserver.fit import gap
+from forceserver.fit import run
 from forceserver.fit.ace_rows import AceRows
 from forceserver.fit.config import AceDescriptor, FitConfig
 from forceserver.fit.rows import UPPER
@@ -35,7 +35,7 @@ def ace(tmp_path):
 
 def test_data_cutoff_and_a_number_are_enough(ace):
     """The model meets its data, is a potential like any other, and repels within."""
-    fit = gap.fit(FitConfig.model_validate(ace))
+    fit = run.fit(FitConfig.model_validate(ace))
     assert isinstance(fit.model, AceModel)
     assert rmse(fit.model, fit.train, parity.ENERGY) < 5e-3
     assert rmse(fit.model, fit.train, parity.FORCE) < 0.25
@@ -53,7 +53,7 @@ def fit_output(content):
 
 def test_an_isolated_atom_has_its_energy_exactly(ace, alloy):
     ace |= {"data": {"train": str(alloy)}, "functions": 60, "sigma": {"default": {"energy_ev": 0.001}}}
-    fit = gap.fit(FitConfig.model_validate(ace))
+    fit = run.fit(FitConfig.model_validate(ace))
     potential = AcePotential(fit.model)
     for species, energy in fit.model.energies.items():
         alone = Frame(np.zeros((1, 3)), np.eye(3), np.array([species], dtype=np.int32), np.zeros(3, dtype=bool))
@@ -100,11 +100,11 @@ def test_descriptors_must_be_of_the_model(ace):
 def test_too_many_functions_for_their_limits(ace):
     ace["descriptors"] = [{"kind": "ace", "truncation": {"functions": 90, "order": 1}}]
     with pytest.raises(InputError, match="functions = 90: there are 16 only"):
-        gap.fit(FitConfig.model_validate(ace))
+        run.fit(FitConfig.model_validate(ace))
 
 
 def test_summary_is_json(ace):
-    fit = gap.fit(FitConfig.model_validate(ace))
+    fit = run.fit(FitConfig.model_validate(ace))
     descriptor = json.loads(json.dumps(fit.model.summary))["descriptors"][0]
     assert descriptor["truncation"]["functions"] == 150
     assert descriptor["basis"]["cutoff"]["cutoff_angstrom"] == 4.5

@@ -9,7 +9,7 @@ from ase.io import write
 from test_fit import rmse
 
 from forceserver.analysis import parity
-from forceserver.fit import gap, nonlinear
+from forceserver.fit import nonlinear, run
 from forceserver.fit.ace_rows import AceRows
 from forceserver.fit.config import AceDescriptor, FitConfig, Sigma
 from forceserver.fit.data import Labelled
@@ -127,7 +127,7 @@ def content(tmp_path, copper):
 
 
 def test_training_is_better_than_the_linear_model(content):
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     history = fit.model.summary["training"]
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert min(entry["validation_loss"] for entry in history) < 0.97 * history[0]["validation_loss"]
@@ -151,9 +151,9 @@ def test_interrupted_training_goes_on(content, monkeypatch):
     monkeypatch.setattr(nonlinear.Training, "_keep", interrupted)
     config = FitConfig.model_validate(content)
     with pytest.raises(KeyboardInterrupt):
-        gap.fit(config)
+        run.fit(config)
     assert not config.output.exists()
-    fit = gap.fit(config)
+    fit = run.fit(config)
     assert calls[:6] == [2, 3, 4, 5, 6, 7]
     assert len(fit.model.summary["training"]) <= 31
 
@@ -168,7 +168,7 @@ def test_a_loss_that_is_not_finite_names_the_structure_and_keeps_the_best(conten
         return evaluate(self, weights, theta, gradient=gradient)
 
     monkeypatch.setattr(nonlinear.Loss, "evaluate", broken)
-    fit = gap.fit(FitConfig.model_validate(content))
+    fit = run.fit(FitConfig.model_validate(content))
     assert "the loss of structure 7 is not finite" in caplog.text
     assert np.isfinite(fit.model.weights[29]).all()
 

@@ -6,8 +6,9 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
 
-from forceserver.fit import gap
+from forceserver.fit import run
 from forceserver.fit.config import FitConfig
+from forceserver.fit.progress import silent
 from forceserver.fit.regression import Factor, Validation
 from forceserver.fit.sigmas import choose_sigmas
 
@@ -23,7 +24,7 @@ def chosen(data, tmp_path):
             factor.add(rows, targets)
             factor.finish()
     config = FitConfig(output=tmp_path / "m.npz", data={"train": __file__})
-    return choose_sigmas(config, Validation(factors, np.eye(N)), factors, gap.silent)
+    return choose_sigmas(config, Validation(factors, np.eye(N)), factors, silent)
 
 
 def groups_of(rng, count, weights, noise):
@@ -74,7 +75,7 @@ def test_few_structures_with_some_far_from_the_others(content, tmp_path):
     content["descriptors"][0]["basis"] |= {"n_max": 4, "l_max": 2}
     soap = content["descriptors"][0] | {"n_sparse": None, "sparse_selection": "cur", "delta_ev": None}
     content["descriptors"] = [soap]
-    summary = gap.fit(FitConfig.model_validate(content)).model.summary
+    summary = run.fit(FitConfig.model_validate(content)).model.summary
     (entry,) = (one for one in summary["cross_validation"] if one["factors"] == summary["sigma_factors"])
     for quantity, factor in summary["sigma_factors"].items():
         assert factor <= max(1.0, entry["errors"][quantity])

@@ -11,7 +11,7 @@ from ase.build import bulk
 from ase.calculators.socketio import SocketIOCalculator
 from ase.io import write
 
-from forceserver.fit import gap
+from forceserver.fit import run
 from forceserver.fit.config import FitConfig
 
 DATA = Path(__file__).parents[1] / "data" / "silicon.extxyz"
@@ -38,7 +38,7 @@ def served(tmp_path):
     }
     soap = {"kind": "soap", "basis": basis, "zeta": 3, "n_sparse": 30}
     content = {"output": str(tmp_path / "si.npz"), "data": {"train": str(DATA)}, "descriptors": [soap]}
-    gap.fit(FitConfig.model_validate(content))
+    run.fit(FitConfig.model_validate(content))
     atoms = bulk("Si", cubic=True)
     atoms.rattle(0.05, seed=4)
     atoms.set_cell(atoms.cell.array @ [[1.01, 0.02, 0], [0, 0.99, 0], [0.01, 0, 1]], scale_atoms=True)

@@ -1,0 +1,135 @@
+"""What is fitted: structures, and their labels less isolated atoms and pair potentials."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError, PotentialError
+from ..frame import Array
+from ..models.base import MEMBERS
+from ..potentials.model import ENOUGH
+from ..potentials.pair import PairPotential
+from . import data as labelled_data
+from . import defaults
+from .config import FitConfig
+from .data import Labelled
+from .labels import LabelReader
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The structures of a fit, without isolated atoms.
+
+    species: atomic numbers in the training structures, ascending. isolated: energies (eV) of isolated atoms in the
+    data, by atomic number.
+    """
+
+    train: list[Labelled]
+    test: list[Labelled]
+    species: tuple[int, ...]
+    isolated: dict[int, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A fit in which nothing is left open.
+
+    config: complete, with all defaults. rest: the training structures with what is left of their labels.
+    energies: e_0 (eV) of each species. known: the species whose e_0 is that of an isolated atom.
+    """
+
+    config: FitConfig
+    data: Data
+    rest: list[Labelled]
+    energies: dict[int, float]
+    known: set[int]
+
+
+def read(config: FitConfig) -> Data:
+    """Reads training and test structures.
+
+    Raises:
+        InputError: A file cannot be read, a label is refused (see `data.read`), there is nothing to fit, or the
+            configuration names a group or the test structures have a species that no training structure has.
+    """
+    labels = LabelReader(config.data.keys())
+    everything = labelled_data.read(config.data.train, config.data, labels)
+    train, isolated = labelled_data.without_isolated(everything, config.data.train)
+    if not train:
+        raise InputError(f"{config.data.train}: there are only isolated atoms in it")
+    test = labelled_data.read(config.data.test, config.data, labels) if config.data.test else []
+    species = labelled_data.species_of(train)
+    if config.data.test:
+        labelled_data.check_species(test, species, config.data.test)
+    if not any(one.energy is not None or one.forces is not None for one in train):
+        raise InputError(f"{config.data.train}: no structure has energies or forces")
+    unknown = set(config.sigma) - {one.group for one in everything} - {"default"}
+    if unknown:
+        raise InputError(f"sigma: no training structure is in the group {', '.join(sorted(unknown))}")
+    return Data(train, test, species, isolated)
+
+
+def prepare(config: FitConfig, data: Data) -> Problem:
+    """Completes the configuration and subtracts isolated atoms and pair potentials from the labels.
+
+    Raises:
+        InputError: A pair potential cannot be made, or cannot be evaluated for a training structure.
+    """
+    from ase.data import atomic_numbers
+
+    train, species = data.train, data.species
+    shortest = defaults.shortest_distances([one.frame for one in train])
+    config = config.model_copy(update={"baseline": [*config.baseline, *defaults.repulsion(config, species, shortest)]})
+    baseline = _baseline(config, train)
+    energies = labelled_data.atomic_energies(
+        train, [b[0] for b in baseline], config.energies_ev, species, data.isolated
+    )
+    rest = [_remainder(one, base, energies) for one, base in zip(train, baseline, strict=True)]
+    per_atom = np.array([one.energy / len(one.frame) for one in rest if one.energy is not None])
+    known = set(species) & ({atomic_numbers[symbol] for symbol in config.energies_ev} | set(data.isolated))
+    return Problem(defaults.complete(config, train, species, per_atom), data, rest, energies, known)
+
+
+def _baseline(config: FitConfig, data: Sequence[Labelled]) -> list[tuple[float, Array, Array]]:
+    """Energy, forces and virial of the baseline for every structure."""
+    if not config.baseline:
+        return [(0.0, np.zeros((len(one.frame), 3)), np.zeros((3, 3))) for one in data]
+    try:
+        potential = PairPotential(config.baseline, enough=ENOUGH, others=labelled_data.species_of(data))
+    except ValueError as error:
+        raise InputError(f"baseline: {error}; repulsion = false leaves out that of the default") from error
+    results = []
+    for one in data:
+        try:
+            result = potential.compute_one(one.frame)
+        except PotentialError as error:
+            raise InputError(f"training {one.name}, baseline: {error}") from error
+        results.append((result.energy, result.forces, result.virial))
+    return results
+
+
+def _remainder(one: Labelled, baseline: tuple[float, Array, Array], energies: dict[int, float]) -> Labelled:
+    """The labels without isolated atoms and baseline."""
+    energy, forces, virial = baseline
+    atoms = sum(energies[number] for number in one.frame.species.tolist())
+    return replace(
+        one,
+        energy=None if one.energy is None else one.energy - energy - atoms,
+        forces=None if one.forces is None else one.forces - forces,
+        virial=None if one.virial is None else one.virial - virial,
+    )
+
+
+def groups_of(train: Sequence[Labelled], seed: int) -> list[list[int]]:
+    """Deals the structures, in random order, into eight groups (fewer for fewer structures).
+
+    Every kind of structure has its share in each.
+
+    Returns:
+        The places of the structures of each group.
+    """
+    order = np.random.default_rng(seed).permutation(len(train)).tolist()
+    order.sort(key=lambda number: train[number].group)
+    count = min(MEMBERS, len(train))
+    return [order[k::count] for k in range(count)]
