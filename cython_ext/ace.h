@@ -159,4 +159,66 @@ static inline void fs_dot_tangent(int size, const double *u, const double *v, co
     }
 }
 
+/* The graph of products, in the layout of ace.pyx. */
+typedef struct {
+    int n_components, n_channel_components, n_kinds, longest, n_groups;
+    const int32_t *source, *kinds, *kind_first, *couplings, *first, *groups, *group_first, *right;
+    const Term *terms;
+} Graph;
+
+/* Doubles that one thread needs for eight centres. */
+static inline int64_t fs_graph_size(const Graph *q) { return 16 * (int64_t)q->n_components + 8; }
+
+/* Table 0, 1 or 2 of a kind: by components of the result, of the first, of the second factor. */
+static inline const int32_t *fs_coupling_table(const Graph *q, int kind, int table) {
+    return q->first + (3 * kind + table) * q->longest;
+}
+
+/* All vectors x of n centres with coefficients c, rows of `size`; lanes without a centre are those of the last one. */
+static inline void fs_graph_forwards(const Graph *q, int n, const double *c, int64_t size, double *x) {
+    for (int lane = 0; lane < 8; lane++) {
+        const double *row = c + (lane < n ? lane : n - 1) * size;
+        x[lane] = 1.0;
+        for (int k = 1; k < q->n_channel_components; k++) x[8 * k + lane] = row[q->source[k]];
+    }
+    for (int k = 0; k < q->n_kinds; k++)
+        for (int d = q->kind_first[k]; d < q->kind_first[k + 1]; d++) {
+            const int32_t *place = q->couplings + 3 * d;
+            fs_couple_set(2 * q->kinds[3 * k + 2] + 1, fs_coupling_table(q, k, 0), q->terms, x + place[0], x + place[1],
+                          x + place[2]);
+        }
+}
+
+/* Derivatives g by all vectors become, in the end, those by the channels. */
+static inline void fs_graph_backwards(const Graph *q, const double *x, double *g) {
+    for (int k = 0; k < q->n_kinds; k++)
+        for (int d = q->kind_first[k]; d < q->kind_first[k + 1]; d++) {
+            const int32_t *place = q->couplings + 3 * d;
+            fs_couple_add(2 * q->kinds[3 * k] + 1, fs_coupling_table(q, k, 1), q->terms, x + place[1], g + place[2],
+                          g + place[0]);
+            fs_couple_add(2 * q->kinds[3 * k + 1] + 1, fs_coupling_table(q, k, 2), q->terms, x + place[0], g + place[2],
+                          g + place[1]);
+        }
+}
+
+/* Energies of n <= 8 centres with coefficients c, and dE/dc to gradient, both rows of `size`. */
+static inline void fs_graph_energies(const Graph *q, int n, const double *c, int64_t size, const double *weights,
+                                     double *energies, double *gradient, double *work) {
+    double *x = work, *g = x + 8 * (int64_t)q->n_components, *energy = g + 8 * (int64_t)q->n_components;
+    fs_graph_forwards(q, n, c, size, x);
+    memset(g, 0, (8 * (int64_t)q->n_components + 8) * sizeof(double));
+    for (int k = 0; k < q->n_groups; k++) {
+        const int32_t begin = q->group_first[k];
+        fs_dots(q->groups[2 * k + 1], q->group_first[k + 1] - begin, q->right + begin, weights + begin, x, g,
+                q->groups[2 * k], energy);
+    }
+    fs_graph_backwards(q, x, g);
+    for (int lane = 0; lane < n; lane++) {
+        double *row = gradient + lane * size;
+        energies[lane] = energy[lane];
+        memset(row, 0, size * sizeof(double));
+        for (int k = 1; k < q->n_channel_components; k++) row[q->source[k]] = g[8 * k + lane];
+    }
+}
+
 #endif

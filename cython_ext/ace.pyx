@@ -21,15 +21,26 @@ cdef extern from "ace.h" nogil:
     ctypedef struct Term:
         int32_t p, q
         double c
-    void fs_couple_set(int, const int32_t*, const Term*, const double*, const double*, double*)
-    void fs_couple_add(int, const int32_t*, const Term*, const double*, const double*, double*)
+    ctypedef struct Graph:
+        int n_components, n_channel_components, n_kinds, longest, n_groups
+        const int32_t* source
+        const int32_t* kinds
+        const int32_t* kind_first
+        const int32_t* couplings
+        const int32_t* first
+        const int32_t* groups
+        const int32_t* group_first
+        const int32_t* right
+        const Term* terms
+    int64_t fs_graph_size(const Graph*)
+    void fs_graph_forwards(const Graph*, int, const double*, int64_t, double*)
+    void fs_graph_energies(const Graph*, int, const double*, int64_t, const double*, double*, double*, double*)
     void fs_couple_tangent(int, const int32_t*, const Term*, const double*, const double*, const double*,
                            const double*, double*)
     void fs_couple_dual(int, const int32_t*, const Term*, const double*, const double*, const double*, const double*,
                         double*, double*)
     void fs_dot_dual(int, const double*, const double*, const double*, const double*, int, const double*, const double*,
                      double*, int64_t)
-    void fs_dots(int, int, const int32_t*, const double*, const double*, double*, int32_t, double*)
     void fs_dot(int, const double*, const double*, double*)
     void fs_dot_tangent(int, const double*, const double*, const double*, const double*, double*)
 
@@ -54,6 +65,7 @@ cdef class Products:
     """
 
     cdef readonly int n_components, n_channel_components, n_functions
+    cdef Graph graph
     cdef const int32_t[::1] source, kind_first, group_first, right
     cdef const int32_t[:, ::1] kinds, couplings, groups, dots
     cdef const int32_t[:, :, ::1] first
@@ -73,10 +85,15 @@ cdef class Products:
         self.n_components = n_components
         self.n_channel_components = len(source)
         self.n_functions = len(dots)
+        self.graph = Graph(
+            n_components, self.n_channel_components, len(kinds), first.shape[2], len(groups), &self.source[0],
+            &self.kinds[0, 0], &self.kind_first[0], &self.couplings[0, 0], &self.first[0, 0, 0], &self.groups[0, 0],
+            &self.group_first[0], &self.right[0], &self.terms[0],
+        )
 
     def workspace(self):
         """Doubles that one thread needs."""
-        return 16 * self.n_components + 8
+        return fs_graph_size(&self.graph)
 
     def energies(self, const double[:, ::1] c, const double[::1] weights, double[::1] energies,
                  double[:, ::1] gradient, double[:, ::1] work):
@@ -88,49 +105,9 @@ cdef class Products:
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
         if n:
             for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
-                self.energies_of(8 * block, <int>min(<int64_t>8, n - 8 * block), c, &weights[0], energies, gradient,
-                                 &work[openmp.omp_get_thread_num(), 0])
-
-    cdef void energies_of(self, int64_t first, int n, const double[:, ::1] c, const double* weights,
-                          double[::1] energies, double[:, ::1] gradient, double* work) noexcept nogil:
-        cdef double* x = work
-        cdef double* g = x + 8 * self.n_components
-        cdef double* energy = g + 8 * self.n_components
-        cdef int k, lane
-        self.forwards(first, n, c, x)
-        memset(g, 0, (8 * self.n_components + 8) * sizeof(double))
-        for k in range(self.groups.shape[0]):
-            fs_dots(self.groups[k, 1], self.group_first[k + 1] - self.group_first[k],
-                    &self.right[self.group_first[k]], weights + self.group_first[k], x, g, self.groups[k, 0], energy)
-        self.backwards(x, g)
-        for lane in range(n):
-            energies[first + lane] = energy[lane]
-            memset(&gradient[first + lane, 0], 0, gradient.shape[1] * sizeof(double))
-            for k in range(1, self.n_channel_components):
-                gradient[first + lane, self.source[k]] = g[8 * k + lane]
-
-    cdef void forwards(self, int64_t first, int n, const double[:, ::1] c, double* x) noexcept nogil:
-        """All vectors of n centres; those of lanes without a centre are those of the last one."""
-        cdef int k, d, lane
-        cdef const double* row
-        for lane in range(8):
-            row = &c[first + min(lane, n - 1), 0]
-            x[lane] = 1.0
-            for k in range(1, self.n_channel_components):
-                x[8 * k + lane] = row[self.source[k]]
-        for k in range(self.kinds.shape[0]):
-            for d in range(self.kind_first[k], self.kind_first[k + 1]):
-                fs_couple_set(2 * self.kinds[k, 2] + 1, &self.first[k, 0, 0], &self.terms[0], x + self.couplings[d, 0],
-                              x + self.couplings[d, 1], x + self.couplings[d, 2])
-
-    cdef void backwards(self, const double* x, double* g) noexcept nogil:
-        cdef int k, d
-        for k in range(self.kinds.shape[0]):
-            for d in range(self.kind_first[k], self.kind_first[k + 1]):
-                fs_couple_add(2 * self.kinds[k, 0] + 1, &self.first[k, 1, 0], &self.terms[0],
-                              x + self.couplings[d, 1], g + self.couplings[d, 2], g + self.couplings[d, 0])
-                fs_couple_add(2 * self.kinds[k, 1] + 1, &self.first[k, 2, 0], &self.terms[0],
-                              x + self.couplings[d, 0], g + self.couplings[d, 2], g + self.couplings[d, 1])
+                fs_graph_energies(&self.graph, <int>min(<int64_t>8, n - 8 * block), &c[8 * block, 0], c.shape[1],
+                                  &weights[0], &energies[8 * block], &gradient[8 * block, 0],
+                                  &work[openmp.omp_get_thread_num(), 0])
 
     def values(self, const double[:, ::1] c, double[:, ::1] out, double[:, ::1] work):
         """Scalar products u . v, without norms, (n, K), in the order of dots."""
@@ -146,7 +123,7 @@ cdef class Products:
                         double* x) noexcept nogil:
         cdef double* lanes = x + 8 * self.n_components
         cdef int k, lane
-        self.forwards(first, n, c, x)
+        fs_graph_forwards(&self.graph, n, &c[first, 0], c.shape[1], x)
         for k in range(self.n_functions):
             fs_dot(self.dots[k, 2], x + 8 * self.dots[k, 0], x + 8 * self.dots[k, 1], lanes)
             for lane in range(n):

@@ -15,29 +15,47 @@ stored, and every site collects its own. So results have the same bits for any n
 """
 
 from cython.parallel cimport prange
-from libc.math cimport M_PI, sqrt
 from libc.stdint cimport int16_t, int32_t, int64_t
 from libc.string cimport memset
 cimport openmp
 
 cdef extern from "expansion.h" nogil:
-    void fs_prepare(int, double*, double*, double*, double*, double*, int32_t*, double, double)
-    void fs_harmonics(int, const double*, int, const double*, const double*, const double*, double*)
-    void fs_solid_harmonics(int, const double*, int, const double*, const double*, const double*, double*)
-    void fs_spline(const double*, int, double, double*)
-    void fs_spline_slope(const double*, int, double, double, double*, double*)
-    void fs_outer(int, int, int, const double*, int, const double*, int, double*, int)
     void fs_move(int, int, const double*, const double*, const double*, const double*, const double*, const double*,
                  const double*, const double*, double*, double*)
-    void fs_turn(int, const double*, double*)
-    void fs_pull(int, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const double*,
-                 const double*, const double*, const double*, const double*, const double*, const double*,
-                 const double*, double*)
     void fs_jacobian(int, const int32_t*, const int32_t*, const int32_t*, const int32_t*, const double*, const double*,
                      const double*, double, double, double, double, int, double*)
 
+cdef extern from "tile.h" nogil:
+    const int FS_TILE
+    ctypedef struct Basis:
+        int n_l, l_max, n_lm, size, channels, n_intervals
+        const int32_t* l
+        const int32_t* count
+        const int32_t* padded
+        const int32_t* radial_offset
+        const int32_t* block_offset
+        const double* nodes
+        double cutoff, step, inverse_step
+    ctypedef struct Tile:
+        int n
+        double* x
+        double* y
+        double* z
+        double* inverse_r
+        double* harmonics
+        double* radial
+        double* slope
+        int32_t* kind
+        int32_t* pair
+    void fs_complete_basis(Basis*)
+    int64_t fs_tile_size(const Basis*)
+    Tile fs_tile_in(const Basis*, double*)
+    int fs_prepare_tile(const Basis*, Tile*, const int32_t*, bint)
+    void fs_outer_tile(const Basis*, const Tile*, const int32_t*, const double*, const double*, double*)
+    void fs_add_tile(const Basis*, Tile*, const int32_t*, const int32_t*, double*)
+    void fs_pull_tile(const Basis*, Tile*, const int32_t*, const int32_t*, const double*, double*, double*)
+
 cdef enum:
-    TILE = 32    # pairs; a multiple of eight
     CHUNK = 16   # centres; the unit of work, and of the sums whose order must not depend on the threads
 
 cdef int32_t NO_ROW = -2147483648
@@ -45,22 +63,6 @@ cdef int32_t NO_ROW = -2147483648
 
 cdef extern from "threads.h" nogil:
     int threads_for(int64_t work, int64_t grain, int64_t most)
-
-
-cdef struct Tile:
-    int n
-    double* x           # the unit vector, once prepared
-    double* y
-    double* z
-    double* inverse_r
-    double* fraction
-    double* harmonics
-    double* radial
-    double* slope
-    double* turned      # radial and slope of eight pairs, [channel][8]
-    int32_t* interval
-    int32_t* kind
-    int32_t* pair
 
 
 cdef class Expansion:
@@ -71,96 +73,43 @@ cdef class Expansion:
     nodes: (n_tables, n_intervals + 1, 2, channels) float64: values and step * derivatives at the nodes of the spline.
     """
 
-    cdef readonly int l_max, n_lm, size, channels, n_blocks
-    cdef int n_l, n_intervals
+    cdef readonly int size, n_blocks
+    cdef Basis basis
     cdef const int32_t[::1] l, count, padded, radial_offset, block_offset
     cdef const double[:, :, :, ::1] nodes
-    cdef double cutoff, step, inverse_step
-    cdef double norm[91]
 
     def __init__(self, l, count, padded, radial_offset, block_offset, int size, int n_blocks, nodes, double cutoff,
                  double step, double inverse_step):
-        cdef int k, m, i
-        cdef double f
         self.l = l
         self.count = count
         self.padded = padded
         self.radial_offset = radial_offset
         self.block_offset = block_offset
-        self.n_l = len(l)
-        self.l_max = max(l)
-        self.n_lm = (self.l_max + 1) ** 2
         self.size = size
         self.n_blocks = n_blocks
         self.nodes = nodes
-        self.channels = nodes.shape[3]
-        self.n_intervals = nodes.shape[1] - 1
-        self.cutoff = cutoff
-        self.step = step
-        self.inverse_step = inverse_step
-        for k in range(self.l_max + 1):
-            for m in range(k + 1):
-                f = (2 * k + 1) / (4 * M_PI) * (1 if m == 0 else 2)
-                for i in range(k - m + 1, k + m + 1):
-                    f /= i
-                self.norm[k * (k + 1) // 2 + m] = sqrt(f)
+        self.basis.n_l = len(l)
+        self.basis.size = size
+        self.basis.channels = nodes.shape[3]
+        self.basis.n_intervals = nodes.shape[1] - 1
+        self.basis.l = &self.l[0]
+        self.basis.count = &self.count[0]
+        self.basis.padded = &self.padded[0]
+        self.basis.radial_offset = &self.radial_offset[0]
+        self.basis.block_offset = &self.block_offset[0]
+        self.basis.nodes = &self.nodes[0, 0, 0, 0]
+        self.basis.cutoff = cutoff
+        self.basis.step = step
+        self.basis.inverse_step = inverse_step
+        fs_complete_basis(&self.basis)
 
     def workspace(self):
         """Doubles of work space that one thread needs."""
-        return self.workspace_of_a_thread()
-
-    cdef int64_t workspace_of_a_thread(self) noexcept nogil:
-        return TILE * (5 + 4 * self.n_lm + 2 * self.channels + 2) + 16 * self.channels + 4 * self.size
+        return fs_tile_size(&self.basis)
 
     def chunks(self, Py_ssize_t n_centres):
         """Rows of `partial`."""
         return (n_centres + CHUNK - 1) // CHUNK
-
-    cdef Tile tile(self, double* work) noexcept nogil:
-        cdef Tile t
-        t.n = 0
-        t.x = work
-        t.y = t.x + TILE
-        t.z = t.y + TILE
-        t.inverse_r = t.z + TILE
-        t.fraction = t.inverse_r + TILE
-        t.harmonics = t.fraction + TILE
-        t.radial = t.harmonics + 4 * TILE * self.n_lm
-        t.slope = t.radial + TILE * self.channels
-        t.turned = t.slope + TILE * self.channels
-        t.interval = <int32_t*>(t.turned + 16 * self.channels)
-        t.kind = t.interval + TILE
-        t.pair = t.kind + TILE
-        return t
-
-    cdef int prepare(self, Tile* t, const int32_t* kind_table, bint gradients) noexcept nogil:
-        """Pads the tile with harmless pairs to a multiple of eight and computes what all products need."""
-        cdef int k, n = (t.n + 7) // 8 * 8
-        cdef const double* node
-        for k in range(t.n, n):
-            t.x[k] = 0.5 * self.cutoff
-            t.y[k] = 0.0
-            t.z[k] = 0.0
-        fs_prepare(n, t.x, t.y, t.z, t.inverse_r, t.fraction, t.interval, self.step, self.inverse_step)
-        if gradients:
-            fs_solid_harmonics(self.l_max, self.norm, n, t.x, t.y, t.z, t.harmonics)
-        else:
-            fs_harmonics(self.l_max, self.norm, n, t.x, t.y, t.z, t.harmonics)
-        for k in range(t.n):
-            node = &self.nodes[kind_table[t.kind[k]], min(t.interval[k], self.n_intervals - 1), 0, 0]
-            if gradients:
-                fs_spline_slope(node, self.channels, t.fraction[k], self.inverse_step,
-                                t.radial + k * self.channels, t.slope + k * self.channels)
-            else:
-                fs_spline(node, self.channels, t.fraction[k], t.radial + k * self.channels)
-        return n
-
-    cdef void accumulate(self, Tile* t, const int32_t* kind_table, const int32_t* kind_block,
-                         double* c) noexcept nogil:
-        """Adds the pairs of a tile to the coefficients of their centre."""
-        self.prepare(t, kind_table, False)
-        self.outer(t, kind_block, t.harmonics, t.radial, c)
-        t.n = 0
 
     def values(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
                const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
@@ -185,7 +134,7 @@ cdef class Expansion:
                           const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own,
                           Py_ssize_t start, Py_ssize_t stop,
                           double* work, double[:, :, ::1] c) noexcept nogil:
-        cdef Tile t = self.tile(work)
+        cdef Tile t = fs_tile_in(&self.basis, work)
         cdef Py_ssize_t i
         cdef int64_t p
         cdef int k
@@ -199,7 +148,7 @@ cdef class Expansion:
             while p < first[i + 1]:
                 p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,
                                  first[i + 1], &closest2)
-                self.accumulate(&t, kind_table, kind_block, &c[i, 0, 0])
+                fs_add_tile(&self.basis, &t, kind_table, kind_block, &c[i, 0, 0])
         return closest2
 
     cdef int64_t collect(self, Tile* t, const double* packed, const double* images, const int32_t* pair_site,
@@ -209,9 +158,9 @@ cdef class Expansion:
         cdef const double* a = packed + 4 * <int64_t>centre
         cdef const double* b
         cdef const double* s
-        cdef double dx, dy, dz, r2, limit = self.cutoff * self.cutoff
+        cdef double dx, dy, dz, r2, limit = self.basis.cutoff * self.basis.cutoff
         t.n = 0
-        while p < stop and t.n < TILE:
+        while p < stop and t.n < FS_TILE:
             b = packed + 4 * <int64_t>pair_site[p]
             s = images + 4 * <int64_t>pair_image[p]
             dx = b[0] + s[0] - a[0]
@@ -261,10 +210,9 @@ cdef class Expansion:
                            const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
                            Py_ssize_t start, Py_ssize_t stop, double* work, const double[:, :, ::1] g,
                            double* pair_gradient, double* partial) noexcept nogil:
-        cdef Tile t = self.tile(work)
+        cdef Tile t = fs_tile_in(&self.basis, work)
         cdef Py_ssize_t i
         cdef int64_t p, q
-        cdef int k
         memset(partial, 0, 9 * sizeof(double))
         partial[9] = 1e300
         for i in range(start, stop):
@@ -274,40 +222,7 @@ cdef class Expansion:
                 p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,
                                  first[i + 1], &partial[9])
                 memset(pair_gradient + 4 * q, 0, 4 * (p - q) * sizeof(double))
-                self.prepare(&t, kind_table, True)
-                for k in range(0, t.n, 8):
-                    self.pull_eight(&t, k, kind_block, &g[i, 0, 0], pair_gradient, partial)
-
-    cdef void pull_eight(self, Tile* t, int start, const int32_t* kind_block, const double* g, double* pair_gradient,
-                         double* partial) noexcept nogil:
-        """The pairs start .. start + 7 of a prepared tile, one block of them after the other."""
-        cdef double[32] found
-        cdef double* f
-        cdef double r
-        cdef int32_t block
-        cdef int k, a, b, n = min(8, t.n - start), done = 0
-        fs_turn(self.channels, t.radial + start * self.channels, t.turned)
-        fs_turn(self.channels, t.slope + start * self.channels, t.turned + 8 * self.channels)
-        while done < (1 << n) - 1:
-            block = -1
-            for k in range(start, start + n):
-                if block < 0 and not done >> (k - start) & 1:
-                    block = kind_block[t.kind[k]]
-                    fs_pull(self.n_l, &self.l[0], &self.count[0], &self.padded[0], &self.radial_offset[0],
-                            &self.block_offset[0], t.harmonics + (start >> 3) * 32 * self.n_lm, t.turned,
-                            t.turned + 8 * self.channels, g + block * self.size, t.x + start, t.y + start, t.z + start,
-                            t.inverse_r + start, found)
-                if kind_block[t.kind[k]] != block:
-                    continue
-                done |= 1 << (k - start)
-                f = pair_gradient + 4 * <int64_t>t.pair[k]
-                for b in range(4):
-                    f[b] = found[8 * b + k - start]
-                r = 1.0 / t.inverse_r[k]
-                for b in range(3):
-                    partial[b] += r * t.x[k] * f[b]
-                    partial[3 + b] += r * t.y[k] * f[b]
-                    partial[6 + b] += r * t.z[k] * f[b]
+                fs_pull_tile(&self.basis, &t, kind_table, kind_block, &g[i, 0, 0], pair_gradient, partial)
 
     def move(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
              const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
@@ -327,17 +242,17 @@ cdef class Expansion:
 
     def moving(self):
         """Doubles of work space that one thread needs for `move`, besides."""
-        return TILE * (2 * self.n_lm + 3)
+        return FS_TILE * (2 * self.basis.n_lm + 3)
 
     cdef double move_of(self, const double* packed, const double* images, const int64_t* first,
                         const int32_t* pair_site, const int16_t* pair_image, const int32_t* centre_site,
                         const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
                         const double[:, ::1] moves, const double[:, ::1] strain, Py_ssize_t start, Py_ssize_t stop,
                         double* work, double[:, :, ::1] out) noexcept nogil:
-        cdef Tile t = self.tile(work)
-        cdef double* v = work + self.workspace_of_a_thread()
-        cdef double* along = v + 3 * TILE
-        cdef double* across = along + TILE * self.n_lm
+        cdef Tile t = fs_tile_in(&self.basis, work)
+        cdef double* v = work + fs_tile_size(&self.basis)
+        cdef double* along = v + 3 * FS_TILE
+        cdef double* across = along + FS_TILE * self.basis.n_lm
         cdef Py_ssize_t i
         cdef int64_t p
         cdef int k, a, n
@@ -349,37 +264,21 @@ cdef class Expansion:
             while p < first[i + 1]:
                 p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,
                                  first[i + 1], &closest2)
-                n = self.prepare(&t, kind_table, True)
-                memset(v, 0, 3 * TILE * sizeof(double))
+                n = fs_prepare_tile(&self.basis, &t, kind_table, True)
+                memset(v, 0, 3 * FS_TILE * sizeof(double))
                 for k in range(t.n):
                     r = 1.0 / t.inverse_r[k]
                     u[0] = r * t.x[k]
                     u[1] = r * t.y[k]
                     u[2] = r * t.z[k]
                     for a in range(3):
-                        v[a * TILE + k] = (moves[pair_site[t.pair[k]], a] - moves[centre_site[i], a]
+                        v[a * FS_TILE + k] = (moves[pair_site[t.pair[k]], a] - moves[centre_site[i], a]
                                            + u[0] * strain[0, a] + u[1] * strain[1, a] + u[2] * strain[2, a])
-                fs_move(self.l_max, n, t.harmonics, t.x, t.y, t.z, t.inverse_r, v, v + TILE, v + 2 * TILE, along,
-                        across)
-                self.outer(&t, kind_block, along, t.slope, &out[i, 0, 0])
-                self.outer(&t, kind_block, across, t.radial, &out[i, 0, 0])
+                fs_move(self.basis.l_max, n, t.harmonics, t.x, t.y, t.z, t.inverse_r, v, v + FS_TILE, v + 2 * FS_TILE,
+                        along, across)
+                fs_outer_tile(&self.basis, &t, kind_block, along, t.slope, &out[i, 0, 0])
+                fs_outer_tile(&self.basis, &t, kind_block, across, t.radial, &out[i, 0, 0])
         return closest2
-
-    cdef void outer(self, Tile* t, const int32_t* kind_block, const double* y, const double* radial,
-                    double* c) noexcept nogil:
-        """Adds products of what is in the tile to the coefficients of its centre."""
-        cdef int start = 0, stop, k, n, block
-        while start < t.n:
-            block = kind_block[t.kind[start]]
-            stop = start + 1
-            while stop < t.n and kind_block[t.kind[stop]] == block:
-                stop += 1
-            for k in range(self.n_l):
-                for n in range(0, self.padded[k], 8):
-                    fs_outer(2 * self.l[k] + 1, start, stop, y + 8 * self.l[k] * self.l[k], self.n_lm,
-                             radial + self.radial_offset[k] + n, self.channels,
-                             c + block * self.size + self.block_offset[k] + n, self.padded[k])
-            start = stop
 
     def gradients(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
                   const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
@@ -404,8 +303,8 @@ cdef class Expansion:
                              const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
                              const int32_t* pair_row, const int64_t[:, ::1] own_row, Py_ssize_t start,
                              Py_ssize_t stop, double* work, double* out, double[:, :, :, :, ::1] strain) noexcept nogil:
-        cdef Tile t = self.tile(work)
-        cdef double* jacobian = <double*>(t.pair + 2 * TILE)
+        cdef Tile t = fs_tile_in(&self.basis, work)
+        cdef double* jacobian = <double*>(t.pair + 2 * FS_TILE)
         cdef Py_ssize_t i
         cdef int64_t p, q, width = 3 * self.size
         cdef int32_t row
@@ -423,7 +322,7 @@ cdef class Expansion:
                 q = p
                 p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,
                                  first[i + 1], &closest2)
-                self.prepare(&t, kind_table, True)
+                fs_prepare_tile(&self.basis, &t, kind_table, True)
                 k = 0
                 for q in range(q, p):
                     row = pair_row[q]
@@ -433,9 +332,10 @@ cdef class Expansion:
                         continue
                     b = kind_block[t.kind[k]]
                     target = out + row * width if row >= 0 else jacobian
-                    fs_jacobian(self.n_l, &self.l[0], &self.padded[0], &self.radial_offset[0], &self.block_offset[0],
-                                t.harmonics + (k >> 3) * 32 * self.n_lm + (k & 7), t.radial + k * self.channels,
-                                t.slope + k * self.channels, t.x[k], t.y[k], t.z[k], t.inverse_r[k], self.size, target)
+                    fs_jacobian(self.basis.n_l, self.basis.l, self.basis.padded, self.basis.radial_offset,
+                                self.basis.block_offset,
+                                t.harmonics + (k >> 3) * 32 * self.basis.n_lm + (k & 7), t.radial + k * self.basis.channels,
+                                t.slope + k * self.basis.channels, t.x[k], t.y[k], t.z[k], t.inverse_r[k], self.size, target)
                     if row != NO_ROW:
                         subtract(width, target, out + own_row[i, b] * width)
                         if row < 0:

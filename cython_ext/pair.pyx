@@ -13,28 +13,21 @@ cimport openmp
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
-cdef extern from *:
-    """
-    #include <string.h>
-    #include <stdint.h>
-    static inline uint64_t fs_bits(double x) { uint64_t b; memcpy(&b, &x, 8); return b; }
-    static inline double fs_double(uint64_t b) { double x; memcpy(&x, &b, 8); return x; }
-    """
-    uint64_t fs_bits(double x) noexcept nogil
-    double fs_double(uint64_t b) noexcept nogil
+cdef extern from "splined_pair.h" nogil:
+    ctypedef struct Tables:
+        int32_t n_kinds
+        int shift
+        uint64_t first
+        int64_t n_intervals
+        const double* a
+        const int32_t* channel
+        const double* low
+        const double* high
+    const int FS_PAIR
+    const int FS_TOO_CLOSE
+    int fs_pair(const Tables*, int32_t, int32_t, double, double*, double*)
 
 cdef int64_t ENOUGH_PAIRS = 20000  # below that, about 0.1 ms of work, waking threads costs more than they save
-
-
-cdef struct Tables:
-    int32_t n_kinds
-    int shift                 # of the bits of u that leaves the number of the interval
-    uint64_t first            # that number for the first interval
-    int64_t n_intervals
-    const double* a           # (channels, n_intervals, 4)
-    const int32_t* channel    # (n_kinds, n_kinds), -1 where nothing interacts
-    const double* low         # (channels,), smallest r^2 of the table
-    const double* high        # (channels,), squared cutoff
 
 
 cdef struct Sums:
@@ -45,29 +38,22 @@ cdef struct Sums:
 cdef Sums sum_pairs(const Tables* tables, const int32_t* kind, int64_t n, const uint64_t* pairs, const double* vectors,
                     double* forces, double* virial) noexcept nogil:
     cdef Sums sums
-    cdef int64_t p, channel
-    cdef uint64_t i, j, bits
-    cdef double dx, dy, dz, u, t, slope, fx, fy, fz
-    cdef const double* a
+    cdef int64_t p
+    cdef uint64_t i, j
+    cdef int found
+    cdef double dx, dy, dz, energy, slope, fx, fy, fz
     sums.energy = 0.0
     sums.too_close = -1
     for p in range(n):
         i, j = pairs[2 * p], pairs[2 * p + 1]
-        channel = tables.channel[kind[i] * tables.n_kinds + kind[j]]
-        if channel < 0:
-            continue
         dx, dy, dz = vectors[3 * p], vectors[3 * p + 1], vectors[3 * p + 2]
-        u = dx * dx + dy * dy + dz * dz
-        if u >= tables.high[channel]:
-            continue
-        if not u >= tables.low[channel]:
+        found = fs_pair(tables, kind[i], kind[j], dx * dx + dy * dy + dz * dz, &energy, &slope)
+        if found == FS_TOO_CLOSE:
             sums.too_close = p
             return sums
-        bits = fs_bits(u) >> tables.shift
-        t = u - fs_double(bits << tables.shift)
-        a = tables.a + 4 * (channel * tables.n_intervals + <int64_t>(bits - tables.first))
-        sums.energy += a[0] + t * (a[1] + t * (a[2] + t * a[3]))
-        slope = -2.0 * (a[1] + t * (2.0 * a[2] + 3.0 * t * a[3]))
+        if found != FS_PAIR:
+            continue
+        sums.energy += energy
         fx, fy, fz = slope * dx, slope * dy, slope * dz
         forces[3 * i] -= fx
         forces[3 * i + 1] -= fy

@@ -22,10 +22,10 @@
 #include "simd.h"
 
 #ifdef __AVX512F__
-#define FS_ROWS 8
+#define FS_TILE_ROWS 8
 #define FS_TILES 2
 #else
-#define FS_ROWS 6
+#define FS_TILE_ROWS 6
 #define FS_TILES 1
 #endif
 
@@ -142,7 +142,7 @@ static inline void fs_centres(const SparsePoints *q, int n, const double *p, dou
     if (q->members) memset(member_energy, 0, sizeof(double) * n * FS_MEMBERS);
     for (int64_t first = 0; first < q->n_points; first += FS_POINTS) {
         for (int64_t t = 0; t < FS_POINTS; t += w)
-            for (int r = 0; r < n; r += FS_ROWS)
+            for (int r = 0; r < n; r += FS_TILE_ROWS)
                 fs_tile_double(n_features, a + r * n_features, n_features, q->by_point + (first + t) * n_features,
                                u + r * FS_POINTS + t, FS_POINTS, 0);
         for (int r = 0; r < n; r++)

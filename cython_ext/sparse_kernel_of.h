@@ -19,18 +19,18 @@ static inline void FS_NAME(fs_pack_by_feature)(int64_t n_points, int64_t n_featu
 /* c (ROWS, WIDTH) = a (ROWS, depth) b (depth, WIDTH), added to c or not. */
 FS_INLINE void FS_NAME(fs_tile)(int64_t depth, const FS_REAL *a, int64_t lda, const FS_REAL *b, FS_REAL *c, int64_t ldc,
                                 int add) {
-    FS_VECTOR sum[FS_ROWS][FS_TILES], column[FS_TILES];
-    for (int r = 0; r < FS_ROWS; r++)
+    FS_VECTOR sum[FS_TILE_ROWS][FS_TILES], column[FS_TILES];
+    for (int r = 0; r < FS_TILE_ROWS; r++)
         for (int k = 0; k < FS_TILES; k++) {
             if (add) memcpy(&sum[r][k], c + r * ldc + k * FS_NAME(LANES), 64);
             else sum[r][k] = (FS_VECTOR){0};
         }
     for (int64_t d = 0; d < depth; d++) {
         for (int k = 0; k < FS_TILES; k++) memcpy(&column[k], b + d * FS_NAME(WIDTH) + k * FS_NAME(LANES), 64);
-        for (int r = 0; r < FS_ROWS; r++)
+        for (int r = 0; r < FS_TILE_ROWS; r++)
             for (int k = 0; k < FS_TILES; k++) sum[r][k] += a[r * lda + d] * column[k];
     }
-    for (int r = 0; r < FS_ROWS; r++)
+    for (int r = 0; r < FS_TILE_ROWS; r++)
         for (int k = 0; k < FS_TILES; k++) memcpy(c + r * ldc + k * FS_NAME(LANES), &sum[r][k], 64);
 }
 
@@ -38,7 +38,7 @@ FS_INLINE void FS_NAME(fs_tile)(int64_t depth, const FS_REAL *a, int64_t lda, co
 static inline void FS_NAME(fs_add_slopes)(int n, int64_t columns, const FS_REAL *slopes, const FS_REAL *block,
                                           FS_REAL *d) {
     for (int64_t f = 0; f < columns; f += FS_NAME(WIDTH))
-        for (int r = 0; r < n; r += FS_ROWS)
+        for (int r = 0; r < n; r += FS_TILE_ROWS)
             FS_NAME(fs_tile)(FS_POINTS, slopes + r * FS_POINTS, FS_POINTS, block + f * FS_POINTS, d + r * columns + f,
                              columns, 1);
 }

@@ -39,6 +39,9 @@ class ExpansionBasis:
     Coefficients come as arrays (..., n_blocks, size); `split` shows them by l. Within a block they are
     laid out [l][m][n], n padded to a multiple of eight with numbers that mean nothing.
 
+    What the kernel reads (cython_ext/tile.h): nodes, grid, and layout (5, n_l) with rows l, count, padded, radial offset,
+    block offset.
+
     ValueError: no table, tables that differ in channels or grid, l larger than 12.
     """
 
@@ -88,12 +91,11 @@ class ExpansionBasis:
         if centre_contribution and 0 in self.counts:
             for row, species in zip(self.own, self.species, strict=True):
                 row[: self.counts[0]] = Y00 * tables[species].at_zero[: self.counts[0]]
-        ls = np.array(list(self.counts), dtype=np.int32)
-        self.kernel = _kernel.Expansion(
-            ls, np.array(list(self.counts.values()), dtype=np.int32), np.array(padded, dtype=np.int32),
-            np.array(radial, dtype=np.int32), np.array(list(self.offsets.values()), dtype=np.int32), size,
-            self.n_blocks, nodes, one.cutoff, one.step, one.inverse_step,
-        )  # fmt: skip
+        layout = (list(self.counts), list(self.counts.values()), padded, radial, list(self.offsets.values()))
+        self.layout = np.array(layout, dtype=np.int32)
+        self.nodes = nodes
+        self.grid = one.cutoff, one.step, one.inverse_step
+        self.kernel = _kernel.Expansion(*self.layout, size, self.n_blocks, nodes, *self.grid)
 
     def split(self, coefficients: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
         """Views (..., 2 l + 1, n_l) of an array (..., size), for every l."""

@@ -17,6 +17,7 @@ class InvariantProducts:
     """The functions of a graph for the coefficients of an expansion; keeps its work space.
 
     Coefficients are (n, size) with size = n_blocks * expansion.size, as `SphericalExpansion.values` has them.
+    What the kernel reads is `layout`, arrays in the order of its arguments.
 
     ValueError: the expansion lacks a channel of the graph.
     """
@@ -25,7 +26,8 @@ class InvariantProducts:
         self.graph = graph
         self.size = expansion.n_blocks * expansion.size
         self._order = np.lexsort((np.arange(len(graph)), graph.dots[:, 0]))
-        self._kernel = _kernel.Products(*_arrays(graph, expansion, self._order))
+        self.layout = _layout(graph, expansion, self._order)
+        self._kernel = _kernel.Products(*self.layout, graph.n_components)
         self._work = np.zeros((_ext.cpu.max_threads(), round_to_lanes(self._kernel.workspace())))
         self._norms = graph.norms[self._order]
 
@@ -74,8 +76,8 @@ class InvariantProducts:
         return (out.reshape(len(self), -1) * self._norms[:, None])[back].T
 
 
-def _arrays(graph: ProductGraph, expansion: ExpansionBasis, order: NDArray) -> tuple:
-    """The arguments of the kernel."""
+def _layout(graph: ProductGraph, expansion: ExpansionBasis, order: NDArray) -> tuple[NDArray, ...]:
+    """The arrays of the kernel."""
     kinds, kind_first = np.unique(graph.couplings[:, :3], axis=0, return_index=True)
     first, terms = _tables(kinds)
     dots = graph.dots[order] * [1, 1, 2] + [0, 0, 1]
@@ -92,7 +94,6 @@ def _arrays(graph: ProductGraph, expansion: ExpansionBasis, order: NDArray) -> t
         np.ascontiguousarray(dots, dtype=integer),
         np.ascontiguousarray(dots[starts][:, [0, 2]], dtype=integer),
         np.append(starts, len(dots)).astype(integer),
-        graph.n_components,
     )
 
 

@@ -60,10 +60,10 @@ class PowerSpectrumBasis:
         self.weight = weight = np.sqrt(counts) * (-1.0) ** l / np.sqrt(2 * l + 1)
         number = np.arange(len(l))
         # Lanes are filled along the longer side; the derivative needs both.
-        self._terms = _terms(first, second, l, stride[l], number, weight)
+        self.terms = _terms(first, second, l, stride[l], number, weight)
         l, number, weight = (np.tile(array, 2) for array in (l, number, weight))
         first, second = np.concatenate([first, second]), np.concatenate([second, first])
-        self._derivative_terms = _terms(first, second, l, stride[l], number, weight)
+        self.derivative_terms = _terms(first, second, l, stride[l], number, weight)
 
     def __len__(self) -> int:
         """Number of features."""
@@ -90,7 +90,7 @@ class PowerSpectrum:
         ValueError if a neighbour is closer than 1e-8 Angstrom to its centre.
         """
         self._coefficients = self.expansion.values()
-        _kernel.power_spectrum(self._coefficients, *self.basis._terms, self.basis.normalise, self._values, self._norm)
+        _kernel.power_spectrum(self._coefficients, *self.basis.terms, self.basis.normalise, self._values, self._norm)
         return self._values
 
     def vjp(self, gradient: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -104,7 +104,7 @@ class PowerSpectrum:
         if self._gradient is None:
             self._gradient = aligned_zeros(self._coefficients.shape)
         _kernel.pull_back(
-            self._coefficients, *self.basis._derivative_terms, self.basis.normalise, self._values, self._norm,
+            self._coefficients, *self.basis.derivative_terms, self.basis.normalise, self._values, self._norm,
             gradient, self._work, self._gradient,
         )  # fmt: skip
         return self.expansion.vjp(self._gradient)
