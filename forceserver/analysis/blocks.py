@@ -45,3 +45,24 @@ def error_of_mean(values: Array, blocks: int) -> float:
     """The standard error of the mean of values (n,), from this many blocks of equal length."""
     means = [part.mean() for part in np.array_split(values, blocks)]
     return float(np.std(means, ddof=1) / blocks**0.5)
+
+
+def effective_size(series: Array, weights: Array) -> float:
+    """How many independent rows of equal weight those of series (n, k) with weights (n,) stand for.
+
+    Kish's size (sum w)^2 / sum w^2, divided by the largest statistical inefficiency of the series; 0 if one of them
+    does not forget.
+    """
+    memory = max(statistical_inefficiency(column) for column in series.T)
+    return float(weights.sum() ** 2 / np.sum(weights**2) / memory)
+
+
+def transient(series: Array, weights: Array, candidates: int = 20) -> int:
+    """How many rows at the beginning are best left out: as many as make the effective size of the rest largest.
+
+    series: (n, k). weights: (n,). At most half of the rows (J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016),
+    for rows of unequal weight).
+    """
+    starts = np.unique(np.linspace(0, len(series) // 2, candidates + 1).astype(int))
+    sizes = [effective_size(series[start:], weights[start:]) for start in starts]
+    return int(starts[int(np.argmax(sizes))])

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from ..frame import Array
 from .surface import Surface, index_of
 
+NOT_CONVERGED = "Not converged: the run is too short against what it remembers for error bars (--blocks N forces them)"
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -18,7 +20,7 @@ class Estimate:
     independent: whether the parts are blocks of data (the error is that of their mean) or states of one bias at
     different times (the error is their spread).
     times, history: (n,) ps and (n, *shape), the probabilities that all data up to then give.
-    has_errors: whether the blocks are long enough for the scatter between them to be an error.
+    has_errors: whether the blocks are long enough for the scatter between them to be an error. note: why they are not.
     """
 
     method: str
@@ -30,6 +32,7 @@ class Estimate:
     times: Array
     history: NDArray[np.floating]
     has_errors: bool = True
+    note: str = NOT_CONVERGED
 
     def project(self, names: Sequence[str]) -> "Estimate":
         """The same of fewer variables, in the given order."""

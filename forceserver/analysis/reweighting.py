@@ -17,7 +17,7 @@ from ..bias.grid import Axis
 from ..bias.tables import FieldsReader
 from ..errors import InputError
 from ..frame import Array
-from .blocks import number_of_blocks
+from .blocks import number_of_blocks, transient
 from .estimate import Estimate
 from .segments import elapsed, in_order_of_time, segments
 from .surface import Surface, index_of
@@ -146,6 +146,18 @@ def reweight(
 
 def blocks_of(colvar: Colvar, names: Sequence[str]) -> int:
     """Into how many independent blocks the rows may be cut, 0 if they remember for too long."""
+    return number_of_blocks(_series(colvar, names))
+
+
+def transient_of(colvar: Colvar, names: Sequence[str], log_weights: Array) -> float:
+    """The time (ps, as `read_colvar` counts it) before which rows are best left out: see `blocks.transient`."""
+    weights = np.exp(log_weights - log_weights.max())
+    start = transient(_series(colvar, names), weights)
+    return float(elapsed(colvar.rows[:, 0])[start]) if start else 0.0
+
+
+def _series(colvar: Colvar, names: Sequence[str]) -> Array:
+    """The variables as columns (n, k) without jumps: an angle as its cosine and sine."""
     series: list[Array] = []
     for name in names:
         s, domain = colvar.column(name), colvar.variable(name).domain
@@ -154,4 +166,4 @@ def blocks_of(colvar: Colvar, names: Sequence[str]) -> int:
         else:
             angle = 2 * np.pi * s / (domain[1] - domain[0])
             series += [np.cos(angle), np.sin(angle)]
-    return number_of_blocks(np.stack(series, axis=1))
+    return np.stack(series, axis=1)

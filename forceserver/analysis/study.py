@@ -10,7 +10,6 @@ from .estimate import Estimate, distance_to_end, errors_of_free_energy
 from .landscape import Landscape, find_landscape
 from .region import named_regions
 
-NOT_CONVERGED = "Not converged: the run is too short against what it remembers for error bars (--blocks N forces them)"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -75,6 +74,7 @@ class Study:
             "unit": self.unit,
             "kT": estimate.kt,
             "converged": estimate.has_errors,
+            "note": "" if estimate.has_errors else estimate.note,
             "minima": minima,
             "barriers": barriers,
             "phases": phases,
@@ -112,8 +112,8 @@ def as_text(report: dict) -> str:
     def with_error(value: float, error: float | None) -> str:
         return f"{value:9.3f}" + (f" ± {error:.3f}" if error is not None and np.isfinite(error) else "")
 
-    if not report["converged"]:
-        lines += [NOT_CONVERGED, ""]
+    if report["note"]:
+        lines += [report["note"], ""]
     lines.append(f"Minima, F - F({report['minima'][0]['name']}) in {unit}")
     lines += [
         f"  {m['name']}  {with_error(m['free_energy'], m['error']):<20}  {where(m['position'])}"

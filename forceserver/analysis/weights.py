@@ -19,13 +19,16 @@ def choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return [name for name in names if name not in shifts], shifts
 
 
-def columns_to_reweight_by(colvar: Colvar, has_hills: bool) -> tuple[list[str], list[str]]:
-    """The same from the columns that there are. `InputError` where there are none or their meaning is not certain."""
+def columns_to_reweight_by(colvar: Colvar, source: str | None) -> tuple[list[str], list[str]]:
+    """The same from the columns that there are. `InputError` where there are none or their meaning is not certain.
+
+    source: what else is known of the bias: its "hills", its "kernels" or "state" (OPES), or None.
+    """
     columns = colvar.bias_columns()
     if not columns:
         raise InputError(f"{colvar.path} has no column of a bias (label.bias or label.rbias); name it with --bias")
-    shifts = colvar.shift_columns(columns)
-    if shifts and not has_hills:
+    shifts = colvar.shift_columns(columns) if source in ("hills", None) else []
+    if shifts and source is None:
         rct = shifts[0]
         v = rct.removesuffix("rct") + "bias"
         raise InputError(

@@ -1,5 +1,6 @@
-"""`forceserver fes`: free energies from HILLS and COLVAR files."""
+"""`forceserver fes`: free energies from HILLS, KERNELS, STATE and COLVAR files."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,11 @@ def fes(
     temperature: Annotated[
         float, typer.Option("--temperature", "-T", min=1.0, help="Temperature, in K.", show_default=False)
     ],
-    hills: Annotated[
-        list[Path] | None, typer.Argument(metavar="[HILLS]...", help="HILLS files of one run or of its walkers.")
+    bias_files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[HILLS]...", help="HILLS files of one run or of its walkers; or KERNELS or STATE of OPES."
+        ),
     ] = None,
     colvar: Annotated[
         list[Path] | None,
@@ -25,7 +29,7 @@ def fes(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Output folder.")] = Path("fes"),
     variables: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Columns of COLVAR that are the variables, if there is no HILLS file."),
+        typer.Option(metavar="A,B", help="Columns of COLVAR that are the variables, if only COLVAR is given."),
     ] = None,
     project: Annotated[
         str | None, typer.Option(metavar="A,B", help="Keep these variables and integrate out the others.")
@@ -40,7 +44,13 @@ def fes(
             help="Columns of COLVAR for reweighting; LABEL.rct is subtracted. By default rbias of each label, or bias.",
         ),
     ] = None,
-    skip: Annotated[float, typer.Option(help="Discard the first ps of COLVAR.")] = 0.0,
+    skip: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PS",
+            help="Discard the first ps of COLVAR. [default: as many as make the effective sample largest]",
+        ),
+    ] = None,
     blocks: Annotated[
         int | None,
         typer.Option(min=2, help="Blocks of COLVAR for the error bars. [default: from the correlation time]"),
@@ -55,10 +65,13 @@ def fes(
         typer.Option(metavar="'NAME: CONDITION'", help="A phase, such as 'up: p > 0 and abs(q) < 1'; may be repeated."),
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(min=1, help="Also write the sum after every N hills: fes_hills_0.dat, ...")
+        int | None, typer.Option(min=1, help="Also write the sum after every N hills or kernels: fes_hills_0.dat, ...")
     ] = None,
     negbias: Annotated[
-        bool, typer.Option("--negbias", help="Write minus the acting bias to fes_hills.dat instead of the free energy.")
+        bool,
+        typer.Option(
+            "--negbias", help="Write minus the acting bias instead of the free energy of the hills or kernels."
+        ),
     ] = False,
     axis_units: Annotated[
         str | None, typer.Option(metavar="A,B", help="Units of the variables, for axis labels.")
@@ -69,30 +82,32 @@ def fes(
     picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw pictures.")] = True,
     verbose: arguments.Verbose = False,
 ) -> None:
-    """Compute a free energy by summing hills and by reweighting, with minima, barriers and populations.
+    """Compute a free energy from hills or kernels and by reweighting, with minima, barriers and populations.
 
     The sum of hills is written in the format of `plumed sum_hills`, in the energy unit of the files.
     """
+    from ..analysis.bias_files import sum_bias_files
     from ..analysis.study import as_text, study
-    from ..analysis.summing import negative_bias, sums_at_stride
     from ..files import write_json
     from .logs import set_up_logging
 
     set_up_logging(verbose)
     if energy_unit not in PER_EV:
         raise InputError(f"--energy-unit {energy_unit}: there are {', '.join(PER_EV)}")
-    if (stride or negbias) and not hills:
-        raise InputError(f"{'--stride' if stride else '--negbias'} is about the sum of hills: give HILLS files")
+    if (stride or negbias) and not bias_files:
+        raise InputError(
+            f"{'--stride' if stride else '--negbias'} is about a sum of hills: give HILLS or KERNELS files"
+        )
     if negbias and project:
         raise InputError("--negbias --project: a bias has no projection; leave one of them out")
-    if not hills and not colvar:
-        raise InputError("give HILLS files, a --colvar file, or both")
+    if not bias_files and not colvar:
+        raise InputError("give HILLS or KERNELS files, a --colvar file, or both")
     kt = BOLTZMANN_EV_PER_K * temperature * PER_EV[energy_unit]
     grid = {"lower": _numbers(lower, "--lower"), "upper": _numbers(upper, "--upper"), "bins": _numbers(bins, "--bins")}
     estimates, units = [], axis_units.split(",") if axis_units else ()
-    summed = _sum(hills, grid, kt) if hills else None
+    summed = sum_bias_files(bias_files, partial(_changed, grid), kt) if bias_files else None
     if summed:
-        estimates.append(("hills", summed[0]))
+        estimates.append((summed.name, summed.estimate))
     if colvar:
         names = variables.split(",") if variables else None
         estimates.append(("reweighting", _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth)))
@@ -106,11 +121,11 @@ def fes(
     output.mkdir(parents=True, exist_ok=True)
 
     def write(surface, name: str) -> None:
-        of_hills = name != "reweighting"
-        if negbias and summed and of_hills:
-            surface = negative_bias(surface, summed[1])
+        of_bias = name != "reweighting"
+        if negbias and summed and of_bias:
+            surface = summed.negative_bias(surface)
         surface = surface.shifted_to_zero() if min_to_zero else surface
-        surface.write(output / f"fes_{name}.dat", errors_apart=of_hills)
+        surface.write(output / f"fes_{name}.dat", errors_apart=of_bias)
 
     reports = {}
     for name, found in studies:
@@ -118,8 +133,8 @@ def fes(
         reports[name] = found.report(10 * kt)
         typer.echo(as_text(reports[name]))
     if summed and stride:
-        for number, surface in enumerate(sums_at_stride(summed[1], summed[2], stride)):
-            write(surface.project(project.split(","), kt) if project else surface, f"hills_{number}")
+        for number, surface in enumerate(summed.at_stride(stride)):
+            write(surface.project(project.split(","), kt) if project else surface, f"{summed.name}_{number}")
     write_json(output / "report.json", reports)
     if picture:
         from ..analysis.pictures import draw, draw_convergence
@@ -130,52 +145,50 @@ def fes(
     typer.echo(f"written to {output}/")
 
 
-def _sum(hills, grid, kt):
-    """The sum of the hills, the hills, and their grid."""
-    from ..analysis.summing import merge, sum_hills, sum_hills_axes
-    from ..bias.hills import read_hills
-
-    for path in hills:
-        if not path.is_file():
-            raise InputError(f"there is no file {path}")
-    together = merge([read_hills(path) for path in hills])
-    axes = _changed(sum_hills_axes(together), together.variables, grid)
-    return sum_hills(together, axes, kt), together, axes
-
-
 def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
-    from ..analysis.reweighting import blocks_of, histogram_axes, read_colvar, reweight
-    from ..analysis.summing import MOST_VARIABLES, reweighting_factors
-    from ..analysis.weights import check_bias_of_hills, choose, columns_to_reweight_by
+    from ..analysis.reweighting import blocks_of, histogram_axes, read_colvar, reweight, transient_of
+    from ..analysis.summing import MOST_VARIABLES
 
-    data = read_colvar(colvar, skip)
+    data = read_colvar(colvar, skip or 0.0)
     if names is None:
         if summed is None:
             raise InputError(
                 f"say which columns of {colvar[0]} are variables: --variables {','.join(data.fields[1:2])}"
             )
-        names = [variable.name for variable in summed[1].variables]
+        names = [variable.name for variable in summed.variables]
     if len(names) > MOST_VARIABLES:
         raise InputError(f"--variables {','.join(names)}: a free energy has at most {MOST_VARIABLES} variables")
+    log_weights, said = _log_weights(data, summed, bias, kt)
+    if skip is None and (start := transient_of(data, names, log_weights)) > 0:
+        data = read_colvar(colvar, start)
+        log_weights, said = _log_weights(data, summed, bias, kt)
+        said += f", without the first {start:.6g} ps (--skip)"
     axes = histogram_axes(data, names, [50] * len(names) if len(names) < 3 else [30] * 3)
-    axes = _changed(axes, [data.variable(name) for name in names], grid)
-    if bias:
-        columns, shifts = choose(bias.split(","))
-    else:
-        columns, shifts = columns_to_reweight_by(data, summed is not None)
-    log_weights = sum(data.column(name) for name in columns) / kt
-    log_weights = log_weights - sum(data.column(name) for name in shifts) / kt
-    said = " + ".join(columns) + "".join(f" - {name}" for name in shifts)
-    if summed and not shifts and not any(name.endswith("rbias") for name in columns):
-        if not bias:
-            check_bias_of_hills(data, columns, summed[1])
-        log_weights = log_weights - reweighting_factors(summed[1], summed[2], kt, data.rows[:, 0], data.runs) / kt
-        said += " - c(t) of the hills"
+    axes = _changed(grid, axes, [data.variable(name) for name in names])
     typer.echo(f"Reweighted by {said}, {len(data.rows)} rows\n")
     smooth = (0.0, 0.5, 1.0)[len(names) - 1] if smooth is None else smooth
     found = blocks or blocks_of(data, names)
     parts = found or min(10, len(data.rows))
     return reweight(data, names, axes, log_weights, kt, parts, smooth, has_errors=found > 0)
+
+
+def _log_weights(data, summed, bias, kt):
+    """log of the weight of each row, and what it is made of."""
+    from ..analysis.weights import choose, columns_to_reweight_by
+
+    if bias:
+        columns, shifts = choose(bias.split(","))
+    else:
+        columns, shifts = columns_to_reweight_by(data, summed.name if summed else None)
+    log_weights = sum(data.column(name) for name in columns) / kt
+    log_weights = log_weights - sum(data.column(name) for name in shifts) / kt
+    said = " + ".join(columns) + "".join(f" - {name}" for name in shifts)
+    if summed and not shifts and not any(name.endswith("rbias") for name in columns):
+        factors = summed.reweighting_factors(data, None if bias else columns)
+        if factors is not None:
+            log_weights = log_weights - factors / kt
+            said += " - c(t) of the hills"
+    return log_weights, said
 
 
 def _numbers(text: str | None, option: str) -> list[float] | None:
@@ -189,7 +202,7 @@ def _numbers(text: str | None, option: str) -> list[float] | None:
         raise InputError(f"{option} {text}: {error}") from error
 
 
-def _changed(axes, variables, grid):
+def _changed(grid, axes, variables):
     """The axes with the ends and intervals that the user wants."""
     from dataclasses import replace
 

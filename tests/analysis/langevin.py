@@ -32,17 +32,25 @@ def energy_2d(x, y):
 
 
 def sample(
-    folder: Path, variables: list[dict], slope: Callable, steps: int, seed: int = 1, mobility_dt: float = 0.01, **hills
+    folder: Path,
+    variables: list[dict],
+    slope: Callable,
+    steps: int,
+    seed: int = 1,
+    mobility_dt: float = 0.01,
+    engine: str = "metadynamics",
+    **keys,
 ) -> None:
-    """Runs and leaves HILLS and COLVAR (every 10th step) in the folder."""
+    """Runs and leaves HILLS or KERNELS, and COLVAR (every 10th step), in the folder. keys: of the hills or the OPES."""
+    table, file = {"metadynamics": ("hills", "HILLS"), "opes": ("opes", "KERNELS")}[engine]
     section = MetadynamicsConfig(
-        engine="metadynamics",
+        engine=engine,
         time_step_fs=1.0,
         variables=variables,
-        hills={"temperature_K": T, "file": folder / "HILLS", **hills},
         clock_file=folder / "BIAS.clock",
         colvar_file=folder / "COLVAR",
         colvar_stride_steps=10,
+        **{table: {"temperature_K": T, "file": folder / file, **keys}},
     )
     bias = section.build()
     noise = np.random.default_rng(seed).normal(scale=np.sqrt(2 * KT * mobility_dt), size=(steps, len(variables)))

@@ -164,7 +164,7 @@ def test_three_dimensions_are_drawn_as_slices(tmp_path):
 def test_bad_input_is_named(run_1d, tmp_path):
     hills = str(run_1d / "HILLS")
     for options, message in (
-        (["fes", "-T", "300"], "give HILLS files"),
+        (["fes", "-T", "300"], "give HILLS or KERNELS"),
         (["fes", str(tmp_path / "none"), "-T", "300"], "there is no file"),
         (["fes", hills, "-T", "300", "--energy-unit", "foe"], "there are kJ/mol"),
         (["fes", hills, "-T", "300", "--project", "q"], "there is no variable q; there are x"),

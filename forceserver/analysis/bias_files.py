@@ -1,0 +1,101 @@
+"""A free energy from the files of a bias: HILLS of metadynamics, KERNELS or STATE of OPES, told by their headers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ..bias.coordinates import Coordinate
+from ..bias.grid import Axis
+from ..bias.hills import read_hills
+from ..errors import InputError
+from ..frame import Array
+from .estimate import Estimate
+from .kernel_sums import is_of_opes, read_densities
+from .reweighting import Colvar
+from .summing import merge, negative_bias, reweighting_factors, sum_hills, sum_hills_axes, sums_at_stride
+from .surface import Surface
+from .weights import check_bias_of_hills
+
+Regrid = Callable[[list[Axis], Sequence[Coordinate]], list[Axis]]
+"""From the axes that the data suggest to those that the user wants."""
+
+
+class BiasSum(Protocol):
+    """name: of the files that are written. estimate: of the free energy."""
+
+    name: str
+    variables: tuple[Coordinate, ...]
+    estimate: Estimate
+
+    def at_stride(self, stride: int) -> Iterator[Surface]:
+        """The free energies after every `stride` hills or kernels, and after all of them."""
+
+    def negative_bias(self, surface: Surface) -> Surface:
+        """Minus the bias that acts, instead of the free energy that it stands for."""
+
+    def reweighting_factors(self, colvar: Colvar, columns: Sequence[str] | None) -> Array | None:
+        """c(t) (n,) of the rows of COLVAR, which their weights lack; None where there is none.
+
+        columns: of the bias, to be checked to be that of these hills; None: not to be checked.
+        """
+
+
+class SummedHills:
+    """The hills of a run or of its walkers; `InputError` if they do not belong together."""
+
+    name = "hills"
+
+    def __init__(self, paths: Sequence[Path], regrid: Regrid, kt: float) -> None:
+        self._hills, self._kt = merge([read_hills(path) for path in paths]), kt
+        self.variables = self._hills.variables
+        self._axes = regrid(sum_hills_axes(self._hills), self.variables)
+        self.estimate = sum_hills(self._hills, self._axes, kt)
+
+    def at_stride(self, stride: int) -> Iterator[Surface]:
+        return sums_at_stride(self._hills, self._axes, stride)
+
+    def negative_bias(self, surface: Surface) -> Surface:
+        return negative_bias(surface, self._hills)
+
+    def reweighting_factors(self, colvar: Colvar, columns: Sequence[str] | None) -> Array | None:
+        if columns is not None:
+            check_bias_of_hills(colvar, columns, self._hills)
+        return reweighting_factors(self._hills, self._axes, self._kt, colvar.rows[:, 0], colvar.runs)
+
+
+class SummedKernels:
+    """The kernels of one OPES; its rows are reweighted by the bias alone, which has no c(t)."""
+
+    def __init__(self, path: Path, regrid: Regrid, kt: float) -> None:
+        self._path, self._kt = path, kt
+        self._densities = read_densities(path)
+        self.name, self.variables = self._densities.source, self._densities.variables
+        self._axes = regrid(self._densities.axes(), self.variables)
+        self.estimate = self._densities.estimate(self._axes, kt)
+
+    def at_stride(self, stride: int) -> Iterator[Surface]:
+        if self.name == "state":
+            raise InputError(f"--stride {stride}: {self._path} has states, not every kernel; give KERNELS")
+        densities = read_densities(self._path, stride)
+        return (densities.free_energy(kernels, self._axes, self._kt) for kernels in densities.sums)
+
+    def negative_bias(self, surface: Surface) -> Surface:
+        return self._densities.negative_bias(surface)
+
+    def reweighting_factors(self, colvar: Colvar, columns: Sequence[str] | None) -> Array | None:
+        return None
+
+
+def sum_bias_files(paths: Sequence[Path], regrid: Regrid, kt: float) -> BiasSum:
+    """The free energy that these files stand for, in the unit of kT (that of the files).
+
+    Raises `InputError` if there is no such file, or if files of OPES come together with others.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"there is no file {path}")
+    if of_opes := [path for path in paths if is_of_opes(path)]:
+        if len(paths) > 1:
+            raise InputError(f"{of_opes[0]} has kernels of OPES, which are in one file for all walkers: give it alone")
+        return SummedKernels(paths[0], regrid, kt)
+    return SummedHills(paths, regrid, kt)

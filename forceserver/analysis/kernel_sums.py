@@ -1,0 +1,193 @@
+"""The free energy as the kernels of an OPES estimate it, from KERNELS (every kernel) or STATE (those left by merging).
+
+    F(s) = -kappa k_B T log(sum_k G_k(s) / Z + epsilon),    Z = 1/n sum_kl G_k(s_l)
+
+kappa is 1 for OPES_METAD, whose kernels are those of the unbiased density, and gamma for OPES_METAD_EXPLORE, whose are
+those of the density that is sampled (Invernizzi, Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020), and J. Chem. Theory
+Comput. 18, 3988 (2022)). PLUMED's script FES_from_State.py computes the same.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..bias.coordinates import Coordinate, coordinate_of
+from ..bias.grid import Axis
+from ..bias.opes.bias import Opes
+from ..bias.opes.kernels import Kernels, kernels_of
+from ..bias.opes.parameters import OpesParameters
+from ..bias.opes.widths import FixedWidths
+from ..bias.tables import FieldsReader
+from ..errors import InputError
+from ..frame import Array
+from .estimate import Estimate
+from .segments import elapsed
+from .surface import Surface
+
+HISTORY = 40
+"""How many states of the density are kept to see how it came about."""
+
+
+@dataclass(frozen=True)
+class KernelSum:
+    """n compressed kernels at a time (ps). heights: (n,). centres, sigmas: (n, d)."""
+
+    time: float
+    heights: Array
+    centres: Array
+    sigmas: Array
+
+    def on_grid(self, variables: Sequence[Coordinate], nodes: Sequence[Array], cutoff: float) -> Array:
+        """The sum of the truncated kernels on the product of the nodes."""
+        total = np.zeros([len(axis) for axis in nodes])
+        for height, centre, sigma in zip(self.heights, self.centres, self.sigmas, strict=True):
+            near, exponents = [], []
+            for variable, axis, s, width in zip(variables, nodes, centre, sigma, strict=True):
+                d = axis - s
+                if variable.domain:
+                    d = d - variable.period * np.rint(d / variable.period)
+                inside = np.flatnonzero(np.abs(d) < cutoff * width)
+                near.append(inside)
+                exponents.append((d[inside] / width) ** 2)
+            q = sum(np.ix_(*exponents)) if len(exponents) > 1 else exponents[0]
+            total[np.ix_(*near)] += height * np.maximum(np.exp(-0.5 * q) - np.exp(-0.5 * cutoff**2), 0.0)
+        return total
+
+    def mean_at_centres(self, variables: Sequence[Coordinate], cutoff: float) -> float:
+        """The mean of the sum over the centres of its kernels."""
+        total, at_cutoff = 0.0, np.exp(-0.5 * cutoff**2)
+        for height, centre, sigma in zip(self.heights, self.centres, self.sigmas, strict=True):
+            d = self.centres - centre
+            for k, variable in enumerate(variables):
+                if variable.domain:
+                    d[:, k] -= variable.period * np.rint(d[:, k] / variable.period)
+            total += height * np.maximum(np.exp(-0.5 * np.sum((d / sigma) ** 2, axis=1)) - at_cutoff, 0.0).sum()
+        return total / len(self.heights)
+
+
+@dataclass(frozen=True)
+class Densities:
+    """What a file of kernels tells: how the density came about, the last one being the result.
+
+    source: "kernels" or "state". kappa, epsilon, cutoff, bias_factor: of the bias.
+    """
+
+    source: str
+    variables: tuple[Coordinate, ...]
+    sums: list[KernelSum]
+    kappa: float
+    epsilon: float
+    cutoff: float
+    bias_factor: float
+
+    def axes(self, bins: Sequence[int] | None = None) -> list[Axis]:
+        """From the first centre to the last one, or the period; 100 intervals, 30 in three variables."""
+        d = len(self.variables)
+        centres = self.sums[-1].centres
+        axes = []
+        for k, variable in enumerate(self.variables):
+            lower, upper = variable.domain or (float(centres[:, k].min()), float(centres[:, k].max()))
+            axes.append(Axis(lower, upper, bins[k] if bins else 100 if d < 3 else 30))
+        return axes
+
+    def free_energy(self, kernels: KernelSum, axes: Sequence[Axis], kt: float) -> Surface:
+        """F on the grid, in the unit of kT, its minimum at zero."""
+        nodes: tuple[Array, ...] = tuple(
+            np.linspace(axis.lower, axis.upper, axis.bins + 1)[: axis.bins + (variable.domain is None)]
+            for axis, variable in zip(axes, self.variables, strict=True)
+        )
+        sums = kernels.on_grid(self.variables, nodes, self.cutoff)
+        f = -self.kappa * kt * np.log(sums / kernels.mean_at_centres(self.variables, self.cutoff) + self.epsilon)
+        return Surface(self.variables, nodes, f - f.min())
+
+    def negative_bias(self, surface: Surface) -> Surface:
+        """Minus the bias that acts, instead of the free energy that it stands for."""
+        return replace(surface, values=surface.values * (1 - 1 / self.bias_factor), errors=None)
+
+    def estimate(self, axes: Sequence[Axis], kt: float) -> Estimate:
+        """The last density; the error is the spread of the free energy over the second half of the simulation."""
+        surfaces = [self.free_energy(kernels, axes, kt) for kernels in self.sums]
+        history = np.array([surface.probability(kt) for surface in surfaces])
+        late = history[len(history) // 2 :]
+        times = elapsed(np.array([kernels.time for kernels in self.sums]))
+        is_alone = len(self.sums) == 1
+        note = f"A single {self.source} has no error bars: give KERNELS, or a STATE with all states" if is_alone else ""
+        weights = np.ones(len(late))
+        return Estimate(
+            "kernels", surfaces[-1], kt, late, weights, False, times, history, has_errors=not is_alone, note=note
+        )
+
+
+def read_densities(path: Path, stride: int | None = None) -> Densities:
+    """A KERNELS or STATE file of PLUMED or of the embedded bias; a STATE may hold several states (STORE_STATES).
+
+    stride: after how many kernels a density is kept; by default some `HISTORY` of them.
+    Raises `InputError` if it is neither, or if a number in it cannot be.
+    """
+    table = FieldsReader(path)
+    rows = table.read()
+    action = table.constants.get("action", "")
+    if not len(rows):
+        raise InputError(f"{path} has no kernels")
+    if not np.all(np.isfinite(rows)):
+        raise InputError(f"{path}: the kernel at time {rows[~np.isfinite(rows).all(axis=1)][0, 0]:g} is not finite")
+    names = [field.removeprefix("sigma_") for field in table.fields if field.startswith("sigma_")]
+    variables = tuple(coordinate_of(name, table.constants) for name in names)
+    try:
+        parameters = _parameters(table.constants)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: the header has no valid {error}; is this a file of OPES_METAD?") from error
+    if action.endswith("_state"):
+        sums = list(_states(rows, len(names)))
+    else:
+        sums = list(_merging(kernels_of(table, rows), parameters, stride))
+    source = "state" if action.endswith("_state") else "kernels"
+    kappa = parameters.bias_factor if parameters.explore else 1.0
+    return Densities(source, variables, sums, kappa, parameters.epsilon, parameters.cutoff, parameters.bias_factor)
+
+
+def is_of_opes(path: Path) -> bool:
+    """Whether the header of a file says that it has kernels of OPES."""
+    with open(path, errors="replace") as file:
+        return any("SET action OPES" in line for line in (file.readline() for _ in range(20)))
+
+
+def _parameters(constants: dict[str, str]) -> OpesParameters:
+    """What the header says of the bias; temperature and barrier, which it does not say, do not matter to the sum."""
+    numbers = {}
+    for name in ("biasfactor", "epsilon", "kernel_cutoff", "compression_threshold"):
+        if name not in constants:
+            raise KeyError(name)
+        numbers[name] = float(constants[name])
+        if not numbers[name] >= 0:
+            raise ValueError(name)
+    return OpesParameters(
+        barrier=np.nan,
+        temperature=np.nan,
+        pace=1,
+        bias_factor=numbers["biasfactor"],
+        explore="EXPLORE" in constants["action"],
+        epsilon=numbers["epsilon"],
+        cutoff=numbers["kernel_cutoff"],
+        threshold=numbers["compression_threshold"],
+    )
+
+
+def _states(rows: Array, d: int) -> Iterator[KernelSum]:
+    """The states that stand one behind another, each with a time of its own."""
+    for part in np.split(rows, np.flatnonzero(np.diff(rows[:, 0])) + 1):
+        yield KernelSum(part[0, 0], part[:, 1 + 2 * d], part[:, 1 : 1 + d], part[:, 1 + d : 1 + 2 * d])
+
+
+def _merging(kernels: Kernels, parameters: OpesParameters, stride: int | None) -> Iterator[KernelSum]:
+    """What is left of the kernels by merging, again and again as they come."""
+    bias = Opes(kernels.variables, parameters, FixedWidths(kernels.sigmas[0]))
+    n = len(kernels)
+    stride = stride or max(-(-n // HISTORY), 1)
+    done = 0
+    for number in [*range(stride, n, stride), n]:
+        bias.add(kernels[done:number])
+        yield KernelSum(kernels.times[number - 1], *bias.density.kernels())
+        done = number
