@@ -7,7 +7,6 @@ PLUMED's grid uses the same data but guesses the mixed derivatives from the firs
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy as np
 from .._ext import kernel
 from ..errors import BiasError
 from ..frame import Array
+from ..memory import physical_memory
 from .coordinates import Coordinate
 
 _kernel = kernel("hills")
@@ -23,7 +23,7 @@ _kernel = kernel("hills")
 
 def why_too_large(nodes: Sequence[float]) -> str:
     """What is wrong with a grid of so many nodes along its axes; nothing if this machine can hold it."""
-    needed, memory = 8.0 * 2 ** len(nodes) * math.prod(nodes), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed, memory = 8.0 * 2 ** len(nodes) * math.prod(nodes), physical_memory()
     return f"it takes {needed / 1e9:.3g} GB, and this machine has {memory / 1e9:.3g} GB" if needed > memory else ""
 
 

@@ -1,6 +1,6 @@
 """`forceserver describe`: coefficients, power spectrum and collective variables of structures, offline."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..representation.config import ExpansionConfig
     from ..representation.contraction import Contraction
     from ..representation.contraction_config import ContractionConfig
+    from ..representation.expansion import ExpansionBasis
+    from ..representation.multispectrum import Multispectrum
 
 Arrays = dict[str, Any]
 
@@ -40,6 +42,9 @@ def describe(
     coefficients_l0, coefficients_l1, ... (C, A, 2 l + 1, n): m = -l .. l. After a mixed contraction A is 1.
 
     power_spectrum (C, F); power_spectrum_features (F, 5): a, n, a', n', l, where a is an index into `species`.
+
+    multispectrum (C, F); multispectrum_nu (F): the order of each invariant. equivariants_nu2_l1, ... (C, 2 l + 1, K)
+    for the degrees that are asked for, pseudo_equivariants_nu2_l1, ... for those of the other parity.
 
     With gradients = true, gradient_rows (R, 3): centre (0 .. C - 1), a, atom; gradients_l0, ... (R, 3, 2 l + 1, n):
     derivatives with respect to the position of that atom; strain_l0, ... (C, A, 3, 3, 2 l + 1, n): with respect to a
@@ -81,24 +86,17 @@ def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -
     """All arrays of section [expansion], under the names documented in `describe`."""
     import numpy as np
 
-    from ..frame import Frame
-    from ..representation.expansion import ExpansionBasis
     from ..representation.invariants import PowerSpectrumBasis
-    from ..representation.spline import SplineTable
 
-    species = neighbour_species(config, structures)
-    if config.contraction is None:
-        table = SplineTable.build(config.basis, config.tolerance)
-        basis = ExpansionBasis(dict.fromkeys(species, table), centre_contribution=config.centre_contribution)
-    else:
-        contraction = contraction_of(config, config.contraction, map(Frame.from_ase, structures), species)
-        basis = contraction.expansion(config.tolerance, centre_contribution=config.centre_contribution)
+    structures = list(structures)
+    basis = expansion_basis(config, structures)
     spectrum = PowerSpectrumBasis(basis, normalise=config.normalise) if config.power_spectrum else None
+    multispectrum = _multispectrum(config, basis, structures) if config.multispectrum else None
     parts: list[Arrays] = []
     rows = 0
     for number, atoms in enumerate(structures):
         try:
-            parts.append(_describe_one(config, basis, spectrum, atoms, number, rows))
+            parts.append(_describe_one(config, basis, spectrum, multispectrum, atoms, number, rows))
         except ValueError as error:
             raise InputError(f"structure {number}: {error}") from error
         rows += len(parts[-1]["centre_atom"])
@@ -106,7 +104,42 @@ def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -
     arrays["species"] = np.array(basis.species, dtype=np.int32)
     if spectrum is not None:
         arrays["power_spectrum_features"] = spectrum.features
+    if multispectrum is not None:
+        arrays["multispectrum_nu"] = multispectrum.order_of
     return arrays
+
+
+def expansion_basis(config: "ExpansionConfig", structures: Sequence["Atoms"]) -> "ExpansionBasis":
+    """The expansion of a section for the species of these structures, contracted if it says so."""
+    from ..frame import Frame
+    from ..representation.expansion import ExpansionBasis
+    from ..representation.spline import SplineTable
+
+    species = neighbour_species(config, structures)
+    if config.contraction is None:
+        table = SplineTable.build(config.basis, config.tolerance)
+        return ExpansionBasis(dict.fromkeys(species, table), centre_contribution=config.centre_contribution)
+    contraction = contraction_of(config, config.contraction, map(Frame.from_ase, structures), species)
+    return contraction.expansion(config.tolerance, centre_contribution=config.centre_contribution)
+
+
+def _multispectrum(
+    config: "ExpansionConfig", basis: "ExpansionBasis", structures: Sequence["Atoms"]
+) -> "Multispectrum":
+    from ..frame import Frame
+    from ..representation.config import selection
+    from ..representation.multispectrum_fit import make
+    from .progress import progress
+
+    assert config.multispectrum is not None
+    return make(
+        config.multispectrum,
+        basis,
+        [Frame.from_ase(atoms) for atoms in structures],
+        centres=selection(config.centres),
+        neighbours=None if config.neighbours is None else selection(config.neighbours),
+        show=progress,
+    )
 
 
 def neighbour_species(config: "ExpansionConfig", structures: Iterable["Atoms"]) -> list[int]:
@@ -145,7 +178,9 @@ def _resolve(chosen, atoms: "Atoms", name: str, number: int):
         raise InputError(f"structure {number}: {error}") from error
 
 
-def _describe_one(config: "ExpansionConfig", basis, spectrum, atoms: "Atoms", number: int, first_row: int) -> Arrays:
+def _describe_one(
+    config: "ExpansionConfig", basis, spectrum, multispectrum, atoms: "Atoms", number: int, first_row: int
+) -> Arrays:
     import numpy as np
 
     from ..representation.config import selection
@@ -173,11 +208,23 @@ def _describe_one(config: "ExpansionConfig", basis, spectrum, atoms: "Atoms", nu
     arrays |= {f"coefficients_l{l}": part for l, part in basis.split(expansion.values()).items()}
     if spectrum is not None:
         arrays["power_spectrum"] = invariants.values()
+    if multispectrum is not None:
+        arrays |= _multispectrum_arrays(config, multispectrum, expansion.values(), arrays["centre_species"])
     if config.gradients:
         gradients = expansion.gradients()
         arrays["gradient_rows"] = gradients.rows + np.array([first_row, 0, 0], dtype=np.int32)
         arrays |= {f"gradients_l{l}": part for l, part in basis.split(gradients.positions).items()}
         arrays |= {f"strain_l{l}": part for l, part in basis.split(gradients.strain).items()}
+    return arrays
+
+
+def _multispectrum_arrays(config: "ExpansionConfig", multispectrum: "Multispectrum", coefficients, species) -> Arrays:
+    arrays: Arrays = {"multispectrum": multispectrum.values(coefficients, species)}
+    asked = config.multispectrum.equivariants if config.multispectrum else ()
+    if asked:
+        for (nu, irrep), part in multispectrum.equivariants(coefficients, species).items():
+            if irrep.l in asked:
+                arrays[f"{'' if irrep.parity > 0 else 'pseudo_'}equivariants_nu{nu}_l{irrep.l}"] = part
     return arrays
 
 

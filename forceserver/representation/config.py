@@ -6,6 +6,7 @@ from ..config import Section
 from ..elements import named_element
 from .bases import AnyRadialBasis
 from .contraction_config import ContractionConfig
+from .multispectrum_config import MultispectrumConfig
 from .neighbours import Selection
 
 Atoms = str | tuple[str, ...] | tuple[int, ...]
@@ -21,6 +22,7 @@ class ExpansionConfig(Section):
     neighbours: Atoms | None = Field(default=None, description="species (one or several), or indices; all by default")
     centre_contribution: bool = Field(default=True, description="whether a centre counts in l = 0 of its own species")
     power_spectrum: bool = True
+    multispectrum: MultispectrumConfig | None = Field(default=None, description="invariants of higher body orders")
     normalise: bool = Field(default=False, description="divide the power spectrum of a centre by its length")
     gradients: bool = Field(default=False, description="also explicit sparse gradients of the coefficients, and strain")
     tolerance: float = Field(default=1e-8, ge=1e-12, le=0.1, description="largest error of the splines")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..elements import symbols
 from ..errors import InputError
@@ -73,7 +74,7 @@ class Covariance:
         sums = [np.zeros((len(species) * n,) * 2) for n in expansion.counts.values()]
         environments = 0
         for number, frame in enumerate(frames):
-            coefficients = _coefficients(expansion, frame, number, centres, neighbours)
+            coefficients, _ = coefficients_of(expansion, frame, number, centres, neighbours)
             environments += len(coefficients)
             for total, part in zip(sums, expansion.split(coefficients).values(), strict=True):
                 rows = np.swapaxes(part, 1, 2).reshape(-1, len(total))
@@ -100,7 +101,7 @@ class Covariance:
             of = f"n_max = {self.basis.n_max}" + (f" for {len(self.species)} species" if mixed else "")
             raise InputError(f"contraction: q_max = {q_max} is larger than the number of radial functions ({of})")
         spectra, vectors = self._eigen(mixed)
-        q = [_count([s[l] for s in spectra.values()], q_max, residual_variance) for l in range(len(self.matrices))]
+        q = [enough([s[l] for s in spectra.values()], q_max, residual_variance) for l in range(len(self.matrices))]
         if max(q) > self.environments:
             raise InputError(
                 f"contraction: {self.environments} environments cannot tell {max(q)} functions; give more structures"
@@ -119,13 +120,13 @@ class Covariance:
         for matrix in self.matrices:
             n = matrix.shape[1]
             if mixed:
-                values, u = _principal(matrix.reshape(len(self.species) * n, len(self.species) * n))
+                values, u = principal(matrix.reshape(len(self.species) * n, len(self.species) * n))
                 spectra[ALL].append(values)
                 for s, part in zip(self.species, np.split(u, len(self.species), axis=1), strict=True):
                     vectors[s].append(part)
                 continue
             for k, s in enumerate(self.species):
-                values, u = _principal(matrix[k, :, k])
+                values, u = principal(matrix[k, :, k])
                 spectra[s].append(values)
                 vectors[s].append(u)
         return spectra, vectors
@@ -213,9 +214,18 @@ def left_over(variances: Array) -> Array:
     return np.concatenate([rest, np.zeros_like(rest[..., :1])], axis=-1) / total
 
 
-def _coefficients(
-    expansion: ExpansionBasis, frame: Frame, number: int, centres: Selection | None, neighbours: Selection | None
-) -> Array:
+def coefficients_of(
+    expansion: ExpansionBasis,
+    frame: Frame,
+    number: int,
+    centres: Selection | None = None,
+    neighbours: Selection | None = None,
+) -> tuple[Array, NDArray[np.int32]]:
+    """Coefficients (C, n_blocks, size) of the selected centres of one structure, and their species; C may be zero.
+
+    A structure need not have all species of a selection. `InputError` names the structure (its number) with atoms that
+    coincide.
+    """
     centres = centres or Selection()
     present = set(frame.species.tolist())
     if centres.species is not None:
@@ -224,13 +234,13 @@ def _coefficients(
     if seen.species is not None:
         seen = Selection(species=tuple(s for s in seen.species if s in present))
     if centres.species == () or seen.species == ():
-        return np.zeros((0, expansion.n_blocks, expansion.size))
+        return np.zeros((0, expansion.n_blocks, expansion.size)), np.zeros(0, dtype=np.int32)
     try:
         pairs = NeighbourList(frame.species, expansion.cutoff, pbc=frame.pbc, centres=centres, neighbours=seen)
         pairs.update(frame.positions, frame.cell)
-        return SphericalExpansion(expansion, pairs).values()
+        return SphericalExpansion(expansion, pairs).values(), frame.species[pairs.centres]
     except ValueError as error:
-        raise InputError(f"contraction: structure {number}: {error}") from error
+        raise InputError(f"structure {number}: {error}") from error
 
 
 def _check_species(species: tuple[int, ...], matrices: Sequence[Array], cutoff: float) -> None:
@@ -241,7 +251,7 @@ def _check_species(species: tuple[int, ...], matrices: Sequence[Array], cutoff: 
             )
 
 
-def _principal(matrix: Array) -> tuple[Array, Array]:
+def principal(matrix: Array) -> tuple[Array, Array]:
     """Eigenvalues, descending and not negative, and eigenvectors (rows), whose largest weight is positive."""
     if len(matrix) == 0:
         return np.zeros(0), matrix
@@ -251,8 +261,8 @@ def _principal(matrix: Array) -> tuple[Array, Array]:
     return values, vectors * np.sign(largest)
 
 
-def _count(spectra: Sequence[Array], q_max: int | None, residual: float | None) -> int:
-    """Functions of one l, the same for all species."""
+def enough(spectra: Sequence[Array], q_max: int | None, residual: float | None) -> int:
+    """How many components leave no more than a fraction of the variance of any of `spectra`, `q_max` at most."""
     count = max(map(len, spectra))
     if residual is not None:
         count = max(int((left_over(spectrum) > residual).sum()) for spectrum in spectra)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 from typer.testing import CliRunner
 
 from forceserver.cli.app import app
@@ -66,6 +66,26 @@ def test_describe_uses_the_file(folder, mixed):
             wanted = wanted.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(file[name], wanted, atol=1e-10)
     np.testing.assert_array_equal(file["species"], [1, 6, 8])
+
+
+def test_describe_writes_multispectra(folder):
+    """Those of the library, of what it learned from the structures that it is told."""
+    keys = "nu = 3, n_components = 6, num_expand = 60, equivariants = [1]"
+    pca = PCA.replace("MIXED", "true").replace("q_max", 'structures = "in.extxyz", q_max')
+    here = run("describe", folder, f"{pca}\nmultispectrum = {{ {keys} }}", "-o", folder / "all.npz")
+    assert "multispectrum: float64" in here.stdout
+    found = np.load(folder / "all.npz")
+    assert found["multispectrum_nu"].tolist() == [1] * 3 + [2] * 6 + [3] * 6
+    assert found["multispectrum"].shape == (len(found["centre_atom"]), 15)
+    for name in ("equivariants_nu2_l1", "pseudo_equivariants_nu2_l1", "pseudo_equivariants_nu3_l1"):
+        assert found[name].shape == (len(found["centre_atom"]), 3, 6)
+    write(folder / "every.extxyz", read(folder / "in.extxyz", ":"))
+    write(folder / "in.extxyz", molecule("CH3OH"))
+    told = f'{pca}\nmultispectrum = {{ {keys}, structures = "every.extxyz" }}'.replace('"in.extxyz"', '"every.extxyz"')
+    run("describe", folder, told, "-o", folder / "one.npz")
+    rows = found["centre_structure"] == 1
+    again = np.load(folder / "one.npz")["multispectrum"]
+    np.testing.assert_allclose(again, found["multispectrum"][rows], atol=1e-10 * np.abs(again).max())
 
 
 @pytest.mark.parametrize(
