@@ -20,9 +20,9 @@ from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.host import PlumedBias
 from forceserver.bias.plumed.kernel import load_kernel
 from forceserver.cli.plumed import build_action
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.frame import Frame
-from forceserver.settings import load
 
 from .harness import Table, interleave
 
@@ -131,7 +131,7 @@ def measure(repeat: int, rounds: int, folder: Path) -> dict[str, float]:
     config = folder / "forceserver.toml"
     config.write_text(CONFIG.format(folder=folder))
     template = Frame.from_ase(atoms)
-    variables = build_variables(load(config).cv, template)
+    variables = build_variables(read_configuration(config).cv, template)
     action = build_action(folder / "ForceServer.so")
     titanium, oxygen = (",".join(str(k + 1) for k in np.flatnonzero(atoms.symbols == symbol)) for symbol in ("Ti", "O"))
     texts = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import Metadynamics, check_potential, fit_potential, load_potential, serve
-    from .ase import ForceServerCalculator
+    from .ase_calculator import ForceServerCalculator
     from .cv import CollectiveVariable, CVResult
     from .errors import BiasError, CVError, ForceServerError, InputError, PotentialError, ProtocolError
     from .frame import Frame, Result
@@ -23,7 +23,7 @@ __version__ = version("forceserver")
 
 _HOMES = {
     ".api": ("Metadynamics", "check_potential", "fit_potential", "load_potential", "serve"),
-    ".ase": ("ForceServerCalculator",),
+    ".ase_calculator": ("ForceServerCalculator",),
     ".cv": ("CVResult", "CollectiveVariable"),
     ".errors": ("BiasError", "CVError", "ForceServerError", "InputError", "PotentialError", "ProtocolError"),
     ".frame": ("Frame", "Result"),

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from .bias.atomic import AtomicBias
 from .bias.config import MetadynamicsConfig
 from .bias.outputs import places
-from .config import Section, validated
 from .cv import CollectiveVariable
 from .errors import InputError
 from .frame import Frame
 from .potentials import PotentialConfig, build_potential, conformance
 from .potentials.ase import as_potential
 from .potentials.base import Potential
+from .sections import Section, validated
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,18 +52,18 @@ def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | At
         return build_potential(section.potential, Frame.of(template))
     path = Path(source)
     if path.suffix in MODELS:
-        from .potentials.files import load_potential as load_file
+        from .potentials.model_files import load_potential as load_file
 
         potential = load_file(path)
         if template is not None:
             potential.compute_one(Frame.of(template))
         return potential
-    from .settings import load
-    from .template import read_template
+    from .configuration import read_configuration
+    from .template_structure import read_template
 
-    settings = load(path)
+    configuration = read_configuration(path)
     return build_potential(
-        settings.potential, read_template(settings.structure) if template is None else Frame.of(template)
+        configuration.potential, read_template(configuration.structure) if template is None else Frame.of(template)
     )
 
 
@@ -124,9 +124,9 @@ def fit_potential(config: str | Path | Mapping[str, Any] | None = None, **keys: 
     Raises:
         InputError: a key is wrong, or the data do not determine a model.
     """
-    from .config import read_toml
     from .fit.config import FitConfig
     from .fit.run import fit
+    from .sections import read_toml
 
     if config is None or isinstance(config, Mapping):
         return fit(validated(FitConfig, {**(config or {}), **keys}, "fit_potential", Path.cwd()))

@@ -1,6 +1,6 @@
 """The variable of the tests of variables and biases: O around Ti, l = 1, two radial functions; as text and as read."""
 
-from forceserver.config import tomllib
+from forceserver.sections import tomllib
 
 TOML = """
 [structure]

@@ -7,9 +7,9 @@ import pydantic
 import pytest
 from pydantic import Field
 
-from forceserver.config import InputFile, Section, explain, read_toml, validated
+from forceserver.configuration import Configuration
 from forceserver.errors import InputError
-from forceserver.settings import Settings
+from forceserver.sections import InputFile, Section, explain, read_toml, validated
 
 
 class Inner(Section):
@@ -171,6 +171,6 @@ def test_two_servers_at_one_address(tmp_path, first, second, cv):
     content = {"structure": {"file": "a.xyz"}, "socket": first, "bias": bias, "cv": [VARIABLE]}
     server = {"cv_server": {"address": cv}} if cv else {}
     with pytest.raises(InputError, match=r"has the address of \[.*socket\].*give each one of its own"):
-        from_file(Settings, {**content, "bias_socket": second, **server}, tmp_path)
+        from_file(Configuration, {**content, "bias_socket": second, **server}, tmp_path)
     other = {**second, "port": 31416} if "port" in second else {**second, "address": "b"}
-    from_file(Settings, {**content, "bias_socket": other, "cv_server": {"address": "/tmp/f_c"}}, tmp_path)
+    from_file(Configuration, {**content, "bias_socket": other, "cv_server": {"address": "/tmp/f_c"}}, tmp_path)

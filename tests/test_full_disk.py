@@ -11,7 +11,7 @@ import pytest
 from ase.build import bulk
 
 from forceserver.bias.config import MetadynamicsConfig
-from forceserver.bias.journal import Steps
+from forceserver.bias.journal import RecentSteps
 from forceserver.errors import BiasError, InputError
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "bias"))
@@ -42,9 +42,9 @@ def fill(place) -> None:
 def test_the_clock_takes_its_room_at_once(small_disk):
     """It was a sparse file: the process was killed by SIGBUS at the first page that did not fit."""
     with pytest.raises(InputError, match=r"clock needs .* MB, No space left on device; make room"):
-        Steps(small_disk / "clock", [("n", "i8", (8,))])
+        RecentSteps(small_disk / "clock", [("n", "i8", (8,))])
     assert not (small_disk / "clock").exists()
-    Steps(small_disk / "clock", [("n", "i8")], span=64).close()
+    RecentSteps(small_disk / "clock", [("n", "i8")], span=64).close()
 
 
 def test_a_row_that_does_not_fit_is_written_once_and_its_work_counts_once(small_disk, tmp_path):

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 
 from forceserver.bias.choice import build_bias
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.ipi.driver import serve
 from forceserver.potentials import build_potential
 from forceserver.potentials.base import Potential
-from forceserver.settings import load
-from forceserver.template import read_template
+from forceserver.template_structure import read_template
 
 
 class Timed(Potential):
@@ -38,16 +38,16 @@ class Timed(Potential):
 
 
 if __name__ == "__main__":
-    settings = load(Path(sys.argv[1]))
-    template = read_template(settings.structure)
-    roles = {"force": Timed(build_potential(settings.potential, template))}
-    if settings.bias_socket:
-        roles["bias"] = Timed(build_bias(settings.bias, build_variables(settings.cv, template), template))
+    configuration = read_configuration(Path(sys.argv[1]))
+    template = read_template(configuration.structure)
+    roles = {"force": Timed(build_potential(configuration.potential, template))}
+    if configuration.bias_socket:
+        roles["bias"] = Timed(build_bias(configuration.bias, build_variables(configuration.cv, template), template))
         beside = threading.Thread(
-            target=serve, args=(roles["bias"], template, settings.bias_socket, settings.driver), daemon=True
+            target=serve, args=(roles["bias"], template, configuration.bias_socket, configuration.driver), daemon=True
         )
         beside.start()
-    serve(roles["force"], template, settings.socket, settings.driver)
-    if settings.bias_socket:
+    serve(roles["force"], template, configuration.socket, configuration.driver)
+    if configuration.bias_socket:
         beside.join()
     print(json.dumps({name: role.seconds for name, role in roles.items()}))

@@ -12,7 +12,7 @@ from ..frame import Array
 from .estimate import Estimate
 from .kernel_sums import is_of_opes, read_densities
 from .reweighting import Colvar
-from .summing import merge, negative_bias, reweighting_factors, sum_hills, sum_hills_axes, sums_at_stride
+from .summing import merge_hills, negative_bias, reweighting_factors, sum_hills, sum_hills_axes, sums_at_stride
 from .surface import Surface
 from .weights import check_bias_of_hills
 
@@ -46,7 +46,7 @@ class SummedHills:
     name = "hills"
 
     def __init__(self, paths: Sequence[Path], regrid: Regrid, kt: float) -> None:
-        self._hills, self._kt = merge([read_hills(path) for path in paths]), kt
+        self._hills, self._kt = merge_hills([read_hills(path) for path in paths]), kt
         self.variables = self._hills.variables
         self._axes = regrid(sum_hills_axes(self._hills), self.variables)
         self.estimate = sum_hills(self._hills, self._axes, kt)

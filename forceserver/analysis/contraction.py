@@ -17,7 +17,7 @@ SMALLEST = 1e-12
 """Of a fraction of the variance; what is smaller is rounding."""
 
 
-def draw(made: Contraction, path: Path) -> None:
+def draw_contraction(made: Contraction, path: Path) -> None:
     """Eigenvalues and residual variance against q for every l, and the functions R_ql(r) of three l.
 
     A row for each species; of a mixed contraction the first row has the eigenvalues of all species.

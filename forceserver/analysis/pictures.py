@@ -23,7 +23,7 @@ CEILING_KT = 25
 """What is higher above the lowest minimum is drawn as unknown."""
 
 
-def draw(study: Study, path: Path) -> None:
+def draw_surface(study: Study, path: Path) -> None:
     """Draws one to three variables into a file; its ending says in which format."""
     import matplotlib
 

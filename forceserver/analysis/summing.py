@@ -22,7 +22,7 @@ STATES, STATE_NODES = 40, 30_000_000
 """How many states of the bias are kept to see how it came about, and how many nodes they may have together."""
 
 
-def merge(parts: Sequence[Hills]) -> Hills:
+def merge_hills(parts: Sequence[Hills]) -> Hills:
     """The hills of several walkers in the order in which they came; `InputError` if they are not of one kind."""
     first = parts[0]
     for part in parts:

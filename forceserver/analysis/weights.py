@@ -13,7 +13,7 @@ ROWS, TOLERANCE = 40, 0.1
 """How many rows are compared with the hills, and how far their bias may be off (walkers read hills of others late)."""
 
 
-def choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
+def named_columns(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """What the user names: columns that are added, and those of c(t), `label.rct`, which are taken off."""
     shifts = [name for name in names if name.endswith(".rct")]
     return [name for name in names if name not in shifts], shifts

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..config import Section
 from ..cv import CollectiveVariable
 from ..errors import InputError
 from ..frame import Frame
 from ..potentials.base import Potential
+from ..sections import Section
 from .atomic import AtomicBias
 from .config import MetadynamicsConfig
 from .outputs import places, values_of
@@ -41,7 +41,7 @@ def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], 
 
     The embedded bias opens its files only after everything has been checked, its variables on the template among it.
     """
-    config = choose(config)
+    config = chosen(config)
     config.check_files()
     if isinstance(config, PlumedConfig):
         return PlumedBias(config, variables, template, load_kernel())
@@ -51,7 +51,7 @@ def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], 
     return AtomicBias(config.build(), variables)
 
 
-def choose(config: BiasConfig) -> PlumedConfig | MetadynamicsConfig:
+def chosen(config: BiasConfig) -> PlumedConfig | MetadynamicsConfig:
     """Of "auto" the first engine of the order that can be had; `InputError` if PLUMED is the only one and cannot."""
     if not isinstance(config, AutoConfig):
         return config

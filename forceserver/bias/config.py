@@ -17,13 +17,13 @@ from pydantic import (
     model_validator,
 )
 
-from ..config import OutputPath, Section
 from ..errors import InputError
+from ..sections import OutputPath, Section
 from ..units import EnergyUnit
 from .coordinates import Coordinate, domain_constants, parse_number
 from .engine import BiasEngine
 from .grid import Axis, HillGrid, HillSum, why_too_large
-from .journal import Journal, Steps
+from .journal import Journal, RecentSteps
 from .journal.colvar import ColvarFile
 from .journal.deposits import DepositFile
 from .journal.disk import check_file, make_folder, why_no_folder
@@ -363,7 +363,7 @@ class MetadynamicsConfig(Section):
                 file, others = self._hills_files
                 hills = DepositFile(file, growing, time_step_ps, total.biased, others)
                 stack.callback(hills.close)
-            steps = Steps(self._own(self.clock_file), fields)
+            steps = RecentSteps(self._own(self.clock_file), fields)
             stack.callback(steps.close)
             if self.opes and self.opes.state_file and hills and isinstance(growing, Opes):
                 stride = self.opes.state_stride

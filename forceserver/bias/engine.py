@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from ..frame import Array
 from ..units import PER_EV, EnergyUnit
 from .growing import GrowingBias
-from .journal import Journal, Verdict
+from .journal import Arrival, Journal
 from .journal.fingerprint import UNKNOWN
 from .total import TotalBias
 
@@ -112,10 +112,10 @@ class BiasEngine:
         """Whether this is the current configuration. If it is an older one, the bias goes back to the step before."""
         if fingerprint is None:
             return self.step >= 0 and np.array_equal(self._current["values"], s)
-        verdict = self.journal.begin(fingerprint)
+        arrival = self.journal.begin(fingerprint)
         if self.journal.must_replay:
             self._replay()
-        return verdict is Verdict.SAME
+        return arrival is Arrival.SAME
 
     def _replay(self) -> None:
         """The bias is that of the journal, at its current step."""

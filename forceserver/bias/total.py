@@ -20,7 +20,7 @@ from .restraints import MovingRestraint, Part, Restraint, Wall
 
 P = TypeVar("P", bound=Part)
 
-Term = Callable[[Array, int, Sequence[float]], float]
+ColvarColumn = Callable[[Array, int, Sequence[float]], float]
 """A column of COLVAR: of the values, the step, and the work of each of the moving restraints."""
 
 
@@ -88,8 +88,8 @@ class TotalBias:
     def _placed(self, parts: Sequence[P]) -> list[tuple[int, P]]:
         return [(self.coordinates.index(part.coordinate), part) for part in parts]
 
-    def _terms(self) -> dict[str, Term]:
-        terms: dict[str, Term] = {}
+    def _terms(self) -> dict[str, ColvarColumn]:
+        terms: dict[str, ColvarColumn] = {}
         if growing := self.growing:
 
             def bias(s: Array, _step: int, _work: Sequence[float]) -> float:
@@ -110,5 +110,7 @@ def _sum(parts: Sequence[tuple[int, Part]], s: Array, step: int, _: Sequence[flo
     return sum(part.evaluate(s[k], step)[0] for k, part in parts)
 
 
-def _integral(integral: Callable[[float], float], bias: Term, s: Array, step: int, work: Sequence[float]) -> float:
+def _integral(
+    integral: Callable[[float], float], bias: ColvarColumn, s: Array, step: int, work: Sequence[float]
+) -> float:
     return integral(bias(s, step, work))

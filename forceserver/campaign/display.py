@@ -10,18 +10,18 @@ from .simulation import Simulation
 ESTIMATE_EVERY_SECONDS = 3.0
 LINE_EVERY_SECONDS = 10.0
 
-Estimate = Callable[[Simulation], str]
+ResultText = Callable[[Simulation], str]
 """What can be said of the result so far."""
 
 
-class Display:
+class CampaignDisplay:
     """Steps, steps per second, time left, and an estimate of the result, of every simulation.
 
     labels: by name of a simulation, what it is called here.
     """
 
     def __init__(
-        self, simulations: Sequence[Simulation], labels: Mapping[str, str], estimate: Estimate | None = None
+        self, simulations: Sequence[Simulation], labels: Mapping[str, str], estimate: ResultText | None = None
     ) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -49,7 +49,7 @@ class Display:
                 for name, label in self._labels.items()
             }
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> "CampaignDisplay":
         if self._bar:
             self._bar.start()
         return self

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from ..launch import processes
-from .display import Display, Estimate
+from .display import CampaignDisplay, ResultText
 from .simulation import Simulation
 
 POLL_SECONDS = 0.2
@@ -19,17 +19,17 @@ def run(
     at_once: int,
     threads: int,
     labels: Mapping[str, str] | None = None,
-    estimate: Estimate | None = None,
+    estimate: ResultText | None = None,
 ) -> int:
     """Runs prepared simulations until all are complete or one fails.
 
-    threads: of each driver. labels, estimate: what the display shows of a simulation, see `Display`.
+    threads: of each driver. labels, estimate: what the display shows of a simulation, see `CampaignDisplay`.
 
     Returns 0 if all are complete, the exit code of the one that failed, or 128 + n after signal n, which ends them
     in order; all can be gone on with.
     """
     waiting = deque(simulation for simulation in simulations if not simulation.complete)
-    with processes.signals_noted() as signals, Display(simulations, labels or {}, estimate) as display:
+    with processes.signals_noted() as signals, CampaignDisplay(simulations, labels or {}, estimate) as display:
         try:
             while waiting or any(simulation.running for simulation in simulations):
                 while waiting and sum(simulation.running for simulation in simulations) < at_once:

@@ -35,12 +35,12 @@ def basis(
     The section `expansion` of the configuration says of which basis, centres and neighbours, and its key `contraction`
     how many functions are kept. Descriptors of `fit`, `expansion` and `cv` use it by `contraction = { file = "FILE" }`.
     """
+    from ..configuration import read_configuration
     from ..representation import contraction_file
-    from ..settings import load
     from .logs import set_up_logging
 
     set_up_logging(verbose)
-    section = load(config).expansion
+    section = read_configuration(config).expansion
     if section is None or section.contraction is None:
         raise InputError(
             f"{config}: nothing to contract: give a section [expansion] with a key contraction, "
@@ -55,9 +55,9 @@ def basis(
         typer.echo(line)
     typer.echo(f"basis: {output}", err=True)
     if plot is not None:
-        from ..analysis.contraction import draw
+        from ..analysis.contraction import draw_contraction
 
-        draw(made, plot)
+        draw_contraction(made, plot)
         typer.echo(f"plot: {plot}", err=True)
 
 
@@ -92,10 +92,9 @@ def _check_paths(structures: Path, output: Path, plot: Path | None) -> None:
 def _make(section: "ExpansionConfig", contraction: "ContractionConfig", path: Path) -> "Contraction":
     from ..frame import Frame
     from ..structures import read_structures
-    from .describe import contraction_of, neighbour_species
     from .progress import progress
 
     read: list[Atoms] = list(read_structures(path))
     frames = progress(map(Frame.from_ase, read), "environments", len(read))
     here = contraction.model_copy(update={"structures": None})
-    return contraction_of(section, here, frames, neighbour_species(section, read))
+    return section.contract(here, frames, section.neighbour_species(read))

@@ -43,18 +43,18 @@ def check(
 
     Reports what does not match and what could be faster. Exit code: 0 everything matches, 2 something does not.
     """
+    from ..configuration import read_configuration, require
     from ..preflight import WRONG, inspect
-    from ..settings import load, require
     from .logs import set_up_logging
 
     set_up_logging(verbose)
-    settings = load(config)
-    findings = inspect(config, settings, drivers, compute=compute)
+    configuration = read_configuration(config)
+    findings = inspect(config, configuration, drivers, compute=compute)
     if potential:
-        require(settings.potential, "potential", config, "--potential checks it")
+        require(configuration.potential, "potential", config, "--potential checks it")
         from ..preflight.conformance import inspect_potential
 
-        findings.extend(inspect_potential(settings, tolerance, step))
+        findings.extend(inspect_potential(configuration, tolerance, step))
     show(findings)
     if any(finding.verdict is WRONG for finding in findings):
         raise typer.Exit(InputError.exit_code)

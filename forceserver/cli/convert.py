@@ -17,7 +17,7 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a model of another program to one npz file, with checksum, that needs no other file beside it."""
-    from ..potentials.files import load_model
+    from ..potentials.model_files import load_model
 
     path = model.with_suffix(".npz") if output is None else output
     _check(model, path)

@@ -13,10 +13,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..cv.config import CVConfig
-    from ..frame import Frame
     from ..representation.config import ExpansionConfig
-    from ..representation.contraction import Contraction
-    from ..representation.contraction_config import ContractionConfig
     from ..representation.expansion import ExpansionBasis
     from ..representation.multispectrum import Multispectrum
 
@@ -55,14 +52,14 @@ def describe(
     """
     import numpy as np
 
+    from ..configuration import read_configuration
     from ..files import atomic_write
-    from ..settings import load
     from ..structures import read_structures
     from .logs import set_up_logging
 
     set_up_logging(verbose)
-    settings = load(config)
-    if settings.expansion is None and not settings.cv:
+    configuration = read_configuration(config)
+    if configuration.expansion is None and not configuration.cv:
         raise InputError(f"{config}: nothing to describe: give a section [expansion], or at least one [[cv]]")
     if not structures.is_file():
         raise InputError(f"structures: there is no file {structures}")
@@ -72,9 +69,9 @@ def describe(
         raise InputError(f"cannot write {output}: there is no folder {output.absolute().parent}")
     read = list(read_structures(structures))
     arrays: Arrays = {}
-    if settings.expansion is not None:
-        arrays |= expansion_arrays(settings.expansion, read)
-    for variable in settings.cv:
+    if configuration.expansion is not None:
+        arrays |= expansion_arrays(configuration.expansion, read)
+    for variable in configuration.cv:
         arrays |= variable_arrays(variable, read)
     with atomic_write(output) as part:
         np.savez(part, **arrays)
@@ -89,7 +86,7 @@ def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -
     from ..representation.invariants import PowerSpectrumBasis
 
     structures = list(structures)
-    basis = expansion_basis(config, structures)
+    basis = config.expansion_basis(structures)
     spectrum = PowerSpectrumBasis(basis, normalise=config.normalise) if config.power_spectrum else None
     multispectrum = _multispectrum(config, basis, structures) if config.multispectrum else None
     parts: list[Arrays] = []
@@ -109,20 +106,6 @@ def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -
     return arrays
 
 
-def expansion_basis(config: "ExpansionConfig", structures: Sequence["Atoms"]) -> "ExpansionBasis":
-    """The expansion of a section for the species of these structures, contracted if it says so."""
-    from ..frame import Frame
-    from ..representation.expansion import ExpansionBasis
-    from ..representation.spline import SplineTable
-
-    species = neighbour_species(config, structures)
-    if config.contraction is None:
-        table = SplineTable.build(config.basis, config.tolerance)
-        return ExpansionBasis(dict.fromkeys(species, table), centre_contribution=config.centre_contribution)
-    contraction = contraction_of(config, config.contraction, map(Frame.from_ase, structures), species)
-    return contraction.expansion(config.tolerance, centre_contribution=config.centre_contribution)
-
-
 def _multispectrum(
     config: "ExpansionConfig", basis: "ExpansionBasis", structures: Sequence["Atoms"]
 ) -> "Multispectrum":
@@ -140,42 +123,6 @@ def _multispectrum(
         neighbours=None if config.neighbours is None else selection(config.neighbours),
         show=progress,
     )
-
-
-def neighbour_species(config: "ExpansionConfig", structures: Iterable["Atoms"]) -> list[int]:
-    """The species of neighbours: those that the section names, or those of the structures."""
-    from ..representation.config import selection
-
-    chosen = selection(config.neighbours)
-    species: set[int] = set(chosen.species or ())
-    for number, atoms in enumerate(structures):
-        if chosen.species is None:
-            species |= set(atoms.numbers[_resolve(chosen, atoms, "neighbours", number)].tolist())
-    return sorted(species)
-
-
-def contraction_of(
-    config: "ExpansionConfig", contraction: "ContractionConfig", frames: Iterable["Frame"], species: list[int]
-) -> "Contraction":
-    """The contraction of the basis of a section, from these structures unless it says from which."""
-    from ..representation.config import selection
-
-    return contraction.make(
-        config.basis,
-        frames,
-        species,
-        centres=selection(config.centres),
-        neighbours=None if config.neighbours is None else selection(config.neighbours),
-        centre_contribution=config.centre_contribution,
-        tolerance=config.tolerance,
-    )
-
-
-def _resolve(chosen, atoms: "Atoms", name: str, number: int):
-    try:
-        return chosen.resolve(atoms.numbers, name)
-    except ValueError as error:
-        raise InputError(f"structure {number}: {error}") from error
 
 
 def _describe_one(

@@ -17,12 +17,12 @@ from ..errors import InputError
 from . import arguments
 
 if TYPE_CHECKING:
+    from ..configuration import Configuration
     from ..frame import Frame
     from ..ipi.activity import Activity
     from ..ipi.driver import DriverConfig
     from ..ipi.transports import SocketConfig
     from ..potentials.base import Potential
-    from ..settings import Settings
 
 
 log = logging.getLogger(__name__)
@@ -71,58 +71,60 @@ def drive(
     Exit code: 0 the server sent EXIT, a time limit was reached or a signal arrived; 1 it had to give up; 2 the
     configuration is wrong or does not match the server.
     """
+    from ..configuration import at_address, read_configuration, require
     from ..ipi.activity import of_this_process
-    from ..settings import at_address, load, require
-    from ..template import read_template
+    from ..template_structure import read_template
     from .logs import set_up_logging
 
     activity = of_this_process()
     set_up_logging(verbose)
-    settings = load(config)
+    configuration = read_configuration(config)
     if host is not None or port is not None:
-        settings = at_address(settings, host, port, config)
-    template = read_template(settings.structure)
-    wanted = {Role.FORCE} if mpi else _wanted(config, settings, role)
+        configuration = at_address(configuration, host, port, config)
+    template = read_template(configuration.structure)
+    wanted = {Role.FORCE} if mpi else _wanted(config, configuration, role)
     if Role.FORCE in wanted:
-        require(settings.potential, "potential", config, "it says what computes the forces")
+        require(configuration.potential, "potential", config, "it says what computes the forces")
     with contextlib.ExitStack() as stack:
         variables = {}
-        if settings.cv and wanted & {Role.BIAS, Role.CV}:
+        if configuration.cv and wanted & {Role.BIAS, Role.CV}:
             from ..cv import build_variables
 
-            variables = build_variables(settings.cv, template)
+            variables = build_variables(configuration.cv, template)
         driver = bias_driver = None
         if Role.BIAS in wanted:
             why = "it says where i-PI wants the bias (one inside i-PI, see ipi-pes: --role force leaves it to i-PI)"
-            bias_socket = require(settings.bias_socket, "bias_socket", config, why)
+            bias_socket = require(configuration.bias_socket, "bias_socket", config, why)
         if Role.FORCE in wanted:
             from ..potentials import build_potential
 
-            potential = build_potential(settings.potential, template)
+            potential = build_potential(configuration.potential, template)
             stack.callback(potential.close)
-            driver = _force_driver(settings, potential, template, mpi, mpi_name, _watched(activity, "force"))
-        if settings.cv_server and Role.CV in wanted:
+            driver = _force_driver(configuration, potential, template, mpi, mpi_name, _watched(activity, "force"))
+        if configuration.cv_server and Role.CV in wanted:
             from ..cv_server.server import CVServer
 
-            server = stack.enter_context(CVServer(settings.cv_server, variables))
+            server = stack.enter_context(CVServer(configuration.cv_server, variables))
             log.info("the CV server is open at %s for %s", server.address, ", ".join(variables))
-        if settings.bias and Role.BIAS in wanted:  # last: nothing is written before everything else is ready
+        if configuration.bias and Role.BIAS in wanted:  # last: nothing is written before everything else is ready
             from ..bias.choice import build_bias
 
-            bias = build_bias(settings.bias, variables, template)
-            bias_driver = partial(_serve_bias, bias, template, bias_socket, settings.driver, _watched(activity, "bias"))
+            bias = build_bias(configuration.bias, variables, template)
+            bias_driver = partial(
+                _serve_bias, bias, template, bias_socket, configuration.driver, _watched(activity, "bias")
+            )
         if driver and bias_driver:
             stack.enter_context(_beside(bias_driver))
         (driver or bias_driver or _wait_for_signal)()
 
 
-def _wanted(config: Path, settings: "Settings", roles: list[Role] | None) -> set[Role]:
+def _wanted(config: Path, configuration: "Configuration", roles: list[Role] | None) -> set[Role]:
     """The requested roles that are configured."""
-    from ..settings import require
+    from ..configuration import require
 
-    wanted = set(roles or Role) & _configured(settings)
+    wanted = set(roles or Role) & _configured(configuration)
     if not wanted:
-        require(settings.socket, "socket", config, "it says where the server listens")
+        require(configuration.socket, "socket", config, "it says where the server listens")
         raise InputError(f"{config} does not configure the role {', '.join(sorted(roles or ()))}")
     return wanted
 
@@ -133,7 +135,7 @@ def _watched(activity: "Activity | None", role: str) -> contextlib.AbstractConte
 
 
 def _force_driver(
-    settings: "Settings",
+    configuration: "Configuration",
     potential: "Potential",
     template: "Frame",
     mpi: bool,
@@ -143,11 +145,11 @@ def _force_driver(
     if mpi:
         from ..ipi.mpi import serve_mpi
 
-        return partial(serve_mpi, potential, template, settings.driver, name=mpi_name)
+        return partial(serve_mpi, potential, template, configuration.driver, name=mpi_name)
     from ..ipi.driver import serve
 
-    assert settings.socket is not None  # the role would not be wanted
-    return partial(serve, potential, template, settings.socket, settings.driver, watched)
+    assert configuration.socket is not None  # the role would not be wanted
+    return partial(serve, potential, template, configuration.socket, configuration.driver, watched)
 
 
 def _serve_bias(
@@ -164,8 +166,8 @@ def _serve_bias(
         serve(bias, template, socket, driver, watched)
 
 
-def _configured(settings: "Settings") -> set[Role]:
-    sections = {Role.FORCE: settings.socket, Role.BIAS: settings.bias, Role.CV: settings.cv_server}
+def _configured(configuration: "Configuration") -> set[Role]:
+    sections = {Role.FORCE: configuration.socket, Role.BIAS: configuration.bias, Role.CV: configuration.cv_server}
     return {role for role, section in sections.items() if section is not None}
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..frame import Frame, Result
     from ..potentials.base import Potential
 
-Labelled: TypeAlias = "tuple[Atoms, Labels]"
+LabelledAtoms: TypeAlias = "tuple[Atoms, Labels]"
 
 
 def evaluate(
@@ -73,14 +73,14 @@ def evaluate(
     their names and prints root-mean-square and mean absolute errors, by group if there are groups. To ignore a label,
     give none as its name.
     """
+    from ..configuration import read_configuration, require
     from ..fit.labels import LabelKeys, LabelReader
     from ..potentials import build_potential
-    from ..settings import load, require
-    from ..template import read_template
+    from ..template_structure import read_template
     from .logs import set_up_logging
 
     set_up_logging(verbose)
-    settings = load(config)
+    configuration = read_configuration(config)
     if not structures.is_file():
         raise InputError(f"structures: there is no file {structures}")
     if output is not None and output.exists() and output.samefile(structures):
@@ -89,9 +89,9 @@ def evaluate(
         if not path.absolute().parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {path.absolute().parent}")
     labels = LabelReader(LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key"))
-    require(settings.potential, "potential", config, "it says what to evaluate")
+    require(configuration.potential, "potential", config, "it says what to evaluate")
     labels.check_given(structures)
-    potential = build_potential(settings.potential, read_template(settings.structure))
+    potential = build_potential(configuration.potential, read_template(configuration.structure))
     try:
         table = _evaluate_all(potential, structures, output, labels, prefix, batch)
     finally:
@@ -126,7 +126,7 @@ def _evaluate_all(
     return table
 
 
-def _labelled(path: Path, labels: "LabelReader") -> Iterator[Labelled]:
+def _labelled(path: Path, labels: "LabelReader") -> Iterator[LabelledAtoms]:
     from ..structures import read_structures
 
     for number, atoms in enumerate(read_structures(path)):
@@ -134,7 +134,7 @@ def _labelled(path: Path, labels: "LabelReader") -> Iterator[Labelled]:
 
 
 def _predict(
-    potential: "Potential", structures: Iterable[Labelled], batch: int
+    potential: "Potential", structures: Iterable[LabelledAtoms], batch: int
 ) -> Iterator[tuple["Atoms", "Labels", "Frame", "Result"]]:
     from ..frame import Frame
 
@@ -150,7 +150,7 @@ def _predict(
         done += len(frames)
 
 
-def _batches(structures: Iterable[Labelled], size: int) -> Iterator[list[Labelled]]:
+def _batches(structures: Iterable[LabelledAtoms], size: int) -> Iterator[list[LabelledAtoms]]:
     """Consecutive structures that have the same species and periodicity, at most `size` of them."""
     for _, run in groupby(structures, key=lambda one: (one[0].numbers.tobytes(), one[0].pbc.tobytes())):
         while part := list(islice(run, size)):

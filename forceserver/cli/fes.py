@@ -137,10 +137,10 @@ def fes(
             write(surface.project(project.split(","), kt) if project else surface, f"{summed.name}_{number}")
     write_json(output / "report.json", reports)
     if picture:
-        from ..analysis.pictures import draw, draw_convergence
+        from ..analysis.pictures import draw_convergence, draw_surface
 
         for name, found in studies:
-            draw(found, output / f"fes_{name}.png")
+            draw_surface(found, output / f"fes_{name}.png")
         draw_convergence([found for _, found in studies], 10 * kt, output / "convergence.png")
     typer.echo(f"written to {output}/")
 
@@ -174,10 +174,10 @@ def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
 
 def _log_weights(data, summed, bias, kt):
     """log of the weight of each row, and what it is made of."""
-    from ..analysis.weights import choose, columns_to_reweight_by
+    from ..analysis.weights import columns_to_reweight_by, named_columns
 
     if bias:
-        columns, shifts = choose(bias.split(","))
+        columns, shifts = named_columns(bias.split(","))
     else:
         columns, shifts = columns_to_reweight_by(data, summed.name if summed else None)
     log_weights = sum(data.column(name) for name in columns) / kt

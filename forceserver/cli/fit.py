@@ -29,8 +29,8 @@ def fit(
     from .logs import set_up_logging
 
     set_up_logging(verbose)
-    settings = load(config)
-    result = run(settings, progress)
+    configuration = load(config)
+    result = run(configuration, progress)
     sets = {"train": result.train} | ({"test": result.test} if result.test else {})
     tables = {
         name: report.compare(result.model, data, progress, f"errors ({name})", uncertainty=name == "test")
@@ -40,7 +40,7 @@ def fit(
         print_errors(table, f"{name}: root-mean-square errors")
     print(uncertainty(result.model))
     print_limits(result.limits)
-    if settings.report is not None:
-        report.write(settings.report, result, tables, progress)
-        print(f"report: {settings.report}", file=sys.stderr)
-    print(f"model: {settings.output}", file=sys.stderr)
+    if configuration.report is not None:
+        report.write(configuration.report, result, tables, progress)
+        print(f"report: {configuration.report}", file=sys.stderr)
+    print(f"model: {configuration.output}", file=sys.stderr)

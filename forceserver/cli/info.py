@@ -15,12 +15,12 @@ def info(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model of `fit` or librascal.", show_default=False)],
 ) -> None:
     """Print the contents of a model file: species, descriptors, sparse points, and how it was trained."""
-    from ..potentials.files import load_model
+    from ..potentials.model_files import load_model
 
-    print("\n".join(describe(load_model(model))))
+    print("\n".join(describe_model(load_model(model))))
 
 
-def describe(model: Any) -> list[str]:
+def describe_model(model: Any) -> list[str]:
     """A description of the model, line by line."""
     from ase.data import chemical_symbols
 

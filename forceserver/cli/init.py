@@ -52,7 +52,7 @@ def init(
     Nothing is overwritten. Path integrals (--beads) use the PILE-G thermostat, or PIGLET with --piglet. Exit code: 0
     written, 2 an argument is wrong or a file exists already.
     """
-    from ..starter import Start, potential_section, read_gle, write_start
+    from ..new_simulation import Start, potential_section, read_gle, write_start
     from ..structures import read_structure
 
     start = Start(

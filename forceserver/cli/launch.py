@@ -10,10 +10,10 @@ from ..launch.progress import tell
 from . import arguments
 
 if TYPE_CHECKING:
+    from ..configuration import Configuration
     from ..ipi.input import IpiInput
     from ..launch.supervision import Plan
     from ..locks import FolderLock
-    from ..settings import Settings
 
 IPI_RESTARTS = 5
 """How often i-PI is restarted, at most, after a broken connection."""
@@ -84,47 +84,47 @@ def run_simulation(
     no_check: bool = False,
 ) -> int:
     """Does the work of `launch`; returns the exit code."""
+    from ..configuration import at_address, read_configuration, require
     from ..ipi.input import read_ipi_input
     from ..ipi.ports import at_ports
     from ..launch.processes import signals_noted
     from ..launch.supervision import ExitCode, Plan
     from ..locks import locked_folder
-    from ..settings import at_address, load, require
 
-    settings = load(config)
-    path = require(settings.simulation, "simulation", config, "it names the input file of i-PI").input
+    configuration = read_configuration(config)
+    path = require(configuration.simulation, "simulation", config, "it names the input file of i-PI").input
     with signals_noted() as signals, locked_folder(path.absolute().parent) as lock:
-        ports = _ports(config, settings, read_ipi_input(path), port)
-        settings = at_address(settings, None, port, config) if port else settings
-        simulation = at_ports(_where_to_begin(path, restart, settings, lock), ports)
+        ports = _ports(config, configuration, read_ipi_input(path), port)
+        configuration = at_address(configuration, None, port, config) if port else configuration
+        simulation = at_ports(_where_to_begin(path, restart, configuration, lock), ports)
         if simulation.step >= simulation.total_steps:
             return _nothing_to_do(simulation, restart)
-        if not _can_start(config, settings, simulation, drivers, no_check):
+        if not _can_start(config, configuration, simulation, drivers, no_check):
             return ExitCode.BAD_INPUT
         logs = (logs or simulation.folder).absolute()
         logs.mkdir(parents=True, exist_ok=True)
         plan = Plan(
-            drive=[*_drive_arguments(config, settings, simulation), *(["--port", str(port)] if port else [])],
+            drive=[*_drive_arguments(config, configuration, simulation), *(["--port", str(port)] if port else [])],
             ports=ports,
             logs=logs,
             drivers=drivers,
             threads=threads,
             deadline_seconds=deadline,
             attempts=attempts,
-            evaluation_deadline_seconds=settings.driver.evaluation_deadline_seconds,
-            cv_server_first=settings.cv_server is not None and bool(simulation.plumed),
+            evaluation_deadline_seconds=configuration.driver.evaluation_deadline_seconds,
+            cv_server_first=configuration.cv_server is not None and bool(simulation.plumed),
         )
         if restart:
             _cut_outputs(simulation)
         return _see_through(plan, simulation, lock, signals)
 
 
-def _ports(config: Path, settings: "Settings", simulation: "IpiInput", port: int | None) -> dict[str, int]:
+def _ports(config: Path, configuration: "Configuration", simulation: "IpiInput", port: int | None) -> dict[str, int]:
     """The ports of i-PI's sockets that this configuration serves, by name; they also apply to states with others."""
-    from ..settings import at_address
+    from ..configuration import at_address
 
-    moved = at_address(settings, None, port, config) if port is not None else settings
-    pairs = ((settings.socket, moved.socket), (settings.bias_socket, moved.bias_socket))
+    moved = at_address(configuration, None, port, config) if port is not None else configuration
+    pairs = ((configuration.socket, moved.socket), (configuration.bias_socket, moved.bias_socket))
     ports = {old.port: new.port for old, new in pairs if old and new and old.port and new.port}
     servers = [server for server in simulation.sockets if server.mode == "inet" and server.port in ports]
     if port is not None and not servers:
@@ -132,7 +132,7 @@ def _ports(config: Path, settings: "Settings", simulation: "IpiInput", port: int
     return {server.name: ports[server.port] for server in servers}
 
 
-def _where_to_begin(path: Path, restart: bool, settings: "Settings", lock: "FolderLock") -> "IpiInput":
+def _where_to_begin(path: Path, restart: bool, configuration: "Configuration", lock: "FolderLock") -> "IpiInput":
     """The input, or with `restart` the newest state."""
     from ..ipi.addresses import remove_dead_sockets
     from ..ipi.input import read_ipi_input
@@ -144,7 +144,7 @@ def _where_to_begin(path: Path, restart: bool, settings: "Settings", lock: "Fold
     if not restart:
         return simulation
     state = newest_state(simulation)
-    if state.step == 0 and settings.bias is not None:
+    if state.step == 0 and configuration.bias is not None:
         tell(
             f"forceserver: {state.path} is of step 0: remove the files of the bias, or it counts this as a new run "
             "with the hills that are there"
@@ -160,7 +160,9 @@ def _nothing_to_do(simulation: "IpiInput", restart: bool) -> int:
     return 0
 
 
-def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drivers: int, whatever: bool) -> bool:
+def _can_start(
+    config: Path, configuration: "Configuration", simulation: "IpiInput", drivers: int, whatever: bool
+) -> bool:
     """Shows what is wrong, if anything, and checks every address at which i-PI is going to listen.
 
     whatever: start in spite of errors, as far as the addresses allow it.
@@ -171,7 +173,7 @@ def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drive
 
     wrong = [
         finding
-        for finding in inspect(config, settings, drivers=drivers, simulation=simulation.path, compute=False)
+        for finding in inspect(config, configuration, drivers=drivers, simulation=simulation.path, compute=False)
         if finding.verdict is WRONG
     ]
     if wrong:
@@ -185,11 +187,13 @@ def _can_start(config: Path, settings: "Settings", simulation: "IpiInput", drive
     return True
 
 
-def _drive_arguments(config: Path, settings: "Settings", simulation: "IpiInput") -> list[str]:
+def _drive_arguments(config: Path, configuration: "Configuration", simulation: "IpiInput") -> list[str]:
     """Arguments for drivers on this machine: the address of *this* i-PI, whatever host is configured."""
     from ..ipi.addresses import WILDCARDS
 
-    ports = {socket.port for socket in (settings.socket, settings.bias_socket) if socket and socket.mode == "inet"}
+    ports = {
+        socket.port for socket in (configuration.socket, configuration.bias_socket) if socket and socket.mode == "inet"
+    }
     servers = [server for server in simulation.sockets if server.mode == "inet" and server.port in ports]
     hosts = {"127.0.0.1" if server.address in WILDCARDS else server.address for server in servers}
     return [str(config.absolute()), *(["--host", hosts.pop()] if len(hosts) == 1 else [])]

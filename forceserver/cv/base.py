@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, field_validator
 
-from ..config import Distinct, Section
 from ..frame import Array
-from ..representation.config import Atoms, selection
+from ..representation.config import AtomChoice, selection
 from ..representation.neighbours import NeighbourList, Selection
+from ..sections import Distinct, Section
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
 
@@ -33,8 +33,8 @@ class VariableConfig(Section, ABC):
 
     kind: str
     name: Name
-    centres: Atoms = Field(description="species (one or several), or indices")
-    neighbours: Atoms = Field(description="species (one or several), or indices")
+    centres: AtomChoice = Field(description="species (one or several), or indices")
+    neighbours: AtomChoice = Field(description="species (one or several), or indices")
     groups: dict[Name, tuple[int, ...]] = Field(
         default={}, description="centres that are reduced separately; outputs are then called GROUP_output"
     )
@@ -46,7 +46,7 @@ class VariableConfig(Section, ABC):
 
     @field_validator("centres", "neighbours")
     @classmethod
-    def _known(cls, atoms: Atoms) -> Atoms:
+    def _known(cls, atoms: AtomChoice) -> AtomChoice:
         selection(atoms)
         return atoms
 

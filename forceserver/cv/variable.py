@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ext
-from ..config import validated
 from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.config import selection
 from ..representation.neighbours import Selection
+from ..sections import validated
 from .base import Group, Part, VariableConfig
 from .config import CVConfig
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from ..config import Distinct, InputFile, Section
 from ..frame import Array
 from ..representation.contraction_config import ContractionConfig
 from ..representation.gto import GtoBasis
+from ..sections import Distinct, InputFile, Section
 from .base import ActiveSites, Group, Kind, Name, Part, VariableConfig
 from .outputs import OUTPUTS, OutputFunction, OutputName, combine, projection
 from .sums import GroupSum

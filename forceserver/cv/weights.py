@@ -17,10 +17,10 @@ from ..representation.spline import SplineTable
 from ..structures import read_structures
 from .vector import PrincipalComponent, VectorConfig
 
-Tables = dict[int, SplineTable]
+SplineTables = dict[int, SplineTable]
 
 
-def tables(config: VectorConfig, species: Sequence[int]) -> tuple[Tables, Tables]:
+def tables(config: VectorConfig, species: Sequence[int]) -> tuple[SplineTables, SplineTables]:
     """For each species of neighbours the splines with one channel of l = 1, and with one of l = 0.
 
     Raises `InputError` if the structures or the file of a contraction do not suffice.

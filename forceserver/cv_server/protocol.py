@@ -107,7 +107,7 @@ def pack_hello(hello: Hello) -> bytes:
     return message(Kind.HELLO, HELLO.pack(MAGIC, VERSION, hello.shared_memory, hello.atoms), hello.name.encode())
 
 
-class Layout:
+class BlockLayout:
     """Where the numbers of one variable lie: a request block and a reply block, one after the other in one buffer.
 
     atoms, components: how many; `buffer` has `size` bytes and may be shared memory.

@@ -25,14 +25,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, field_validator
 
-from ..config import Section
 from ..cv import CollectiveVariable
 from ..errors import ForceServerError, InputError, ProtocolError
 from ..files import reserve
 from ..forks import close_in_children
+from ..sections import Section
 from ..sockets import SUN_PATH_BYTES, UnixName, prepare_tcp, unix_name
 from . import protocol
-from .protocol import Kind, Layout
+from .protocol import BlockLayout, Kind
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class CVServer:
         self._variables = dict(variables)
         self._max_clients = config.max_clients
         self._path = Path(config.address) if config.address.startswith("/") else None
-        self._clients: dict[socket.socket, tuple[threading.Thread, _Session]] = {}
+        self._clients: dict[socket.socket, tuple[threading.Thread, _Client]] = {}
         self._lock = threading.Lock()
         self._closing = False
         self._socket = _listen_unix(self._path) if self._path else _listen_tcp(config.address)
@@ -154,36 +154,36 @@ class CVServer:
         with self._lock:
             if len(self._clients) >= self._max_clients and not self._end_an_idle_one():
                 return False
-            session = _Session(connection, self._variables)
-            thread = threading.Thread(target=self._serve, args=(connection, session), name="cv-client", daemon=True)
+            client = _Client(connection, self._variables)
+            thread = threading.Thread(target=self._serve, args=(connection, client), name="cv-client", daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # the system has no more threads
                 return False
-            self._clients[connection] = thread, session  # removed by the thread, which waits for the lock
+            self._clients[connection] = thread, client  # removed by the thread, which waits for the lock
             return True
 
     def _end_an_idle_one(self) -> bool:
         """Ends the connection that has been idle for the longest time, if there is an idle one."""
-        connection, (_, session) = min(self._clients.items(), key=lambda item: item[1][1].idle_since)
-        if time.monotonic() - session.idle_since < IDLE_SECONDS:
+        connection, (_, client) = min(self._clients.items(), key=lambda item: item[1][1].idle_since)
+        if time.monotonic() - client.idle_since < IDLE_SECONDS:
             return False
         log.info("a client of the CV server that asks for nothing makes room for another")
-        session.idle_since = math.inf
+        client.idle_since = math.inf
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)  # its thread sees the end of the stream
         return True
 
-    def _serve(self, connection: socket.socket, session: "_Session") -> None:
+    def _serve(self, connection: socket.socket, client: "_Client") -> None:
         try:
             with connection:
-                session.run()
+                client.run()
         finally:
             with self._lock:
                 del self._clients[connection]
 
 
-class _Session:
+class _Client:
     """One client, from HELLO to the end of its connection.
 
     idle_since: when it was last answered (monotonic clock); inf while it is answered.
@@ -221,7 +221,7 @@ class _Session:
 
     def _evaluate_all(self, hello: protocol.Hello) -> None:
         variable = self._variable(hello)
-        layout = Layout(len(variable.atoms), len(variable.outputs))
+        layout = BlockLayout(len(variable.atoms), len(variable.outputs))
         shared = hello.shared_memory and self._connection.family == socket.AF_UNIX and hasattr(os, "memfd_create")
         description = protocol.pack_description(variable.atoms, variable.outputs, shared)
         if shared:

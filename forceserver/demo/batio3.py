@@ -58,10 +58,12 @@ class Demo:
     def evaluate(self) -> None:
         """Text, picture and numbers; the file of numbers, which says that all is done, comes last."""
         phases = [
-            free_energy.evaluate(side, kelvin, free_energy.read(self.folder / "demo" / side / "COLVAR", kelvin))
+            free_energy.evaluate_phase(
+                side, kelvin, free_energy.read_vectors(self.folder / "demo" / side / "COLVAR", kelvin)
+            )
             for side, kelvin in self.temperatures_K.items()
         ]
-        free_energy.draw(phases, self.folder / "batio3.png")
+        free_energy.draw_phases(phases, self.folder / "batio3.png")
         with atomic_write(self.folder / "result.txt") as part:
             part.write_text(free_energy.text(phases))
         write_json(self.folder / "result.json", free_energy.numbers(phases))
@@ -80,7 +82,7 @@ class Demo:
         if not colvar.exists():
             return ""
         try:
-            centre = free_energy.centre_so_far(free_energy.read(colvar, self.temperatures_K[simulation.name]))
+            centre = free_energy.centre_so_far(free_energy.read_vectors(colvar, self.temperatures_K[simulation.name]))
         except InputError:  # hardly anything there
             return ""
         return "F(0) not seen yet" if centre is None else f"F(0) - F(min) = {centre:.0f} meV"

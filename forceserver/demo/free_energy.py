@@ -93,7 +93,7 @@ class Phase:
         return [lowest(self.vector, direction, DIRECTIONS[0]) for direction in DIRECTIONS]
 
 
-def read(colvar: Path, kelvin: float, variable: str = "polarization") -> Vectors:
+def read_vectors(colvar: Path, kelvin: float, variable: str = "polarization") -> Vectors:
     """The polarization in a COLVAR file, with the weights of its bias (eV); results are in meV."""
     table = read_colvar([colvar])
     kt = BOLTZMANN_EV_PER_K * kelvin
@@ -110,7 +110,7 @@ def centre_so_far(data: Vectors) -> float | None:
     return centre if np.isfinite(centre) else None
 
 
-def evaluate(name: str, kelvin: float, data: Vectors) -> Phase:
+def evaluate_phase(name: str, kelvin: float, data: Vectors) -> Phase:
     """All estimates of one simulation; `InputError` if it is too short."""
     times = data.times >= data.times[0] + 0.2 * (data.times[-1] - data.times[0])
     late = Vectors(data.times[times], data.vectors[times], data.log_weights[times], data.kt)
@@ -193,7 +193,7 @@ def _with_error(value: float, error: float) -> str:
     return f"{value:.1f}" + (f" ± {error:.1f}" if np.isfinite(error) else "")
 
 
-def draw(phases: list[Phase], path: Path) -> None:
+def draw_phases(phases: list[Phase], path: Path) -> None:
     """The picture: the polarization in time, free energy of its length, and maps in the plane of [001] and [110]."""
     from matplotlib.figure import Figure
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..config import Element, InputFile, OutputPath, Section, read_toml, validated
 from ..models.embedding import Embedding
 from ..models.kernel import SoapHypers
 from ..models.pairs import LennardJones, Zbl
@@ -13,6 +12,7 @@ from ..representation.bases import AnyRadialBasis
 from ..representation.contraction_config import ContractionConfig
 from ..representation.polynomial import PolynomialBasis
 from ..representation.products import LARGEST, Truncation
+from ..sections import Element, InputFile, OutputPath, Section, read_toml, validated
 from .labels import LabelKeys
 from .solvers import Ridge, Solver
 

@@ -25,11 +25,11 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from .. import _ext
-from ..arrays import ArrayFile
 from ..errors import InputError
 from ..files import atomic_write
 from ..frame import Array
 from ..models.embedding import Embedding
+from ..npy_files import ArrayFile
 from ..potentials.ace import EmbeddedKernel
 from .ace_rows import AceRows, Place
 from .config import FitConfig, Sigma, TrainingConfig

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arrays import ArrayFile, Claim
 from ..errors import InputError
 from ..files import atomic_write
 from ..locks import same_file, try_lock
+from ..npy_files import ArrayFile, Claim
 from .regression import QUANTITIES, Factor
 
 log = logging.getLogger(__name__)

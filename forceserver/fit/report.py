@@ -10,7 +10,7 @@ from ..analysis.parity import TOTAL, ParityTable
 from ..errors import InputError, PotentialError
 from ..files import atomic_write, write_json
 from ..models.base import Model
-from ..potentials.files import potential_of
+from ..potentials.model_files import potential_of
 from .data import UNNAMED, Labelled
 from .progress import Progress, silent
 from .run import Fit

@@ -12,7 +12,7 @@ from scipy.linalg import block_diag
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame
 from ..models.base import MEMBERS, Model
-from ..potentials.files import potential_of
+from ..potentials.model_files import potential_of
 from . import limits, nonlinear, parts
 from .accumulation import accumulate
 from .ace_rows import AceRows

@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import Field
 from scipy.linalg import cho_factor, cho_solve, eigh, qr
 
-from ..config import Section
 from ..frame import Array
+from ..sections import Section
 from .regression import Factors, merge
 
 ROUNDS = 60  # of the evidence, at most

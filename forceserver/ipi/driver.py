@@ -27,13 +27,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from ..config import OutputPath, Section
 from ..errors import InputError, PotentialError
 from ..frame import Frame
 from ..potentials.base import Potential
+from ..sections import OutputPath, Section
 from .failures import failed_evaluation
 from .guard import Guard
-from .transports import Channel, Disconnected, NoServer, SocketConfig, connect
+from .transports import Disconnected, Link, NoServer, SocketConfig, connect
 from .wire import EXIT, GETFORCE, INIT, POSDATA, SEGMENTS, STATUS, ClientConnection, Limits
 from .wire.states import COMPUTING
 
@@ -195,10 +195,10 @@ class _Session:
             self.connections += 1
             self.compared = not self.template.pbc.all()  # without a volume there is nothing to compare
             try:
-                with Channel(sock, connection) as channel:
+                with Link(sock, connection) as link:
                     log.info("connected to %s", self.socket)
                     self.potential.begin_connection()
-                    return self._converse(channel)
+                    return self._converse(link)
             except Disconnected as error:
                 log.warning("%s", error)
                 if not self.driver.reconnect:
@@ -211,10 +211,10 @@ class _Session:
                     raise
             time.sleep(min(0.1 * 2**self.consecutive_failures, 5.0))  # let another client take the structure
 
-    def _converse(self, channel: Channel[ClientConnection]) -> str:
+    def _converse(self, link: Link[ClientConnection]) -> str:
         """One connection, until EXIT or a limit; returns why it ended."""
-        connection = channel.connection
-        next_message, send = channel.next_message, channel.send
+        connection = link.connection
+        next_message, send = link.next_message, link.send
         evaluations, quiet_since = self.evaluations, time.monotonic()
         while True:
             message = next_message()
@@ -243,7 +243,7 @@ class _Session:
             elif message == INIT:
                 log.debug("INIT: replica %d, batch %d, %r", connection.replica, connection.batch, connection.parameters)
             elif message == SEGMENTS:
-                channel.attach_segments()
+                link.attach_segments()
             elif message == EXIT:
                 log.info("the server said EXIT")
                 return "exit"

@@ -61,7 +61,7 @@ class Guard:
             self._process.wait()
 
 
-def watch(control: socket.socket) -> None:
+def hold_sockets(control: socket.socket) -> None:
     """The guard: holds what comes through `control`, and closes it cleanly when the other end of `control` is gone."""
     held: socket.socket | None = None
     while True:
@@ -93,4 +93,4 @@ def close_cleanly(sock: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    watch(socket.socket(fileno=0))
+    hold_sockets(socket.socket(fileno=0))

@@ -19,7 +19,7 @@ from ..bias.plumed.input import read_actions, written_files
 from ..errors import InputError
 from .input import IpiInput, PropertiesFile
 
-STEP = re.compile(rb"\bStep:\s+(\d+)\s")
+STEP_IN_LINE = re.compile(rb"\bStep:\s+(\d+)\s")
 """In the comment of every frame of a trajectory: the steps that were done."""
 
 STEP_COLUMN = re.compile(rb"# (?:column|cols\.)\s+(\d+)\S*\s+--> step\b")
@@ -177,7 +177,7 @@ def _end_of_frames(path: Path, step: int) -> tuple[int, int | None]:
 def _read_xyz_frame(file: BinaryIO) -> int | None:
     """The step of the frame that begins here; None if it is not complete, or none begins here."""
     count, comment = file.readline(), file.readline()
-    found = STEP.search(comment)
+    found = STEP_IN_LINE.search(comment)
     if not count.strip().isdigit() or not (found or not comment.endswith(b"\n")):
         return None
     last = comment
@@ -200,7 +200,7 @@ def _read_binary_frame(file: BinaryIO) -> int | None:
             return None
         title += character[:1]
         braces += character[:1] == b"}"
-    found = STEP.search(title)
+    found = STEP_IN_LINE.search(title)
     return int(found[1]) if found else None
 
 
@@ -211,7 +211,7 @@ def _end_of_blocks(path: Path, step: int) -> tuple[int, int | None]:
     """For blocks of any length that begin with a line that tells the step."""
     end, last = 0, None
     for begin, line in _lines(path):
-        if found := STEP.search(line):
+        if found := STEP_IN_LINE.search(line):
             if int(found[1]) > step:
                 break
             last = int(found[1])

@@ -13,14 +13,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from forceserver.bias.choice import build_bias
+from forceserver.configuration import Configuration, read_configuration, require
 from forceserver.cv import build_variables
 from forceserver.errors import ForceServerError, InputError
 from forceserver.frame import Frame
 from forceserver.ipi.direct import DirectDriver
 from forceserver.potentials import build_potential
 from forceserver.potentials.base import Potential
-from forceserver.settings import Settings, load, require
-from forceserver.template import read_template
+from forceserver.template_structure import read_template
 
 __DRIVER_NAME__ = "forceserver"
 __DRIVER_CLASS__ = "ForceServerPES"
@@ -38,11 +38,11 @@ class ForceServerPES:
     def __init__(self, config: str = "forceserver.toml", role: str = "force", **_: Any) -> None:
         if role not in _BUILD:
             raise InputError(f"<parameters> of <ffdirect>: there is no role {role!r}; there are {', '.join(_BUILD)}")
-        settings = load(Path(config))
-        template = read_template(settings.structure)
-        evaluated = _BUILD[role](settings, Path(config), template)
+        configuration = read_configuration(Path(config))
+        template = read_template(configuration.structure)
+        evaluated = _BUILD[role](configuration, Path(config), template)
         atexit.register(evaluated.close)
-        self._driver = DirectDriver(evaluated, template, settings.driver)
+        self._driver = DirectDriver(evaluated, template, configuration.driver)
 
     def __call__(self, cell: NDArray | list[NDArray], pos: NDArray | list[NDArray]) -> IpiResult | list[IpiResult]:
         """(energy, forces, virial, extras) for a structure, a list of them for lists of cells and positions."""
@@ -57,14 +57,14 @@ class ForceServerPES:
         return results if isinstance(cell, list) else results[0]
 
 
-def _potential(settings: Settings, path: Path, template: Frame) -> Potential:
-    section: Any = require(settings.potential, "potential", path, "it says what computes the forces")
+def _potential(configuration: Configuration, path: Path, template: Frame) -> Potential:
+    section: Any = require(configuration.potential, "potential", path, "it says what computes the forces")
     return build_potential(section, template)
 
 
-def _bias(settings: Settings, path: Path, template: Frame) -> Potential:
-    section: Any = require(settings.bias, "bias", path, "it says what the bias is")
-    return build_bias(section, build_variables(settings.cv, template), template)
+def _bias(configuration: Configuration, path: Path, template: Frame) -> Potential:
+    section: Any = require(configuration.bias, "bias", path, "it says what the bias is")
+    return build_bias(section, build_variables(configuration.cv, template), template)
 
 
 _BUILD = {"force": _potential, "bias": _bias}

@@ -19,12 +19,12 @@ from typing import Annotated, Generic, Literal, TypeVar
 import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
-from ..config import Section
 from ..errors import ForceServerError, InputError, ProtocolError
 from ..files import reserve
 from ..forks import close_in_children, no_longer
 from ..frame import Array
 from ..locks import try_lock
+from ..sections import Section
 from ..sockets import SUN_PATH_BYTES, prepare_tcp
 from .wire import ClientConnection, ServerConnection, segment_shapes
 
@@ -156,7 +156,7 @@ def connect(config: SocketConfig, deadline_seconds: float) -> socket.socket:
 Peer = TypeVar("Peer", ClientConnection, ServerConnection)
 
 
-class Channel(Generic[Peer]):
+class Link(Generic[Peer]):
     """One connected socket with its end of the protocol.
 
     Use as a context manager: leaving it drains and closes the socket and lets go of the shared memory.
@@ -173,7 +173,7 @@ class Channel(Generic[Peer]):
         timeout = struct.pack("ll", seconds, int((TICK_SECONDS - seconds) * 1e6))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
 
-    def __enter__(self) -> "Channel[Peer]":
+    def __enter__(self) -> "Link[Peer]":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -219,7 +219,7 @@ class Channel(Generic[Peer]):
                 self._sock.sendall(memoryview(buffer)[sent:])
             sent = max(0, sent - len(buffer))
 
-    def attach_segments(self: "Channel[ClientConnection]") -> None:
+    def attach_segments(self: "Link[ClientConnection]") -> None:
         """Maps the shared memory that the server has named."""
         connection = self.connection
         self._segments = Segments(connection.segment_names, segment_shapes(connection.atoms, connection.batch))

@@ -180,7 +180,7 @@ def _terminal_may_be_closed() -> Iterator[None]:
         os.close(nowhere)
 
 
-class Display:
+class LaunchDisplay:
     """A bar on a terminal; a line every few seconds where there is none."""
 
     LINE_EVERY_SECONDS = 10.0
@@ -208,7 +208,7 @@ class Display:
             )
             self._task = self._bar.add_task("waiting", total=total, completed=start, rate="")
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> "LaunchDisplay":
         if self._bar is not None:
             self._bar.start()
         return self

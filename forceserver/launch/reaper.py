@@ -65,7 +65,7 @@ class Reaper:
         self._process.wait()
 
 
-def watch() -> None:
+def reap() -> None:
     """The reaper: reads groups until `launch` closes the pipe, and ends those that it has not taken back."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a queue system ends all processes of a job
         signal.signal(number, signal.SIG_IGN)
@@ -108,4 +108,4 @@ def _signal(group: int, number: int) -> bool:
 
 
 if __name__ == "__main__":
-    watch()
+    reap()

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..ipi.activity import VARIABLE, Activity, shared_page
 from ..locks import FolderLock
 from . import processes
-from .progress import Display, Patience, Said, StepReader, tell
+from .progress import LaunchDisplay, Patience, Said, StepReader, tell
 from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Supervisor:
                 return ExitCode.NO_DRIVER
             self._start_ipi()
             try:
-                with Display(self.simulation.step, self.simulation.total_steps) as self.display:
+                with LaunchDisplay(self.simulation.step, self.simulation.total_steps) as self.display:
                     while not processes.ended(self.ipi):
                         if signals:
                             return self._stop(signals[0])

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ..arrays import Claim
-from ..config import Section
 from ..frame import Array
+from ..npy_files import Claim
 from ..representation.expansion import ExpansionBasis
 from ..representation.polynomial import PolynomialBasis
 from ..representation.products import COLUMNS, ProductGraph
 from ..representation.spline import SplineTable
-from .base import MEMBERS, Header, Model
+from ..sections import Section
+from .base import MEMBERS, Model, ModelHeader
 from .embedding import Embedding
 from .pairs import PairInteraction
 
@@ -46,7 +46,7 @@ class AceHypers(Section):
         return ExpansionBasis(dict.fromkeys(species, table), centre_contribution=False)
 
 
-class AceHeader(Header):
+class AceHeader(ModelHeader):
     """What a file says of itself."""
 
     ace: AceHypers
@@ -68,7 +68,7 @@ class AceModel(Model):
     FORMAT: ClassVar[str] = "forceserver atomic cluster expansion"
     VERSION: ClassVar[int] = 1
     READABLE: ClassVar[tuple[int, ...]] = (1,)
-    HEADER: ClassVar[type[Header]] = AceHeader
+    HEADER: ClassVar[type[ModelHeader]] = AceHeader
 
     species: tuple[int, ...]
     energies: Mapping[int, float]

@@ -22,10 +22,10 @@ import pydantic
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ..arrays import ArrayFile, Claim, checksum
-from ..config import Section, explain
 from ..errors import InputError
 from ..files import atomic_write
+from ..npy_files import ArrayFile, Claim, checksum
+from ..sections import Section, explain
 from .pairs import ModelInteraction, PairInteraction
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Units(Section):
     energy: Literal["eV"]
 
 
-class Header(Section):
+class ModelHeader(Section):
     """What a file says of itself."""
 
     format: str
@@ -56,7 +56,7 @@ class Header(Section):
     summary: dict[str, Any]
 
     @model_validator(mode="after")
-    def _species_agree(self) -> "Header":
+    def _species_agree(self) -> "ModelHeader":
         if list(self.species) != sorted(set(self.species)):
             raise ValueError(f"species: {self.species} must ascend, each once")
         if set(self.energies) != set(self.species):
@@ -77,7 +77,7 @@ class Model(ABC):
     FORMAT: ClassVar[str]
     VERSION: ClassVar[int]
     READABLE: ClassVar[tuple[int, ...]]
-    HEADER: ClassVar[type[Header]]
+    HEADER: ClassVar[type[ModelHeader]]
 
     species: tuple[int, ...]
     energies: Mapping[int, float]
@@ -149,7 +149,7 @@ class Model(ABC):
         }
 
     @classmethod
-    def _check_claims(cls, header: Header, claims: Mapping[str, Claim]) -> None:
+    def _check_claims(cls, header: ModelHeader, claims: Mapping[str, Claim]) -> None:
         """`ValueError` unless there are the arrays that the header promises, no others, in shapes that fit together."""
         expected = cls._expected(header, claims)
         for name, claim in expected.items():
@@ -178,7 +178,7 @@ def read_model(path: Path, kinds: tuple[type[Model], ...]) -> Any:
         raise InputError(f"model {path}: {error}") from error
 
 
-def _read_header(file: ArrayFile, kinds: tuple[type[Model], ...]) -> tuple[type[Model], Header]:
+def _read_header(file: ArrayFile, kinds: tuple[type[Model], ...]) -> tuple[type[Model], ModelHeader]:
     names = " or ".join(kind.FORMAT for kind in kinds)
     if not {"header", "checksum"} <= file.claims.keys():
         raise ValueError(f"is not a {names} (it has no header)")

@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from ..config import Section
 from ..frame import Array
+from ..sections import Section
 
 
 class FinnisSinclair(Section):

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ..arrays import Claim
-from ..config import Section
 from ..frame import Array
+from ..npy_files import Claim
 from ..representation.bases import AnyRadialBasis
 from ..representation.contraction import contracted
 from ..representation.expansion import ExpansionBasis
 from ..representation.invariants import PowerSpectrumBasis
 from ..representation.spline import SplineTable
-from .base import MEMBERS, Header, Model
+from ..sections import Section
+from .base import MEMBERS, Model, ModelHeader
 from .pairs import PairInteraction
 
 
@@ -86,7 +86,7 @@ class SoapTerm:
         return self.hypers.power_spectrum(species, self.features, self.multiplicity, self.mixing, self.sum_species)
 
 
-class KernelHeader(Header):
+class KernelHeader(ModelHeader):
     """What a file says of itself."""
 
     soap: tuple[SoapHypers, ...]
@@ -112,7 +112,7 @@ class GapModel(Model):
     VERSION: ClassVar[int] = 4
     READABLE: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
     """2: multiplicities, mixed radial functions; 3: splines of pairs; 4: mixed species."""
-    HEADER: ClassVar[type[Header]] = KernelHeader
+    HEADER: ClassVar[type[ModelHeader]] = KernelHeader
 
     species: tuple[int, ...]
     energies: Mapping[int, float]

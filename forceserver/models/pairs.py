@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..config import Element, Section
 from ..frame import Array
+from ..sections import Element, Section
 
 if TYPE_CHECKING:
     from scipy.interpolate import BSpline
 
-CLOSEST = 2.0**-3.5  # Angstrom; where tables of analytic forms begin
+TABLE_START = 2.0**-3.5  # Angstrom; where tables of analytic forms begin
 KNOTS_PER_LENGTH = 24  # of a spline in place of Gaussian kernels
 
 
@@ -48,7 +48,7 @@ class PairInteraction(Section):
     @property
     def closest(self) -> float:
         """The smallest distance for which there is a value, Angstrom."""
-        return CLOSEST
+        return TABLE_START
 
     def bare(self, r: Array) -> tuple[Array, Array]:
         """Energy and derivative before the smoothing."""
@@ -123,7 +123,7 @@ class SplinedPair(PairInteraction):
 
 def knots(cutoff: float, count: int) -> Array:
     """The distances of a `SplinedPair`, (count,), Angstrom."""
-    return np.linspace(CLOSEST, cutoff, count)
+    return np.linspace(TABLE_START, cutoff, count)
 
 
 class GaussianPair(PairInteraction):

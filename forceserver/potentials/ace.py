@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ..config import InputFile, Section
 from ..frame import Array, Frame
 from ..models.ace import AceModel
 from ..models.embedding import Embedding
@@ -19,7 +18,9 @@ from ..representation.expansion import ExpansionBasis, SphericalExpansion
 from ..representation.invariant_products import InvariantProducts
 from ..representation.neighbours import NeighbourList
 from ..representation.products import ProductGraph
-from .model import SKIN, ModelPotential, Term
+from ..sections import InputFile, Section
+from .base import SKIN
+from .model import ModelPotential, Term
 
 
 class AceConfig(Section):

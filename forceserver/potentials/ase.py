@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ..config import Section
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
+from ..sections import Section
 from .base import Potential
 
 if TYPE_CHECKING:

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from ..errors import PotentialError
 from ..frame import Frame, Result
 
+SKIN = 0.5
+"""Of neighbour lists, Angstrom: how far beyond the cutoff they look, so that they last for several steps."""
+
 
 class Potential(ABC):
     """Base class of all potentials, which compute energies, forces and virials of frames.

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from ..config import OutputPath, Section
 from ..frame import Frame, Result
+from ..sections import OutputPath, Section
 from .base import Potential
 
 if TYPE_CHECKING:

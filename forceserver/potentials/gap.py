@@ -12,13 +12,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .. import _ext
-from ..config import InputFile, Section
 from ..errors import InputError
 from ..frame import Frame
 from ..models.kernel import GapModel, SoapTerm
 from ..representation.invariants import PowerSpectrum
+from ..sections import InputFile, Section
 from . import foreign
-from .model import SKIN, ModelPotential, Term
+from .base import SKIN
+from .model import ModelPotential, Term
 
 _kernel = _ext.kernel("sparse_kernel")
 
@@ -39,14 +40,14 @@ class GapConfig(Section):
     def build(self, template: Frame) -> "GapPotential":
         """The potential; `InputError` if the file is damaged, or lacks members for a requested uncertainty."""
         return GapPotential(
-            load_model(self.model),
+            read_gap_model(self.model),
             precision=self.precision,
             uncertainty=self.uncertainty,
             skin=self.skin_angstrom,
         )
 
 
-def load_model(path: Path) -> GapModel:
+def read_gap_model(path: Path) -> GapModel:
     """Reads a kernel model, also of another program; `InputError` if it cannot be read or is another kind of model."""
     model = foreign.load(path, (GapModel,))
     if not isinstance(model, GapModel):
@@ -101,7 +102,7 @@ class GapPotential(ModelPotential):
         Raises:
             InputError: the file cannot be read or is damaged, or it lacks members for a requested uncertainty.
         """
-        return cls(load_model(Path(path)), **options)
+        return cls(read_gap_model(Path(path)), **options)
 
 
 def _at_work(term: SoapTerm, model: GapModel, single: bool, members: bool) -> Term:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from ..config import Element, Section
 from ..errors import InputError, PotentialError
 from ..files import working_in
 from ..frame import Array, Frame, Result
+from ..sections import Element, Section
 from .base import Potential
 
 MARGIN = 1.0  # of the box around the atoms along directions that are not periodic, Angstrom

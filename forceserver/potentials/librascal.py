@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import read_array
 from ..errors import InputError
 from ..frame import Array
 from ..models.kernel import GapModel, SoapHypers, SoapTerm
+from ..npy_files import read_array
 
 
 def load(path: Path) -> GapModel:

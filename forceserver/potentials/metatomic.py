@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import InputFile, OutputPath, Section
 from ..errors import InputError, PotentialError, text_of
 from ..frame import Array, Frame, Result
-from .base import Potential
-
-SKIN = 0.5  # Angstrom
+from ..sections import InputFile, OutputPath, Section
+from .base import SKIN, Potential
 
 
 class MetatomicConfig(Section):

@@ -23,7 +23,6 @@ from ..representation.pairs import pairs_within
 from .base import Potential
 from .pair import PairPotential
 
-SKIN = 0.5  # Angstrom
 ENOUGH = 1e-6  # accuracy of tables of pairs where a smoothing ends within the reach of another interaction
 
 
@@ -56,7 +55,7 @@ class Term:
 class ModelPotential(Potential):
     """A model at work.
 
-    Neighbour lists and work space are kept for each place in the batch. `InputError` if an uncertainty is requested
+    Neighbour lists and work space are kept for each slot in the batch. `InputError` if an uncertainty is requested
     from a model without members, or if its features or pair potentials cannot be computed. Computing raises
     `PotentialError` for a species that the model does not know and for atoms that coincide.
     """
@@ -75,7 +74,7 @@ class ModelPotential(Potential):
             ]
         except ValueError as error:
             raise InputError(f"the model cannot be computed: {error}") from error
-        self._places: list[_Place] = []
+        self._slots: list[_BatchSlot] = []
         self._threads: ThreadPoolExecutor | None = None
 
     def compute_one(self, frame: Frame) -> Result:
@@ -104,15 +103,15 @@ class ModelPotential(Potential):
         Raises:
             PotentialError: the model does not know a species, or two atoms coincide.
         """
-        places = [self._place(number, frame) for number, frame in enumerate(frames)]
+        slots = [self._slot(number, frame) for number, frame in enumerate(frames)]
         for number, term in enumerate(self._terms):
-            working = [place.terms[number] for place in places]
+            working = [slot.terms[number] for slot in slots]
             try:
                 self._share(_Working.describe, working, frames)
             except ValueError as error:
                 raise PotentialError(str(error)) from error
             _evaluate(term.kernels, working)
-        results = self._share(_total, places, map(len, frames))
+        results = self._share(_total, slots, map(len, frames))
         if self._pairs is not None:
             for result, pair in zip(results, self._pairs.compute(frames), strict=True):
                 result.energy += pair.energy
@@ -141,9 +140,9 @@ class ModelPotential(Potential):
             PotentialError: the model does not know a species, or two atoms coincide.
         """
         self.compute_one(frame)
-        place = self._places[0]
-        energies = place.base.copy()
-        for term in place.terms:
+        slot = self._slots[0]
+        energies = slot.base.copy()
+        for term in slot.terms:
             energies[term.order] += term.energies
         for interaction in self.model.pairs:
             energies += pair_shares(interaction, frame)
@@ -161,17 +160,17 @@ class ModelPotential(Potential):
             self._threads = ThreadPoolExecutor(threads, "model", initializer=_ext.cpu.set_threads, initargs=(1,))
         return list(self._threads.map(function, first, second))
 
-    def _place(self, number: int, frame: Frame) -> "_Place":
+    def _slot(self, number: int, frame: Frame) -> "_BatchSlot":
         """The state kept for this position in the batch, rebuilt if species or periodicity change."""
-        while len(self._places) <= number:
-            self._places.append(_Place())
-        place = self._places[number]
-        if not place.fits(frame):
+        while len(self._slots) <= number:
+            self._slots.append(_BatchSlot())
+        slot = self._slots[number]
+        if not slot.fits(frame):
             self._check_species(frame)
-            place.species, place.pbc = frame.species.copy(), frame.pbc.copy()
-            place.base = np.array([self.model.energies[species] for species in frame.species.tolist()])
-            place.terms = [_Working(term, frame, self._skin) for term in self._terms]
-        return place
+            slot.species, slot.pbc = frame.species.copy(), frame.pbc.copy()
+            slot.base = np.array([self.model.energies[species] for species in frame.species.tolist()])
+            slot.terms = [_Working(term, frame, self._skin) for term in self._terms]
+        return slot
 
     def _check_species(self, frame: Frame) -> None:
         unknown = ~np.isin(frame.species, self.model.species)
@@ -187,9 +186,9 @@ class ModelPotential(Potential):
     def _add_uncertainty(self, frames: Sequence[Frame], results: Sequence[Result]) -> None:
         pairs = [member.compute(frames) for member in self._pair_members] or None
         for number, result in enumerate(results):
-            place = self._places[number]
-            members = np.full(MEMBERS, place.base.sum())
-            for term in place.terms:
+            slot = self._slots[number]
+            members = np.full(MEMBERS, slot.base.sum())
+            for term in slot.terms:
                 members += term.members.sum(axis=0)
             if pairs is not None:
                 members += [member[number].energy for member in pairs]
@@ -197,7 +196,7 @@ class ModelPotential(Potential):
             result.extras["committee_uncertainty"] = float(members.std(ddof=1))
 
 
-class _Place:
+class _BatchSlot:
     """The state of one position in a batch."""
 
     species: NDArray[np.int32] | None = None
@@ -270,10 +269,10 @@ def _evaluate(kernels: Mapping[int, Any], terms: "list[_Working]") -> None:
                 term.members[part] = members[rows]
 
 
-def _total(place: _Place, atoms: int) -> Result:
+def _total(slot: _BatchSlot, atoms: int) -> Result:
     """Sums the base energy and the terms of one frame."""
-    energy, forces, virial = place.base.sum(), np.zeros((atoms, 3)), np.zeros((3, 3))
-    for term in place.terms:
+    energy, forces, virial = slot.base.sum(), np.zeros((atoms, 3)), np.zeros((3, 3))
+    for term in slot.terms:
         term_forces, strain = term.reverse()
         energy += term.energies.sum()
         forces += term_forces

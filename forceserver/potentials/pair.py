@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, model_validator
 
 from .. import _ext
-from ..config import InputFile, Section
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
-from ..models.pairs import CLOSEST, LennardJones, PairInteraction, Zbl
+from ..models.pairs import TABLE_START, LennardJones, PairInteraction, Zbl
 from ..representation.hermite import FLANK, MIDDLE, cubics
-from .base import Potential
+from ..sections import InputFile, Section
+from .base import SKIN, Potential
 
 _kernel = _ext.kernel("pair")
 
-SKIN = 0.5  # Angstrom
 ENOUGH_ATOMS = 2000  # in a batch, for threads over the neighbour lists to be worth their start
 MANTISSA_BITS = 52
 FEWEST_BITS, MOST_BITS = 5, 14  # of the mantissa that number the intervals
@@ -67,7 +66,7 @@ class Table(PairInteraction):
 
     @property
     def closest(self) -> float:
-        return max(CLOSEST, float(self._spline.t[0]))
+        return max(TABLE_START, float(self._spline.t[0]))
 
     def bare(self, r: Array) -> tuple[Array, Array]:
         return self._spline(r), self._spline(r, nu=1)
@@ -212,7 +211,7 @@ class Tables:
 
     def __init__(self, functions: Sequence[PairFunction], closest: Array, cutoffs: Array, bits: int) -> None:
         self.shift = MANTISSA_BITS - bits
-        self.first = _bits(CLOSEST**2) >> self.shift
+        self.first = _bits(TABLE_START**2) >> self.shift
         last = _bits(cutoffs.max() ** 2) >> self.shift
         nodes = (np.arange(self.first, last + 2, dtype=np.uint64) << np.uint64(self.shift)).view(np.float64)
         self._nodes, self._functions, self._cutoffs = nodes, functions, cutoffs

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from ..config import Section
 from ..errors import PotentialError
 from ..frame import Frame, Result
+from ..sections import Section
 from .base import Potential
 from .committee import within_sum
 

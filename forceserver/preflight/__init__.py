@@ -17,8 +17,8 @@ from .speed import inspect_speed
 from .structures import describe_template, inspect_structure
 
 if TYPE_CHECKING:
+    from ..configuration import Configuration
     from ..ipi.input import IpiInput, SocketServer, System
-    from ..settings import Settings
 
 __all__ = ["ADVICE", "OK", "WRONG", "Finding", "Verdict", "inspect"]
 
@@ -27,31 +27,31 @@ DRIVEN_OTHERWISE = ("ffmpi", "ffcavphsocket")
 
 
 def inspect(
-    config: Path, settings: "Settings", drivers: int, simulation: Path | None = None, compute: bool = True
+    config: Path, configuration: "Configuration", drivers: int, simulation: Path | None = None, compute: bool = True
 ) -> list[Finding]:
     """Everything that can be said without starting anything.
 
-    simulation: replaces the input file of the settings. compute: whether the potential, the variables and the bias are
-    computed for the template.
+    simulation: replaces the input file of the configuration. compute: whether the potential, the variables and the bias
+    are computed for the template.
     """
     from ..ipi.input import read_ipi_input
-    from ..template import read_template
+    from ..template_structure import read_template
 
     findings = []
     try:
-        template = read_template(settings.structure)
-        findings.append(Finding(OK, "template", f"{settings.structure.file.name}: {describe_template(template)}"))
+        template = read_template(configuration.structure)
+        findings.append(Finding(OK, "template", f"{configuration.structure.file.name}: {describe_template(template)}"))
     except InputError as error:
         return [Finding(WRONG, "template", str(error))]
-    if settings.structure.pbc is None and not template.pbc.any() and template.cell.any():
+    if configuration.structure.pbc is None and not template.pbc.any() and template.cell.any():
         text = "its file has a cell and says that nothing is periodic; a crystal needs [structure] pbc = true"
         findings.append(Finding(ADVICE, "template", text))
-    path = simulation or (settings.simulation.input if settings.simulation else None)
-    findings.extend(inspect_cv_server(settings.cv_server) if settings.cv_server else ())
+    path = simulation or (configuration.simulation.input if configuration.simulation else None)
+    findings.extend(inspect_cv_server(configuration.cv_server) if configuration.cv_server else ())
     if path is None:
         findings.append(Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input unknown"))
-        findings.extend(inspect_limits(settings.driver, template, None))
-        return [*findings, *(ask(settings, template, Path.cwd()).findings if compute else ())]
+        findings.extend(inspect_limits(configuration.driver, template, None))
+        return [*findings, *(ask(configuration, template, Path.cwd()).findings if compute else ())]
     try:
         ipi = read_ipi_input(path)
     except InputError as error:
@@ -60,20 +60,24 @@ def inspect(
     findings.extend(inspect_forcefields(ipi))
     rehearsal, said = rehearse_input(ipi)
     findings.extend(said)
-    findings.extend(_drivers(config, settings, drivers, ipi))
-    if settings.bias and not settings.bias_socket and not any(tag == "ffdirect" for tag, _ in ipi.other_forcefields):
+    findings.extend(_drivers(config, configuration, drivers, ipi))
+    if (
+        configuration.bias
+        and not configuration.bias_socket
+        and not any(tag == "ffdirect" for tag, _ in ipi.other_forcefields)
+    ):
         text = "[bias] has no [bias_socket]: no force field of i-PI will receive it, unless by ipi-pes"
         findings.append(Finding(ADVICE, "bias", text))
-    server = find_server(settings.socket, ipi)
-    findings.extend(inspect_limits(settings.driver, template, server))
+    server = find_server(configuration.socket, ipi)
+    findings.extend(inspect_limits(configuration.driver, template, server))
     for system in _served_systems(ipi, server):
         findings.extend(inspect_structure(template, system, server))
-    answers = ask(settings, template, ipi.folder) if compute else Answers()
+    answers = ask(configuration, template, ipi.folder) if compute else Answers()
     findings.extend(answers.findings)
     if compute:
-        with served_variables(settings, template, ipi):
+        with served_variables(configuration, template, ipi):
             findings.extend(inspect_plumed(ipi))
-    servers = {name: find_server(getattr(settings, name), ipi) for name in ("socket", "bias_socket")}
+    servers = {name: find_server(getattr(configuration, name), ipi) for name in ("socket", "bias_socket")}
     if rehearsal is not None:
         findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))
     if server is not None:
@@ -86,9 +90,9 @@ def _describe_simulation(ipi: "IpiInput") -> str:
     return f"{ipi.path.name}: {beads}; steps {ipi.step} to {ipi.total_steps}"
 
 
-def _drivers(config: Path, settings: "Settings", drivers: int, ipi: "IpiInput") -> Iterator[Finding]:
+def _drivers(config: Path, configuration: "Configuration", drivers: int, ipi: "IpiInput") -> Iterator[Finding]:
     if ipi.sockets:
-        clients = {"socket": settings.socket, "bias_socket": settings.bias_socket}
+        clients = {"socket": configuration.socket, "bias_socket": configuration.bias_socket}
         yield from inspect_sockets(config, {name: socket for name, socket in clients.items() if socket}, ipi)
     elif drivers and not any(tag in DRIVEN_OTHERWISE for tag, _ in ipi.other_forcefields):
         text = f"{ipi.path} has no <ffsocket>: nothing to drive (launch with -n 0)"

@@ -19,9 +19,9 @@ from ..files import working_in
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
+    from ..configuration import Configuration
     from ..frame import Frame
     from ..ipi.input import IpiInput
-    from ..settings import Settings
 
 STRANGE_FORCE_EV_PER_ANGSTROM = 50
 
@@ -42,13 +42,13 @@ class Answers:
     extras: dict[str, set[str]] = field(default_factory=dict)
 
 
-def ask(settings: "Settings", template: "Frame", folder: Path) -> Answers:
+def ask(configuration: "Configuration", template: "Frame", folder: Path) -> Answers:
     """Computes everything that is configured for the template; `folder`: where the drivers will run."""
     answers = Answers()
     steps = {"potential": _ask_potential, "variables": _ask_variables, "bias": _ask_bias}
     for what, step in steps.items():
         try:
-            answers.findings.extend(step(settings, template, folder, answers))
+            answers.findings.extend(step(configuration, template, folder, answers))
         except InputError as error:
             answers.findings.append(Finding(WRONG, what, str(error)))
         except (Exception, SystemExit) as error:  # of a foreign calculator or variable
@@ -57,17 +57,19 @@ def ask(settings: "Settings", template: "Frame", folder: Path) -> Answers:
     return answers
 
 
-def _ask_potential(settings: "Settings", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
+def _ask_potential(
+    configuration: "Configuration", template: "Frame", folder: Path, answers: Answers
+) -> Iterator[Finding]:
     import numpy as np
 
     from ..potentials import build_potential
     from ..potentials.base import Potential
 
-    if settings.potential is None:
-        if settings.socket is not None:
+    if configuration.potential is None:
+        if configuration.socket is not None:
             yield Finding(WRONG, "potential", "section [potential] is missing: it says what computes the forces")
         return
-    potential = build_potential(settings.potential, template)
+    potential = build_potential(configuration.potential, template)
     try:
         result = potential.compute_one(template)
     finally:
@@ -82,10 +84,12 @@ def _ask_potential(settings: "Settings", template: "Frame", folder: Path, answer
     yield Finding(OK, "potential", f"template {result.energy:.6f} eV, largest force {largest:.3g} eV/Å{extras}")
 
 
-def _ask_variables(settings: "Settings", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
+def _ask_variables(
+    configuration: "Configuration", template: "Frame", folder: Path, answers: Answers
+) -> Iterator[Finding]:
     from ..cv import build_variables
 
-    for name, variable in build_variables(settings.cv, template).items():
+    for name, variable in build_variables(configuration.cv, template).items():
         result = variable.compute(template)
         values = ", ".join(
             f"{name}_{output} {value:.4g}" for output, value in zip(variable.outputs, result.values, strict=True)
@@ -93,16 +97,16 @@ def _ask_variables(settings: "Settings", template: "Frame", folder: Path, answer
         yield Finding(OK, "variables", f"template {values}")
 
 
-def _ask_bias(settings: "Settings", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
-    from ..bias.choice import choose
+def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
+    from ..bias.choice import chosen
     from ..bias.plumed.config import PlumedConfig
 
-    if settings.bias is None:
+    if configuration.bias is None:
         return
-    section = choose(settings.bias)
+    section = chosen(configuration.bias)
     section.check_files()
     with tempfile.TemporaryDirectory() as scratch:
-        trial = (section, settings.cv, template, folder, Path(scratch))
+        trial = (section, configuration.cv, template, folder, Path(scratch))
         names = _in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)
     answers.extras["bias_socket"] = names
     yield Finding(OK, "bias", f"{section.engine}, of the template; extras {', '.join(sorted(names))}")
@@ -122,15 +126,15 @@ def try_bias(section: Any, variables: Any, template: "Frame", folder: Path, scra
 
 
 @contextlib.contextmanager
-def served_variables(settings: "Settings", template: "Frame", ipi: "IpiInput") -> Iterator[None]:
+def served_variables(configuration: "Configuration", template: "Frame", ipi: "IpiInput") -> Iterator[None]:
     """PLUMED inside i-PI finds the variables that the CV server of the configuration will have."""
     from ..cv import build_variables
     from ..cv_server.server import CVServer
 
     with contextlib.ExitStack() as stack:
-        if settings.cv_server is not None and ipi.plumed:
+        if configuration.cv_server is not None and ipi.plumed:
             with contextlib.suppress(InputError):  # found, and told, by others
-                stack.enter_context(CVServer(settings.cv_server, build_variables(settings.cv, template)))
+                stack.enter_context(CVServer(configuration.cv_server, build_variables(configuration.cv, template)))
         yield
 
 

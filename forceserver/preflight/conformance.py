@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 from .findings import OK, WRONG, Finding
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from ..configuration import Configuration
 
 
-def inspect_potential(settings: "Settings", tolerance: float, step: float | None) -> Iterator[Finding]:
+def inspect_potential(configuration: "Configuration", tolerance: float, step: float | None) -> Iterator[Finding]:
     """Puts the configured potential through the check; see `check_potential`."""
     from ..potentials import build_potential
     from ..potentials.conformance import check_potential
-    from ..template import read_template
+    from ..template_structure import read_template
 
-    template = read_template(settings.structure)
-    potential = build_potential(settings.potential, template)
+    template = read_template(configuration.structure)
+    potential = build_potential(configuration.potential, template)
     try:
         report = check_potential(potential, template, tolerance=tolerance, step=step)
     finally:

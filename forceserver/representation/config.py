@@ -1,15 +1,26 @@
 """The section [expansion]: which coefficients and invariants `forceserver describe` computes."""
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 from pydantic import Field, field_validator
 
-from ..config import Section
 from ..elements import named_element
+from ..errors import InputError
+from ..sections import Section
 from .bases import AnyRadialBasis
 from .contraction_config import ContractionConfig
 from .multispectrum_config import MultispectrumConfig
 from .neighbours import Selection
 
-Atoms = str | tuple[str, ...] | tuple[int, ...]
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..frame import Frame
+    from .contraction import Contraction
+    from .expansion import ExpansionBasis
+
+AtomChoice = str | tuple[str, ...] | tuple[int, ...]
 """One species, several, or indices (from 0)."""
 
 
@@ -18,8 +29,10 @@ class ExpansionConfig(Section):
 
     basis: AnyRadialBasis
     contraction: ContractionConfig | None = Field(default=None, description="of the radial functions of the basis")
-    centres: Atoms | None = Field(default=None, description="species (one or several), or indices; all by default")
-    neighbours: Atoms | None = Field(default=None, description="species (one or several), or indices; all by default")
+    centres: AtomChoice | None = Field(default=None, description="species (one or several), or indices; all by default")
+    neighbours: AtomChoice | None = Field(
+        default=None, description="species (one or several), or indices; all by default"
+    )
     centre_contribution: bool = Field(default=True, description="whether a centre counts in l = 0 of its own species")
     power_spectrum: bool = True
     multispectrum: MultispectrumConfig | None = Field(default=None, description="invariants of higher body orders")
@@ -29,12 +42,56 @@ class ExpansionConfig(Section):
 
     @field_validator("centres", "neighbours")
     @classmethod
-    def _known(cls, atoms: Atoms | None) -> Atoms | None:
+    def _known(cls, atoms: AtomChoice | None) -> AtomChoice | None:
         selection(atoms)
         return atoms
 
+    def neighbour_species(self, structures: Iterable["Atoms"]) -> list[int]:
+        """The species of neighbours: those that the section names, or those of the chosen atoms in the structures.
 
-def selection(atoms: Atoms | None) -> Selection:
+        Raises `InputError` if a structure does not have the chosen atoms.
+        """
+        chosen = selection(self.neighbours)
+        if chosen.species is not None:
+            return sorted(set(chosen.species))
+        species: set[int] = set()
+        for number, atoms in enumerate(structures):
+            try:
+                species |= set(atoms.numbers[chosen.resolve(atoms.numbers, "neighbours")].tolist())
+            except ValueError as error:
+                raise InputError(f"structure {number}: {error}") from error
+        return sorted(species)
+
+    def expansion_basis(self, structures: Sequence["Atoms"]) -> "ExpansionBasis":
+        """The basis of the expansion for the species of these structures, contracted if the section says so.
+
+        Raises `InputError` if a structure does not have the chosen atoms, or a contraction cannot be had.
+        """
+        from ..frame import Frame
+        from .expansion import ExpansionBasis
+        from .spline import SplineTable
+
+        species = self.neighbour_species(structures)
+        if self.contraction is None:
+            table = SplineTable.build(self.basis, self.tolerance)
+            return ExpansionBasis(dict.fromkeys(species, table), centre_contribution=self.centre_contribution)
+        contraction = self.contract(self.contraction, map(Frame.from_ase, structures), species)
+        return contraction.expansion(self.tolerance, centre_contribution=self.centre_contribution)
+
+    def contract(self, contraction: ContractionConfig, frames: Iterable["Frame"], species: list[int]) -> "Contraction":
+        """The contraction of the basis, from these structures unless it names others; errors as for `make`."""
+        return contraction.make(
+            self.basis,
+            frames,
+            species,
+            centres=selection(self.centres),
+            neighbours=None if self.neighbours is None else selection(self.neighbours),
+            centre_contribution=self.centre_contribution,
+            tolerance=self.tolerance,
+        )
+
+
+def selection(atoms: AtomChoice | None) -> Selection:
     """The selection of species or indices, of all if None; `ValueError` for a species that does not exist."""
     if atoms is None:
         return Selection()

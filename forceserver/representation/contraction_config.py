@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..config import InputFile, Section
 from ..frame import Frame
+from ..sections import InputFile, Section
 from .bases import AnyRadialBasis
 from .contraction import Contraction, Covariance
 from .neighbours import Selection
@@ -54,7 +54,7 @@ class ContractionConfig(Section):
             contraction.check(basis, species, str(self.file))
             return contraction.of_species(species)
         if self.structures is not None:
-            frames = read(self.structures)
+            frames = read_frames(self.structures)
         covariance = Covariance.of(
             basis,
             frames,
@@ -73,7 +73,7 @@ class ContractionConfig(Section):
         return f"contraction of kind {self.kind!r}{', mixed' if self.mixed else ''}"
 
 
-def read(path: Path) -> Iterable[Frame]:
+def read_frames(path: Path) -> Iterable[Frame]:
     """The structures of a file, one after the other."""
     from ..structures import read_structures
 

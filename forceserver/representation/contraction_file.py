@@ -15,10 +15,10 @@ import pydantic
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ..arrays import ArrayFile, Claim, checksum
-from ..config import Section, explain
 from ..errors import InputError
 from ..files import atomic_write
+from ..npy_files import ArrayFile, Claim, checksum
+from ..sections import Section, explain
 from .bases import AnyRadialBasis
 from .contraction import ALL, Contraction
 
@@ -30,7 +30,7 @@ MOST_FUNCTIONS = 4096
 AtomicNumber = Annotated[int, Field(ge=1, le=118)]
 
 
-class Header(Section):
+class ContractionHeader(Section):
     """What a file says of itself."""
 
     format: Literal["forceserver contraction"]
@@ -43,7 +43,7 @@ class Header(Section):
 
 def save(contraction: Contraction, path: Path) -> None:
     """Writes the file; it is complete or not there."""
-    header = Header(
+    header = ContractionHeader(
         format="forceserver contraction",
         version=VERSION,
         basis=contraction.basis,
@@ -82,7 +82,7 @@ def load(path: str | Path) -> Contraction:
     )
 
 
-def _read_header(file: ArrayFile) -> Header:
+def _read_header(file: ArrayFile) -> ContractionHeader:
     claim = file.claims.get("header")
     if claim is None or claim.dtype != np.uint8 or len(claim.shape) != 1 or claim.shape[0] > LARGEST_HEADER:
         raise ValueError(f"is not a {FORMAT} (it has no header of one)")
@@ -98,12 +98,12 @@ def _read_header(file: ArrayFile) -> Header:
             f"has schema version {str(content.get('version'))[:80]}, this program reads version {VERSION}; make it anew"
         )
     try:
-        return Header.model_validate(content)
+        return ContractionHeader.model_validate(content)
     except pydantic.ValidationError as error:
-        raise ValueError(explain(error, "its header", Header)) from error
+        raise ValueError(explain(error, "its header", ContractionHeader)) from error
 
 
-def _check_claims(header: Header, claims: Mapping[str, Claim]) -> None:
+def _check_claims(header: ContractionHeader, claims: Mapping[str, Claim]) -> None:
     """`ValueError` unless there are the arrays that the header promises, and no others, in shapes that fit together."""
     first = claims.get(f"matrices/{header.species[0]}")
     q = first.shape[1] if first is not None and len(first.shape) == 3 else 1

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from ..config import Section
 from ..frame import Array
+from ..sections import Section
 
 
 class ShiftedCosine(Section):

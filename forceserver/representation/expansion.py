@@ -39,8 +39,8 @@ class ExpansionBasis:
     Coefficients come as arrays (..., n_blocks, size); `split` shows them by l. Within a block they are
     laid out [l][m][n], n padded to a multiple of eight with numbers that mean nothing.
 
-    What the kernel reads (cython_ext/tile.h): nodes, grid, and layout (5, n_l) with rows l, count, padded, radial offset,
-    block offset.
+    What the kernel reads (cython_ext/tile.h): nodes, grid, and layout (5, n_l) with rows l, count, padded, radial
+    offset, block offset.
 
     ValueError: no table, tables that differ in channels or grid, l larger than 12.
     """

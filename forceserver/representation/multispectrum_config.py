@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from ..config import InputFile, Section
+from ..sections import InputFile, Section
 
 MOST = 1_000_000
 """Products of an irrep; their second moments fit in no machine."""

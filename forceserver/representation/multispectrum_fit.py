@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..frame import Array, Frame
 from ..memory import require_memory
 from .contraction import coefficients_of, enough, principal
-from .contraction_config import read
+from .contraction_config import read_frames
 from .expansion import ExpansionBasis
 from .multispectrum import (
     ALL,
@@ -83,7 +83,7 @@ def make(
 ) -> Multispectrum:
     """What a configuration asks for, learned from its structures, or from those at hand; errors as for `fit`."""
     if config.structures is not None:
-        frames = list(read(config.structures))
+        frames = list(read_frames(config.structures))
     coefficients, species, _ = all_coefficients(expansion, frames, centres=centres, neighbours=neighbours, show=show)
     return fit(expansion, coefficients, species, config, show)
 

@@ -24,8 +24,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from scipy import special
 
-from ..config import Section
 from ..frame import Array
+from ..sections import Section
 from .radial import DiracDelta, RadialBasis, checked_distances
 
 CORE_WIDTH = 0.1  # of the core, over which functions become constant

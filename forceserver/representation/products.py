@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ..config import Section
 from ..frame import Array
+from ..sections import Section
 from .couplings import n_invariants, real_clebsch_gordan
 
 MAX_ORDER = 4

@@ -20,8 +20,8 @@ import numpy as np
 from pydantic import Field, model_validator
 from scipy import special
 
-from ..config import Section
 from ..frame import Array
+from ..sections import Section
 from .cutoff import LongAlgebraic, ShiftedCosine
 
 N_MAX = 20

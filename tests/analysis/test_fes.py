@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from forceserver.analysis.estimate import errors_of_free_energy
 from forceserver.analysis.reweighting import Colvar, histogram_axes, read_colvar, reweight
-from forceserver.analysis.summing import merge, reweighting_factors, sum_hills, sum_hills_axes
+from forceserver.analysis.summing import merge_hills, reweighting_factors, sum_hills, sum_hills_axes
 from forceserver.bias.hills import read_hills
 from forceserver.cli.app import app
 from forceserver.errors import InputError
@@ -68,7 +68,7 @@ def check_curve(x, f, errors, slack):
 
 
 def test_the_sum_of_hills_recovers_the_double_well(run_1d):
-    hills = merge([read_hills(run_1d / "HILLS")])
+    hills = merge_hills([read_hills(run_1d / "HILLS")])
     estimate = sum_hills(hills, sum_hills_axes(hills), KT * KJ)
     surface = estimate.surface
     check_curve(surface.nodes[0], surface.values, errors_of_free_energy(estimate), slack=0.3 * KT * KJ)
@@ -100,7 +100,7 @@ def test_reweighting_in_two_dimensions_and_its_projection(run_2d):
 
 
 def test_c_of_t_from_the_hills_is_that_of_colvar(run_1d):
-    hills = merge([read_hills(run_1d / "HILLS")])
+    hills = merge_hills([read_hills(run_1d / "HILLS")])
     colvar = read_colvar([run_1d / "COLVAR"])
     found = reweighting_factors(hills, sum_hills_axes(hills), KT * KJ, colvar.rows[:, 0], states=10**6)
     shift = found - colvar.column("metad.rct")  # the ranges of the grids differ: by a constant, once all is explored
@@ -368,7 +368,7 @@ def test_the_beginning_that_is_left_out_may_be_longer_than_the_first_run(run_1d,
 
 def test_the_history_of_two_runs_goes_on(run_1d, tmp_path):
     (tmp_path / "HILLS").write_text(_begin_again((run_1d / "HILLS").read_text(), 60.0))
-    hills = merge([read_hills(tmp_path / "HILLS")])
+    hills = merge_hills([read_hills(tmp_path / "HILLS")])
     times = sum_hills(hills, sum_hills_axes(hills), KT * KJ).times
     assert np.all(np.diff(times) > 0)
 

@@ -13,7 +13,7 @@ from polarization import POLARIZATION
 
 from forceserver.bias.atomic import AtomicBias
 from forceserver.bias.config import MetadynamicsConfig
-from forceserver.bias.journal import Journal, Steps, colvar, deposits, fingerprint_of
+from forceserver.bias.journal import Journal, RecentSteps, colvar, deposits, fingerprint_of
 from forceserver.bias.journal.colvar import ColvarFile
 from forceserver.bias.journal.deposits import DepositFile
 from forceserver.bias.journal.fingerprint import CLOSE
@@ -81,7 +81,8 @@ def test_an_engine_that_goes_back_takes_the_bias_with_it(tmp_path, kind, restart
 
 
 @pytest.mark.parametrize(
-    ("place", "method"), [(Journal, "replay"), (DepositFile, "restore"), (Steps, "settle"), (GrowingHills, "clear")]
+    ("place", "method"),
+    [(Journal, "replay"), (DepositFile, "restore"), (RecentSteps, "settle"), (GrowingHills, "clear")],
 )
 def test_death_on_the_way_back(tmp_path, monkeypatch, place, method):
     for name in "ab":
@@ -138,7 +139,7 @@ DEATHS = (
     (Opes, "add"),
     (ColvarFile, "append"),
     (StateFile, "note"),
-    (Steps, "tick"),
+    (RecentSteps, "tick"),
 )
 EVENTS = st.lists(
     st.one_of(
@@ -247,7 +248,7 @@ def _recognised(steps, step: int) -> int | None:
 
 
 def test_the_memory_is_a_ring(tmp_path):
-    steps = Steps(tmp_path / "clock", [("n", "i8")], span=8)
+    steps = RecentSteps(tmp_path / "clock", [("n", "i8")], span=8)
     for n in range(20):
         steps.tick(n, FINGERPRINTS[n], n=2 * n)
     assert [_recognised(steps, n) for n in (11, 12, 19)] == [None, 12, 19]
@@ -255,23 +256,23 @@ def test_the_memory_is_a_ring(tmp_path):
     assert steps.record(12)["n"] == 24
     assert not steps.go_back_before(12)  # the step before is forgotten
     steps.close()
-    again = Steps(tmp_path / "clock", [("n", "i8")], span=8)
+    again = RecentSteps(tmp_path / "clock", [("n", "i8")], span=8)
     assert again.step == 19
     assert _recognised(again, 13) == 13
     assert again.recognise(FINGERPRINTS[13]) is None, "in the middle of a connection it is a new step"
     assert again.recognise(FINGERPRINTS[19]) == 19
     assert again.go_back_before(14)
     again.close()
-    again = Steps(tmp_path / "clock", [("n", "i8")], span=8)
+    again = RecentSteps(tmp_path / "clock", [("n", "i8")], span=8)
     assert again.is_going_back
     again.settle()
     again.close()
-    again = Steps(tmp_path / "clock", [("n", "i8")], span=8)
+    again = RecentSteps(tmp_path / "clock", [("n", "i8")], span=8)
     assert not again.is_going_back
     assert (again.step, _recognised(again, 15)) == (13, None)
     again.close()
     with pytest.raises(InputError, match="belongs to another bias or system"):
-        Steps(tmp_path / "clock", [("n", "i8", (2,))], span=8)
+        RecentSteps(tmp_path / "clock", [("n", "i8", (2,))], span=8)
 
 
 @pytest.mark.parametrize("groups", [{}, {"left": [1, 6], "right": [11, 16]}])

@@ -10,9 +10,9 @@ from bias_case import HILLS, VARIABLES, open_bias, section, trajectory
 from forceserver.bias import metadynamics
 from forceserver.bias.config import MetadynamicsConfig
 from forceserver.bias.tables import FieldsReader
-from forceserver.config import tomllib
+from forceserver.configuration import read_configuration
 from forceserver.errors import BiasError, InputError
-from forceserver.settings import load
+from forceserver.sections import tomllib
 from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 
 
@@ -403,7 +403,7 @@ def told(tmp_path, text):
     (tmp_path / "forceserver.toml").write_text(f'[structure]\nfile = "a.xyz"\n[bias]\n{text}')
     (tmp_path / "a.xyz").write_text("")
     with pytest.raises(InputError) as caught:
-        load(tmp_path / "forceserver.toml")
+        read_configuration(tmp_path / "forceserver.toml")
     return str(caught.value).split("\n")
 
 

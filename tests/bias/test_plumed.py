@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from polarization import POLARIZATION
 
-from forceserver.bias.journal import Steps
+from forceserver.bias.journal import RecentSteps
 from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.host import PlumedBias
 from forceserver.bias.plumed.input import forgotten, keyword, read_actions, split
@@ -319,7 +319,7 @@ def test_death_between_the_update_and_the_note_of_it_doubles_nothing(make, batio
     for frame, energy in zip(frames, expected, strict=True):
         bias = make(RESTARTED)
         with monkeypatch.context() as patch:
-            patch.setattr(Steps, "tick", die)
+            patch.setattr(RecentSteps, "tick", die)
             with pytest.raises(KeyboardInterrupt):
                 bias.compute_one(frame)
         bias.close()

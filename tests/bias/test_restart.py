@@ -53,7 +53,7 @@ def test_death_between_the_hill_and_the_clock_doubles_nothing(kind, tmp_path, mo
     expected = undisturbed(tmp_path / "a", walk, kind)
     again = tmp_path / "b"
     again.mkdir()
-    from forceserver.bias.journal import Steps
+    from forceserver.bias.journal import RecentSteps
 
     def die(*_, **__):
         raise KeyboardInterrupt
@@ -61,7 +61,7 @@ def test_death_between_the_hill_and_the_clock_doubles_nothing(kind, tmp_path, mo
     for n, s in enumerate(walk):
         bias = open_bias(again, **KINDS[kind])
         with monkeypatch.context() as patch:
-            patch.setattr(Steps, "tick", die)
+            patch.setattr(RecentSteps, "tick", die)
             with pytest.raises(KeyboardInterrupt):
                 bias.advance(s)
         bias.close()

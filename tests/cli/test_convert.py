@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from forceserver.cli.app import app
 from forceserver.errors import InputError
 from forceserver.frame import Frame
-from forceserver.potentials.files import load_potential
+from forceserver.potentials.model_files import load_potential
 
 DATA = Path(__file__).parents[1] / "peers" / "data" / "librascal"
 

@@ -11,10 +11,10 @@ from polarization import TOML_P
 from forceserver.bias.atomic import AtomicBias
 from forceserver.bias.choice import build_bias
 from forceserver.bias.plumed.host import PlumedBias
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame
-from forceserver.settings import load
 
 AUTO = """
 [bias_socket]
@@ -44,7 +44,7 @@ def settings_of(batio3, tmp_path, monkeypatch):
 
     def settings_of(text):
         Path("forceserver.toml").write_text(text)
-        return load(tmp_path / "forceserver.toml")
+        return read_configuration(tmp_path / "forceserver.toml")
 
     return settings_of
 

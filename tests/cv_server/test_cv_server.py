@@ -18,7 +18,7 @@ from polarization import POLARIZATION
 from forceserver.cv import CVConfig, build_variables
 from forceserver.cv_server import protocol
 from forceserver.cv_server import server as cv_server
-from forceserver.cv_server.protocol import Kind, Layout
+from forceserver.cv_server.protocol import BlockLayout, Kind
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.errors import InputError
 from forceserver.frame import Frame
@@ -53,7 +53,7 @@ class Client:
         _, self.shared, d, a = protocol.DESCRIPTION.unpack_from(body)
         self.atoms = np.frombuffer(body, np.int32, a, protocol.DESCRIPTION.size)
         self.outputs = body[protocol.DESCRIPTION.size + 4 * a :].decode().split("\n")
-        self.layout = Layout(a, d)
+        self.layout = BlockLayout(a, d)
         assert len(fds) == self.shared
         self.memory = memoryview(mmap.mmap(fds[0], self.layout.size)) if self.shared else None
 

@@ -5,9 +5,9 @@ import pytest
 from blocks import ROOT, blocks
 
 from forceserver.bias.choice import build_bias
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
-from forceserver.settings import load
-from forceserver.template import read_template
+from forceserver.template_structure import read_template
 
 
 def printed(page: str) -> list[str]:
@@ -30,7 +30,7 @@ def test_the_bias_as_printed_runs(kind, tmp_path, monkeypatch):
     hills, walkers, opes = printed("metadynamics.md")
     text = {"hills": hills, "walkers": hills + walkers, "opes": opes}[kind]
     (folder / "forceserver.toml").write_text(printed("plumed.md")[0] + text)
-    settings = load(folder / "forceserver.toml")
+    settings = read_configuration(folder / "forceserver.toml")
     template = read_template(settings.structure)
     bias = build_bias(settings.bias, build_variables(settings.cv, template), template)
     extras = bias.compute_one(template).extras

@@ -21,7 +21,7 @@ from forceserver.fit.config import (
     load,
 )
 from forceserver.models.kernel import GapModel
-from forceserver.potentials.files import load_model
+from forceserver.potentials.model_files import load_model
 from forceserver.representation.products import Truncation
 
 PAGE = ROOT / "docs" / "potentials.md"

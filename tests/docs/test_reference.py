@@ -9,9 +9,9 @@ import typer
 
 import forceserver
 from forceserver.cli.app import app
-from forceserver.config import Section
+from forceserver.configuration import Configuration
 from forceserver.fit.config import FitConfig
-from forceserver.settings import Settings
+from forceserver.sections import Section
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="not in the repository
 @pytest.mark.parametrize("section", ["structure", "socket", "driver", "simulation"])
 def test_every_key_is_described(section):
     page = (DOCS / "configuration.md").read_text()
-    annotation = Settings.model_fields[section].annotation
+    annotation = Configuration.model_fields[section].annotation
     model = next(part for part in getattr(annotation, "__args__", (annotation,)) if hasattr(part, "model_fields"))
     text = page.partition(f"## [{section}]")[2].partition("\n## ")[0]
     said = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, flags=re.MULTILINE))
@@ -37,7 +37,7 @@ def _default(field) -> str:
 
 def test_every_section_is_named():
     page = (DOCS / "configuration.md").read_text()
-    missing = [name for name in Settings.model_fields if f"[{name}]" not in page]
+    missing = [name for name in Configuration.model_fields if f"[{name}]" not in page]
     assert not missing
 
 
@@ -74,7 +74,7 @@ def _models(annotation, found: dict[str, type[Section]] | None = None) -> dict[s
 
 
 PENDING = ("forces_key", "virial_key", "stress_key")
-MODELS = _models(Settings) | _models(FitConfig)
+MODELS = _models(Configuration) | _models(FitConfig)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 
 from forceserver.analysis.coverage import Coverage
-from forceserver.cli.info import describe
+from forceserver.cli.info import describe_model
 from forceserver.fit.calibration import calibrate
 from forceserver.fit.data import Labelled
 from forceserver.fit.regression import Factor, fit_all, leave_two_out
@@ -78,7 +78,7 @@ def test_members_of_a_model_are_spread_by_the_factor(config):
     extras = potential.compute_one(result.train[0].frame).extras
     assert extras["committee_uncertainty"] == pytest.approx(np.std(extras["committee_pot"], ddof=1))
     assert np.mean(extras["committee_pot"]) == pytest.approx(potential.compute_one(result.train[0].frame).energy)
-    said = "\n".join(describe(result.model))
+    said = "\n".join(describe_model(result.model))
     assert f"uncertainty: eight members, spread {found['factor']:.2f} times" in said
 
 
@@ -86,4 +86,4 @@ def test_a_model_without_a_factor_is_not_calibrated(config):
     result = fit(config)
     del result.model.summary["uncertainty"]
     result.model.save(config.output)
-    assert "uncertainty: eight members, not calibrated" in "\n".join(describe(GapModel.load(config.output)))
+    assert "uncertainty: eight members, not calibrated" in "\n".join(describe_model(GapModel.load(config.output)))

@@ -22,7 +22,7 @@ from forceserver.errors import InputError, PotentialError, ProtocolError
 from forceserver.frame import Frame, Result
 from forceserver.ipi import wire
 from forceserver.ipi.driver import DriverConfig, Outcome, serve
-from forceserver.ipi.transports import Channel, Disconnected, NoServer, SocketConfig, connect, listen
+from forceserver.ipi.transports import Disconnected, Link, NoServer, SocketConfig, connect, listen
 from forceserver.potentials.base import Potential
 
 ATOMS = 4
@@ -89,33 +89,33 @@ def accepted(listener, batch: int = 1, shared_memory: bool = False):
     """The server's channel to the next client, handshake done."""
     listener.settimeout(20)
     sock, _ = listener.accept()
-    with Channel(sock, wire.ServerConnection(ATOMS, batch, shared_memory=shared_memory)) as server:
+    with Link(sock, wire.ServerConnection(ATOMS, batch, shared_memory=shared_memory)) as server:
         assert ask_status(server) == wire.NEEDINIT
         server.send(server.connection.init(5))
         assert ask_status(server) == wire.READY
         yield server
 
 
-def answer(server: Channel) -> bytes:
+def answer(server: Link) -> bytes:
     """The next message of the client."""
     while (message := server.next_message()) is None:
         pass
     return message
 
 
-def ask_status(server: Channel) -> bytes:
+def ask_status(server: Link) -> bytes:
     server.send(wire.STATUS)
     return answer(server)
 
 
-def be_ready(server: Channel) -> None:
+def be_ready(server: Link) -> None:
     """Asks for the status until it is READY, as i-PI does; a slow evaluation makes the client want INIT again."""
     if ask_status(server) == wire.NEEDINIT:
         server.send(server.connection.init(5))
         assert ask_status(server) == wire.READY
 
 
-def evaluate(server: Channel, *frames: Frame) -> list[Result]:
+def evaluate(server: Link, *frames: Frame) -> list[Result]:
     server.send(*server.connection.positions(frames))
     assert answer(server) == wire.FORCEREADY
     return server.connection.results

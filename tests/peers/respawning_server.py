@@ -9,14 +9,14 @@ import ase.io
 import plumed
 from emt_driver import respawn
 
-from forceserver import cv, settings, template
+from forceserver import configuration, cv, template_structure
 from forceserver.bias import choice
 from forceserver.cli.app import main
 from forceserver.cv_server import server as cv_server
 from forceserver.ipi import driver
 from forceserver.potentials import ase as ase_potential
 
-IMPORTED = ase.io, plumed, cv, settings, template, choice, cv_server, driver, ase_potential
+IMPORTED = ase.io, plumed, configuration, cv, template_structure, choice, cv_server, driver, ase_potential
 
 if __name__ == "__main__":
     respawn()

@@ -8,9 +8,9 @@ from ase.md.verlet import VelocityVerlet
 from einstein import Einstein
 from plumed_runs import start, table, version, write_config
 
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.frame import Frame
-from forceserver.settings import load
 
 pytestmark = pytest.mark.plumed
 
@@ -38,7 +38,7 @@ def plumed_atoms(batio3, action, tmp_path, monkeypatch):
     ]
     calculator = Plumed(Einstein("batio3.extxyz"), lines, timestep=TIME_STEP, atoms=batio3, kT=300 * units.kB)
     batio3.calc = calculator
-    yield batio3, build_variables(load(config).cv, Frame.from_ase(batio3))["polarization"]
+    yield batio3, build_variables(read_configuration(config).cv, Frame.from_ase(batio3))["polarization"]
     calculator.plumed.finalize()
     server.terminate()
     server.wait()

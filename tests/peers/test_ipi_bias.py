@@ -5,9 +5,9 @@ import pytest
 from ase.units import Hartree
 from bias_runs import PACE, simulate
 
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.frame import Frame
-from forceserver.settings import load
 
 STEPS = 60
 
@@ -15,7 +15,7 @@ STEPS = 60
 def values_at(folder, positions, atoms) -> np.ndarray:
     """The x and y of the variable, from the library."""
     frame = Frame.from_ase(atoms)
-    variable = build_variables(load(folder / "forceserver.toml").cv, frame)["p"]
+    variable = build_variables(read_configuration(folder / "forceserver.toml").cv, frame)["p"]
     values = []
     for frame.positions in positions:
         values.append(variable.compute(frame).values[:2])

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from ase import Atoms
 
+from forceserver.configuration import Configuration
 from forceserver.elements import find_element
 from forceserver.errors import InputError
 from forceserver.ipi.input import read_ipi_input
 from forceserver.preflight import WRONG, inspect
-from forceserver.settings import Settings
 
 NOT_FOR_THIS_IPI = (
     "int() with base 10: 'FIXATOMS'",  # to be filled in by a script
@@ -70,7 +70,7 @@ def test_no_false_alarm(tmp_path):
         except (InputError, StopIteration):
             continue
         content = {"structure": {"file": str(file)}, "socket": socket, "simulation": {"input": str(path)}}
-        findings = inspect(path, Settings.model_validate(content), drivers=1, compute=False)
+        findings = inspect(path, Configuration.model_validate(content), drivers=1, compute=False)
         wrong = [finding.text for finding in findings if finding.verdict is WRONG]
         refused += [(str(path), text) for text in wrong if not any(words in text for words in NOT_FOR_THIS_IPI)]
         checked += 1

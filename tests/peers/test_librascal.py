@@ -11,8 +11,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forceserver.ase import ForceServerCalculator
-from forceserver.cli.info import describe
+from forceserver.ase_calculator import ForceServerCalculator
+from forceserver.cli.info import describe_model
 from forceserver.errors import InputError
 from forceserver.models.kernel import GapModel
 from forceserver.potentials import librascal
@@ -129,7 +129,7 @@ def test_anything_in_any_place(place, data):
         model = librascal.load(place)
     except InputError:
         return
-    assert describe(model)
+    assert describe_model(model)
 
 
 def test_weights_that_are_not_finite(tmp_path):

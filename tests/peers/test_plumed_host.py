@@ -10,9 +10,9 @@ from ase.io import write
 from plumed_runs import driver, start, table, write_config, write_xyz
 
 from forceserver.bias.plumed.kernel import find_program, program_environment
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.frame import Frame
-from forceserver.settings import load
 
 pytestmark = pytest.mark.plumed
 
@@ -40,7 +40,7 @@ def test_values_of_the_process_are_those_of_the_library(config, action, batio3, 
     assert server.wait(20) == 0
     assert not (tmp_path / "cv.sock").exists()
     colvar = table(tmp_path / "COLVAR")
-    variables = build_variables(load(config).cv, Frame.from_ase(batio3))
+    variables = build_variables(read_configuration(config).cv, Frame.from_ase(batio3))
     expected = variables["polarization"].compute(Frame.from_ase(batio3)).values
     np.testing.assert_allclose([colvar[f"p.{name}"][0] for name in "xyz"], expected, atol=1e-9)
 

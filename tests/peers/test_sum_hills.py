@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from plumed_metad import DATA
 
-from forceserver.analysis.summing import merge, sum_hills, sum_hills_axes
+from forceserver.analysis.summing import merge_hills, sum_hills, sum_hills_axes
 from forceserver.bias.hills import read_hills
 from forceserver.bias.plumed.kernel import find_program, program_environment
 from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
@@ -52,7 +52,7 @@ def compare(ours: str, theirs: str) -> None:
 def test_the_sum_of_hills_is_that_of_sum_hills(name, source, tmp_path):
     (tmp_path / "HILLS").write_text(str(np.load(DATA / f"{name}.npz")["HILLS"]))
     whole, projection = expected_files(tmp_path, name, source)
-    hills = merge([read_hills(tmp_path / "HILLS")])
+    hills = merge_hills([read_hills(tmp_path / "HILLS")])
     surface = sum_hills(hills, sum_hills_axes(hills), KT).surface
     surface.write(tmp_path / "ours.dat")
     compare((tmp_path / "ours.dat").read_text(), whole)
@@ -69,7 +69,7 @@ def test_hills_of_plumed_before_2_8_are_summed_as_sum_hills_does(name, tmp_path)
     text = str(np.load(DATA / f"{name}.npz")["HILLS"])
     (tmp_path / "HILLS").write_text(text.replace("stretched-gaussian", "gaussian"))
     whole = run_sum_hills(tmp_path, "--hills", "HILLS")
-    hills = merge([read_hills(tmp_path / "HILLS")])
+    hills = merge_hills([read_hills(tmp_path / "HILLS")])
     assert not hills.stretched
     sum_hills(hills, sum_hills_axes(hills), KT).surface.write(tmp_path / "ours.dat")
     compare((tmp_path / "ours.dat").read_text(), whole)
@@ -86,7 +86,7 @@ def test_the_interval_of_metad_is_honoured(tmp_path):
     compare((tmp_path / "fes" / "fes_hills.dat").read_text(), by_default)
     grid = "--min=-1.5", "--max", "1.5", "--bin", "60"
     whole = run_sum_hills(tmp_path, "--hills", "HILLS", *grid)
-    hills = merge([read_hills(tmp_path / "HILLS")])
+    hills = merge_hills([read_hills(tmp_path / "HILLS")])
     assert hills.interval == (-0.3, 0.4)
     axes = [replace(sum_hills_axes(hills)[0], lower=-1.5, upper=1.5, bins=60)]
     sum_hills(hills, axes, KT).surface.write(tmp_path / "ours.dat")
@@ -160,7 +160,7 @@ def test_in_three_dimensions_on_a_given_grid(tmp_path):
     text = str(np.load(DATA / "metad_3d.npz")["HILLS"])
     (tmp_path / "HILLS").write_text(text)
     whole = run_sum_hills(tmp_path, "--hills", "HILLS", "--min=-3,-3,-3", "--max", "3,3,3", "--bin", "30,25,20")
-    hills = merge([read_hills(tmp_path / "HILLS")])
+    hills = merge_hills([read_hills(tmp_path / "HILLS")])
     axes = [
         replace(axis, lower=-3.0, upper=3.0, bins=bins)
         for axis, bins in zip(sum_hills_axes(hills), (30, 25, 20), strict=True)

@@ -136,7 +136,7 @@ def test_file(tmp_path):
     ],
 )
 def test_damaged_files(tmp_path, change, message):
-    from forceserver.arrays import checksum
+    from forceserver.npy_files import checksum
 
     model, path = some_ace(), tmp_path / "model.npz"
     arrays, header = model._arrays(), model._header()

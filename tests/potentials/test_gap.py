@@ -6,7 +6,7 @@ from ase.build import bulk
 from gap_models import some_model
 
 from forceserver import _ext
-from forceserver.ase import ForceServerCalculator
+from forceserver.ase_calculator import ForceServerCalculator
 from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
 from forceserver.models.kernel import GapModel, SoapTerm

@@ -13,11 +13,11 @@ from gap_models import some_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forceserver.arrays import ArrayFile, checksum, read_array
-from forceserver.cli.info import describe
+from forceserver.cli.info import describe_model
 from forceserver.errors import InputError
 from forceserver.frame import Frame
 from forceserver.models.kernel import GapModel, SoapTerm
+from forceserver.npy_files import ArrayFile, checksum, read_array
 from forceserver.potentials.gap import GapPotential
 
 
@@ -342,7 +342,7 @@ def test_anything_in_the_header(good, place, data):
     write(place, header, arrays)
     model = load_or_told(place)
     if model is not None:
-        assert describe(model)
+        assert describe_model(model)
 
 
 @given(st.data())

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from forceserver.ase import ForceServerCalculator
+from forceserver.ase_calculator import ForceServerCalculator
 from forceserver.cli.app import app
 from forceserver.models.kernel import GapModel
 

@@ -17,10 +17,10 @@ from proc import descendants
 
 from forceserver.campaign import Inputs, Simulation
 from forceserver.campaign.edits import set_total_steps
+from forceserver.configuration import read_configuration
 from forceserver.errors import InputError
 from forceserver.locks import locked_folder
 from forceserver.preflight import WRONG, inspect
-from forceserver.settings import load
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "batio3"
 STEPS = {"path_integral": 260, "walkers": 260, "npt": 120, "finite_size": 40, "replica_exchange": 40}
@@ -51,7 +51,7 @@ def properties(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("study", STEPS)
 def test_inputs_fit_together(study):
     config = FOLDER / study / "forceserver.toml"
-    settings = load(config)
+    settings = read_configuration(config)
     wrong = [
         finding
         for finding in inspect(config, settings, drivers=1, simulation=settings.simulation.input)
@@ -79,7 +79,7 @@ def test_runs_differ_in_what_is_said(study, tmp_path):
         found = [text.find(place) for place in places]
         values = [element.get("nbeads", element.text) for element in found if element is not None]
         assert tuple(value.strip() for value in values) == inside
-        settings = load(run.folder / "forceserver.toml")
+        settings = read_configuration(run.folder / "forceserver.toml")
         assert settings.structure.file.is_file()
         assert settings.potential.model == study.MODEL
     assert settings.bias.metadynamics.walkers.id == 3
@@ -113,7 +113,7 @@ def test_steps_of_a_state_that_leaves_them_out(tmp_path):
 @pytest.mark.parametrize("study", ["path_integral", "walkers"])
 def test_plumed_is_asked_for_the_same_hills(study):
     """`engine = "auto"` leaves the choice to the machine, so it must make no difference."""
-    settings = load(FOLDER / study / "forceserver.toml")
+    settings = read_configuration(FOLDER / study / "forceserver.toml")
     text = (FOLDER / study / "plumed.dat").read_text()
     bias, words = settings.bias.metadynamics, dict(word.split("=", 1) for word in text.split() if "=" in word)
     lists = {"GRID_MIN": "lower", "GRID_MAX": "upper", "SIGMA": "sigma"}

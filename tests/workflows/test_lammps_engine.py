@@ -13,11 +13,11 @@ import pytest
 from ase.io import read
 
 from forceserver.bias.plumed.kernel import find_kernel
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame
 from forceserver.potentials.lammps import LammpsConfig, load_library
-from forceserver.settings import load
 
 try:
     load_library()
@@ -77,7 +77,7 @@ def hills(folder: Path) -> np.ndarray:
 
 
 def values(folder: Path, frames: list[Frame]) -> np.ndarray:
-    variable = build_variables(load(folder / "forceserver.toml").cv, frames[0])["polarization"]
+    variable = build_variables(read_configuration(folder / "forceserver.toml").cv, frames[0])["polarization"]
     return np.array([variable.compute(frame).values[:3] for frame in frames])
 
 

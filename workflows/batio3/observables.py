@@ -15,11 +15,11 @@ from forceserver.analysis.blocks import error_of_mean
 from forceserver.analysis.estimate import Estimate, errors_of_free_energy
 from forceserver.analysis.reweighting import Colvar, read_colvar, reweight
 from forceserver.bias.grid import Axis
+from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.files import atomic_write
 from forceserver.frame import Array, Frame
-from forceserver.settings import load
-from forceserver.template import read_template
+from forceserver.template_structure import read_template
 from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 
 PHASES = ("R", "O", "T", "C")
@@ -75,9 +75,9 @@ def read_frames(run: Path) -> Frames:
     """
     from ase.io import iread
 
-    settings = load(run / "forceserver.toml")
-    template = read_template(settings.structure)
-    (variable,) = build_variables(settings.cv, template).values()
+    configuration = read_configuration(run / "forceserver.toml")
+    template = read_template(configuration.structure)
+    (variable,) = build_variables(configuration.cv, template).values()
     cells = round((len(template) / 5) ** (1 / 3))
     parts = []
     for number, path in enumerate(sorted(run.glob("*out.positions_0.extxyz"))):
@@ -204,7 +204,7 @@ def profile(files: list[Path], skip: float, kelvin: float, edges: Array) -> Prof
 
 def checksum(run: Path) -> str:
     """The start of the SHA-256 of the model that a run was made with."""
-    return hashlib.sha256(load(run / "forceserver.toml").potential.model.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(read_configuration(run / "forceserver.toml").potential.model.read_bytes()).hexdigest()[:16]
 
 
 def write_results(path: Path, results: dict) -> None:

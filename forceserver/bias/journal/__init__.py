@@ -11,7 +11,7 @@ and writes none. Everything else that is later than the clock is taken back by `
 """
 
 from .fingerprint import fingerprint_of
-from .journal import Journal, KeptFile, Verdict
-from .steps import Steps
+from .journal import Arrival, Journal, KeptFile
+from .recent_steps import RecentSteps
 
-__all__ = ["Journal", "KeptFile", "Steps", "Verdict", "fingerprint_of"]
+__all__ = ["Arrival", "Journal", "KeptFile", "RecentSteps", "fingerprint_of"]

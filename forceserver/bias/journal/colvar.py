@@ -9,7 +9,7 @@ from ...errors import BiasError, InputError
 from ...files import append
 from ..tables import header, size_of_rows
 from .disk import open_file, undo
-from .steps import Steps
+from .recent_steps import RecentSteps
 
 
 class ColvarFile:
@@ -37,7 +37,7 @@ class ColvarFile:
     def note(self) -> dict[str, Any]:
         return {}
 
-    def restore(self, steps: Steps) -> None:
+    def restore(self, steps: RecentSteps) -> None:
         """Takes rows of later times out, into a file of its own if the engine went back."""
         last_time_ps = (steps.step + 0.5) * self._time_step
         if steps.is_going_back:

@@ -20,7 +20,7 @@ from ..coordinates import shortest
 from ..growing import GrowingBias, T
 from ..tables import FieldsReader, header, size_of_rows
 from .disk import open_locked, sync_folder, undo
-from .steps import Steps
+from .recent_steps import RecentSteps
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class DepositFile(Generic[T]):
         self._committed = self._count
         return {"hills": self._count}
 
-    def restore(self, steps: Steps) -> None:
+    def restore(self, steps: RecentSteps) -> None:
         """Takes out what came after the current step, if the engine went back; otherwise the file is the truth.
 
         It may then be one ahead of the clock. A clock that is further behind, or lost, starts at the last deposit.
@@ -134,7 +134,7 @@ class DepositFile(Generic[T]):
             self._waiting = taken[:0]
         return taken
 
-    def _set_clock(self, steps: Steps, last: T) -> None:
+    def _set_clock(self, steps: RecentSteps, last: T) -> None:
         step = round(float(last.times[0]) / self._time_step)
         values = np.full(steps.shape("values"), np.nan)  # the others are not known, and not needed
         values[self._biased] = last.centres[0]

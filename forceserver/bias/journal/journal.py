@@ -10,12 +10,12 @@ from ...frame import Array
 from .colvar import ColvarFile
 from .configuration import StoredConfiguration
 from .deposits import DepositFile
-from .steps import Steps
+from .recent_steps import RecentSteps
 
 log = logging.getLogger(__name__)
 
 
-class Verdict(Enum):
+class Arrival(Enum):
     """What a configuration is that has come in."""
 
     NEW = "new"
@@ -31,7 +31,7 @@ class KeptFile(Protocol):
     def note(self) -> dict[str, Any]:
         """What the record of a step says of it, by the names of the fields."""
 
-    def restore(self, steps: Steps) -> None:
+    def restore(self, steps: RecentSteps) -> None:
         """Brings it to the current step: after a start, and after the clock has gone back (`steps.is_going_back`)."""
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class Journal:
 
     def __init__(
         self,
-        steps: Steps,
+        steps: RecentSteps,
         deposits: DepositFile | None = None,
         colvar: ColvarFile | None = None,
         files: Sequence[KeptFile] = (),
@@ -78,18 +78,18 @@ class Journal:
         """An engine has connected, perhaps one that was started again: its first configuration may be an old one."""
         self.steps.begin_connection()
 
-    def begin(self, fingerprint: Array) -> Verdict:
+    def begin(self, fingerprint: Array) -> Arrival:
         """A configuration has come in: new, the current one, or an older one, before which the clock stands now."""
         step = self.steps.recognise(fingerprint)
         if step is None:
-            return Verdict.NEW
+            return Arrival.NEW
         if step == self.steps.step:
-            return Verdict.SAME
+            return Arrival.SAME
         if self._is_shared:
             log.warning("the engine went back to step %d; the hills since then remain, other walkers have them", step)
             self.steps.begin_run()
-            return Verdict.NEW
-        return Verdict.BACK if self.steps.go_back_before(step) else Verdict.NEW
+            return Arrival.NEW
+        return Arrival.BACK if self.steps.go_back_before(step) else Arrival.NEW
 
     def take_back(self) -> bool:
         """For who cannot answer twice: the current configuration is to come again. True if `replay` has to follow."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AllowInfNan, BeforeValidator, Field, PositiveFloat, PositiveInt
 
-from ...config import OutputPath, Section
+from ...sections import OutputPath, Section
 from ..coordinates import Coordinate
 from .bias import Opes
 from .parameters import OpesParameters, opes_parameters

@@ -12,7 +12,7 @@ from ...errors import InputError
 from ...files import atomic_write
 from ...frame import Array
 from ..coordinates import domain_constants, shortest
-from ..journal import Steps
+from ..journal import RecentSteps
 from ..journal.deposits import DepositFile
 from ..tables import FieldsReader, header
 from .bias import Opes
@@ -29,7 +29,7 @@ class StateFile:
     """
 
     def __init__(
-        self, path: Path, bias: Opes, steps: Steps, deposits: DepositFile, stride: int, time_step_ps: float
+        self, path: Path, bias: Opes, steps: RecentSteps, deposits: DepositFile, stride: int, time_step_ps: float
     ) -> None:
         self.path = path
         self._bias, self._steps, self._stride, self._time_step = bias, steps, stride, time_step_ps
@@ -48,7 +48,7 @@ class StateFile:
                 log.warning("cannot write %s: %s; KERNELS has everything, and it is tried again", self.path, error)
         return {}
 
-    def restore(self, steps: Steps) -> None:
+    def restore(self, steps: RecentSteps) -> None:
         """If the engine went back to before it, it is set aside."""
         if not steps.is_going_back or (found := kernels_and_time(self.path)) is None:
             return

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat
 
-from ...config import Element, InputFile, OutputPath, Section
+from ...sections import Element, InputFile, OutputPath, Section
 from ..journal.disk import check_file
 
 

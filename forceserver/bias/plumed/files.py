@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ..journal import Steps
+from ..journal import RecentSteps
 from ..journal.disk import undo
 
 MOST_FILES = 32
@@ -32,7 +32,7 @@ class PlumedFiles:
     rewritten: those that PLUMED writes anew from time to time: their lengths say nothing, and they are left alone.
     """
 
-    def __init__(self, steps: Steps, folder: Path, rewritten: Set[Path]) -> None:
+    def __init__(self, steps: RecentSteps, folder: Path, rewritten: Set[Path]) -> None:
         self._steps, self._folder, self._rewritten = steps, folder.absolute(), rewritten
         self._paths: list[Path] = []
 
@@ -58,7 +58,7 @@ class PlumedFiles:
         """How long they are; -1 where there is none."""
         return {"sizes": self._sizes()}
 
-    def restore(self, steps: Steps) -> None:
+    def restore(self, steps: RecentSteps) -> None:
         """Cuts each to its length at the current step; `InputError` if one is shorter, or gone."""
         for place, name in enumerate(self._names):
             file = self._folder / name

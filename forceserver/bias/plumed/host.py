@@ -22,7 +22,7 @@ from ...cv import CollectiveVariable
 from ...errors import BiasError, ForceServerError, InputError
 from ...frame import Frame, Result
 from ...potentials.base import Potential
-from ..journal import Journal, Steps, Verdict, fingerprint_of
+from ..journal import Arrival, Journal, RecentSteps, fingerprint_of
 from ..outputs import Output, add_forces, offered, values_of
 from .config import PlumedConfig
 from .files import FIELDS, PlumedFiles, files_written
@@ -35,7 +35,7 @@ from .input import (
     read_actions,
     rewritten_files,
 )
-from .kernel import text_of
+from .kernel import one_line
 from .session import Session, extra_cv_force_unit, start_session
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class PlumedBias(Potential):
         self._config, self._kernel = config, kernel
         make_folders(actions)
         is_new, before = not config.state_file.exists(), files_written()
-        steps = Steps(config.state_file, FIELDS, f"{len(template)} atoms")
+        steps = RecentSteps(config.state_file, FIELDS, f"{len(template)} atoms")
         self._files = PlumedFiles(steps, config.state_file.parent, rewritten_files(actions))
         is_shared = any(keyword(action, "WALKERS_N") for action in actions)
         self._journal = Journal(steps, files=[self._files], is_shared=is_shared)
@@ -94,8 +94,8 @@ class PlumedBias(Potential):
             return self._last[1]
         frame = replace(frame, positions=frame.positions.copy(), cell=frame.cell.copy())
         journal, fingerprint = self._journal, fingerprint_of(frame)
-        verdict = journal.begin(fingerprint)
-        has_gone_back = verdict is Verdict.BACK or (verdict is Verdict.SAME and journal.take_back())
+        arrival = journal.begin(fingerprint)
+        has_gone_back = arrival is Arrival.BACK or (arrival is Arrival.SAME and journal.take_back())
         plumed = self._start() if has_gone_back or self._plumed is None else self._plumed
         step = journal.step + 1
         try:
@@ -107,7 +107,7 @@ class PlumedBias(Potential):
             raise
         except Exception as error:  # of many types, depending on what was thrown inside PLUMED
             self._stop()
-            raise BiasError(f"PLUMED at step {step}: {text_of(error)}") from error
+            raise BiasError(f"PLUMED at step {step}: {one_line(error)}") from error
         journal.commit(fingerprint)
         self._last = frame, result
         return result
@@ -194,7 +194,7 @@ class PlumedBias(Potential):
             plumed.cmd("prepareDependencies")
             plumed.cmd("isEnergyNeeded", needed)
         except Exception as error:
-            raise InputError(f"PLUMED refuses {path}: {text_of(error)}{self._empty_files()}") from error
+            raise InputError(f"PLUMED refuses {path}: {one_line(error)}{self._empty_files()}") from error
         if needed[0]:
             raise InputError(f"{path} uses ENERGY, which a bias does not know: it acts beside the potential")
 

@@ -43,12 +43,12 @@ def load_kernel() -> str | None:
         plumed.Plumed(kernel=kernel).finalize()
     except Exception as error:  # the wrapper raises RuntimeError, and others for a library that is none
         raise InputError(
-            f"the PLUMED kernel {kernel or ''} cannot be loaded ({text_of(error)}); {HOW_TO_GET_IT}"
+            f"the PLUMED kernel {kernel or ''} cannot be loaded ({one_line(error)}); {HOW_TO_GET_IT}"
         ) from error
     return kernel
 
 
-def text_of(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """What went wrong, on one line: PLUMED's messages are drawings."""
     return " ".join(str(error).split())
 

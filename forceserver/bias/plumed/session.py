@@ -8,7 +8,7 @@ from ...errors import InputError
 from ...units import BOLTZMANN_EV_PER_K, PER_EV
 from .config import PlumedConfig
 from .input import Action
-from .kernel import HOW_TO_GET_IT, text_of
+from .kernel import HOW_TO_GET_IT, one_line
 
 Session = Any
 """A `plumed.Plumed`; the package `plumed` need not be there."""
@@ -48,7 +48,7 @@ def start_session(kernel: str | None, natoms: int, config: PlumedConfig, restart
     try:
         return new_session(kernel, natoms, config, restart)
     except Exception as error:
-        raise InputError(f"PLUMED does not start: {text_of(error)}") from error
+        raise InputError(f"PLUMED does not start: {one_line(error)}") from error
 
 
 def extra_cv_force_unit(actions: list[Action], kernel: str | None) -> float:

@@ -7,7 +7,7 @@ from ...frame import Array, Frame, Result
 from ..checks import check_count
 from .connection import Connection
 from .frames import IncomingFrames
-from .layout import Layout, in_segments
+from .layout import MessageLayout, in_segments
 from .limits import Limits
 from .messages import (
     HEADER,
@@ -62,7 +62,7 @@ class ClientConnection(Connection):
 
     def _set_batch(self, batch: int) -> None:
         self.batch = batch
-        self._layout = Layout(self.atoms, batch, self._layout.shared_memory)
+        self._layout = MessageLayout(self.atoms, batch, self._layout.shared_memory)
         self._incoming = IncomingFrames(self._template, self._layout)
         self._reply = Reply(self._layout, self._limits.max_string_bytes)
         self.frames = self._incoming.frames

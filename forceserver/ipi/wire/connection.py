@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import ProtocolError
-from .layout import Layout
+from .layout import MessageLayout
 from .limits import Limits
 from .messages import HEADER_BYTES, INT
 
@@ -24,7 +24,7 @@ class Connection:
         self.atoms = atoms
         self.batch = batch
         self._limits = limits
-        self._layout = Layout(atoms, batch, shared_memory)
+        self._layout = MessageLayout(atoms, batch, shared_memory)
         self._start = self._end = 0  # what has come in and is not used up: inbox[start:end]
         self._inbox = np.zeros(0, np.uint8)
         self._bytes = memoryview(self._inbox)

@@ -6,7 +6,7 @@ from ase.units import Bohr
 from ... import _ext
 from ...frame import Frame
 from ..checks import check_cells, check_positions
-from .layout import Layout, StructureNumbers
+from .layout import MessageLayout, StructureNumbers
 
 _scale = _ext.kernel("atomic_units").scale
 
@@ -20,7 +20,7 @@ class IncomingFrames:
 
     _numbers: StructureNumbers
 
-    def __init__(self, template: Frame, layout: Layout) -> None:
+    def __init__(self, template: Frame, layout: MessageLayout) -> None:
         self._pbc = template.pbc
         self._several = layout.batch > 1
         self._in_place = not layout.shared_memory

@@ -34,7 +34,7 @@ class ResultNumbers:
     virials: Array  # (batch, 3, 3), hartree
 
 
-class Layout:
+class MessageLayout:
     """The layout of both messages for one number of atoms and one batch size.
 
     posdata_bytes: length of POSDATA, without the names of segments.

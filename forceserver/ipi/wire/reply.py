@@ -10,7 +10,7 @@ from ...errors import PotentialError
 from ...frame import Result
 from ..checks import check_results
 from .extras import encode_extras
-from .layout import Layout, ResultNumbers
+from .layout import MessageLayout, ResultNumbers
 from .messages import FORCEREADY, HEADER_BYTES, INT, Buffers, pack_strings
 
 _encode = _ext.kernel("atomic_units").encode
@@ -25,7 +25,7 @@ class Reply:
 
     _numbers: ResultNumbers
 
-    def __init__(self, layout: Layout, max_extras_bytes: int) -> None:
+    def __init__(self, layout: MessageLayout, max_extras_bytes: int) -> None:
         self._layout, self._max_extras_bytes = layout, max_extras_bytes
         size = layout.forceready_bytes
         outbox = np.zeros(size + 4 * layout.batch, np.uint8)  # the lengths of the extras at the end stay zero

@@ -153,7 +153,7 @@ def choose(frames: list[Atoms], count: int, temperatures: tuple[int, ...], model
 
 def candidates(name: str, path: Path, plan: Round) -> list[Atoms]:
     """Frames of all trajectories in one kind of cell."""
-    from forceserver.ase import ForceServerCalculator
+    from forceserver.ase_calculator import ForceServerCalculator
 
     calculator = ForceServerCalculator.from_model(path, uncertainty=True)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()

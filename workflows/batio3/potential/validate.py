@@ -16,7 +16,7 @@ from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
-from forceserver.ase import ForceServerCalculator
+from forceserver.ase_calculator import ForceServerCalculator
 from forceserver.files import atomic_write, write_json
 from forceserver.fit import data as labelled_data
 from forceserver.fit import report

@@ -1,8 +1,8 @@
-"""The one TOML file that configures the program, validated before anything starts.
+"""What all sections of the TOML file share: their base, types of keys, and messages about what is wrong.
 
 Units are in the names of the keys. Relative paths are relative to the file. Sections are declared beside what they
-configure and put together in settings.py; this file holds their base, reads the TOML and turns pydantic's findings
-into messages for people.
+configure and put together in configuration.py; this file reads TOML and turns pydantic's findings into messages for
+people.
 """
 
 import codecs

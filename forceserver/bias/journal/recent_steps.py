@@ -39,7 +39,7 @@ _FINGERPRINT = "marks"
 """The field's name in the files: they tell their layout, and those that exist are to be read."""
 
 
-class Steps:
+class RecentSteps:
     """Records of the last `span` steps; `path` None: kept in memory.
 
     step: the number of the current configuration; -1 before the first. While the bias goes back, that to which it goes.

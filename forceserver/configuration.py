@@ -1,4 +1,4 @@
-"""The whole configuration: the sections of the one TOML file, put together.
+"""The one TOML file that configures the program: all its sections, put together.
 
 Each section is declared beside what it configures. This file lies above all of them and is imported only by what a
 user starts: the commands, and the PES file that i-PI loads.
@@ -10,7 +10,6 @@ from typing import TypeVar
 from pydantic import Field, model_validator
 
 from .bias.choice import BiasConfig
-from .config import InputFile, Section, read_toml, validated
 from .cv import CVConfig
 from .cv_server.server import CVServerConfig
 from .errors import InputError
@@ -18,7 +17,8 @@ from .ipi.driver import DriverConfig
 from .ipi.transports import SocketConfig
 from .potentials import PotentialConfig
 from .representation.config import ExpansionConfig
-from .template import StructureConfig
+from .sections import InputFile, Section, read_toml, validated
+from .template_structure import StructureConfig
 
 Wanted = TypeVar("Wanted")
 
@@ -29,7 +29,7 @@ class SimulationConfig(Section):
     input: InputFile = Field(description="i-PI's input file (XML); i-PI runs in the folder of this file")
 
 
-class Settings(Section):
+class Configuration(Section):
     """Everything that a configuration file may say."""
 
     structure: StructureConfig
@@ -44,7 +44,7 @@ class Settings(Section):
     expansion: ExpansionConfig | None = None
 
     @model_validator(mode="after")
-    def _complete(self) -> "Settings":
+    def _complete(self) -> "Configuration":
         if self.cv_server and not self.cv:
             raise ValueError("[cv_server] has nothing to serve: give at least one [[cv]]")
         if self.bias_socket and self.bias is None:
@@ -64,22 +64,22 @@ class Settings(Section):
             seen[section.place] = name
 
 
-def load(path: Path) -> Settings:
+def read_configuration(path: Path) -> Configuration:
     """Reads and validates a configuration; `InputError` names every problem in it, one a line.
 
     Relative paths in it are relative to its folder.
     """
     path = Path(path)
-    return validated(Settings, read_toml(path), str(path), path.absolute().parent, written=True)
+    return validated(Configuration, read_toml(path), str(path), path.absolute().parent, written=True)
 
 
-def at_address(settings: Settings, host: str | None, port: int | None, path: Path) -> Settings:
-    """The settings with i-PI on another host, or at another port ([bias_socket] has the next one).
+def at_address(configuration: Configuration, host: str | None, port: int | None, path: Path) -> Configuration:
+    """The configuration with i-PI on another host, or at another port ([bias_socket] has the next one).
 
     Raises `InputError` if no socket is of mode 'inet'; `path` is the configuration, for the message.
     """
     ports = {"socket": port, "bias_socket": port and port + 1}
-    sockets = {name: getattr(settings, name) for name in ports}
+    sockets = {name: getattr(configuration, name) for name in ports}
     moved = {
         name: socket.model_copy(update={"address": host or socket.address, "port": ports[name] or socket.port})
         for name, socket in sockets.items()
@@ -88,7 +88,7 @@ def at_address(settings: Settings, host: str | None, port: int | None, path: Pat
     if not moved:
         option = f"--host {host}" if host is not None else f"--port {port}"
         raise InputError(f"{option}: {path} has no [socket] of mode 'inet', the only one with a host and a port")
-    return settings.model_copy(update=moved)
+    return configuration.model_copy(update=moved)
 
 
 def require(section: Wanted | None, name: str, path: Path, why: str) -> Wanted:

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from forceserver.errors import InputError
-from forceserver.template import StructureConfig, read_template
+from forceserver.template_structure import StructureConfig, read_template
 
 TRICLINIC = [[4.0, 0.0, 0.0], [0.5, 3.9, 0.0], [0.2, -0.3, 4.1]]
 

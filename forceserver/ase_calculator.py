@@ -54,7 +54,7 @@ class ForceServerCalculator(Calculator):
         Raises:
             InputError: the file cannot be read or is damaged.
         """
-        from .potentials.files import load_potential
+        from .potentials.model_files import load_potential
 
         return cls(load_potential(path, **options))
 
@@ -71,12 +71,12 @@ class ForceServerCalculator(Calculator):
         Raises:
             InputError: the configuration is wrong, or its potential cannot compute the template.
         """
+        from .configuration import read_configuration
         from .potentials import build_potential
-        from .settings import load
-        from .template import read_template
+        from .template_structure import read_template
 
-        settings = load(Path(path))
-        return cls(build_potential(settings.potential, read_template(settings.structure)))
+        configuration = read_configuration(Path(path))
+        return cls(build_potential(configuration.potential, read_template(configuration.structure)))
 
     def calculate(
         self,

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from .config import InputFile, Section
 from .errors import InputError
 from .frame import Frame
+from .sections import InputFile, Section
 from .structures import read_structure
 
 
