@@ -64,19 +64,19 @@ class SummedHills:
 
 
 class SummedKernels:
-    """The kernels of one OPES; its rows are reweighted by the bias alone, which has no c(t)."""
+    """The kernels of an OPES, perhaps of its walkers; rows are reweighted by the bias alone, there is no c(t)."""
 
-    def __init__(self, path: Path, regrid: Regrid, kt: float) -> None:
-        self._path, self._kt = path, kt
-        self._densities = read_densities(path)
+    def __init__(self, paths: Sequence[Path], regrid: Regrid, kt: float) -> None:
+        self._paths, self._kt = paths, kt
+        self._densities = read_densities(paths)
         self.name, self.variables = self._densities.source, self._densities.variables
         self._axes = regrid(self._densities.axes(), self.variables)
         self.estimate = self._densities.estimate(self._axes, kt)
 
     def at_stride(self, stride: int) -> Iterator[Surface]:
         if self.name == "state":
-            raise InputError(f"--stride {stride}: {self._path} has states, not every kernel; give KERNELS")
-        densities = read_densities(self._path, stride)
+            raise InputError(f"--stride {stride}: {self._paths[0]} has states, not every kernel; give KERNELS")
+        densities = read_densities(self._paths, stride)
         return (densities.free_energy(kernels, self._axes, self._kt) for kernels in densities.sums)
 
     def negative_bias(self, surface: Surface) -> Surface:
@@ -94,8 +94,8 @@ def sum_bias_files(paths: Sequence[Path], regrid: Regrid, kt: float) -> BiasSum:
     for path in paths:
         if not path.is_file():
             raise InputError(f"there is no file {path}")
-    if of_opes := [path for path in paths if is_of_opes(path)]:
-        if len(paths) > 1:
-            raise InputError(f"{of_opes[0]} has kernels of OPES, which are in one file for all walkers: give it alone")
-        return SummedKernels(paths[0], regrid, kt)
-    return SummedHills(paths, regrid, kt)
+    of_opes = [path for path in paths if is_of_opes(path)]
+    if of_opes and len(of_opes) < len(paths):
+        other = next(path for path in paths if path not in of_opes)
+        raise InputError(f"{of_opes[0]} has kernels of OPES, {other} has none: give files of one bias")
+    return SummedKernels(paths, regrid, kt) if of_opes else SummedHills(paths, regrid, kt)

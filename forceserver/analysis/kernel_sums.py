@@ -16,7 +16,7 @@ import numpy as np
 from ..bias.coordinates import Coordinate, coordinate_of
 from ..bias.grid import Axis
 from ..bias.opes.bias import Opes
-from ..bias.opes.kernels import Kernels, kernels_of
+from ..bias.opes.kernels import Kernels, in_order_of_time, kernels_of
 from ..bias.opes.parameters import OpesParameters
 from ..bias.opes.widths import FixedWidths
 from ..bias.tables import FieldsReader
@@ -120,32 +120,44 @@ class Densities:
         )
 
 
-def read_densities(path: Path, stride: int | None = None) -> Densities:
-    """A KERNELS or STATE file of PLUMED or of the embedded bias; a STATE may hold several states (STORE_STATES).
+def read_densities(paths: Sequence[Path], stride: int | None = None) -> Densities:
+    """KERNELS or STATE of PLUMED or of the embedded bias; a STATE may hold several states (STORE_STATES).
 
-    stride: after how many kernels a density is kept; by default some `HISTORY` of them.
-    Raises `InputError` if it is neither, or if a number in it cannot be.
+    paths: one file, or KERNELS of all walkers. stride: after how many kernels a density is kept; by default some
+    `HISTORY` of them. Raises `InputError` if it is neither, if files are of different biases, or if a number in it
+    cannot be.
     """
+    tables = [_read(path) for path in paths]
+    first, rows = tables[0]
+    names = [field.removeprefix("sigma_") for field in first.fields if field.startswith("sigma_")]
+    variables = tuple(coordinate_of(name, first.constants) for name in names)
+    try:
+        parameters = _parameters(first.constants)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{first.path}: the header has no valid {error}; is this a file of OPES_METAD?") from error
+    for table, _ in tables[1:]:
+        if (table.fields, table.constants) != (first.fields, first.constants):
+            raise InputError(f"{table.path} has kernels of another bias than {first.path}: their headers differ")
+    is_state = first.constants["action"].endswith("_state")
+    if is_state and len(paths) > 1:
+        raise InputError(f"{first.path} is a STATE, which has the kernels of all walkers: give one file")
+    if is_state:
+        sums = list(_states(rows, len(names)))
+    else:
+        sums = list(_merging(in_order_of_time([kernels_of(*table) for table in tables]), parameters, stride))
+    kappa = parameters.bias_factor if parameters.explore else 1.0
+    source = "state" if is_state else "kernels"
+    return Densities(source, variables, sums, kappa, parameters.epsilon, parameters.cutoff, parameters.bias_factor)
+
+
+def _read(path: Path) -> tuple[FieldsReader, Array]:
     table = FieldsReader(path)
     rows = table.read()
-    action = table.constants.get("action", "")
     if not len(rows):
         raise InputError(f"{path} has no kernels")
     if not np.all(np.isfinite(rows)):
         raise InputError(f"{path}: the kernel at time {rows[~np.isfinite(rows).all(axis=1)][0, 0]:g} is not finite")
-    names = [field.removeprefix("sigma_") for field in table.fields if field.startswith("sigma_")]
-    variables = tuple(coordinate_of(name, table.constants) for name in names)
-    try:
-        parameters = _parameters(table.constants)
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: the header has no valid {error}; is this a file of OPES_METAD?") from error
-    if action.endswith("_state"):
-        sums = list(_states(rows, len(names)))
-    else:
-        sums = list(_merging(kernels_of(table, rows), parameters, stride))
-    source = "state" if action.endswith("_state") else "kernels"
-    kappa = parameters.bias_factor if parameters.explore else 1.0
-    return Densities(source, variables, sums, kappa, parameters.epsilon, parameters.cutoff, parameters.bias_factor)
+    return table, rows
 
 
 def is_of_opes(path: Path) -> bool:

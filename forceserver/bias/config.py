@@ -151,7 +151,10 @@ class MovingRestraintConfig(Section):
 
 
 class WalkersConfig(Section):
-    """Runs that share their hills: run `id` of `count` writes `directory`/HILLS.id and reads those of the others."""
+    """Runs that share their bias: run `id` of `count` writes `directory`/HILLS.id and reads those of the others.
+
+    With OPES the files are KERNELS.id.
+    """
 
     id: NonNegativeInt
     count: PositiveInt
@@ -211,8 +214,8 @@ class MetadynamicsConfig(Section):
             self._check_opes(self.opes)
         if not (self.hills or self.opes or self.walls or self.restraints or self.moving_restraints):
             raise ValueError("nothing acts: give hills, walls, restraints or moving_restraints")
-        if self.walkers and not self.hills:
-            raise ValueError("walkers share hills: give hills")
+        if self.walkers and not (self.hills or self.opes):
+            raise ValueError("walkers share hills or kernels: give hills, or opes")
         if self.hills:
             self._check_hills(self.hills)
         return self
@@ -221,8 +224,8 @@ class MetadynamicsConfig(Section):
         """`ValueError` if something else does not go with it."""
         if self.hills:
             raise ValueError("a bias has hills or opes, not both; leave one of them out")
-        if self.walkers:
-            raise ValueError("opes has no walkers yet; leave walkers out, or take hills")
+        if self.walkers and not all(variable.sigma for variable in self._biased):
+            raise ValueError("walkers cannot measure widths together: give sigma of each variable that has kernels")
         opes.check(self._biased)
 
     def _check_hills(self, hills: HillsConfig) -> None:
@@ -269,10 +272,10 @@ class MetadynamicsConfig(Section):
         """`InputError` if a file cannot be written where the configuration wants it."""
         if self.hills and not self.walkers:
             check_file(self.hills.file, "hills.file")
-        if self.opes:
+        if self.opes and not self.walkers:
             check_file(self.opes.file, "opes.file")
-            if self.opes.state_file:
-                check_file(self.opes.state_file, "opes.state_file")
+        if self.opes and self.opes.state_file:
+            check_file(self._own(self.opes.state_file), "opes.state_file")
         check_file(self._own(self.clock_file), "clock_file")
         if self.colvar_file:
             check_file(self._own(self.colvar_file), "colvar_file")
@@ -367,7 +370,7 @@ class MetadynamicsConfig(Section):
             stack.callback(steps.close)
             if self.opes and self.opes.state_file and hills and isinstance(growing, Opes):
                 stride = self.opes.state_stride
-                state = StateFile(self.opes.state_file, growing, steps, hills, stride, time_step_ps)
+                state = StateFile(self._own(self.opes.state_file), growing, steps, hills, stride, time_step_ps)
             if self.colvar_file:
                 columns = ["time", *total.names, *total.terms]
                 colvar = ColvarFile(

@@ -123,10 +123,7 @@ class BiasEngine:
         work = self._current["work"]
         self._work = work.tolist() if self.step >= 0 else [0.0] * len(work)
         if growing := self.total.growing:
-            growing.clear()
-            growing.add(deposits)
-            for others in self.journal.of_others():
-                growing.add(others)
+            growing.replay([deposits, *self.journal.of_others()])
 
     def _let_hills_act(self, growing: GrowingBias) -> None:
         step = self._steps.step

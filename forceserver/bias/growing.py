@@ -66,8 +66,8 @@ class GrowingBias(Protocol[T]):
     def add(self, deposits: T) -> None:
         """Adds what was written."""
 
-    def clear(self) -> None:
-        """As before the first deposit."""
+    def replay(self, runs: Sequence[T]) -> None:
+        """It is the sum of these deposits, those of this run first and of the other walkers behind."""
 
     def parse(self, table: FieldsReader, rows: Array) -> T:
         """The deposits that rows (n, columns) of a file are; `InputError` if it is a file of something else."""

@@ -91,10 +91,12 @@ class GrowingHills:
         if before < whole == self._count:
             self._renew_reweighting_factor()
 
-    def clear(self) -> None:
-        """Back to no hill at all."""
+    def replay(self, runs: Sequence[Hills]) -> None:
+        """It is the sum of these hills, in any order."""
         self.total.clear()
         self._count, self._reweighting_factor = 0, 0.0
+        for hills in runs:
+            self.add(hills)
 
     def parse(self, table: FieldsReader, rows: Array) -> Hills:
         """The hills that rows of a HILLS file are; `InputError` if it is none."""

@@ -53,7 +53,7 @@ def test_it_is_the_bias_without_its_factor(run):
     parameters = opes_parameters(0.15, T, 30, explore=explore)
     bias = Opes(kernels.variables, parameters, FixedWidths(kernels.sigmas[0]))
     bias.add(kernels)
-    densities = read_densities(run / "KERNELS")
+    densities = read_densities([run / "KERNELS"])
     axes = densities.axes()
     surface = densities.free_energy(densities.sums[-1], axes, KT)
     gamma = parameters.bias_factor
@@ -81,8 +81,8 @@ def test_kernels_state_and_reweighting_give_the_double_well(run, tmp_path):
 
 
 def test_a_state_is_what_is_left_of_its_kernels(run, tmp_path):
-    state = read_densities(run / "STATE")
-    kernels = read_densities(run / "KERNELS", stride=1)
+    state = read_densities([run / "STATE"])
+    kernels = read_densities([run / "KERNELS"], stride=1)
     same = next(k for k in kernels.sums if abs(k.time - state.sums[-1].time) < 1e-9)
     axes = state.axes()
     expected = kernels.free_energy(same, axes, KT).values
@@ -95,10 +95,10 @@ def test_a_state_is_what_is_left_of_its_kernels(run, tmp_path):
 
 def test_states_behind_one_another_are_a_history(run, tmp_path):
     text = (run / "STATE").read_text()
-    time = f"{read_densities(run / 'STATE').sums[0].time:.15g}"
+    time = f"{read_densities([run / 'STATE']).sums[0].time:.15g}"
     later = text.replace(f" {time:>23} ", f" {float(time) + 1:>23.15g} ")
     (tmp_path / "STATE").write_text(text + later)
-    densities = read_densities(tmp_path / "STATE")
+    densities = read_densities([tmp_path / "STATE"])
     assert [round(k.time - float(time), 9) for k in densities.sums] == [0, 1]
     np.testing.assert_array_equal(densities.sums[0].heights, densities.sums[1].heights)
     assert call(tmp_path / "STATE", "-o", tmp_path).exit_code == 0
@@ -124,12 +124,17 @@ def test_bad_kernels_are_named(run, change, message, tmp_path):
     assert change[0] in text
     (tmp_path / "KERNELS").write_text(text.replace(*change))
     with pytest.raises(InputError, match=message):
-        read_densities(tmp_path / "KERNELS")
+        read_densities([tmp_path / "KERNELS"])
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
-    [(["KERNELS", "KERNELS"], "give it alone"), (["STATE", "--stride", "3"], "has states, not every kernel")],
+    [
+        (["KERNELS", "STATE"], "kernels of another bias"),
+        (["KERNELS", "COLVAR"], "COLVAR has none: give files of one bias"),
+        (["STATE", "STATE"], "give one file"),
+        (["STATE", "--stride", "3"], "has states, not every kernel"),
+    ],
 )
 def test_what_does_not_go_together(run, files, message, tmp_path):
     result = call(*(run / f if f.isupper() else f for f in files), "-o", tmp_path)

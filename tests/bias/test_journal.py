@@ -82,7 +82,7 @@ def test_an_engine_that_goes_back_takes_the_bias_with_it(tmp_path, kind, restart
 
 @pytest.mark.parametrize(
     ("place", "method"),
-    [(Journal, "replay"), (DepositFile, "restore"), (RecentSteps, "settle"), (GrowingHills, "clear")],
+    [(Journal, "replay"), (DepositFile, "restore"), (RecentSteps, "settle"), (GrowingHills, "replay")],
 )
 def test_death_on_the_way_back(tmp_path, monkeypatch, place, method):
     for name in "ab":

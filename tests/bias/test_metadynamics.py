@@ -493,5 +493,5 @@ def test_a_run_without_files_keeps_its_bias_in_memory():
     table.fields, table.constants = total.growing.fields, total.growing.constants
     total.growing.add(total.growing.parse(table, np.array([line])))
     assert total.evaluate(s, 2)[0] == pytest.approx(0.175, rel=1e-5)
-    total.growing.clear()
+    total.growing.replay([])
     assert total.evaluate(s, 3)[0] == pytest.approx(0.125)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forceserver._ext import kernel
+from forceserver.analysis.kernel_sums import read_densities
 from forceserver.bias.config import MetadynamicsConfig
 from forceserver.errors import BiasError, InputError
 
@@ -158,7 +159,7 @@ def test_input_that_cannot_be(changes, key, message, tmp_path):
         ),
         ({"variables": [{"name": n} for n in "abcd"]}, "one to three variables, not on 4"),
         ({"variables": [{"name": "p", "sigma": 0.1}]}, "is for widths that are measured"),
-        ({"walkers": {"id": 0, "count": 2, "directory": "."}}, "opes has no walkers yet"),
+        ({"walkers": {"id": 0, "count": 2, "directory": "."}}, "walkers cannot measure widths together: give sigma"),
         ({"hills": {"height_eV": 1, "pace_steps": 1, "temperature_K": 300}}, "hills or opes, not both"),
         ({"engine": "metadynamics"}, "belong together"),
     ],
@@ -281,3 +282,36 @@ def test_widths_that_are_fixed_do_not_shrink(tmp_path):
     assert bias.total.growing.parameters.bias_factor == np.inf
     assert "#! SET biasfactor inf" in (tmp_path / "KERNELS").read_text()
     np.testing.assert_array_equal(np.loadtxt(tmp_path / "KERNELS")[:, 3:5], [[0.2, 0.3]] * 12)
+
+
+def test_walkers_share_their_kernels(tmp_path):
+    """Their biases are one, up to what the order of merging does, and go on from all files."""
+
+    def walker(k):
+        walkers = {"id": k, "count": 2, "directory": tmp_path / "shared"}
+        variables = [{"name": "p", "sigma": 0.2}, {"name": "angle", "sigma": 0.3, "domain": ["-pi", "pi"]}]
+        opes = {"adaptive_sigma_stride_steps": None}
+        return open_bias(tmp_path, opes=opes, variables=variables, walkers=walkers, colvar_file=None)
+
+    one, two = walker(0), walker(1)
+    walks = trajectory(90, seed=1), trajectory(90, seed=2)
+    for a, b in zip(*walks, strict=True):
+        one.advance(a)
+        two.advance(b)
+    one.advance([0, 0])  # reads the last kernel of two
+    opes = [bias.total.growing for bias in (one, two)]
+    assert opes[0].counter == opes[1].counter == 1 + 2 * 29
+    assert opes[0].sum_weights == pytest.approx(opes[1].sum_weights, rel=1e-12)
+    at = np.array([one.compute(s)[0] for s in walks[0]])
+    np.testing.assert_allclose(at, [two.compute(s)[0] for s in walks[0]], atol=0.02)
+    assert at.max() - at.min() > 0.1
+    for bias in (one, two):
+        bias.close()
+    assert {f.name for f in tmp_path.iterdir()} >= {"STATE.0", "STATE.1", "BIAS.clock.0", "BIAS.clock.1", "shared"}
+    again = [walker(0), walker(1)]
+    found = [[bias.compute(s)[0] for s in walks[0]] for bias in again]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-12)  # both merge all kernels by time
+    np.testing.assert_allclose(found[0], at, atol=0.02)
+    alone = again[0].total.growing
+    densities = read_densities([tmp_path / "shared" / f"KERNELS.{k}" for k in (0, 1)])
+    np.testing.assert_array_equal(densities.sums[-1].heights, alone.density.kernels()[0])

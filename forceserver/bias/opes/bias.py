@@ -19,7 +19,7 @@ from ..._ext import kernel
 from ...frame import Array
 from ..coordinates import Coordinate
 from ..tables import FieldsReader
-from .kernels import Kernels, check_same, kernels_constants, kernels_fields, kernels_of
+from .kernels import Kernels, check_same, in_order_of_time, kernels_constants, kernels_fields, kernels_of
 from .parameters import OpesParameters
 from .widths import AdaptiveWidths, FixedWidths, shrinking
 
@@ -52,7 +52,7 @@ class Opes:
         self.density = kernel("kernel_density").KernelDensity(
             [c.period for c in coordinates], lower, parameters.cutoff, parameters.threshold
         )
-        self.clear()
+        self._clear()
 
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """V (eV) and its gradient (d,) at s (d,)."""
@@ -99,7 +99,12 @@ class Opes:
             self.zed = self.density.pair_sum(pairs) / self._norm / self.density.count
             self._remember(kernels.centres[place], kernels.sigmas[place])
 
-    def clear(self) -> None:
+    def replay(self, runs: Sequence[Kernels]) -> None:
+        """It is the sum of these kernels, merged in the order of their times: which ones merge depends on it."""
+        self._clear()
+        self.add(in_order_of_time(runs))
+
+    def _clear(self) -> None:
         """Back to no kernel at all."""
         self.density.clear()
         self.counter = 1

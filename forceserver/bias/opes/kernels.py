@@ -78,6 +78,21 @@ def kernels_of(table: FieldsReader, rows: Array) -> Kernels:
     )
 
 
+def in_order_of_time(runs: Sequence[Kernels]) -> Kernels:
+    """The kernels of one run, or of several walkers, as they came; those of one file keep their order."""
+    if len(runs) == 1:
+        return runs[0]
+    order = np.argsort(np.concatenate([kernels.times for kernels in runs]), kind="stable")
+    return replace(
+        runs[0],
+        times=np.concatenate([kernels.times for kernels in runs])[order],
+        centres=np.concatenate([kernels.centres for kernels in runs])[order],
+        sigmas=np.concatenate([kernels.sigmas for kernels in runs])[order],
+        heights=np.concatenate([kernels.heights for kernels in runs])[order],
+        log_weights=np.concatenate([kernels.log_weights for kernels in runs])[order],
+    )
+
+
 def check_same(path: Path, kernels: Kernels, variables: Sequence[Coordinate], parameters: OpesParameters) -> None:
     """`InputError` unless the kernels were made for these variables by the same bias."""
     remedy = "change it back, or move the file away to start a new bias"

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 class StateFile:
     """Written at the steps that are multiples of `stride`, when the kernel of the step has been added (`KeptFile`).
 
-    deposits: KERNELS. `InputError` if there is a STATE of kernels that KERNELS has not.
+    deposits: KERNELS. `InputError` if there is a STATE of kernels that KERNELS has not; of several walkers it is not
+    known which of them it had.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class StateFile:
                 self.path,
                 deposits.path,
             )
-        elif found[0] > deposits.count:
+        elif found[0] > deposits.count and not deposits.is_shared:
             raise InputError(
                 f"{self.path} is the state after {found[0]} kernels, but {deposits.path.name} has {deposits.count}; "
                 "bring that file back, or move the state away to start a new bias"
