@@ -12,7 +12,7 @@ from . import arguments
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ..cv.config import CVConfig
+    from ..cv import VariableConfig
     from ..representation.config import ExpansionConfig
     from ..representation.expansion import ExpansionBasis
     from ..representation.multispectrum import Multispectrum
@@ -175,7 +175,7 @@ def _multispectrum_arrays(config: "ExpansionConfig", multispectrum: "Multispectr
     return arrays
 
 
-def variable_arrays(config: "CVConfig", structures: Iterable["Atoms"]) -> Arrays:
+def variable_arrays(config: "VariableConfig", structures: Iterable["Atoms"]) -> Arrays:
     """Everything of one collective variable, under the names that `describe` documents."""
     import numpy as np
 

@@ -63,11 +63,13 @@ class Kind(ABC):
 
     outputs: names for every group of centres; may be empty. centre_outputs: names for a centre alone.
     needs_neighbours: whether a centre without neighbours in the structure file is a mistake.
+    sees_all_centres: whether a group also depends on the centres that are not in it.
     """
 
     outputs: tuple[str, ...]
     centre_outputs: tuple[str, ...]
     needs_neighbours: bool = False
+    sees_all_centres: bool = False
 
     @abstractmethod
     def part(self, group: "Group") -> "Part":
@@ -79,26 +81,31 @@ class Group:
     """Centres that are reduced together, and the structure around them.
 
     species: (a,) int32, of all atoms that are passed to `Part.compute`. centres, neighbours: indices into them.
-    alone: whether the group is a centre by itself, whose outputs are `Kind.centre_outputs`.
+    all_centres: those of all groups, if the kind sees them. alone: whether the group is a centre by itself, whose
+    outputs are `Kind.centre_outputs`.
     """
 
     species: NDArray[np.int32]
     centres: NDArray[np.intp]
     neighbours: NDArray[np.intp]
+    all_centres: NDArray[np.intp]
     alone: bool
     skin: float
     pbc: NDArray[np.bool_]
 
-    def neighbour_list(self, cutoff: float, centres: NDArray | None = None) -> NeighbourList:
-        """The neighbours of its centres, or of others, within a cutoff (Angstrom)."""
-        chosen = self.centres if centres is None else centres
+    def neighbour_list(
+        self, cutoff: float, *, centres: NDArray | None = None, neighbours: NDArray | None = None
+    ) -> NeighbourList:
+        """The neighbours of its centres within a cutoff (Angstrom), or of other atoms, or among others."""
+        centres = self.centres if centres is None else centres
+        neighbours = self.neighbours if neighbours is None else neighbours
         return NeighbourList(
             self.species,
             cutoff,
             pbc=self.pbc,
             skin=self.skin,
-            centres=Selection(indices=tuple(chosen.tolist())),
-            neighbours=Selection(indices=tuple(self.neighbours.tolist())),
+            centres=Selection(indices=tuple(centres.tolist())),
+            neighbours=Selection(indices=tuple(neighbours.tolist())),
         )
 
 

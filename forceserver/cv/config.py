@@ -1,5 +1,40 @@
 """The sections [[cv]] of all kinds, as one type that TOML chooses from by `kind`; "vector" where none is given."""
 
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
+
+from ..errors import InputError
+from ..sections import validated
+from .base import VariableConfig
+from .coordination import CoordinationConfig
+from .steinhardt import SteinhardtConfig
 from .vector import VectorConfig
 
-CVConfig = VectorConfig
+DEFAULT = "vector"
+SECTIONS: dict[str, type[VariableConfig]] = {
+    "vector": VectorConfig,
+    "coordination": CoordinationConfig,
+    "steinhardt": SteinhardtConfig,
+}
+
+
+def _kind(content: Any) -> Any:
+    return content.get("kind", DEFAULT) if isinstance(content, Mapping) else getattr(content, "kind", DEFAULT)
+
+
+CVConfig = Annotated[
+    Annotated[VectorConfig, Tag("vector")]
+    | Annotated[CoordinationConfig, Tag("coordination")]
+    | Annotated[SteinhardtConfig, Tag("steinhardt")],
+    Discriminator(_kind),
+]
+
+
+def variable_section(content: Mapping[str, Any]) -> VariableConfig:
+    """The section of the kind that `content` names; `InputError` lists every problem in it, one a line."""
+    kind = content.get("kind", DEFAULT)
+    if kind not in SECTIONS:
+        raise InputError(f"collective variable: kind = {kind!r}: known are {', '.join(SECTIONS)}")
+    return validated(SECTIONS[kind], dict(content), "collective variable")

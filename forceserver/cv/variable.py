@@ -13,9 +13,8 @@ from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.config import selection
 from ..representation.neighbours import Selection
-from ..sections import validated
 from .base import Group, Part, VariableConfig
-from .config import CVConfig
+from .config import variable_section
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -65,7 +64,7 @@ class CollectiveVariable:
         result = polarisation.compute(atoms)
 
     It keeps a neighbour list between calls, so each object serves one trajectory: threads, walkers and replicas need
-    their own `copy`. The kinds and their formulas are in docs/plumed.md.
+    their own `copy`. The kinds and their formulas are in docs/variables.md.
 
     Args:
         template: ASE `Atoms` or `Frame` with the species of the structures to be computed, in their order.
@@ -84,7 +83,7 @@ class CollectiveVariable:
     """
 
     def __init__(self, template: "Frame | Atoms", *, name: str = "cv", **keys: Any) -> None:
-        config = validated(CVConfig, {"name": name, **keys}, "collective variable")
+        config = variable_section({"name": name, **keys})
         template = Frame.of(template)
         self.name = config.name
         self.total_atoms = len(template)
@@ -101,9 +100,10 @@ class CollectiveVariable:
             raise InputError(f"collective variable {self.name}: two outputs are called {double!r}")
         if not self.outputs:
             raise InputError(f"collective variable {self.name}: outputs and per_centre are empty: nothing to compute")
-        used = np.unique(np.concatenate([group.members for group in self._groups]))
+        used = centres if self._kind.sees_all_centres else np.concatenate([g.members for g in self._groups])
         self.atoms = np.union1d(used, neighbours).astype(np.int32)
         self._neighbours = np.searchsorted(self.atoms, neighbours)
+        self._all_centres = np.searchsorted(self.atoms, np.unique(used))
         self._parts: list[Part] = []
         self._pbc = template.pbc
         self._builds: list[int] | None = None
@@ -189,6 +189,7 @@ class CollectiveVariable:
                         species,
                         np.searchsorted(self.atoms, group.members),
                         self._neighbours,
+                        self._all_centres,
                         group.alone,
                         self._skin,
                         self._pbc,
@@ -270,7 +271,7 @@ class _Members:
     alone: bool
 
 
-def build_variables(configs: Sequence[CVConfig], template: Frame) -> dict[str, CollectiveVariable]:
+def build_variables(configs: Sequence[VariableConfig], template: Frame) -> dict[str, CollectiveVariable]:
     """All variables of a configuration by name, each computed once for the template as a check.
 
     Raises `InputError` if a name is used twice or a variable cannot be computed for the template.

@@ -13,7 +13,7 @@ from ..frame import Array, Frame
 from ..representation.config import selection
 from ..representation.contraction_config import ContractionConfig
 from ..representation.neighbours import NeighbourList
-from ..representation.spline import SplineTable
+from ..representation.spline import SplineTable, splined
 from ..structures import read_structures
 from .vector import PrincipalComponent, VectorConfig
 
@@ -80,7 +80,7 @@ def contraction(config: VectorConfig) -> tuple[Array, Array]:
 def spline_table(config: VectorConfig) -> SplineTable:
     """The splines of all radial functions; `InputError` if the tolerance cannot be reached."""
     try:
-        return SplineTable.build(config.basis, config.tolerance)
+        return splined(config.basis, config.tolerance)
     except ValueError as error:
         raise InputError(f"collective variable {config.name}: {error}") from error
 

@@ -8,7 +8,6 @@ variance of the kernel is part of the weights.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,7 +20,7 @@ from ..representation.bases import AnyRadialBasis
 from ..representation.contraction import contracted
 from ..representation.expansion import ExpansionBasis
 from ..representation.invariants import PowerSpectrumBasis
-from ..representation.spline import SplineTable
+from ..representation.spline import splined
 from ..sections import Section
 from .base import MEMBERS, Model, ModelHeader
 from .pairs import PairInteraction
@@ -47,18 +46,12 @@ class SoapHypers(Section):
 
         multiplicity: as in `PowerSpectrumBasis`. mixing, sum_species: radial functions as in `SoapTerm`.
         """
-        table = _splined(self.basis, self.spline_tolerance)
+        table = splined(self.basis, self.spline_tolerance)
         tables = dict.fromkeys(species, table)
         if mixing is not None:
             tables = contracted(table, {s: mixing[s] for s in species})
         expansion = ExpansionBasis(tables, sum_species=sum_species)
         return PowerSpectrumBasis(expansion, features, normalise=self.normalise, multiplicity=multiplicity)
-
-
-@lru_cache(maxsize=8)
-def _splined(basis: AnyRadialBasis, tolerance: float) -> SplineTable:
-    """The table of a basis, made once: a fit needs each five times, and integrals take a second."""
-    return SplineTable.build(basis, tolerance)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..frame import Array, Frame
 from .expansion import ExpansionBasis, SphericalExpansion
 from .neighbours import NeighbourList, Selection
-from .spline import SplineTable
+from .spline import SplineTable, splined
 
 if TYPE_CHECKING:
     from .bases import AnyRadialBasis
@@ -69,7 +69,7 @@ class Covariance:
         `InputError` names a structure with two atoms at one place, and a species that is nobody's neighbour.
         """
         species = tuple(sorted(species))
-        table = SplineTable.build(basis, tolerance)
+        table = splined(basis, tolerance)
         expansion = ExpansionBasis(dict.fromkeys(species, table), centre_contribution=centre_contribution)
         sums = [np.zeros((len(species) * n,) * 2) for n in expansion.counts.values()]
         environments = 0
@@ -158,7 +158,7 @@ class Contraction:
 
     def expansion(self, tolerance: float = 1e-8, *, centre_contribution: bool = True) -> ExpansionBasis:
         """The expansion in the contracted functions."""
-        tables = contracted(SplineTable.build(self.basis, tolerance), self.matrices)
+        tables = contracted(splined(self.basis, tolerance), self.matrices)
         return ExpansionBasis(tables, sum_species=self.sum_species, centre_contribution=centre_contribution)
 
     def residual(self, species: int = ALL) -> Array:

@@ -17,6 +17,7 @@ smoothing starts, and the last interval ends at the cutoff and may be shorter th
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -194,6 +195,12 @@ class SplineTable:
                 return table
             # of fourth order at best: this many doublings are needed at least
             divisions <<= max(1, int(np.log2(errors.worst / tolerance) / 4))
+
+
+@lru_cache(maxsize=8)
+def splined(basis: RadialBasis, tolerance: float) -> SplineTable:
+    """`SplineTable.build`, made once for each basis: its integrals take a second, and many need the same."""
+    return SplineTable.build(basis, tolerance)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from forceserver.bias.journal.fingerprint import CLOSE
 from forceserver.bias.metadynamics import GrowingHills
 from forceserver.bias.opes.bias import Opes
 from forceserver.bias.opes.state import StateFile
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.errors import InputError
 from forceserver.frame import Frame
 
@@ -280,7 +280,7 @@ def test_values_have_the_same_bits_after_any_restart(batio3, tmp_path, groups, m
     """The neighbour lists are those of the undisturbed run, although they are built at another time."""
     frame = Frame.from_ase(batio3)
     variables = build_variables(
-        [CVConfig.model_validate(POLARIZATION | {"name": "p", "groups": groups, "skin_angstrom": 0.3})], frame
+        [variable_section(POLARIZATION | {"name": "p", "groups": groups, "skin_angstrom": 0.3})], frame
     )
     names = [f"p_{output}" for output in next(iter(variables.values())).outputs]
     rng = np.random.default_rng(3)

@@ -12,7 +12,7 @@ from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.host import PlumedBias
 from forceserver.bias.plumed.input import forgotten, keyword, read_actions, split
 from forceserver.bias.plumed.kernel import load_kernel
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.errors import BiasError, InputError
 from forceserver.frame import Frame
 
@@ -34,7 +34,7 @@ def make(batio3, tmp_path, monkeypatch):
             | settings
         )
         frame = replace(Frame.from_ase(batio3), masses=masses)
-        variables = build_variables([CVConfig.model_validate(SECTION)], frame)
+        variables = build_variables([variable_section(SECTION)], frame)
         made.append(PlumedBias(section, variables, frame, load_kernel()))
         return made[-1]
 

@@ -7,8 +7,9 @@ import pytest
 import reference
 from ase import Atoms
 from ase.io import write
+from derivatives import central_differences, dense
 
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.errors import CVError, InputError
 from forceserver.frame import Frame
 from forceserver.representation import contraction_file
@@ -28,48 +29,11 @@ EVERYTHING = ("x", "y", "z", "density", "norm", "norm2", "cubic4", "cubic6")
 
 def section(**changes):
     content = {"name": "p", "centres": "Ti", "neighbours": "O", "basis": BASIS, "weights": WEIGHTS, "tolerance": 1e-9}
-    return CVConfig.model_validate(content | changes)
+    return variable_section(content | changes)
 
 
 def variable(atoms, **changes):
     return build_variables([section(**changes)], Frame.from_ase(atoms))["p"]
-
-
-def dense(result, n_atoms):
-    gradients = np.zeros((len(result.values), n_atoms, 3))
-    gradients[:, result.active] = result.gradients
-    return gradients
-
-
-def central_differences(compute, atoms, step=2e-5):
-    """Derivatives of `compute(frame).values` with respect to positions (d, N, 3) and strain (d, 3, 3)."""
-    frame = Frame.from_ase(atoms)
-
-    def difference(change):
-        values = []
-        for sign in (1, -1):
-            moved = Frame.from_ase(atoms)
-            change(moved, sign * step)
-            values.append(compute(moved).values)
-        return (values[0] - values[1]) / (2 * step)
-
-    def move(k, a):
-        def change(moved, by):
-            moved.positions[k, a] += by
-
-        return change
-
-    def strain(a, b):
-        def change(moved, by):
-            deformation = np.eye(3)
-            deformation[a, b] += by
-            moved.positions, moved.cell = moved.positions @ deformation, moved.cell @ deformation
-
-        return change
-
-    gradients = [[difference(move(k, a)) for a in range(3)] for k in range(len(frame))]
-    strains = [[difference(strain(a, b)) for b in range(3)] for a in range(3)]
-    return np.moveaxis(gradients, 2, 0), np.moveaxis(strains, 2, 0)
 
 
 def test_values_are_those_of_the_definition(batio3):
@@ -256,7 +220,7 @@ def test_configuration_that_does_not_fit_the_structure(batio3, changes, message)
     ],
 )
 def test_configuration_that_cannot_be(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         section(**changes)
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polarization import POLARIZATION
 
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server import protocol
 from forceserver.cv_server import server as cv_server
 from forceserver.cv_server.protocol import BlockLayout, Kind
@@ -26,7 +26,7 @@ from forceserver.frame import Frame
 
 @pytest.fixture
 def variables(batio3):
-    config = CVConfig.model_validate(POLARIZATION)
+    config = variable_section(POLARIZATION)
     return build_variables([config], Frame.from_ase(batio3))
 
 

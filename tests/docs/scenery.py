@@ -65,6 +65,10 @@ def crystal(folder: Path) -> None:
     bulk("Cu", cubic=True).write(folder / "start.cif")
 
 
+def copper(folder: Path) -> None:
+    bulk("Cu", cubic=True).repeat(2).write(folder / "copper.extxyz")
+
+
 def polarised(folder: Path) -> None:
     """Barium titanate with its potential, for i-PI, too."""
     atoms = ase.io.read(ROOT / "workflows" / "batio3" / "demo" / "cold" / "start.extxyz")
@@ -229,6 +233,7 @@ SCENERY = {
     "docs/plumed.md": polarised,
     "docs/potentials.md": silicon,
     "docs/python.md": for_scripts,
+    "docs/variables.md": copper,
     "workflows/batio3/walkers/README.md": walkers,
 }
 

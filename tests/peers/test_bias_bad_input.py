@@ -11,7 +11,7 @@ from ipi_runs import ended
 from plumed_runs import driver
 
 from forceserver.bias.hills import read_hills
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server import protocol as cv_protocol
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.errors import InputError
@@ -125,7 +125,7 @@ def test_leaving_the_grid_ends_with_the_name_and_loses_nothing(crystal, tmp_path
     prepare(folder, crystal, "embedded", 1, 60)
     config = folder / "forceserver.toml"
     text = config.read_text().replace('grid = "none"', 'grid = "fixed"')
-    centre = build_variables([CVConfig.model_validate(_cv(text))], Frame.from_ase(crystal))["p"]
+    centre = build_variables([variable_section(_cv(text))], Frame.from_ase(crystal))["p"]
     x, y = centre.compute(Frame.from_ase(crystal)).values[:2]
     axes = [f"lower = {v - 0.012}, upper = {v + 0.012}" for v in (x, y)]
     for name, axis in zip(("p_x", "p_y"), axes, strict=True):
@@ -175,7 +175,7 @@ def test_adaptive_hills_of_plumed_are_refused(action, frames, tmp_path):
 
 @pytest.mark.plumed
 def test_server_and_action_of_different_versions(batio3, action, frames, tmp_path, monkeypatch):
-    variables = build_variables([CVConfig.model_validate(_cv(_config(tmp_path, batio3)))], Frame.from_ase(batio3))
+    variables = build_variables([variable_section(_cv(_config(tmp_path, batio3)))], Frame.from_ase(batio3))
     monkeypatch.setattr(cv_protocol, "VERSION", 2)
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         begin = time.monotonic()

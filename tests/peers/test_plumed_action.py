@@ -11,7 +11,7 @@ from plumed_runs import Proxy, driver, table
 from polarization import POLARIZATION
 
 from forceserver.cli.plumed import ACTION
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server import protocol
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
@@ -22,7 +22,7 @@ SECTION = POLARIZATION | {"outputs": ["x", "y", "z", "norm", "cubic4", "density"
 
 
 def build(atoms, **changes):
-    return build_variables([CVConfig.model_validate(SECTION | changes)], Frame.from_ase(atoms))
+    return build_variables([variable_section(SECTION | changes)], Frame.from_ase(atoms))
 
 
 @pytest.fixture(params=["unix", "127.0.0.1:0", "[::1]:0"])
@@ -136,7 +136,7 @@ def test_one_oxygen_is_what_plumed_itself_makes_of_distances(action, tmp_path):
         )
     assert run.returncode == 0, run.stdout + run.stderr
     colvar = table(tmp_path / "COLVAR")
-    radial = CVConfig.model_validate(SECTION).basis.evaluate(10 * colvar["r"])[0][:, 1] @ [0.7, 0.3]
+    radial = variable_section(SECTION).basis.evaluate(10 * colvar["r"])[0][:, 1] @ [0.7, 0.3]
     for name in "xyz":
         expected = np.sqrt(3 / (4 * np.pi)) * radial * colvar[f"d.{name}"] / colvar["r"]
         np.testing.assert_allclose(colvar[f"p.{name}"], expected, atol=1e-8)

@@ -11,7 +11,7 @@ import pytest
 from polarization import POLARIZATION
 
 from forceserver.bias.plumed.kernel import program_environment
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
 
@@ -89,7 +89,7 @@ def test_values_forces_and_virial(batio3, action, gmx, tmp_path):
     atoms.wrap()
     atoms.positions = np.round(atoms.positions, 8)  # as many digits as the file has
     template = Frame.from_ase(atoms)
-    variables = build_variables([CVConfig.model_validate(POLARIZATION)], template)
+    variables = build_variables([variable_section(POLARIZATION)], template)
     write_system(tmp_path, atoms)
     gmx(
         "grompp", "-f", "md.mdp", "-c", "conf.gro", "-r", "conf.gro", "-p", "topol.top", "-o", "md.tpr", "-maxwarn", "5"

@@ -15,7 +15,7 @@ from polarization import POLARIZATION
 from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.host import PlumedBias
 from forceserver.bias.plumed.kernel import load_kernel, program_environment
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
 
@@ -74,7 +74,7 @@ def test_values_forces_virial_energy_and_hills(batio3, action, lmp, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     write("batio3.data", batio3, format="lammps-data", specorder=["Ba", "Ti", "O"])
     template = Frame.from_ase(batio3)
-    variables = build_variables([CVConfig.model_validate(POLARIZATION)], template)
+    variables = build_variables([variable_section(POLARIZATION)], template)
     (tmp_path / "lammps.in").write_text(INPUT)
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         text = f"UNITS ENERGY=eV LENGTH=A TIME=fs\nLOAD FILE={action}\n"
@@ -136,7 +136,7 @@ def test_walkers_in_partitions_share_their_hills(batio3, action, lmp, tmp_path):
     write(tmp_path / "batio3.data", batio3, format="lammps-data", specorder=["Ba", "Ti", "O"])
     text = INPUT.replace("velocity", "variable seed world 3 4\nvelocity").replace("600 7", "600 ${seed}")
     (tmp_path / "lammps.in").write_text(text.replace("frames.lammpstrj", "frames.${seed}.lammpstrj"))
-    variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
+    variables = build_variables([variable_section(POLARIZATION)], Frame.from_ase(batio3))
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         (tmp_path / "plumed.dat").write_text(
             f"UNITS ENERGY=eV LENGTH=A TIME=fs\nLOAD FILE={action}\n"
@@ -169,7 +169,7 @@ def test_energy_is_conserved(batio3, action, lmp, tmp_path):
     """With a restraint that takes up as much as the thermal energy of several atoms."""
     write(tmp_path / "batio3.data", batio3, format="lammps-data", specorder=["Ba", "Ti", "O"])
     (tmp_path / "lammps.in").write_text(INPUT.replace("run 100", "run 1000"))
-    variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
+    variables = build_variables([variable_section(POLARIZATION)], Frame.from_ase(batio3))
     drifts = {}
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         for kappa in (0, 1000):

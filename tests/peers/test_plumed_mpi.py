@@ -14,7 +14,7 @@ import pytest
 from plumed_runs import Proxy, driver, has_mpi, hills_sum, table, write_xyz
 from polarization import POLARIZATION
 
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server import protocol
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
@@ -32,7 +32,7 @@ def mpi():
 
 @pytest.fixture
 def server(batio3):
-    variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
+    variables = build_variables([variable_section(POLARIZATION)], Frame.from_ase(batio3))
     with CVServer(CVServerConfig(address="127.0.0.1:0"), variables) as server:
         host, port = server.address.split(":")
         yield host, int(port)
@@ -49,7 +49,7 @@ def succeed(run):
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_ranks_give_the_bits_of_one_process_through_one_connection(batio3, action, frames, tmp_path, server, kind):
     """Values, bias forces and virial; also where every rank has some of the atoms, as in an engine."""
-    variables = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))
+    variables = build_variables([variable_section(POLARIZATION)], Frame.from_ase(batio3))
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         proxy = Proxy(server)
         address = server.address if kind == "unix" else f"localhost:{proxy.port}"
@@ -161,7 +161,7 @@ def test_walkers_that_share_hills_by_mpi(batio3, action, tmp_path, server, ranks
     text = action_line(action, "{}:{}".format(*server)) + METAD.format("WALKERS_MPI") + PRINT
     succeed(driver(tmp_path, text, walkers[0], "--multi", "2", "--kt", str(KT), ranks=ranks))
     colvars = [table(tmp_path / f"COLVAR.{walker}") for walker in range(2)]
-    variable = build_variables([CVConfig.model_validate(POLARIZATION)], Frame.from_ase(batio3))["polarization"]
+    variable = build_variables([variable_section(POLARIZATION)], Frame.from_ase(batio3))["polarization"]
     hills: list[tuple[np.ndarray, float]] = []
     for step in range(20):
         new = []
@@ -204,13 +204,13 @@ def test_walkers_that_share_hills_by_files_and_a_restart(batio3, action, tmp_pat
 def test_replicas_have_their_own_servers(batio3, action, tmp_path, server):
     """Two replicas of two ranks, each with a server and a variable of its own."""
     other = POLARIZATION | {"weights": [0.1, 1.0]}
-    variables = build_variables([CVConfig.model_validate(other)], Frame.from_ase(batio3))
+    variables = build_variables([variable_section(other)], Frame.from_ase(batio3))
     walkers = trajectories(batio3, tmp_path, 3)
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         addresses = "@replicas:{{{}:{}}},{{{}}}".format(*server, server.address)
         text = action_line(action, addresses) + "PRINT ARG=p.x FILE=COLVAR FMT=%.14g\n"
         succeed(driver(tmp_path, text, walkers[0], "--multi", "2", ranks=4))
     for walker, config in enumerate((POLARIZATION, other)):
-        variable = build_variables([CVConfig.model_validate(config)], Frame.from_ase(batio3))["polarization"]
+        variable = build_variables([variable_section(config)], Frame.from_ase(batio3))["polarization"]
         expected = [variable.compute(Frame.from_ase(atoms)).values[0] for atoms in walkers[walker]]
         np.testing.assert_allclose(table(tmp_path / f"COLVAR.{walker}")["p.x"], expected, atol=1e-9)

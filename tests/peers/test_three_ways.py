@@ -8,7 +8,7 @@ from polarization import POLARIZATION
 from forceserver.bias.choice import build_bias
 from forceserver.bias.config import MetadynamicsConfig
 from forceserver.bias.plumed.config import PlumedConfig
-from forceserver.cv import CVConfig, build_variables
+from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server.server import CVServer, CVServerConfig
 from forceserver.frame import Frame
 
@@ -25,7 +25,7 @@ def test_the_same_hills(batio3, action, tmp_path, monkeypatch):
     for atoms in trajectory:
         atoms.positions += rng.normal(0, 0.03, (40, 3))
     template = Frame.from_ase(batio3)
-    variables = build_variables([CVConfig.model_validate(SECTION)], template)
+    variables = build_variables([variable_section(SECTION)], template)
 
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         text = f"LOAD FILE={action}\np: FORCESERVER ADDRESS={server.address} CV=p\n"

@@ -1,0 +1,116 @@
+"""Coordination numbers and Steinhardt parameters against PLUMED's own, in one run of the real kernel."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from plumed_runs import driver, table
+
+from forceserver.cv import build_variables, variable_section
+from forceserver.cv_server.server import CVServer, CVServerConfig
+from forceserver.frame import Frame
+
+pytestmark = pytest.mark.plumed
+
+SWITCHES = {
+    "RATIONAL R_0=2.6 D_MAX=4.2": {"kind": "rational", "r0_angstrom": 2.6, "d_max_angstrom": 4.2},
+    "RATIONAL R_0=0.5 D_0=2.4 NN=8 MM=15 D_MAX=4.2": {
+        "kind": "rational",
+        "r0_angstrom": 0.5,
+        "d0_angstrom": 2.4,
+        "n": 8,
+        "m": 15,
+        "d_max_angstrom": 4.2,
+    },
+    "GAUSSIAN R_0=0.4 D_0=2.5 D_MAX=4.2": {
+        "kind": "gaussian",
+        "r0_angstrom": 0.4,
+        "d0_angstrom": 2.5,
+        "d_max_angstrom": 4.2,
+    },
+    "CUBIC D_0=2.3 D_MAX=4.2": {"kind": "cubic", "d0_angstrom": 2.3, "d_max_angstrom": 4.2},
+    "COSINUS R_0=1.5 D_0=2.5 D_MAX=4": {"kind": "cosine", "d0_angstrom": 2.5, "d_max_angstrom": 4.0},
+}
+
+
+@pytest.fixture(scope="module")
+def copper():
+    """Two frames of rattled, triclinic copper; the cell is wide enough for PLUMED's nearest images."""
+    atoms = bulk("Cu", "fcc", a=3.7, cubic=True).repeat(3)
+    atoms.set_cell(atoms.cell.array @ [[1, 0.02, 0], [0, 1, 0.01], [0.03, 0, 1]], scale_atoms=True)
+    frames = [atoms.copy() for _ in range(2)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.1, seed=seed)
+    return frames
+
+
+def run_beside(folder, action, frames, section, plumed, argument, *options):
+    """COLVAR (ours, theirs) and forces of a restraint on either, of one run of `plumed driver` each."""
+    variables = build_variables([variable_section(section)], Frame.from_ase(frames[0]))
+    forces, values = {}, {}
+    with CVServer(CVServerConfig(address=str(folder / "s")), variables) as server:
+        ours = f"UNITS LENGTH=A ENERGY=eV\nLOAD FILE={action}\np: FORCESERVER ADDRESS={server.address} CV=p"
+        for name in (f"p.{section['outputs'][0]}", argument):
+            run = driver(
+                folder,
+                f"{ours}\n{plumed}\nRESTRAINT ARG={name} AT=0.1 KAPPA=3\nPRINT ARG={name} FILE=COLVAR FMT=%.14g\n",
+                frames,
+                "--dump-forces",
+                "forces",
+                "--dump-forces-fmt=%.12f",
+            )
+            assert run.returncode == 0, run.stdout + run.stderr
+            values[name] = table(folder / "COLVAR")[name]
+            forces[name] = numbers(folder / "forces")
+            (folder / "COLVAR").unlink()
+    return values.values(), forces.values()
+
+
+def numbers(path):
+    """The numbers of a file of forces, cells included."""
+    words = [word for line in path.read_text().splitlines() for word in line.split()]
+    return np.array([float(word) for word in words if "." in word])
+
+
+def compare(*arguments):
+    (ours, theirs), (our_forces, their_forces) = run_beside(*arguments)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-8)
+    assert abs(their_forces).max() > 1e-3
+    np.testing.assert_allclose(our_forces, their_forces, rtol=1e-8, atol=1e-7)
+
+
+def section(**keys):
+    return {"name": "p", "centres": "Cu", "neighbours": "Cu", "tolerance": 1e-10} | keys
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_coordination(action, copper, tmp_path, switch):
+    keys = section(kind="coordination", switch=SWITCHES[switch], outputs=("number",), centres=list(range(10)))
+    plumed = f"c: COORDINATIONNUMBER SPECIESA=1-10 SPECIESB=1-108 SWITCH={{{switch}}} MEAN"
+    compare(tmp_path, action, copper, keys, plumed, "c_mean")
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_mean_norm_of_q6(action, copper, tmp_path, switch):
+    keys = section(kind="steinhardt", l=6, switch=SWITCHES[switch], outputs=("mean_norm",))
+    compare(tmp_path, action, copper, keys, f"q: Q6 SPECIES=1-108 SWITCH={{{switch}}} MEAN", "q_mean")
+
+
+SWITCH = "RATIONAL R_0=0.5 D_0=2.4 NN=8 MM=15 D_MAX=4.2"
+
+
+@pytest.mark.parametrize("l", [1, 3, 4, 6])
+def test_norm_of_the_mean(action, copper, tmp_path, l):
+    keys = section(kind="steinhardt", l=l, switch=SWITCHES[SWITCH], outputs=("norm_of_mean",), centres=list(range(9)))
+    plumed = f"q: Q{l} SPECIESA=1-9 SPECIESB=1-108 SWITCH={{{SWITCH}}} VMEAN"
+    compare(tmp_path, action, copper, keys, plumed, "q_vmean")
+
+
+@pytest.mark.parametrize("l", [4, 6])
+def test_local_and_averaged(action, copper, tmp_path, l):
+    near = "COSINUS R_0=1.5 D_0=2.5 D_MAX=4"
+    keys = section(kind="steinhardt", l=l, switch=SWITCHES[SWITCH], local_switch=SWITCHES[near])
+    order = f"q: Q{l} SPECIES=1-108 SWITCH={{{SWITCH}}}\n"
+    local = order + f"a: LOCAL_Q{l} SPECIES=q SWITCH={{{near}}} MEAN"
+    compare(tmp_path, action, copper, keys | {"outputs": ("mean_local",)}, local, "a_mean")
+    average = order + f"a: LOCAL_AVERAGE SPECIES=q SWITCH={{{near}}} MEAN"
+    compare(tmp_path, action, copper, keys | {"outputs": ("mean_averaged",)}, average, "a_mean")
