@@ -10,6 +10,7 @@ from ..errors import ForceServerError
 from ..files import OF_THE_DISK
 from .basis import basis
 from .check import check
+from .compare import compare
 from .convert import convert
 from .demo import demo
 from .describe import describe
@@ -49,7 +50,22 @@ def _options(
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
 
 
-for _command in (init, check, launch, drive, evaluate, describe, basis, demo, fes, fit, info, convert, ipi_pes):
+for _command in (
+    init,
+    check,
+    launch,
+    drive,
+    evaluate,
+    describe,
+    basis,
+    compare,
+    demo,
+    fes,
+    fit,
+    info,
+    convert,
+    ipi_pes,
+):
     app.command()(_command)
 app.add_typer(plumed, name="plumed")
 

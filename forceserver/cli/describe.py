@@ -1,6 +1,6 @@
 """`forceserver describe`: coefficients, power spectrum and collective variables of structures, offline."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from ..cv import VariableConfig
     from ..representation.config import ExpansionConfig
-    from ..representation.expansion import ExpansionBasis
     from ..representation.multispectrum import Multispectrum
 
 Arrays = dict[str, Any]
@@ -83,12 +82,14 @@ def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -
     """All arrays of section [expansion], under the names documented in `describe`."""
     import numpy as np
 
+    from ..representation.describing import multispectrum_of
     from ..representation.invariants import PowerSpectrumBasis
+    from .progress import progress
 
     structures = list(structures)
     basis = config.expansion_basis(structures)
     spectrum = PowerSpectrumBasis(basis, normalise=config.normalise) if config.power_spectrum else None
-    multispectrum = _multispectrum(config, basis, structures) if config.multispectrum else None
+    multispectrum = multispectrum_of(config, basis, structures, progress)
     parts: list[Arrays] = []
     rows = 0
     for number, atoms in enumerate(structures):
@@ -106,42 +107,17 @@ def expansion_arrays(config: "ExpansionConfig", structures: Iterable["Atoms"]) -
     return arrays
 
 
-def _multispectrum(
-    config: "ExpansionConfig", basis: "ExpansionBasis", structures: Sequence["Atoms"]
-) -> "Multispectrum":
-    from ..frame import Frame
-    from ..representation.config import selection
-    from ..representation.multispectrum_fit import make
-    from .progress import progress
-
-    assert config.multispectrum is not None
-    return make(
-        config.multispectrum,
-        basis,
-        [Frame.from_ase(atoms) for atoms in structures],
-        centres=selection(config.centres),
-        neighbours=None if config.neighbours is None else selection(config.neighbours),
-        show=progress,
-    )
-
-
 def _describe_one(
     config: "ExpansionConfig", basis, spectrum, multispectrum, atoms: "Atoms", number: int, first_row: int
 ) -> Arrays:
     import numpy as np
 
-    from ..representation.config import selection
+    from ..frame import Frame
+    from ..representation.describing import neighbours_of
     from ..representation.expansion import SphericalExpansion
     from ..representation.invariants import PowerSpectrum
-    from ..representation.neighbours import NeighbourList, Selection
 
-    around = selection(config.neighbours)
-    if around.species is not None:  # a structure need not have all of them
-        around = Selection(species=tuple(s for s in around.species if s in atoms.numbers))
-    neighbours = NeighbourList(
-        atoms.numbers, basis.cutoff, pbc=atoms.pbc, centres=selection(config.centres), neighbours=around
-    )
-    neighbours.update(np.ascontiguousarray(atoms.positions), np.ascontiguousarray(atoms.cell.array))
+    neighbours = neighbours_of(config, basis.cutoff, Frame.from_ase(atoms))
     if spectrum is None:
         expansion = SphericalExpansion(basis, neighbours)
     else:

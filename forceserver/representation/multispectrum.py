@@ -227,6 +227,17 @@ class MultispectrumFeatures:
             raise RuntimeError("MultispectrumFeatures.vjp: call values() first; the derivative is taken there")
         return self.expansion.vjp(self.basis.pull_back(self._coefficients, self._species, gradient))
 
+    def coefficient_gradients(self) -> Array:
+        """Derivatives of all features of a single centre by its coefficients, (n_features, n_blocks, size).
+
+        Of the positions of the last `values`. `ValueError` if there are several centres.
+        """
+        if self._coefficients is None or len(self._coefficients) != 1:
+            raise ValueError("MultispectrumFeatures.coefficient_gradients: is for one centre, after values()")
+        number = len(self.basis)
+        same = np.tile(self._coefficients, (number, 1, 1))
+        return self.basis.pull_back(same, np.repeat(self._species, number), np.eye(number))
+
 
 def density(expansion: ExpansionBasis, coefficients: Array) -> Equivariants:
     """Order 1: coefficients (C, n_blocks, size) by irrep; channel = block * n_l + n."""

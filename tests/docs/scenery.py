@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from blocks import ROOT, blocks, joined
@@ -119,6 +119,14 @@ def titanate(folder: Path) -> None:
     ase.io.write(folder / "in.extxyz", ase.io.read(data, ":2"))
 
 
+def molecules(folder: Path) -> None:
+    """Distorted molecules of H, C and O."""
+    frames = [molecule(name) for name in ("H2O", "CH3OH", "C2H6", "CH4", "H2CO", "CH3CHO") for _ in range(3)]
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=seed)
+    ase.io.write(folder / "in.extxyz", frames)
+
+
 def hills(folder: Path) -> None:
     """Two walkers in a double well."""
     axis = {"name": "x", "sigma": 0.2, "lower": -3, "upper": 3}
@@ -218,6 +226,7 @@ SCENERY = {
     "docs/commands/check.md": aluminium,
     "docs/commands/basis.md": titanate,
     "docs/commands/convert.md": librascal_model,
+    "docs/commands/compare.md": molecules,
     "docs/commands/describe.md": titanate,
     "docs/commands/drive.md": aluminium,
     "docs/commands/evaluate.md": labelled,
