@@ -102,15 +102,15 @@ def stages(quick: bool) -> Table:
     model, frame = expansion(4), Frame.from_ase(silicon(4))
     potential = AcePotential(model)
     potential.compute_one(frame)
-    (working,) = potential._places[0].terms
+    (working,) = potential._slots[0].terms
     kernel, describer, gradient = potential._terms[0].kernels[14], working.describer, working.gradient
-    features = describer.values()
+    features, neighbours = describer.values(), describer.expansion.neighbours
     square = np.random.default_rng(0).normal(size=(400, 400))
     with threadpool_limits(1):
         timings = interleave(
             {
                 "matrix product": lambda: square @ square,
-                "neighbours (kept)": lambda: working.neighbours.update(frame.positions, frame.cell),
+                "neighbours (kept)": lambda: neighbours.update(frame.positions, frame.cell),
                 "coefficients": describer.values,
                 "products": lambda: kernel.evaluate(features, working.energies, gradient, working.members),
                 "coefficients, backwards": lambda: describer.vjp(gradient),
@@ -119,8 +119,8 @@ def stages(quick: bool) -> Table:
             rounds=3 if quick else 9,
         )
     rate = 2 * 400**3 / timings.pop("matrix product").best
-    r = frame.positions[working.neighbours.site_atom[working.neighbours.pair_site]]
-    centres = frame.positions[working.neighbours.centres[working.neighbours.pair_centre]]
+    r = frame.positions[neighbours.site_atom[neighbours.pair_site]]
+    centres = frame.positions[neighbours.centres[neighbours.pair_centre]]
     vector = r - centres
     vector -= np.round(vector @ np.linalg.inv(frame.cell)) @ frame.cell
     pairs = (np.linalg.norm(vector, axis=1) < CUTOFF).sum() / 512

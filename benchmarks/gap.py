@@ -204,13 +204,13 @@ def stages(folder: Path, quick: bool) -> Table:
     """The parts of one call."""
     potential, frame = GapPotential(GapModel.load(folder / "model.npz")), Frame.from_ase(silicon(4))
     potential.compute_one(frame)
-    (term,) = potential._places[0].terms
+    (term,) = potential._slots[0].terms
     ((species, kernel),) = potential._terms[0].kernels.items()
     part, spectrum, gradient = term.parts[species], term.describer, term.gradient
     features = spectrum.values()
     timings = interleave(
         {
-            "neighbours (kept)": lambda: term.neighbours.update(frame.positions, frame.cell),
+            "neighbours (kept)": lambda: spectrum.expansion.neighbours.update(frame.positions, frame.cell),
             "expansion": spectrum.expansion.values,
             "expansion and power spectrum": spectrum.values,
             "kernel": lambda: kernel.evaluate(features[part], term.energies[part], gradient[part], term.members[part]),

@@ -191,7 +191,7 @@ static inline void fs_graph_forwards(const Graph *q, int n, const double *c, int
 
 /* Derivatives g by all vectors become, in the end, those by the channels. */
 static inline void fs_graph_backwards(const Graph *q, const double *x, double *g) {
-    for (int k = 0; k < q->n_kinds; k++)
+    for (int k = q->n_kinds - 1; k >= 0; k--) /* coupled vectors before those that they are made of */
         for (int d = q->kind_first[k]; d < q->kind_first[k + 1]; d++) {
             const int32_t *place = q->couplings + 3 * d;
             fs_couple_add(2 * q->kinds[3 * k] + 1, fs_coupling_table(q, k, 1), q->terms, x + place[1], g + place[2],

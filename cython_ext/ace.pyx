@@ -2,7 +2,7 @@
 
     f_k = norm_k u_k . v_k,    E_i = sum_k w_k f_k
 
-where u and v are vectors: 1, the coefficients of one channel, or two channels coupled by Clebsch-Gordan coefficients
+where u and v are vectors: 1, the coefficients of one channel, or two vectors coupled by Clebsch-Gordan coefficients
 (representation/products.py). They form a graph, computed once for eight centres in the lanes of a register: coefficients
 -> coupled vectors -> scalar products, and back. Many functions share a vector, so that all that hang on one u become one
 vector y = sum_k w_k v_k: a function costs 2 L + 1 products forwards and as many backwards.
@@ -56,7 +56,8 @@ cdef class Products:
     source: (n_channel_components,) int32: where component c of a channel is among the coefficients of a centre; that
         of the first component, which is one, is not read.
     kinds: (n_kinds, 3) int32: l1, l2, L. kind_first: (n_kinds + 1,): couplings of a kind.
-    couplings: (D, 3) int32: components of both factors and the result, times eight.
+    couplings: (D, 3) int32: components of both factors and the result, times eight; factors that are results of
+        couplings are those of kinds before.
     first, terms: for each kind three tables one after the other, by components of the result, of the first and of
         the second factor: first (n_kinds, 3, longest + 2) int32, places in terms.
     dots: (K, 3) int32: components of u and v, and 2 L + 1; sorted by u. groups: (G, 3) int32: u, first of dots, and

@@ -13,6 +13,8 @@ from .frame import Frame
 from .potentials import PotentialConfig, build_potential, conformance
 from .potentials.ase import as_potential
 from .potentials.base import Potential
+from .potentials.model_files import is_model_file
+from .potentials.model_files import load_potential as load_model_file
 from .sections import Section, validated
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from .fit.run import Fit
     from .ipi.driver import Outcome
 
-MODELS = (".npz", ".json")
 """Suffixes of model files; any other file is a configuration."""
 
 
@@ -34,7 +35,7 @@ def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | At
     """Loads a potential from a model file, a configuration, or the keys of a section [potential].
 
     Args:
-        source: path of a model (.npz from `forceserver fit`, .json from librascal), path of a configuration (TOML), or
+        source: path of a model (.npz from `forceserver fit`, or of another program), path of a configuration (TOML), or
             a mapping such as `{"kind": "gap", "model": "si.npz", "uncertainty": True}`.
         template: a structure with the species of the structures to be computed. Required for a mapping, optional for
             a model; a configuration names its own.
@@ -51,10 +52,8 @@ def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | At
         section = validated(_PotentialSection, {"potential": source}, "load_potential")
         return build_potential(section.potential, Frame.of(template))
     path = Path(source)
-    if path.suffix in MODELS:
-        from .potentials.model_files import load_potential as load_file
-
-        potential = load_file(path)
+    if is_model_file(path):
+        potential = load_model_file(path)
         if template is not None:
             potential.compute_one(Frame.of(template))
         return potential

@@ -45,8 +45,9 @@ class ForceServerCalculator(Calculator):
         """Builds a calculator from a model file.
 
         Args:
-            path: an .npz file from `forceserver fit`, or a .json file from librascal.
-            options: keyword arguments of its potential: `uncertainty`, `skin`, and `precision` of kernel models.
+            path: an .npz file from `forceserver fit`, or a file of another program (.json of librascal; .yace, .ace).
+            options: keyword arguments of its potential: `uncertainty`, `skin`, `precision` of kernel models, and
+                `spline_tolerance` of PACE potentials.
 
         Returns:
             The calculator.

@@ -43,25 +43,30 @@ class Start:
 
 
 def potential_section(model: str, folder: Path) -> str:
-    """[potential] for a model file (.npz, .json, .pt, .model) or the dotted path of an ASE calculator.
+    """[potential] for a model file (.npz, .pt, .model, of another program) or the dotted path of an ASE calculator.
 
-    Raises `InputError` if `model` is neither.
+    Raises `InputError` if `model` is neither, or a model file is damaged.
     """
+    from .potentials.foreign import READERS
+    from .potentials.model_files import KINDS, is_model_file, load_model
+
     file = Path(model)
-    kinds = {".npz": "gap", ".json": "gap", ".pt": "metatomic"}
+    endings = (".npz", *READERS, ".pt", ".model")
     if not file.is_file():
-        if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", model) and file.suffix not in (*kinds, ".model"):
+        if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", model) and file.suffix not in endings:
             return f'kind = "ase"\ncalculator = {json.dumps(model)}'
         raise InputError(f"model {model}: no such file, and not the dotted path of an ASE calculator")
     path = json.dumps(_seen_from(folder, file))
-    if file.suffix in kinds:
-        return f'kind = "{kinds[file.suffix]}"\nmodel = {path}'
+    if is_model_file(file):
+        return f'kind = "{KINDS[type(load_model(file))]}"\nmodel = {path}'
+    if file.suffix == ".pt":
+        return f'kind = "metatomic"\nmodel = {path}'
     if file.suffix == ".model":
         return (
             'kind = "ase"\ncalculator = "mace.calculators.MACECalculator"\n'
             f'arguments = {{ model_paths = {json.dumps(str(file.absolute()))}, default_dtype = "float64" }}'
         )
-    known = ", ".join([*kinds, ".model"])
+    known = ", ".join(endings)
     raise InputError(f"model {model}: its kind is not known from the suffix (known: {known}); see docs/potentials.md")
 
 

@@ -26,6 +26,7 @@ NO_IPI_SOURCES = "no sources of i-PI"
 REMEDIES = {
     NO_KERNEL: "set PLUMED_KERNEL",
     NO_IPI_SOURCES: "set FORCESERVER_IPI_SOURCES to a checkout of i-PI",
+    "no PACE evaluator": "set FORCESERVER_PACE_PEER to what python -m benchmarks.clients.pace makes",
     "no PLUMED with MPI": "set PLUMED_KERNEL to one that was built with MPI, with its mpiexec on the PATH",
     "no LAMMPS with PLUMED": "set FORCESERVER_LAMMPS_PLUMED to a LAMMPS that has fix plumed",
     "no GROMACS with PLUMED": "set FORCESERVER_GROMACS to a gmx_d that takes mdrun -plumed",

@@ -9,10 +9,13 @@ import typer
 if TYPE_CHECKING:
     from ..models.ace import AceModel
     from ..models.kernel import GapModel
+    from ..models.pace import PaceModel
 
 
 def info(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model of `fit` or librascal.", show_default=False)],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model of `fit` or another program.", show_default=False)
+    ],
 ) -> None:
     """Print the contents of a model file: species, descriptors, sparse points, and how it was trained."""
     from ..potentials.model_files import load_model
@@ -25,11 +28,15 @@ def describe_model(model: Any) -> list[str]:
     from ase.data import chemical_symbols
 
     from ..models.ace import AceModel
+    from ..models.pace import PaceModel
 
     kind = model.FORMAT.removeprefix("forceserver ")
     lines = [f"{kind} (energies in eV, lengths in Angstrom)", "species"]
     lines += [f"  {chemical_symbols[s]:3} isolated atom {model.energies[s]:.6f}" for s in model.species]
-    lines += _expansion(model) if isinstance(model, AceModel) else _power_spectra(model)
+    if isinstance(model, PaceModel):
+        lines += _pace(model)
+    else:
+        lines += _expansion(model) if isinstance(model, AceModel) else _power_spectra(model)
     for pair in model.pairs:
         lines.append(f"pair {'-'.join(pair.species)}: {pair.form}, cutoff {pair.cutoff_angstrom:g}")
     lines.append(uncertainty(model))
@@ -72,6 +79,29 @@ def _expansion(model: "AceModel") -> list[str]:
         f"  {len(graph)} functions for each species: {orders}; {embedding}",
         f"  radial functions for l = 0, 1, ...: {', '.join(map(str, graph.counts))}",
     ]
+
+
+def _pace(model: "PaceModel") -> list[str]:
+    from ase.data import chemical_symbols
+
+    from ..representation.products import ProductGraph
+
+    lines = []
+    for species, embedding in model.embeddings.items():
+        graph = ProductGraph(model.functions[species])
+        orders = ", ".join(f"{(graph.order_of == k).sum()} of order {k}" for k in sorted(set(graph.order_of.tolist())))
+        powers = " + ".join(
+            f"{b:g} f(rho; {m:g})" for b, m in zip(embedding.prefactors, embedding.exponents, strict=True)
+        )
+        lines.append(f"{chemical_symbols[species]}: {embedding.kind}, {powers}")
+        lines.append(f"  {len(graph)} functions of order two and higher{': ' if orders else ''}{orders}")
+    for (centre, neighbour), bond in model.bonds.items():
+        core = f"{bond.inner} repulsion" if bond.has_core else "no repulsion"
+        lines.append(
+            f"{chemical_symbols[centre]}-{chemical_symbols[neighbour]}: {bond.radial}, {bond.n_base} base functions, "
+            f"n_max {len(model.radial[centre, neighbour])}, cutoff {bond.cutoff_angstrom:g}, {core}"
+        )
+    return lines
 
 
 def uncertainty(model) -> str:

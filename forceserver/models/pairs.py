@@ -91,14 +91,20 @@ class Zbl(PairInteraction):
     def bare(self, r: Array) -> tuple[Array, Array]:
         import ase.units
 
-        z1, z2 = self.numbers
-        length = 0.46850 / (z1**0.23 + z2**0.23)
-        weights = np.array([0.18175, 0.50986, 0.28022, 0.02817])[:, None]
-        rates = np.array([3.19980, 0.94229, 0.40290, 0.20162])[:, None] / length
-        terms = weights * np.exp(-rates * r)
-        coulomb = z1 * z2 * ase.units.Hartree * ase.units.Bohr / r
-        screening, derivative = terms.sum(axis=0), -(rates * terms).sum(axis=0)
-        return coulomb * screening, coulomb * (derivative - screening / r)
+        value, slope, _ = screened_coulomb(*self.numbers, r)
+        coulomb = ase.units.Hartree * ase.units.Bohr
+        return coulomb * value, coulomb * slope
+
+
+def screened_coulomb(z1: int, z2: int, r: Array) -> tuple[Array, Array, Array]:
+    """z1 z2 / r times the universal screening function, and two derivatives."""
+    length = 0.46850 / (z1**0.23 + z2**0.23)
+    weights = np.array([0.18175, 0.50986, 0.28022, 0.02817])[:, None]
+    rates = np.array([3.19980, 0.94229, 0.40290, 0.20162])[:, None] / length
+    terms = weights * np.exp(-rates * r)
+    screening, slope, curvature = terms.sum(axis=0), -(rates * terms).sum(axis=0), (rates**2 * terms).sum(axis=0)
+    bare = z1 * z2 / r
+    return bare * screening, bare * (slope - screening / r), bare * (curvature - 2 * slope / r + 2 * screening / r**2)
 
 
 class SplinedPair(PairInteraction):

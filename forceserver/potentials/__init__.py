@@ -18,11 +18,20 @@ from .committee import CommitteeConfig
 from .gap import GapConfig
 from .lammps import LammpsConfig
 from .metatomic import MetatomicConfig
+from .pace import PaceConfig
 from .pair import PairConfig
 from .sum import SumConfig, TermConfig
 
 PotentialConfig = Annotated[
-    AceConfig | AseConfig | CommitteeConfig | GapConfig | LammpsConfig | MetatomicConfig | PairConfig | SumConfig,
+    AceConfig
+    | AseConfig
+    | CommitteeConfig
+    | GapConfig
+    | LammpsConfig
+    | MetatomicConfig
+    | PaceConfig
+    | PairConfig
+    | SumConfig,
     Field(discriminator="kind"),
 ]
 

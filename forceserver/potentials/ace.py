@@ -4,7 +4,6 @@ Positions -> coefficients of the density of points -> products -> dE/dc -> force
 formula, cython_ext/ace.pyx the kernel.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,23 +61,23 @@ def _at_work(model: AceModel, members: bool) -> Term:
             kernels[species] = EmbeddedKernel(products, weights, model.embedding, model.parameters[species])
         else:
             kernels[species] = AceKernel(products, weights, by_member.get(species))
-    return Term(expansion.cutoff, partial(Coefficients, expansion), kernels)
+    return Term(lambda around: Coefficients(expansion, around.within(expansion.cutoff)), kernels)
 
 
 class Coefficients:
     """The coefficients of all blocks as features (n_centres, n_blocks * size)."""
 
     def __init__(self, basis: ExpansionBasis, neighbours: NeighbourList) -> None:
-        self._expansion = SphericalExpansion(basis, neighbours)
+        self.expansion = SphericalExpansion(basis, neighbours)
         self._shape = (len(neighbours.centres), basis.n_blocks, basis.size)
 
     def values(self) -> Array:
         """(n_centres, n_blocks * size); `ValueError` if two atoms coincide."""
-        return self._expansion.values().reshape(self._shape[0], -1)
+        return self.expansion.values().reshape(self._shape[0], -1)
 
     def vjp(self, gradient: Array) -> tuple[Array, Array]:
         """Forces (N, 3) and virial (3, 3) of an energy with this gradient."""
-        return self._expansion.vjp(gradient.reshape(self._shape))
+        return self.expansion.vjp(gradient.reshape(self._shape))
 
 
 class EmbeddedKernel:

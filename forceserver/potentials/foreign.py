@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..models.base import Model, read_model
-from . import librascal
+from . import librascal, yace
 
-READERS: dict[str, Callable[[Path], Model]] = {".json": librascal.load}
+READERS: dict[str, Callable[[Path], Model]] = {
+    ".json": librascal.load,
+    ".yace": yace.load,
+    ".ace": yace.load,
+    ".yaml": yace.load,
+}
 """How the files with these endings are read."""
 
 

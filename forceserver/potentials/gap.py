@@ -5,7 +5,6 @@ derivative costs about as much as the energy, whatever the number of features an
 the formula and the file; cython_ext/sparse_kernel.pyx the kernel.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,7 +106,8 @@ class GapPotential(ModelPotential):
 
 def _at_work(term: SoapTerm, model: GapModel, single: bool, members: bool) -> Term:
     basis = term.power_spectrum(model.species)
-    return Term(basis.expansion.cutoff, partial(PowerSpectrum, basis), _kernels_of(term, single, members))
+    cutoff = basis.expansion.cutoff
+    return Term(lambda around: PowerSpectrum(basis, around.within(cutoff)), _kernels_of(term, single, members))
 
 
 def _kernels_of(term: SoapTerm, single: bool, members: bool) -> dict:

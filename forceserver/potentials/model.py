@@ -27,7 +27,7 @@ ENOUGH = 1e-6  # accuracy of tables of pairs where a smoothing ends within the r
 
 
 class Describer(Protocol):
-    """Features of the centres of one neighbour list; what is returned is overwritten by the next call."""
+    """Features of chosen atoms of one frame; what is returned is overwritten by the next call."""
 
     def values(self) -> Array:
         """(n_centres, n_features); `ValueError` if two atoms coincide."""
@@ -43,12 +43,43 @@ class Kernel(Protocol):
         """From features (n, F): energies (n,), gradient (n, F) and, if there are members, their energies (n, 8)."""
 
 
+class Surroundings:
+    """The neighbours of chosen atoms of one frame, in as many lists as a describer asks for.
+
+    species, pbc: of all atoms. centres: indices of the chosen ones.
+    """
+
+    def __init__(self, frame: Frame, centres: NDArray[np.int64], skin: float) -> None:
+        self.species, self.pbc, self.centres = frame.species.copy(), frame.pbc.copy(), centres
+        self._skin = skin
+        self._lists: list[NeighbourList] = []
+
+    def within(self, cutoff: float, species: tuple[int, ...] | None = None) -> NeighbourList:
+        """A list of the neighbours of these species (all by default) within a cutoff (Angstrom)."""
+        self._lists.append(
+            NeighbourList(
+                self.species,
+                cutoff,
+                pbc=self.pbc,
+                skin=self._skin,
+                centres=Selection(indices=tuple(self.centres.tolist())),
+                neighbours=None if species is None else Selection(species=species),
+            )
+        )
+        return self._lists[-1]
+
+    def update(self, frame: Frame) -> None:
+        """Follows the atoms."""
+        positions, cell = np.ascontiguousarray(frame.positions), np.ascontiguousarray(frame.cell)
+        for neighbours in self._lists:
+            neighbours.update(positions, cell)
+
+
 @dataclass(frozen=True)
 class Term:
-    """One term of a model, ready for use: features within a cutoff (Angstrom), and the kernel of each species."""
+    """One term of a model, ready for use: features of atoms, and the kernel of each species that has them."""
 
-    cutoff: float
-    describer: Callable[[NeighbourList], Describer]
+    describer: Callable[[Surroundings], Describer]
     kernels: Mapping[int, Kernel]
 
 
@@ -105,7 +136,7 @@ class ModelPotential(Potential):
         """
         slots = [self._slot(number, frame) for number, frame in enumerate(frames)]
         for number, term in enumerate(self._terms):
-            working = [slot.terms[number] for slot in slots]
+            working = [slot.terms[number] for slot in slots if slot.terms[number].parts]
             try:
                 self._share(_Working.describe, working, frames)
             except ValueError as error:
@@ -214,30 +245,26 @@ class _BatchSlot:
 
 
 class _Working:
-    """A term for the atoms of one frame, with its workspace; centres are sorted by species."""
+    """A term for the atoms of one frame that it describes, sorted by species, with its workspace."""
 
     def __init__(self, term: Term, frame: Frame, skin: float) -> None:
-        self.order = np.argsort(frame.species, kind="stable")
+        chosen = np.flatnonzero(np.isin(frame.species, list(term.kernels)))
+        self.order = chosen[np.argsort(frame.species[chosen], kind="stable")]
         species = frame.species[self.order]
-        self.neighbours = NeighbourList(
-            frame.species,
-            term.cutoff,
-            pbc=frame.pbc,
-            skin=skin,
-            centres=Selection(indices=tuple(self.order.tolist())),
-        )
-        self.describer = term.describer(self.neighbours)
+        self.surroundings = Surroundings(frame, self.order, skin)
+        if len(self.order):
+            self.describer = term.describer(self.surroundings)
         self.energies = np.zeros(len(species))
         self.members = np.zeros((len(species), MEMBERS))
         self.gradient = np.empty((0, 0))
         self.parts = {
             number: slice(*np.searchsorted(species, [number, number + 1]).tolist())
             for number in np.unique(species).tolist()
-        }
+        }  # none if the frame has no such atoms
 
     def describe(self, frame: Frame) -> None:
         """Computes what describes the atoms."""
-        self.neighbours.update(np.ascontiguousarray(frame.positions), np.ascontiguousarray(frame.cell))
+        self.surroundings.update(frame)
         self.features = self.describer.values()
         if self.gradient.shape != self.features.shape:
             self.gradient = np.zeros(self.features.shape)
@@ -273,6 +300,8 @@ def _total(slot: _BatchSlot, atoms: int) -> Result:
     """Sums the base energy and the terms of one frame."""
     energy, forces, virial = slot.base.sum(), np.zeros((atoms, 3)), np.zeros((3, 3))
     for term in slot.terms:
+        if not term.parts:
+            continue
         term_forces, strain = term.reverse()
         energy += term.energies.sum()
         forces += term_forces

@@ -7,16 +7,33 @@ from ..errors import InputError
 from ..models.ace import AceModel
 from ..models.base import Model
 from ..models.kernel import GapModel
+from ..models.pace import PaceModel
 from . import foreign
 from .ace import AcePotential
 from .gap import GapPotential
 from .model import ModelPotential
+from .pace import PacePotential
 
-POTENTIALS: dict[type[Model], type[ModelPotential]] = {GapModel: GapPotential, AceModel: AcePotential}
+POTENTIALS: dict[type[Model], type[ModelPotential]] = {
+    GapModel: GapPotential,
+    AceModel: AcePotential,
+    PaceModel: PacePotential,
+}
+
+KINDS: dict[type[Model], str] = {GapModel: "gap", AceModel: "ace", PaceModel: "pace"}
+"""What the section [potential] calls them."""
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a file is a model, by its ending."""
+    return path.suffix.lower() in (".npz", *foreign.READERS)
 
 
 def load_model(path: Path) -> Model:
-    """The model in an .npz file of `forceserver fit`, or a file of another program; `InputError` if it is damaged."""
+    """The model in a file of `forceserver fit` or `convert` (.npz), or of another program.
+
+    `InputError` if it is damaged.
+    """
     return foreign.load(path, tuple(POTENTIALS))
 
 

@@ -37,11 +37,11 @@ def real_wigner_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
     for m1 in range(-l1, l1 + 1):
         for m2 in range(max(-l2, -l3 - m1), min(l2, l3 - m1) + 1):
             symbols[m1 + l1, m2 + l2, l3 - m1 - m2] = wigner_3j(l1, l2, l3, m1, m2)
-    real = np.einsum("abc,xa,yb,zc->xyz", symbols, *(_complex_from_real(l).conj() for l in (l1, l2, l3)))
+    real = np.einsum("abc,xa,yb,zc->xyz", symbols, *(complex_from_real(l).conj() for l in (l1, l2, l3)))
     return np.ascontiguousarray(real.imag if (l1 + l2 + l3) % 2 else real.real)
 
 
-def _complex_from_real(l: int) -> NDArray[np.complex128]:
+def complex_from_real(l: int) -> NDArray[np.complex128]:
     """U[real m, complex m]: Y_real = sum U Y_complex (Condon-Shortley phase in the complex ones only)."""
     u = np.zeros((2 * l + 1, 2 * l + 1), dtype=complex)
     u[l, l] = 1.0

@@ -1,5 +1,7 @@
 """Products of coefficients at work: the graph of `products` in the layout of the kernel (cython_ext/ace.pyx)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,17 +18,19 @@ _kernel = _ext.kernel("ace")
 class InvariantProducts:
     """The functions of a graph for the coefficients of an expansion; keeps its work space.
 
-    Coefficients are (n, size) with size = n_blocks * expansion.size, as `SphericalExpansion.values` has them.
+    expansion: one for all blocks, or one for each. Coefficients are (n, size), those of the blocks one after the other,
+        as `SphericalExpansion.values` has them.
     What the kernel reads is `layout`, arrays in the order of its arguments.
 
     ValueError: the expansion lacks a channel of the graph.
     """
 
-    def __init__(self, graph: ProductGraph, expansion: ExpansionBasis) -> None:
+    def __init__(self, graph: ProductGraph, expansion: ExpansionBasis | Sequence[ExpansionBasis]) -> None:
         self.graph = graph
-        self.size = expansion.n_blocks * expansion.size
+        blocks = (expansion,) * expansion.n_blocks if isinstance(expansion, ExpansionBasis) else tuple(expansion)
+        self.size = sum(block.size for block in blocks)
         self._order = np.lexsort((np.arange(len(graph)), graph.dots[:, 0]))
-        self.layout = _layout(graph, expansion, self._order)
+        self.layout = _layout(graph, blocks, self._order)
         self._kernel = _kernel.Products(*self.layout, graph.n_components)
         self._work = np.zeros((_ext.cpu.max_threads(), round_to_lanes(self._kernel.workspace())))
         self._norms = graph.norms[self._order]
@@ -76,16 +80,17 @@ class InvariantProducts:
         return (out.reshape(len(self), -1) * self._norms[:, None])[back].T
 
 
-def _layout(graph: ProductGraph, expansion: ExpansionBasis, order: NDArray) -> tuple[NDArray, ...]:
+def _layout(graph: ProductGraph, blocks: Sequence[ExpansionBasis], order: NDArray) -> tuple[NDArray, ...]:
     """The arrays of the kernel."""
-    kinds, kind_first = np.unique(graph.couplings[:, :3], axis=0, return_index=True)
+    kind_first = np.flatnonzero(np.any(np.diff(graph.couplings[:, :3], axis=0, prepend=-1), axis=1))
+    kinds = graph.couplings[kind_first, :3]
     first, terms = _tables(kinds)
     dots = graph.dots[order] * [1, 1, 2] + [0, 0, 1]
     starts = np.flatnonzero(np.diff(dots[:, 0], prepend=-1))
     # vectors of one u have one L, but the first component, which is 1, also begins those of order one
     integer = np.int32
     return (
-        _source(graph, expansion),
+        _source(graph, blocks),
         kinds.astype(integer),
         np.append(kind_first, len(graph.couplings)).astype(integer),
         np.ascontiguousarray(LANES * graph.couplings[:, 3:], dtype=integer),
@@ -97,14 +102,15 @@ def _layout(graph: ProductGraph, expansion: ExpansionBasis, order: NDArray) -> t
     )
 
 
-def _source(graph: ProductGraph, expansion: ExpansionBasis) -> NDArray[np.int32]:
+def _source(graph: ProductGraph, blocks: Sequence[ExpansionBasis]) -> NDArray[np.int32]:
     source = np.zeros(graph.n_channel_components, dtype=np.int32)
-    for channel, start in graph.first.items():
-        if channel.block >= expansion.n_blocks or channel.n >= expansion.counts.get(channel.l, 0):
-            raise ValueError(f"expansion: has no radial function {channel.n} of l = {channel.l}, block {channel.block}")
-        begin = channel.block * expansion.size + expansion.offsets[channel.l] + channel.n
-        stride = round_to_lanes(expansion.counts[channel.l])
-        source[start : start + 2 * channel.l + 1] = begin + stride * np.arange(2 * channel.l + 1)
+    starts = np.cumsum([0, *(block.size for block in blocks)]).tolist()
+    for (block, n, l), start in graph.first.items():
+        if block >= len(blocks) or n >= blocks[block].counts.get(l, 0):
+            raise ValueError(f"expansion: has no radial function {n} of l = {l}, block {block}")
+        begin = starts[block] + blocks[block].offsets[l] + n
+        stride = round_to_lanes(blocks[block].counts[l])
+        source[start : start + 2 * l + 1] = begin + stride * np.arange(2 * l + 1)
     return source
 
 

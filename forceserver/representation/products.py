@@ -7,11 +7,17 @@ of nu channels and is a scalar product of two vectors of one degree L, each of w
     order 2    A_1 . A_2 / sqrt(2 L + 1)
     order 3    (A_1 x A_2)_L . A_3 / sqrt(2 L + 1)     L = l_3
     order 4    (A_1 x A_2)_L . (A_3 x A_4)_L / sqrt(2 L + 1)
+    order 5    ((A_1 x A_2)_K x A_3)_L . (A_4 x A_5)_L / sqrt(2 L + 1)
 
-(Drautz, Phys. Rev. B 99, 014104 (2019); couplings of `couplings`, so that each is a tensor of length one applied to the
-product of its channels). For given channels the L of order 4 are all that there are if channels differ; where some are
-equal, the functions are linearly dependent, and as many are kept as characters count, chosen once for every pattern of
-l and equal channels.
+and so on: the first half of the channels, rounded up, are coupled one after the other, and so are the others (Drautz,
+Phys. Rev. B 99, 014104 (2019); couplings of `couplings`, so that each is a tensor of length one applied to the product
+of its channels). For given channels the degrees K, L, ... of order 4 and higher are all that there are if channels
+differ; where some are equal, the functions are linearly dependent, and as many are kept as characters count, chosen
+once for every pattern of l and equal channels. A fit makes functions up to order 4; other programs' potentials have
+higher ones.
+
+A function is a row of integers: block, n and l of its channels, -1 for those that it does not have, the inner degrees K
+of the first and of the second half, and L. Tables with functions up to order N >= 4 have 4 N - 3 columns.
 
 Which products: those with the smallest degree sum_k (n_k + 1 + l_weight * l_k), weighed by order. The centre itself is
 not among its neighbours; what products say of one neighbour twice or thrice stays in.
@@ -31,7 +37,7 @@ from ..sections import Section
 from .couplings import n_invariants, real_clebsch_gordan
 
 MAX_ORDER = 4
-COLUMNS = 3 * MAX_ORDER + 1
+COLUMNS = 4 * MAX_ORDER - 3
 LARGEST = 100_000  # functions
 SAME = 1e-8  # of the diagonal of a triangular factor, below which a function is a combination of others
 
@@ -111,43 +117,78 @@ def _multisets(
 
 
 def couplings_of(channels: Sequence[Channel]) -> tuple[int, ...]:
-    """The L of linearly independent invariants of these channels, in the given order of them."""
+    """The L of linearly independent invariants of up to four channels, in the given order of them."""
+    return tuple(degrees[-1] for degrees in inner_degrees_of(channels))
+
+
+def inner_degrees_of(channels: Sequence[Channel]) -> tuple[tuple[int, ...], ...]:
+    """The inner degrees and L of linearly independent invariants of any number of channels, in the given order."""
     names = {channel: number for number, channel in enumerate(dict.fromkeys(channels))}
-    return _couplings(tuple(c.l for c in channels), tuple(names[c] for c in channels))
+    return independent(tuple(c.l for c in channels), tuple(names[c] for c in channels))
 
 
 @cache
-def _couplings(degrees: tuple[int, ...], names: tuple[int, ...]) -> tuple[int, ...]:
+def independent(degrees: tuple[int, ...], names: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The same for channels with these l, those with the same name being equal; couplings of small degrees first."""
     count = n_invariants(degrees, names)
     if count == 0:
         return ()
-    if len(degrees) < MAX_ORDER:
-        return (degrees[-1],)
-    a, b, c, d = degrees
-    possible = range(max(abs(a - b), abs(c - d)), min(a + b, c + d) + 1)
+    if len(degrees) < 4:
+        return ((degrees[-1],),)
     rng = np.random.default_rng(0)
-    vectors = [{name: rng.normal(size=2 * l + 1) for name, l in zip(names, degrees, strict=True)} for _ in range(24)]
-    values = np.array([[_value(degrees, [v[name] for name in names], l) for l in possible] for v in vectors])
-    kept: list[int] = []
-    basis = np.zeros((len(values), 0))
-    for number, l in enumerate(possible):
-        column = values[:, number]
+    samples = max(24, count + 8)
+    vectors = {name: rng.normal(size=(samples, 2 * l + 1)) for name, l in zip(names, degrees, strict=True)}
+    kept: list[tuple[int, ...]] = []
+    basis = np.zeros((samples, 0))
+    for inner in _possible(degrees):
+        column = coupled_values([vectors[name] for name in names], inner)
         rest = column - basis @ (basis.T @ column)
         rest -= basis @ (basis.T @ rest)
         length = float(np.linalg.norm(column))
         if np.linalg.norm(rest) > SAME * max(length, 1e-300) and length > SAME:
             basis = np.column_stack([basis, rest / np.linalg.norm(rest)])
-            kept.append(l)
-    if len(kept) != count:
-        raise AssertionError(f"{degrees}, {names}: {len(kept)} independent couplings, characters count {count}")
-    return tuple(kept)
+            kept.append(inner)
+            if len(kept) == count:
+                return tuple(kept)
+    raise AssertionError(f"{degrees}, {names}: {len(kept)} independent couplings, characters count {count}")
 
 
-def _value(degrees: Sequence[int], vectors: Sequence[Array], l: int) -> float:
-    """(v_1 x v_2)_l . (v_3 x v_4)_l."""
-    left = np.einsum("abc,a,b->c", real_clebsch_gordan(degrees[0], degrees[1], l), vectors[0], vectors[1])
-    right = np.einsum("abc,a,b->c", real_clebsch_gordan(degrees[2], degrees[3], l), vectors[2], vectors[3])
-    return float(left @ right)
+def halves(order: int) -> tuple[int, int]:
+    """How many channels are coupled on either side of the scalar product."""
+    return (order + 1) // 2, order // 2
+
+
+def _possible(degrees: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """All inner degrees and L of four or more channels, those first whose vectors have few components."""
+
+    def chains(part: tuple[int, ...]) -> list[tuple[int, ...]]:
+        found: list[tuple[int, ...]] = [(part[0],)]
+        for l in part[1:]:
+            found = [(*chain, k) for chain in found for k in range(abs(chain[-1] - l), chain[-1] + l + 1)]
+        return [chain[1:] for chain in found]
+
+    middle = halves(len(degrees))[0]
+    sides = [chains(degrees[:middle]), chains(degrees[middle:])]
+    possible = [(*a[:-1], *b[:-1], a[-1]) for a in sides[0] for b in sides[1] if a[-1] == b[-1]]
+    return sorted(possible, key=lambda inner: (sum(inner), inner))
+
+
+def coupled_values(vectors: Sequence[Array], inner: Sequence[int]) -> Array:
+    """Scalar products (n,), without norms, of channels with components `vectors`, each (n, 2 l + 1)."""
+    first, _ = halves(len(vectors))
+    left = _chain(vectors[:first], [*inner[: max(first - 2, 0)], inner[-1]])
+    right = _chain(vectors[first:], [*inner[max(first - 2, 0) : -1], inner[-1]])
+    return np.einsum("nm,nm->n", left, right)
+
+
+def _chain(vectors: Sequence[Array], degrees: Sequence[int]) -> Array:
+    if not vectors:
+        return np.ones((1, 1))
+    coupled = vectors[0]
+    for vector, degree in zip(vectors[1:], degrees, strict=False):
+        coupling = real_clebsch_gordan((coupled.shape[1] - 1) // 2, (vector.shape[1] - 1) // 2, degree)
+        coupled = np.einsum("abc,na,nb->nc", coupling, coupled, vector, optimize=True)
+    return coupled
 
 
 def paired(channels: tuple[Channel, ...], l: int) -> tuple[tuple[Channel, ...], int]:
@@ -158,16 +199,49 @@ def paired(channels: tuple[Channel, ...], l: int) -> tuple[tuple[Channel, ...], 
     return (*inner, outer), outer.l
 
 
+Vector = tuple[Any, ...]
+"""() for one, (channel,), or (vector, vector, L) for two that are coupled."""
+
+
+def _coupled(channels: Sequence[Channel], degrees: Sequence[int]) -> Vector:
+    if not channels:
+        return ()
+    vector: Vector = (channels[0],)
+    for channel, degree in zip(channels[1:], degrees, strict=False):
+        vector = (vector, (channel,), degree)
+    return vector
+
+
+def _degree(vector: Vector) -> int:
+    return 0 if not vector else vector[0].l if len(vector) == 1 else vector[2]
+
+
+def _depth(vector: Vector) -> int:
+    """Number of channels that are coupled."""
+    return len(vector) if len(vector) < 2 else _depth(vector[0]) + _depth(vector[1])
+
+
+def _kind(vector: Vector) -> tuple[int, int, int]:
+    return _degree(vector[0]), _degree(vector[1]), vector[2]
+
+
+def _couplings_in(vector: Vector) -> Iterator[Vector]:
+    while len(vector) == 3:
+        yield vector
+        vector = vector[0]
+
+
 @dataclass(frozen=True, eq=False)
 class ProductGraph:
     """What the kernel computes of a table of functions: coupled vectors, then scalar products of vectors.
 
-    functions: (K, 13), see `truncate`.
+    functions: (K, 4 N - 3), see above.
 
     Components of vectors are numbered: first 1, then those of the channels in use, then those of the coupled vectors.
 
     channels: those in use. first: of each, its first component.
-    couplings: (D, 6) int32: l1, l2, L and the first components of both factors and of the result, by (l1, l2, L).
+    couplings: (D, 6) int32: l1, l2, L and the first components of both factors and of the result. Factors that are
+        coupled themselves come before; apart from that by (l1, l2, L).
     dots: (K, 3) int32: first components of both sides and L. norms: (K,), by which scalar products are multiplied.
     """
 
@@ -176,19 +250,34 @@ class ProductGraph:
     @cached_property
     def order_of(self) -> NDArray[np.int64]:
         """(K,), the order of each function."""
-        return (self.functions[:, 0:-1:3] >= 0).sum(axis=1)
+        return (self._parts_of_functions[:, :, 0] >= 0).sum(axis=1)
+
+    @property
+    def _parts_of_functions(self) -> NDArray[np.int32]:
+        """(K, N, 3): the channels."""
+        most = (self.functions.shape[1] + 3) // 4
+        return self.functions[:, : 3 * most].reshape(-1, most, 3)
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
         """Those in use, sorted by block, l and n."""
-        parts = self.functions[:, :-1].reshape(-1, 3)
+        parts = self._parts_of_functions.reshape(-1, 3)
         used = {Channel(*map(int, part)) for part in np.unique(parts[parts[:, 0] >= 0], axis=0)}
         return tuple(sorted(used, key=lambda c: (c.block, c.l, c.n)))
 
     def channels_of(self, function: int) -> tuple[Channel, ...]:
         """The channels of one function."""
-        parts = self.functions[function, :-1].reshape(-1, 3)
-        return tuple(Channel(*map(int, part)) for part in parts if part[0] >= 0)
+        return tuple(Channel(*part) for part in self._parts_of_functions[function].tolist() if part[0] >= 0)
+
+    def sides_of(self, function: int) -> tuple["Vector", "Vector"]:
+        """Both sides of the scalar product of one function."""
+        channels = self.channels_of(function)
+        first, second = halves(len(channels))
+        *inner, l = self.functions[function, self._parts_of_functions.shape[1] * 3 :].tolist()
+        cut = max(halves(self._parts_of_functions.shape[1])[0] - 2, 0)
+        left = [*inner[: max(first - 2, 0)], l]
+        right = [*inner[cut : cut + max(second - 2, 0)], l]
+        return _coupled(channels[:first], left), _coupled(channels[first:], right)
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
@@ -206,30 +295,26 @@ class ProductGraph:
         """Those of channels, with the first, which is 1."""
         return 1 + sum(2 * c.l + 1 for c in self.channels)
 
+    def is_invariant(self, function: int) -> bool:
+        """Whether the degrees of one function can be coupled to a scalar that inversion does not change."""
+        left, right = self.sides_of(function)
+        fits = all(abs(a - b) <= l <= a + b for v in (left, right) for a, b, l in map(_kind, _couplings_in(v)))
+        even = sum(channel.l for channel in self.channels_of(function)) % 2 == 0
+        return fits and even and _degree(left) == _degree(right)
+
     @cached_property
     def _parts(self) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-        first: dict[Channel, int] = self.first
-        coupled: dict[tuple[Any, ...], int] = {}
-        sides = []
-        for number, row in enumerate(self.functions.tolist()):
-            channels, l = self.channels_of(number), row[-1]
-            left = channels[:2] if len(channels) > 2 else channels[:1]
-            right = channels[len(left) :]
-            for pair in (left, right):
-                if len(pair) == 2:
-                    coupled.setdefault((*pair, l), 0)
-            sides.append((left, right, l))
-        order = sorted(coupled, key=lambda key: (key[0].l, key[1].l, key[2], first[key[0]], first[key[1]]))
+        place: dict[Vector, int] = {(): 0, **{(channel,): start for channel, start in self.first.items()}}
+        sides = [self.sides_of(number) for number in range(len(self))]
+        coupled = {part for pair in sides for vector in pair for part in _couplings_in(vector)}
         end, rows = self.n_channel_components, []
-        for a, b, l in order:
-            rows.append((a.l, b.l, l, first[a], first[b], end))
-            coupled[a, b, l] = end
-            end += 2 * l + 1
-
-        def place(part: tuple[Channel, ...], l: int) -> int:
-            return 0 if not part else first[part[0]] if len(part) == 1 else coupled[(*part, l)]
-
-        dots = [(place(left, l), place(right, l), l) for left, right, l in sides]
+        for depth in range(2, 1 + max(map(_depth, coupled), default=1)):
+            level = [vector for vector in coupled if _depth(vector) == depth]
+            for vector in sorted(level, key=lambda v: (*_kind(v), place[v[0]], place[v[1]])):
+                rows.append((*_kind(vector), place[vector[0]], place[vector[1]], end))
+                place[vector] = end
+                end += 2 * vector[2] + 1
+        dots = [(place[left], place[right], _degree(left)) for left, right in sides]
         return np.array(rows, dtype=np.int32).reshape(-1, 6), np.array(dots, dtype=np.int32), end
 
     @property

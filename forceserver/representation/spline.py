@@ -169,7 +169,7 @@ class SplineTable:
         """Doubles the grid until the absolute and the relative error of every channel are below `tolerance`.
 
         functions: what is splined; must vanish, with its derivative, at `cutoff`.
-        break_at: distance in [0, cutoff) at which the second derivative may jump.
+        break_at: distance in [0, cutoff] at which the second derivative may jump.
         tolerance: in [1e-12, 0.1], for values and, per Angstrom, derivatives; see `SplineErrors`.
         Raises `ValueError` if the tolerance is out of range or not reached with 131072 intervals.
         """

@@ -120,7 +120,6 @@ def test_nothing_is_overwritten(copper):
 @pytest.mark.parametrize(
     ("model", "section"),
     [
-        ("si.npz", 'kind = "gap"\nmodel = "{folder}/si.npz"'),
         ("si.pt", 'kind = "metatomic"\nmodel = "{folder}/si.pt"'),
         ("si.model", 'calculator = "mace.calculators.MACECalculator"'),
     ],
@@ -130,6 +129,20 @@ def test_kinds_of_models(copper, model, section):
     run = init(copper, model=copper.folder / model)
     assert run.returncode == 0, run.stderr
     assert section.format(folder=copper.folder) in (copper.folder / "a run" / "config.toml").read_text()
+
+
+def test_kinds_of_models_of_this_program(copper, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "potentials")
+    from ace_models import some_ace
+    from gap_models import some_model
+
+    for kind, content in (("gap", some_model((29,))), ("ace", some_ace((29,), functions=20))):
+        content.save(copper.folder / "cu.npz")
+        structure, model = copper.folder / "cu.cif", copper.folder / "cu.npz"
+        run = copper.run_here("init", structure, model, "--folder", copper.folder / f"{kind} run")
+        assert run.returncode == 0, run.stderr
+        section = f'kind = "{kind}"\nmodel = "{copper.folder}/cu.npz"'
+        assert section in (copper.folder / f"{kind} run" / "config.toml").read_text()
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,14 @@ def expansion_model(folder: Path) -> None:
     template("Si")(folder)
 
 
+def pace_potential(folder: Path) -> None:
+    sys.path.append(str(ROOT / "tests" / "potentials"))
+    from pace_files import copper, yace
+
+    (folder / "copper.yace").write_text(yace(copper()))
+    template("Cu")(folder)
+
+
 def metatomic_models(folder: Path) -> None:
     sys.path.append(str(ROOT / "tests" / "potentials"))
     from test_metatomic import export
@@ -264,6 +272,7 @@ SCENES = {
         'kind = "pair"\n\n[[potential': argon,
         'kind = "gap"': model,
         'kind = "ace"\nmodel': expansion_model,
+        'kind = "pace"\nmodel': pace_potential,
         "forceserver convert model.json": librascal_model,
     },
     "docs/ace.md": {'kind = "ace"\nmodel': expansion_model},

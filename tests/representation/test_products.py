@@ -15,7 +15,7 @@ from forceserver.representation.expansion import ExpansionBasis, SphericalExpans
 from forceserver.representation.invariant_products import InvariantProducts
 from forceserver.representation.neighbours import NeighbourList
 from forceserver.representation.polynomial import PolynomialBasis
-from forceserver.representation.products import Channel, ProductGraph, Truncation, _couplings, truncate
+from forceserver.representation.products import Channel, ProductGraph, Truncation, independent, truncate
 from forceserver.representation.spline import SplineTable
 
 
@@ -50,10 +50,10 @@ def test_number_of_invariants_is_that_of_characters(pairs):
 
 @pytest.mark.parametrize("degrees", list(combinations_with_replacement(range(4), 4)))
 def test_functions_of_order_four_are_as_many_as_characters_count(degrees):
-    """For every pattern of equal channels; `_couplings` itself compares the rank that it finds with the number."""
+    """For every pattern of equal channels; `independent` itself compares the rank that it finds with the number."""
     for names in ((0, 1, 2, 3), (0, 0, 1, 2), (0, 0, 1, 1), (0, 0, 0, 1), (0, 0, 0, 0)):
         if all(degrees[a] == degrees[b] for a in range(4) for b in range(4) if names[a] == names[b]):
-            assert len(_couplings(degrees, names)) == haar_count(degrees, names)
+            assert len(independent(degrees, names)) == haar_count(degrees, names)
 
 
 @pytest.mark.parametrize(("l1", "l2", "l3"), [(1, 1, 0), (1, 1, 1), (1, 1, 2), (2, 3, 4), (2, 2, 3), (3, 4, 6)])
