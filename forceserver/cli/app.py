@@ -8,6 +8,7 @@ import typer
 
 from ..errors import ForceServerError
 from ..files import OF_THE_DISK
+from ..streams import keep_standard_streams
 from .basis import basis
 from .check import check
 from .compare import compare
@@ -72,6 +73,7 @@ app.add_typer(plumed, name="plumed")
 
 def main() -> None:
     """Entry point of the `forceserver` program."""
+    keep_standard_streams()
     # OpenMP's threads spin at the end of a loop. Next to i-PI, which needs cores itself, they wait for one another:
     # on a busy machine, passive waiting took 64 atoms of silicon from 6 to 310 steps a second. It must be set before
     # OpenMP is loaded.
@@ -79,6 +81,7 @@ def main() -> None:
     try:
         app()
     except ForceServerError as error:
+        keep_standard_streams()  # the model may have closed them
         print(f"forceserver: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:

@@ -28,9 +28,10 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import InputError, PotentialError
-from ..frame import Frame
+from ..frame import Frame, Result
 from ..potentials.base import Potential
 from ..sections import OutputPath, Section
+from ..streams import keep_standard_streams
 from .failures import failed_evaluation
 from .guard import Guard
 from .transports import Disconnected, Link, NoServer, SocketConfig, connect
@@ -144,6 +145,7 @@ def serve(
     `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an address that cannot be
     or a file that the potential (a bias, mostly) reads while it runs and that is wrong.
     """
+    keep_standard_streams()
     with Guard() as guard:
         session = _Session(potential, template, socket, driver, guard, evaluating)
         try:
@@ -260,6 +262,12 @@ class _Session:
                 ratio,
             )
 
+    def _evaluate(self, frames: list[Frame]) -> list[Result]:
+        try:
+            return self.potential.compute(frames)
+        finally:
+            keep_standard_streams()
+
     def _compute(self, connection: ClientConnection) -> None:
         """Results for the frames of the connection; `PotentialError` after having told and saved what failed."""
         frames = connection.frames
@@ -271,7 +279,7 @@ class _Session:
         begin = time.perf_counter()
         try:
             with self.evaluating:
-                connection.set_results(self.potential.compute(frames))
+                connection.set_results(self._evaluate(frames))
         except InputError:  # a file that is wrong stays wrong: no structure is to blame, and nothing to be tried again
             raise
         except (Exception, SystemExit) as error:  # a calculator that calls sys.exit has failed, no more

@@ -578,6 +578,8 @@ LONG_RUN = """
 import sys
 sys.path.insert(0, {folder!r})
 from test_driver import *
+from forceserver.streams import keep_standard_streams
+keep_standard_streams()  # once for a process: `serve` would do it
 before = len(os.listdir("/proc/self/fd"))
 serve(Springs(), structure(), SocketConfig(**{config!r}), DriverConfig())
 print("descriptors", len(os.listdir("/proc/self/fd")) - before)
