@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .answers import Answers, ask, inspect_plumed, served_variables
+from .bias import inspect_bias
 from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
 from .rehearsal import inspect_forcefields, rehearse_input
@@ -61,14 +62,9 @@ def inspect(
     rehearsal, said = rehearse_input(ipi)
     findings.extend(said)
     findings.extend(_drivers(config, configuration, drivers, ipi))
-    if (
-        configuration.bias
-        and not configuration.bias_socket
-        and not any(tag == "ffdirect" for tag, _ in ipi.other_forcefields)
-    ):
-        text = "[bias] has no [bias_socket]: no force field of i-PI will receive it, unless by ipi-pes"
-        findings.append(Finding(ADVICE, "bias", text))
-    server = find_server(configuration.socket, ipi)
+    servers = {name: find_server(getattr(configuration, name), ipi) for name in ("socket", "bias_socket")}
+    server = servers["socket"]
+    findings.extend(inspect_bias(configuration, servers["bias_socket"], ipi, rehearsal))
     findings.extend(inspect_limits(configuration.driver, template, server))
     for system in _served_systems(ipi, server):
         findings.extend(inspect_structure(template, system, server))
@@ -77,7 +73,6 @@ def inspect(
     if compute:
         with served_variables(configuration, template, ipi):
             findings.extend(inspect_plumed(ipi))
-    servers = {name: find_server(getattr(configuration, name), ipi) for name in ("socket", "bias_socket")}
     if rehearsal is not None:
         findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))
     if server is not None:

@@ -331,3 +331,66 @@ restraints = [{ variable = "d_x", at = 0, kappa_eV = 1 }]
     aluminium.write_config("[socket]", bias + "[socket]")
     said = " ".join(aluminium.run_here("check", aluminium.config).stdout.split())
     assert "advice bias [bias] has no [bias_socket]: no force field of i-PI will receive it, unless by ipi-pes" in said
+
+
+BIASED = """</temperature><bias><force forcefield='bias'{}/></bias>"""
+BIAS_SOCKET = SOCKET.replace("al", "bias")
+RESTRAINT = 'variables = [{ name = "d_x", hills = false }]\nrestraints = [{ variable = "d_x", at = 0, kappa_eV = 1 }]\n'
+HILLS = """variables = [{ name = "d_x", sigma = 0.1 }]
+hills = { height_eV = 0.01, pace_steps = 10, temperature_K = 310, bias_factor = 10, grid = "none" }
+"""
+
+
+def write_bias(case, bias: str, time_step_fs: float, beads: int, nbeads: str, systems: int = 1) -> None:
+    """A bias behind a socket of its own, in the configuration and in i-PI's input."""
+    sections = f'[bias]\nengine = "metadynamics"\ntime_step_fs = {time_step_fs}\n{bias}'
+    case.write_config(
+        "[socket]", f'{CV}{sections}\n[bias_socket]\naddress = "bias"\nprefix = "{case.prefix}"\n[socket]'
+    )
+    case.write_simulation(beads=beads, old="</temperature>", new=BIASED.format(nbeads))
+    path = case.folder / "input.xml"
+    head, system, tail = path.read_text().partition("<system>")
+    path.write_text(head + BIAS_SOCKET + (system + tail.replace("</simulation>", "")) * systems + "</simulation>")
+
+
+@pytest.mark.parametrize(
+    ("bias", "beads", "nbeads", "systems", "verdict", "message"),
+    [
+        (HILLS, 4, "", 1, "wrong", "'bias' gets 4 structures a step, of beads"),
+        (HILLS, 4, " nbeads='2'", 1, "wrong", "<force forcefield='bias' nbeads='1'/> biases the centroid"),
+        (HILLS, 4, " nbeads='1'", 1, None, ""),
+        (HILLS, 1, "", 1, None, ""),
+        (HILLS, 1, "", 2, "wrong", "'bias' gets 2 structures a step, of 2 systems"),
+        (RESTRAINT, 4, "", 1, "advice", "'bias' gets 4 structures a step, of beads"),
+    ],
+)
+def test_a_bias_that_gets_several_structures_a_step(aluminium, bias, beads, nbeads, systems, verdict, message):
+    """Each would be a step of its own: hills four times as often, and times in COLVAR that are four times too long."""
+    write_bias(aluminium, bias, 1, beads, nbeads, systems)
+    run = aluminium.run_here("check", aluminium.config, "--no-compute")
+    said = " ".join(run.stdout.split())
+    assert run.returncode == (2 if verdict == "wrong" else 0), said
+    assert f"{verdict} bias 'bias' gets" in said if verdict else "'bias' gets" not in said
+    assert message in said
+
+
+def test_a_bias_of_another_time_step_and_temperature(aluminium):
+    write_bias(aluminium, HILLS, 0.5, 1, "")
+    said = " ".join(aluminium.run_here("check", aluminium.config, "--no-compute").stdout.split())
+    assert "advice bias time_step_fs is 0.5, and i-PI's is 1 fs" in said
+    assert "advice bias temperature_K is 310, and i-PI's is 300 K" in said
+    write_bias(aluminium, HILLS.replace("310", "300"), 1, 1, "")
+    assert "and i-PI's is" not in aluminium.run_here("check", aluminium.config, "--no-compute").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [("d: DISTANCE ATOMS=1,2\nMETAD ARG=d SIGMA=1 HEIGHT=1 PACE=10\n", "wrong"), ("RESTRAINT ARG=d AT=0\n", "advice")],
+)
+def test_a_hosted_plumed_that_gets_beads(aluminium, text, verdict):
+    write_bias(aluminium, RESTRAINT, 1, 4, "")
+    (aluminium.folder / "plumed.dat").write_text(text)
+    config = aluminium.config.read_text().replace('"metadynamics"', '"plumed"\nplumed_dat = "plumed.dat"')
+    aluminium.config.write_text(config.replace(RESTRAINT, ""))
+    said = " ".join(aluminium.run_here("check", aluminium.config, "--no-compute").stdout.split())
+    assert f"{verdict} bias 'bias' gets 4 structures a step" in said

@@ -87,6 +87,9 @@ FORGETFUL = {
 }
 """Actions of which PLUMED starts anew what no file holds, measured by restarts in the middle of a run."""
 
+GROWING = ("METAD", "PBMETAD", "OPES_METAD", "OPES_METAD_EXPLORE", "OPES_EXPANDED", "MOVINGRESTRAINT")
+"""Actions whose bias changes with time, in addition to those of FORGETFUL."""
+
 READ_AT_RESTART = ("GRID_RFILE", "GRID_RFILES", "STATE_RFILE", "DRR_RFILE")
 """Keywords by which PLUMED restarts from a file that it rewrites from time to time, and not from that of its hills."""
 
@@ -152,6 +155,11 @@ def forgotten(actions: list[Action]) -> list[str]:
 
 def _is_adaptive(opes: Action) -> bool:
     return (keyword(opes, "SIGMA") or "ADAPTIVE").upper() == "ADAPTIVE"
+
+
+def depend_on_time(actions: list[Action]) -> bool:
+    """Whether the bias is another one after some steps."""
+    return any(action[0] in GROWING or action[0] in FORGETFUL for action in actions)
 
 
 def rewritten_files(actions: list[Action]) -> set[Path]:
