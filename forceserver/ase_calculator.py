@@ -7,9 +7,10 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from .errors import InputError
+from .errors import InputError, PotentialError
 from .frame import Frame
 from .potentials.base import Potential
+from .potentials.results import check_results
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -93,15 +94,21 @@ class ForceServerCalculator(Calculator):
             system_changes: what has changed since the previous call.
 
         Raises:
-            PotentialError: the structure cannot be computed.
+            PotentialError: the structure cannot be computed, its results are not finite, or an extra of the potential
+                has the name of one of these results.
         """
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # ASE has made a copy of what was given
         frame = Frame.from_ase(self.atoms)
         result = self.potential.compute_checked(frame)
-        self.results = {**result.extras, "energy": result.energy, "free_energy": result.energy, "forces": result.forces}
+        check_results([result], len(frame))
+        computed = {"energy": result.energy, "free_energy": result.energy, "forces": result.forces}
         if self.atoms.cell.rank == 3:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())
+            computed["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())
+        if twice := result.extras.keys() & {*computed, "stress"}:
+            names, whose = ", ".join(sorted(twice)), type(self.potential).__name__
+            raise PotentialError(f"extras of {whose} have names that ASE gives to results: {names}; choose others")
+        self.results = result.extras | computed
         if "energies" in properties:
             self.results["energies"] = self._atomic_energies(frame)
 

@@ -171,6 +171,38 @@ def test_a_potential_that_returns_no_result_is_named():
         atoms.get_potential_energy()
 
 
+class Spoilt(fs.Potential):
+    """Springs to the origin, with something wrong."""
+
+    def __init__(self, extras=(), nan=False):
+        self.extras, self.nan = dict(extras), nan
+
+    def compute_one(self, frame):
+        forces = -frame.positions
+        if self.nan:
+            forces[1, 2] = np.nan
+        return fs.Result(0.5 * np.sum(frame.positions**2), forces, np.zeros((3, 3)), self.extras)
+
+
+def test_numbers_that_are_none_do_not_reach_ase():
+    atoms = aluminium()
+    atoms.calc = fs.ForceServerCalculator(Spoilt(nan=True))
+    for use in (atoms.get_potential_energy, atoms.get_forces):
+        with pytest.raises(fs.PotentialError, match=r"the potential returned forces\[1, 2\] = nan"):
+            use()
+
+
+@pytest.mark.parametrize("name", ["energy", "free_energy", "forces", "stress"])
+def test_extras_that_ase_would_take_for_results_are_refused(name):
+    atoms = aluminium()
+    atoms.calc = fs.ForceServerCalculator(Spoilt(extras={name: 1.0, "charge": 0.5}))
+    with pytest.raises(fs.PotentialError, match=f"extras of Spoilt have names that ASE gives to results: {name};"):
+        atoms.get_potential_energy()
+    atoms.calc = fs.ForceServerCalculator(Spoilt(extras={"charge": 0.5}))
+    assert atoms.get_potential_energy() == pytest.approx(0.5 * np.sum(atoms.positions**2))
+    assert atoms.calc.results["charge"] == 0.5
+
+
 def variable(atoms):
     return fs.CollectiveVariable(
         atoms, name="s", centres=[0], neighbours="Al", basis=BASIS, weights=[1.0], outputs=["norm", "x"]

@@ -137,12 +137,15 @@ def _predict(
     potential: "Potential", structures: Iterable[LabelledAtoms], batch: int
 ) -> Iterator[tuple["Atoms", "Labels", "Frame", "Result"]]:
     from ..frame import Frame
+    from ..potentials.results import check_count, check_results
 
     done = 0
     for group in _batches(structures, batch):
         frames = [Frame.from_ase(atoms, step=done + i) for i, (atoms, _) in enumerate(group)]
         try:
             results = potential.compute(frames)
+            check_count(results, len(frames))
+            check_results(results, len(frames[0]))
         except Exception as error:
             where = f"structure {done}" if len(frames) == 1 else f"structures {done} to {done + len(frames) - 1}"
             raise PotentialError(f"{where}: {type(error).__name__}: {error}") from error

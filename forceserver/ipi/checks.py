@@ -1,15 +1,13 @@
-"""What a driver may not let pass, in either direction, said so that a reader finds the culprit.
+"""What a driver may not let pass from a server, said as `ProtocolError` so that a reader finds the culprit.
 
-`ProtocolError` for what a server sends, `PotentialError` for what a potential returns.
+What it may not let pass from a potential is in potentials/results.py.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PotentialError, ProtocolError
-from ..frame import Array, Result, any_singular
+from ..errors import ProtocolError
+from ..frame import Array, any_singular
 
 
 def check_positions(positions: Array) -> None:
@@ -27,26 +25,3 @@ def check_cells(cells: Array, pbc: NDArray[np.bool_]) -> None:
         raise ProtocolError(f"the server sent a cell that is not finite: {cells.tolist()} Angstrom")
     if any_singular(cells, pbc):
         raise ProtocolError(f"the server sent a singular cell for a periodic potential: {cells.tolist()} Angstrom")
-
-
-def check_count(results: Sequence[Result], structures: int) -> None:
-    """There must be a result for each structure."""
-    if len(results) != structures:
-        raise PotentialError(f"the potential returned {len(results)} results for {structures} structures")
-
-
-def check_results(results: Sequence[Result], atoms: int) -> None:
-    """Results must have the shapes of `atoms` atoms and be finite."""
-    for result in results:
-        shapes = np.shape(result.forces), np.shape(result.virial)
-        if shapes != ((atoms, 3), (3, 3)):
-            raise PotentialError(
-                f"the potential returned forces of shape {shapes[0]} and a virial of shape {shapes[1]} for {atoms} "
-                "atoms"
-            )
-        for what in ("energy", "forces", "virial"):
-            numbers = np.asarray(getattr(result, what), float)
-            bad = np.argwhere(~np.isfinite(numbers))
-            if len(bad):
-                at = tuple(bad[0].tolist())
-                raise PotentialError(f"the potential returned {what}{list(at) if at else ''} = {numbers[at]}")

@@ -13,7 +13,8 @@ from ase.units import Bohr, Hartree
 from ..errors import ProtocolError
 from ..frame import Array, Frame, Result
 from ..potentials.base import Potential
-from .checks import check_cells, check_count, check_positions, check_results
+from ..potentials.results import check_count, check_results
+from .checks import check_cells, check_positions
 from .driver import DriverConfig
 from .failures import failed_evaluation
 from .wire import encode_extras

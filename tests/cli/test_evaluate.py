@@ -19,6 +19,21 @@ from forceserver.models.kernel import GapModel
 from forceserver.potentials.gap import GapPotential
 from forceserver.potentials.pair import LennardJones
 
+HOT = """
+import numpy as np
+from ase.calculators.emt import EMT
+
+
+class Hot(EMT):
+    count = 0
+
+    def calculate(self, *arguments):
+        super().calculate(*arguments)
+        self.count += 1
+        if self.count == 3:  # the template, a structure, and this one
+            self.results["forces"][3, 0] = np.nan
+"""
+
 
 def labelled_structures(energy_error: float = 0.0, force_error: float = 0.0, stress_error: float = 0.0) -> list:
     """Strained and rattled aluminium, one of them a molecule, with EMT's labels and known errors."""
@@ -155,6 +170,18 @@ def test_a_structure_that_cannot_be_computed_is_named_and_leaves_no_output(alumi
     assert "structure 1: " in run.stderr
     assert sorted(path.name for path in aluminium.folder.glob("*out*")) == []
     assert [path.name for path in aluminium.folder.glob(".*")] == []
+
+
+def test_a_prediction_that_is_not_finite_is_named(aluminium, monkeypatch):
+    (aluminium.folder / "hot.py").write_text(HOT)
+    monkeypatch.syspath_prepend(aluminium.folder)
+    aluminium.write_config("ase.calculators.emt.EMT", "hot.Hot")
+    path = aluminium.folder / "test.extxyz"
+    ase.io.write(path, labelled_structures())
+    run = aluminium.run_here("evaluate", aluminium.config, path, "-o", aluminium.folder / "out.extxyz")
+    assert run.returncode == 1
+    assert "structure 1: PotentialError: the potential returned forces[3, 0] = nan" in run.stderr
+    assert not (aluminium.folder / "out.extxyz").exists()
 
 
 def test_a_label_that_is_not_finite_is_refused_before_anything_is_computed(aluminium):
