@@ -123,9 +123,9 @@ static inline void fs_solid_harmonics(int l_max, const double *norm, int n, cons
 /* Cubic Hermite interpolation between nodes (f, step f') and the next one, of `channels` (a multiple of eight). */
 static inline void fs_spline(const double *node, int channels, double u, double *value) {
     const double f1 = u * u * (3.0 - 2.0 * u), f0 = 1.0 - f1, g0 = u * (1.0 - u) * (1.0 - u), g1 = u * u * (u - 1.0);
-    for (int c = 0; c < channels; c += 8)
-        v8_store(value + c, f0 * v8_load(node + c) + g0 * v8_load(node + channels + c)
-                          + f1 * v8_load(node + 2 * channels + c) + g1 * v8_load(node + 3 * channels + c));
+    for (int c = 0; c < channels; c += FS_WIDTH)
+        vw_store(value + c, f0 * vw_load(node + c) + g0 * vw_load(node + channels + c)
+                          + f1 * vw_load(node + 2 * channels + c) + g1 * vw_load(node + 3 * channels + c));
 }
 
 static inline void fs_spline_slope(const double *node, int channels, double u, double inverse_step, double *value,
@@ -133,11 +133,11 @@ static inline void fs_spline_slope(const double *node, int channels, double u, d
     const double f1 = u * u * (3.0 - 2.0 * u), f0 = 1.0 - f1, g0 = u * (1.0 - u) * (1.0 - u), g1 = u * u * (u - 1.0);
     const double df = 6.0 * u * (1.0 - u) * inverse_step;
     const double dg0 = (1.0 - u) * (1.0 - 3.0 * u) * inverse_step, dg1 = u * (3.0 * u - 2.0) * inverse_step;
-    for (int c = 0; c < channels; c += 8) {
-        v8 a = v8_load(node + c), b = v8_load(node + channels + c);
-        v8 d = v8_load(node + 2 * channels + c), e = v8_load(node + 3 * channels + c);
-        v8_store(value + c, f0 * a + g0 * b + f1 * d + g1 * e);
-        v8_store(slope + c, df * (d - a) + dg0 * b + dg1 * e);
+    for (int c = 0; c < channels; c += FS_WIDTH) {
+        vw a = vw_load(node + c), b = vw_load(node + channels + c);
+        vw d = vw_load(node + 2 * channels + c), e = vw_load(node + 3 * channels + c);
+        vw_store(value + c, f0 * a + g0 * b + f1 * d + g1 * e);
+        vw_store(slope + c, df * (d - a) + dg0 * b + dg1 * e);
     }
 }
 
@@ -173,13 +173,8 @@ static inline void fs_outer(int rows, int start, int stop, const double *y, int 
 
 /* [pair][channel] of eight pairs becomes [channel][8]; channels is a multiple of four. */
 static inline void fs_turn(int channels, const double *rows, double *out) {
-    for (int c = 0; c < channels; c += 4) {
-        v4 r[8];
-        v8 turned[4];
-        for (int k = 0; k < 8; k++) r[k] = v4_load(rows + k * channels + c);
-        v8_from_rows(r, turned);
-        for (int k = 0; k < 4; k++) v8_store(out + 8 * (c + k), turned[k]);
-    }
+    for (int c = 0; c < channels; c += 4)
+        for (int k = 0; k < 8; k += 4) fs_turn_four(rows + k * channels + c, channels, out + 8 * c + k, 8);
 }
 
 /* Of rows m, pairs in the lanes: p_m = sum_n g_mn R_n and q_m = sum_n g_mn R'_n, then

@@ -43,6 +43,22 @@ FS_INLINE vw vw_set(double a) { return (v2){a, a}; }
 FS_INLINE vw vw_load(const double *p) { vw x; memcpy(&x, p, sizeof x); return x; }
 FS_INLINE void vw_store(double *p, vw x) { memcpy(p, &x, sizeof x); }
 
+/* The transpose of four rows of four doubles; rows are `stride` apart, those of the result `out_stride`. */
+FS_INLINE void fs_turn_four(const double *rows, int stride, double *out, int out_stride) {
+#if defined(__AVX__)
+    v4 a = v4_load(rows), b = v4_load(rows + stride), c = v4_load(rows + 2 * stride), d = v4_load(rows + 3 * stride);
+    v4 ab_even = __builtin_shufflevector(a, b, 0, 4, 2, 6), ab_odd = __builtin_shufflevector(a, b, 1, 5, 3, 7);
+    v4 cd_even = __builtin_shufflevector(c, d, 0, 4, 2, 6), cd_odd = __builtin_shufflevector(c, d, 1, 5, 3, 7);
+    v4_store(out, __builtin_shufflevector(ab_even, cd_even, 0, 1, 4, 5));
+    v4_store(out + out_stride, __builtin_shufflevector(ab_odd, cd_odd, 0, 1, 4, 5));
+    v4_store(out + 2 * out_stride, __builtin_shufflevector(ab_even, cd_even, 2, 3, 6, 7));
+    v4_store(out + 3 * out_stride, __builtin_shufflevector(ab_odd, cd_odd, 2, 3, 6, 7));
+#else
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < 4; i++) out[k * out_stride + i] = rows[i * stride + k];
+#endif
+}
+
 /* Eight rows of four doubles become four vectors of eight: column k of row i is lane i of out[k]. */
 FS_INLINE void v8_from_rows(const v4 r[8], v8 out[4]) {
     v8 a = __builtin_shufflevector(r[0], r[4], 0, 1, 2, 3, 4, 5, 6, 7);
