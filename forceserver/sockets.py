@@ -6,6 +6,8 @@ import stat
 from enum import Enum
 from pathlib import Path
 
+from .errors import InputError
+
 SUN_PATH_BYTES = 107
 """The longest path of a unix socket on Linux; macOS takes 103."""
 
@@ -48,6 +50,25 @@ def unix_name(path: Path) -> UnixName:
         except OSError:  # EPROTOTYPE; or it cannot be told
             pass
     return UnixName.LIVE
+
+
+def remove_dead(path: Path, key: str) -> None:
+    """Removes the socket at `path` that a program which was killed has left; nothing if there is none.
+
+    key: of the configuration, for the `InputError` if no socket can be made there.
+    """
+    found = unix_name(path)
+    if found is UnixName.OTHER:
+        raise InputError(f"{key}: {path} exists and is not a socket")
+    if found is UnixName.NOWHERE:
+        raise InputError(f"{key}: there is no folder {path.parent} in which this user may make a socket")
+    if found is UnixName.LIVE:
+        raise InputError(f"{key}: another server listens at {path}")
+    if found is UnixName.DEAD:
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError as error:
+            raise InputError(f"{key}: {path} is a socket that another user has left") from error
 
 
 def prepare_tcp(sock: socket.socket) -> None:

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from ..launch import processes
+from .. import processes
 from .display import CampaignDisplay, ResultText
 from .simulation import Simulation
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import processes
 from ..errors import InputError
 from ..ipi.input import read_ipi_input
 from ..ipi.restart import newest_state
-from ..launch import processes
 from ..launch.progress import StepReader
 from ..locks import locked_folder
 from .edits import Changes, edit, set_total_steps

@@ -87,9 +87,9 @@ def run_simulation(
     from ..configuration import at_address, read_configuration, require
     from ..ipi.input import read_ipi_input
     from ..ipi.ports import at_ports
-    from ..launch.processes import signals_noted
     from ..launch.supervision import ExitCode, Plan
     from ..locks import locked_folder
+    from ..processes import signals_noted
 
     configuration = read_configuration(config)
     path = require(configuration.simulation, "simulation", config, "it names the input file of i-PI").input

@@ -30,7 +30,7 @@ from ..errors import ForceServerError, InputError, ProtocolError
 from ..files import reserve
 from ..forks import close_in_children
 from ..sections import Section
-from ..sockets import SUN_PATH_BYTES, UnixName, prepare_tcp, unix_name
+from ..sockets import SUN_PATH_BYTES, prepare_tcp, remove_dead
 from . import protocol
 from .protocol import BlockLayout, Kind
 
@@ -301,7 +301,7 @@ def _sealed_memory(size: int):
 
 def _listen_unix(path: Path) -> socket.socket:
     """A listening socket that only this user can connect to; takes the place of one that nobody listens at any more."""
-    _remove_stale(path)
+    remove_dead(path, "cv_server.address")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         os.fchmod(listener.fileno(), 0o600)  # Linux gives these bits to the file, so that it is never open to others
@@ -312,21 +312,6 @@ def _listen_unix(path: Path) -> socket.socket:
         listener.close()
         raise InputError(f"cv_server.address: cannot listen at {path}: {error.strerror}") from error
     return listener
-
-
-def _remove_stale(path: Path) -> None:
-    found = unix_name(path)
-    if found is UnixName.OTHER:
-        raise InputError(f"cv_server.address: {path} exists and is not a socket")
-    if found is UnixName.NOWHERE:
-        raise InputError(f"cv_server.address: there is no folder {path.parent} in which this user may make a socket")
-    if found is UnixName.LIVE:
-        raise InputError(f"cv_server.address: another server listens at {path}")
-    if found is UnixName.DEAD:
-        try:
-            path.unlink(missing_ok=True)  # left behind by a server that was killed
-        except PermissionError as error:
-            raise InputError(f"cv_server.address: {path} is a socket that another user has left") from error
 
 
 def _listen_tcp(address: str) -> socket.socket:

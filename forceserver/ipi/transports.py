@@ -25,7 +25,7 @@ from ..forks import close_in_children, no_longer
 from ..frame import Array
 from ..locks import try_lock
 from ..sections import Section
-from ..sockets import SUN_PATH_BYTES, prepare_tcp
+from ..sockets import SUN_PATH_BYTES, prepare_tcp, remove_dead
 from .wire import ClientConnection, ServerConnection, segment_shapes
 
 UNIX_SEND_BUFFER = 1 << 20
@@ -301,18 +301,26 @@ class Segments:
 
 @contextlib.contextmanager
 def listen(config: SocketConfig, backlog: int = 4) -> Iterator[socket.socket]:
-    """A listening socket for the server's end; the path of a unix socket is removed at the end."""
+    """A listening socket for the server's end; the path of a unix socket is removed at the end.
+
+    `InputError` if the address is in use or cannot be had.
+    """
+    if config.mode != "inet":
+        remove_dead(Path(config.reachable_path), "socket")
     family = socket.AF_INET if config.mode == "inet" else socket.AF_UNIX
     with socket.socket(family, socket.SOCK_STREAM) as sock:
-        if config.mode == "inet":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.bind((config.address, config.port))
-        else:
-            sock.bind(config.path)
+        close_in_children(sock)
         try:
+            if config.mode == "inet":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((config.address, config.port))
+            else:
+                sock.bind(config.reachable_path)
             sock.listen(backlog)
+        except OSError as error:
+            raise InputError(f"socket: cannot listen at {config}: {error.strerror}") from error
+        try:
             yield sock
         finally:
             if config.mode != "inet":
-                os.unlink(config.path)
+                Path(config.reachable_path).unlink(missing_ok=True)

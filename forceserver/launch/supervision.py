@@ -12,10 +12,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import processes
 from ..errors import InputError
 from ..ipi.activity import VARIABLE, Activity, shared_page
 from ..locks import FolderLock
-from . import processes
 from .progress import LaunchDisplay, Patience, Said, StepReader, tell
 from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
 

@@ -20,6 +20,7 @@ from .lammps import LammpsConfig
 from .metatomic import MetatomicConfig
 from .pace import PaceConfig
 from .pair import PairConfig
+from .socket import SocketPotentialConfig
 from .sum import SumConfig, TermConfig
 
 PotentialConfig = Annotated[
@@ -31,6 +32,7 @@ PotentialConfig = Annotated[
     | MetatomicConfig
     | PaceConfig
     | PairConfig
+    | SocketPotentialConfig
     | SumConfig,
     Field(discriminator="kind"),
 ]

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from proc import alive, descendants
 
+from forceserver import processes
 from forceserver.bias.tables import FieldsReader
 from forceserver.campaign.run import GRACE_SECONDS
 from forceserver.demo import batio3
 from forceserver.errors import InputError
 from forceserver.files import working_in
-from forceserver.launch import processes
 
 SHORT = "--ps", "2", "--engine", "metadynamics"
 STEPS = 1000

@@ -44,7 +44,7 @@ cell vectors as rows. CODATA values as in `ase.units`. docs/protocol.md has the 
 
 from .client import ClientConnection
 from .connection import Connection
-from .extras import ATOMIC_UNITS_OF_EXTRAS, decode_extras, encode_extras
+from .extras import ATOMIC_UNITS_OF_EXTRAS, decode_extras, encode_extras, in_ev_and_angstrom
 from .layout import segment_shapes
 from .limits import Limits
 from .messages import (
@@ -89,5 +89,6 @@ __all__ = [
     "State",
     "decode_extras",
     "encode_extras",
+    "in_ev_and_angstrom",
     "segment_shapes",
 ]

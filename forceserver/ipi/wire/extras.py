@@ -79,6 +79,19 @@ def decode_extras(data: bytes) -> dict[str, Any]:
     return value
 
 
+def in_ev_and_angstrom(extras: dict[str, Any]) -> dict[str, Any]:
+    """Decoded extras with the numbers that have a unit (`ATOMIC_UNITS_OF_EXTRAS`) in eV and Angstrom.
+
+    Text that is no JSON is called `text`, since `raw` is i-PI's own word for it and cannot be sent on.
+    """
+    if "raw" in extras:
+        return {"text": extras["raw"]}
+    return {
+        name: np.asarray(value) / ATOMIC_UNITS_OF_EXTRAS[name] if name in ATOMIC_UNITS_OF_EXTRAS else value
+        for name, value in extras.items()
+    }
+
+
 def _plain(value: Any) -> Any:
     """What JSON can say, for numpy's arrays and scalars."""
     if isinstance(value, np.ndarray | np.generic):

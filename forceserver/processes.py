@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,15 +22,15 @@ def start(
 ) -> subprocess.Popen:
     """Starts a command as leader of its own process group, with its output appended to `log`.
 
-    On Linux the kernel sends it SIGTERM when this process dies, however that happens (the thread that calls must be
-    the main thread, because that is the one whose death counts).
+    On Linux the kernel sends it SIGTERM when this process dies, however that happens, if the thread that calls is the
+    main thread: it is the death of this thread that counts.
 
     keep: descriptors that it inherits.
     """
-    parent = os.getpid()
+    parent = os.getpid() if threading.current_thread() is threading.main_thread() else None
 
     def tie_to_parent() -> None:
-        if _libc is not None:
+        if _libc is not None and parent is not None:
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             if os.getppid() != parent:  # it died before the call
                 os.kill(os.getpid(), signal.SIGTERM)
