@@ -6,13 +6,20 @@ import re
 import subprocess
 import sys
 
+import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 
 from forceserver.bias.config import MetadynamicsConfig
 from forceserver.bias.journal import RecentSteps
 from forceserver.errors import BiasError, InputError
+from forceserver.frame import Frame
+from forceserver.ipi.failures import failed_evaluation
+from forceserver.potentials.ase import AsePotential
+from forceserver.potentials.committee import CommitteePotential
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "bias"))
 from bias_case import trajectory
@@ -101,3 +108,30 @@ def test_what_a_command_writes_is_complete_or_not_there(small_disk, tmp_path):
 def run(*arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "forceserver", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_uncertain_frames_that_do_not_fit_are_told_and_do_not_end_a_run(small_disk, caplog):
+    frames = []
+    for seed in range(3):
+        atoms = bulk("Al", cubic=True) * (4, 4, 4)
+        atoms.rattle(0.05, seed=seed)
+        frames.append(Frame.from_ase(atoms, step=seed))
+    path = small_disk / "uncertain.extxyz"
+    members = [AsePotential(EMT()), AsePotential(LennardJones(sigma=2.6, rc=5.0))]
+    committee = CommitteePotential(members, energy_threshold=1e-9, save_to=path, max_saved=2)
+    committee.compute(frames[:1])
+    fill(small_disk)
+    assert len(committee.compute(frames[1:2])) == 1
+    assert f"the frame is not saved: {path}: No space left on device" in caplog.text
+    assert [atoms.info["step"] for atoms in ase.io.read(path, ":")] == [0]
+    (small_disk / "ballast").unlink()
+    committee.compute(frames[2:])
+    assert [atoms.info["step"] for atoms in ase.io.read(path, ":")] == [0, 2]
+
+
+def test_a_failed_frame_that_cannot_be_saved_is_told(small_disk):
+    frame = Frame.from_ase(bulk("Al", cubic=True) * (4, 4, 4), step=3)
+    fill(small_disk)
+    message = str(failed_evaluation([frame], RuntimeError("boom"), small_disk))
+    assert message.endswith(f"the structure could not be saved in {small_disk}: No space left on device")
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]

@@ -20,10 +20,10 @@ def failed_evaluation(frames: Sequence[Frame], error: BaseException, folder: Pat
     if isinstance(error, SystemExit):
         what = f"the potential wanted to end the program, sys.exit({error.code!r})"
     try:
-        saved = f"saved as {save_frames(folder, frames, what)}"
+        saved = f"is saved as {save_frames(folder, frames, what)}"
     except OSError as problem:
         saved = f"could not be saved in {folder}: {problem.strerror}"
-    return PotentialError(f"evaluation failed at {where}: {what}; the structure is {saved}")
+    return PotentialError(f"evaluation failed at {where}: {what}; the structure {saved}")
 
 
 def save_frames(folder: Path, frames: Sequence[Frame], error: str) -> Path:

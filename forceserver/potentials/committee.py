@@ -14,9 +14,10 @@ and, with sums over the members m that are divided by M - 1,
 all in eV and Angstrom here. i-PI reads atomic units; the wire codec converts these names.
 """
 
+import contextlib
+import fcntl
 import io
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from ..files import append
 from ..frame import Frame, Result
 from ..sections import OutputPath, Section
 from .base import Potential
@@ -66,6 +68,7 @@ class CommitteeConfig(Section):
             force_threshold=self.force_threshold_ev_per_angstrom or np.inf,
             save_to=self.save_to,
             max_saved=self.max_saved,
+            template=template,
         )
 
 
@@ -81,6 +84,7 @@ class CommitteePotential(Potential):
         force_threshold: float = np.inf,
         save_to: Path | None = None,
         max_saved: int = 1000,
+        template: Frame | None = None,
     ) -> None:
         self._members = list(members)
         self._send = send
@@ -88,6 +92,7 @@ class CommitteePotential(Potential):
         self._force_threshold = force_threshold
         self._save_to = save_to
         self._left_to_save = max_saved
+        self._template = template
 
     def compute_one(self, frame: Frame) -> Result:
         return self.compute([frame])[0]
@@ -106,6 +111,8 @@ class CommitteePotential(Potential):
             member.close()
 
     def _watch(self, frame: Frame, result: Result) -> None:
+        if frame is self._template:  # computed at every start, and by `check`: no structure of a simulation
+            return
         energy, force = (result.extras[name] for name in ("committee_uncertainty", "committee_force_uncertainty"))
         if energy < self._energy_threshold and force < self._force_threshold:
             return
@@ -117,10 +124,18 @@ class CommitteePotential(Potential):
             force,
         )
         if self._save_to and self._left_to_save:
-            append_frame(self._save_to, frame, result)
-            self._left_to_save -= 1
-            if not self._left_to_save:
-                log.warning("%s is full: no further frames are saved", self._save_to)
+            self._save(self._save_to, frame, result)
+
+    def _save(self, path: Path, frame: Frame, result: Result) -> None:
+        """A frame that cannot be saved is told; the simulation is not to end for it."""
+        try:
+            append_frame(path, frame, result)
+        except OSError as error:
+            log.error("the frame is not saved: %s: %s", path, error.strerror)
+            return
+        self._left_to_save -= 1
+        if not self._left_to_save:
+            log.warning("%s is full: no further frames are saved", path)
 
 
 def mean_of(results: Sequence[Result]) -> Result:
@@ -172,7 +187,7 @@ def append_frame(path: Path, frame: Frame, result: Result) -> None:
     atoms.info |= {name: result.extras[name] for name in ("committee_uncertainty", "committee_force_uncertainty")}
     text = io.StringIO()
     ase.io.write(text, atoms, format="extxyz")
-    with open(path, "a") as file:
-        file.write(text.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
+    with open(path, "ab", buffering=0) as file:
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)  # other drivers append to it, too
+        append(file.fileno(), path, text.getvalue().encode(), durable=True)

@@ -156,7 +156,8 @@ def test_uncertain_frames_are_logged_and_saved(frames, tmp_path, caplog, thresho
 
 def test_saving_ends(frames, tmp_path, caplog):
     section = committee(energy_threshold_ev=1e-9, save_to="uncertain.xyz", max_saved=2)
-    potential = build(section, frames[0], folder=tmp_path)  # saves the template
+    potential = build(section, frames[0], folder=tmp_path)
+    assert not (tmp_path / "uncertain.xyz").exists()  # the template is no structure of a simulation
     for _ in range(3):
         potential.compute(frames)
     assert len(ase.io.read(tmp_path / "uncertain.xyz", ":")) == 2
