@@ -1,5 +1,14 @@
 """One section [[cv]] of every kind, with all that it can do, for the tests that every kind must pass."""
 
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from forceserver.cv.linear_functions import LinearFunctions
+from forceserver.representation.bases import AnyRadialBasis
+
 RATIONAL = {"kind": "rational", "r0_angstrom": 2.0, "n": 6, "d_max_angstrom": 4.5}
 COSINE = {"kind": "cosine", "d0_angstrom": 2.5, "d_max_angstrom": 4.5}
 BASIS = {
@@ -11,6 +20,20 @@ BASIS = {
 }
 STEINHARDT = ("norm_of_mean", "mean_norm", "mean_local", "mean_averaged")
 WEIGHTS = (0.7, -0.3, 0.2)
+
+_FOLDER = tempfile.TemporaryDirectory()
+FOLDER = Path(_FOLDER.name)
+"""Files of the sections, while this module is there."""
+
+
+def weights_file(name, species=(8, 22), normalise=True):
+    """Two linear functions of the power spectrum of `BASIS`."""
+    basis = TypeAdapter(AnyRadialBasis).validate_python(BASIS)
+    number = 5 * 3 * len(species) * (3 * len(species) + 1) // 2
+    weights, offsets = 0.1 * np.random.default_rng(7).normal(size=(2, number)), np.array([0.3, -0.2])
+    LinearFunctions(basis, species, ("up", "down"), weights, offsets, normalise).save(FOLDER / name)
+    return FOLDER / name
+
 
 KINDS = {
     "coordination of a switch": {"kind": "coordination", "switch": RATIONAL},
@@ -36,5 +59,13 @@ KINDS = {
         "l": 6,
         "switch": COSINE,
         "outputs": ("mean_norm", "norm_of_mean"),
+    },
+    "power spectrum": {"kind": "power_spectrum", "basis": BASIS, "weights": weights_file("unit.npz")},
+    "plain power spectrum": {
+        "kind": "power_spectrum",
+        "basis": BASIS,
+        "normalise": False,
+        "reduction": "sum",
+        "weights": weights_file("plain.npz", normalise=False),
     },
 }

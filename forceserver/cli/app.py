@@ -13,6 +13,7 @@ from .basis import basis
 from .check import check
 from .compare import compare
 from .convert import convert
+from .cv import app as cv
 from .demo import demo
 from .describe import describe
 from .drive import drive
@@ -68,6 +69,7 @@ for _command in (
     ipi_pes,
 ):
     app.command()(_command)
+app.add_typer(cv, name="cv")
 app.add_typer(plumed, name="plumed")
 
 

@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..sections import validated
 from .base import VariableConfig
 from .coordination import CoordinationConfig
+from .power_spectrum import PowerSpectrumConfig
 from .steinhardt import SteinhardtConfig
 from .vector import VectorConfig
 
@@ -17,6 +18,7 @@ SECTIONS: dict[str, type[VariableConfig]] = {
     "vector": VectorConfig,
     "coordination": CoordinationConfig,
     "steinhardt": SteinhardtConfig,
+    "power_spectrum": PowerSpectrumConfig,
 }
 
 
@@ -27,7 +29,8 @@ def _kind(content: Any) -> Any:
 CVConfig = Annotated[
     Annotated[VectorConfig, Tag("vector")]
     | Annotated[CoordinationConfig, Tag("coordination")]
-    | Annotated[SteinhardtConfig, Tag("steinhardt")],
+    | Annotated[SteinhardtConfig, Tag("steinhardt")]
+    | Annotated[PowerSpectrumConfig, Tag("power_spectrum")],
     Discriminator(_kind),
 ]
 

@@ -5,26 +5,21 @@ neighbour species of atomic number Z; eigenvalues/Z (l_max + 1, number), Z = 0 f
 SHA-256 over all others.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
-import pydantic
-from numpy.typing import NDArray
 from pydantic import Field
 
 from ..errors import InputError
-from ..files import atomic_write
-from ..npy_files import ArrayFile, Claim, checksum
-from ..sections import Section, explain
+from ..headed_files import load_headed, save_headed
+from ..npy_files import Claim
+from ..sections import Section
 from .bases import AnyRadialBasis
 from .contraction import ALL, Contraction
 
-FORMAT = "forceserver contraction"
 VERSION: Final = 1
-LARGEST_HEADER = 2**16  # bytes
 MOST_FUNCTIONS = 4096
 
 AtomicNumber = Annotated[int, Field(ge=1, le=118)]
@@ -50,27 +45,14 @@ def save(contraction: Contraction, path: Path) -> None:
         sum_species=contraction.sum_species,
         species=contraction.species,
     )
-    arrays: dict[str, NDArray] = {"header": np.frombuffer(header.model_dump_json().encode(), dtype=np.uint8)}
-    arrays |= {f"matrices/{s}": matrix for s, matrix in contraction.matrices.items()}
-    arrays |= {f"eigenvalues/{s}": values for s, values in contraction.eigenvalues.items()}
-    with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
-        np.savez(file, checksum=checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
+    arrays = {f"matrices/{s}": matrix for s, matrix in contraction.matrices.items()}
+    save_headed(path, header, arrays | {f"eigenvalues/{s}": values for s, values in contraction.eigenvalues.items()})
 
 
 def load(path: str | Path) -> Contraction:
     """Reads a file; `InputError` names what is damaged, of another kind, of an unknown version, or does not fit."""
-    path = Path(path)
     try:
-        with ArrayFile(path) as file:
-            header = _read_header(file)
-            _check_claims(header, file.claims)
-            arrays = {name: file.read(name) for name in file.claims}
-        found = arrays.pop("checksum")
-        if not np.array_equal(found, checksum(arrays)):
-            raise ValueError("its checksum is wrong, the file is damaged; copy or make it again")
-        for name, array in arrays.items():
-            if name != "header" and not np.isfinite(array).all():
-                raise ValueError(f"{name}: holds numbers that are not finite")
+        header, arrays = load_headed(Path(path), ContractionHeader, _expected)
     except (OSError, ValueError) as error:
         raise InputError(f"contraction {path}: {error}") from error
     spectra = (ALL,) if header.sum_species else header.species
@@ -82,29 +64,8 @@ def load(path: str | Path) -> Contraction:
     )
 
 
-def _read_header(file: ArrayFile) -> ContractionHeader:
-    claim = file.claims.get("header")
-    if claim is None or claim.dtype != np.uint8 or len(claim.shape) != 1 or claim.shape[0] > LARGEST_HEADER:
-        raise ValueError(f"is not a {FORMAT} (it has no header of one)")
-    try:
-        content = json.loads(file.read("header").tobytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its header is damaged: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        said = content.get("format") if isinstance(content, dict) else content
-        raise ValueError(f"is not a {FORMAT} but {str(said)[:80]!r}")
-    if content.get("version") != VERSION:
-        raise ValueError(
-            f"has schema version {str(content.get('version'))[:80]}, this program reads version {VERSION}; make it anew"
-        )
-    try:
-        return ContractionHeader.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise ValueError(explain(error, "its header", ContractionHeader)) from error
-
-
-def _check_claims(header: ContractionHeader, claims: Mapping[str, Claim]) -> None:
-    """`ValueError` unless there are the arrays that the header promises, and no others, in shapes that fit together."""
+def _expected(header: ContractionHeader, claims: Mapping[str, Claim]) -> dict[str, Claim]:
+    """The arrays that the header promises; the number of functions is as claimed."""
     first = claims.get(f"matrices/{header.species[0]}")
     q = first.shape[1] if first is not None and len(first.shape) == 3 else 1
     if not 1 <= q <= MOST_FUNCTIONS:
@@ -114,12 +75,4 @@ def _check_claims(header: ContractionHeader, claims: Mapping[str, Claim]) -> Non
     expected = {f"matrices/{s}": Claim((degrees, q, n_max), real) for s in header.species}
     for s in (ALL,) if header.sum_species else header.species:
         expected[f"eigenvalues/{s}"] = Claim((degrees, number), real)
-    expected |= {"checksum": Claim((32,), np.dtype(np.uint8)), "header": claims["header"]}
-    for name, claim in expected.items():
-        if name not in claims:
-            raise ValueError(f"{name}: this array is missing")
-        if claims[name] != claim:
-            raise ValueError(f"{name}: is {claims[name]}, must be {claim}")
-    for name in claims:
-        if name not in expected:
-            raise ValueError(f"{name}: no such array belongs to a contraction of this basis and these species")
+    return expected

@@ -66,7 +66,16 @@ def crystal(folder: Path) -> None:
 
 
 def copper(folder: Path) -> None:
+    """Copper, and some structures of two phases."""
     bulk("Cu", cubic=True).repeat(2).write(folder / "copper.extxyz")
+    frames = []
+    for seed in range(3):
+        for phase, a in (("fcc", 3.6), ("bcc", 2.87)):
+            atoms = bulk("Cu", phase, a=a, cubic=True).repeat(2)
+            atoms.rattle(0.1, seed=seed)
+            atoms.info["phase"] = phase
+            frames.append(atoms)
+    ase.io.write(folder / "phases.extxyz", frames)
 
 
 def polarised(folder: Path) -> None:
@@ -235,6 +244,7 @@ SCENERY = {
     "docs/commands/basis.md": titanate,
     "docs/commands/convert.md": librascal_model,
     "docs/commands/compare.md": molecules,
+    "docs/commands/cv.md": copper,
     "docs/commands/describe.md": titanate,
     "docs/commands/drive.md": aluminium,
     "docs/commands/evaluate.md": labelled,
