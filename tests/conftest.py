@@ -14,6 +14,7 @@ from ase import Atoms
 from forceserver import _ext
 from forceserver.bias.plumed.kernel import find_kernel
 from forceserver.cli.plumed import build_action
+from forceserver.lammps.build import build_plugin
 
 for name, examples in ("dev", 100), ("ci", 1_000), ("nightly", 100_000):
     hypothesis.settings.register_profile(
@@ -51,6 +52,12 @@ def pytest_terminal_summary(terminalreporter):
 def action(tmp_path_factory):
     """The FORCESERVER action, compiled."""
     return build_action(tmp_path_factory.mktemp("action") / "ForceServer.so")
+
+
+@pytest.fixture(scope="session")
+def pair_style(tmp_path_factory):
+    """The pair style of LAMMPS, compiled; needs LAMMPS."""
+    return build_plugin(tmp_path_factory.mktemp("pair_style") / "forceserverplugin.so")[0]
 
 
 @pytest.fixture

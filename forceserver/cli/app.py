@@ -23,6 +23,7 @@ from .fit import fit
 from .info import info
 from .init import init
 from .ipi_pes import ipi_pes
+from .lammps import app as lammps
 from .launch import launch
 from .plumed import app as plumed
 
@@ -71,6 +72,7 @@ for _command in (
     app.command()(_command)
 app.add_typer(cv, name="cv")
 app.add_typer(plumed, name="plumed")
+app.add_typer(lammps, name="lammps")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ the jackknife error of the model.
 The file is one `.npz` without pickles: a header (JSON) with format, schema version, units, hyper-parameters and the
 summary of the training, arrays, and a SHA-256 over all of them. The header is read first, then what the other arrays
 claim to be is compared with it, and only then are they read. A kind of model says what its header (`HEADER`) and its
-arrays are; all else is here.
+arrays are; all else is here. Arrays whose names begin with `TABLES` follow from the model and are for other programs.
 """
 
 import json
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MEMBERS = 8
 UNITS = {"length": "angstrom", "energy": "eV"}
 LARGEST_HEADER = 2**25  # bytes
+TABLES = "lammps/"
 
 
 class Units(Section):
@@ -113,10 +114,14 @@ class Model(ABC):
         """Whether there is an uncertainty."""
         return self.pair_members is not None
 
-    def save(self, path: Path) -> None:
-        """Writes the file; it is complete or not there. `ValueError` if `load` would refuse it."""
+    def save(self, path: Path, *, tables: Mapping[str, NDArray] | None = None) -> None:
+        """Writes the file; it is complete or not there. `ValueError` if `load` would refuse it.
+
+        tables: arrays for other programs, by names to which `TABLES` is prefixed; `load` leaves them out.
+        """
         header, arrays = self._header(), self._arrays()
         self.check()
+        arrays |= {TABLES + name: array for name, array in (tables or {}).items()}
         arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
             np.savez(file, checksum=checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
@@ -158,7 +163,7 @@ class Model(ABC):
             if claims[name] != claim:
                 raise ValueError(f"{name}: is {claims[name]}, must be {claim}")
         for name in claims:
-            if name not in expected and name not in ("header", "checksum"):
+            if name not in expected and name not in ("header", "checksum") and not name.startswith(TABLES):
                 raise ValueError(f"{name}: no such array belongs to a model with this header")
 
 
@@ -173,7 +178,7 @@ def read_model(path: Path, kinds: tuple[type[Model], ...]) -> Any:
         if not np.array_equal(found, checksum(arrays)):
             raise ValueError("its checksum is wrong, the file is damaged; copy or fit it again")
         _check_numbers(arrays)
-        return kind._from(header, arrays)
+        return kind._from(header, {name: array for name, array in arrays.items() if not name.startswith(TABLES)})
     except (OSError, ValueError) as error:
         raise InputError(f"model {path}: {error}") from error
 

@@ -99,9 +99,9 @@ class ModelPotential(Potential):
         self._skin = skin
         try:
             self._terms = list(terms())
-            self._pairs = _pair_potential(model, model.pairs) if model.pairs else None
+            self._pairs = pair_potential(model, model.pairs) if model.pairs else None
             self._pair_members = [
-                _pair_potential(model, pairs) for pairs in model.pair_members or () if pairs and uncertainty
+                pair_potential(model, pairs) for pairs in model.pair_members or () if pairs and uncertainty
             ]
         except ValueError as error:
             raise InputError(f"the model cannot be computed: {error}") from error
@@ -320,5 +320,6 @@ def pair_shares(interaction: PairInteraction, frame: Frame) -> Array:
     return np.bincount(i[chosen], weights=shares, minlength=len(frame)).astype(np.float64, copy=False)
 
 
-def _pair_potential(model: Model, interactions: Sequence[PairInteraction]) -> PairPotential:
+def pair_potential(model: Model, interactions: Sequence[PairInteraction]) -> PairPotential:
+    """The pair potentials of a model, or of one of its members."""
     return PairPotential(interactions, enough=ENOUGH, others=model.species)

@@ -138,6 +138,17 @@ class PairPotential(Potential):
             raise PotentialError(f"no pair interaction is given for the species {', '.join(sorted(names))}")
         return kinds
 
+    def tables(self) -> dict[str, NDArray]:
+        """What the kernel reads (cython_ext/splined_pair.h), by name."""
+        return {
+            "species": np.array(self._numbers, dtype=np.int32),
+            "coefficients": self._tables.coefficients,
+            "channel": self._channel,
+            "low": self._tables.low,
+            "high": self._cutoffs**2,
+            "bits": np.array([self._tables.shift, self._tables.first], dtype=np.int64),
+        }
+
     def compute_one(self, frame: Frame) -> Result:
         return self.compute([frame])[0]
 

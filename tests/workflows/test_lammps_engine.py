@@ -17,7 +17,9 @@ from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.errors import InputError
 from forceserver.frame import Frame
+from forceserver.lammps.tables import export
 from forceserver.potentials.lammps import LammpsConfig, load_library
+from forceserver.potentials.model_files import load_potential
 
 try:
     load_library()
@@ -25,6 +27,7 @@ except InputError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 STUDY = Path(__file__).parents[2] / "workflows" / "batio3" / "lammps"
+POTENTIAL = STUDY.parent / "potential" / "batio3.npz"
 STEPS, PACE = 20, 5
 
 
@@ -53,9 +56,9 @@ def study(tmp_path):
     return folder
 
 
-def run(study: Path, way: str, name: str, kernel: str | None = None) -> Path:
+def run(study: Path, way: str, name: str, kernel: str | None = None, **variables: str) -> Path:
     """`run.sh`; the folder with the results. kernel: of PLUMED; none can be found if it is not given."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, **variables, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment["PLUMED_KERNEL"] = kernel or "/nowhere/libplumedKernel.so"
     done = subprocess.run(
         [study / "run.sh", way, name], cwd=study, env=environment, capture_output=True, text=True, timeout=200
@@ -113,6 +116,22 @@ def test_forces_are_those_of_lammps_and_the_bias_is_ours(study):
     np.testing.assert_allclose(more[:, 0], 2e-3 * PACE * np.arange(1, len(more) + 1), rtol=1e-12)
     assert len(more) >= 2 * STEPS // PACE - 1
     np.testing.assert_array_equal(np.loadtxt(folder / "batio3.out")[:, 0], np.arange(2 * STEPS + 1))
+
+
+def test_our_model_on_two_ranks(study, pair_style):
+    inputs = study / "model"
+    shutil.copy(pair_style, inputs / "forceserverplugin.so")
+    export(POTENTIAL, inputs / "batio3.npz")
+    folder = run(study, "model", "run_model", RANKS="2")
+    grid = re.search(r"(\d) by (\d) by (\d) MPI processor grid", (folder / "lammps.log").read_text())
+    assert np.prod([int(n) for n in grid.groups()]) == 2
+    frames, out = trajectory(folder), np.loadtxt(folder / "batio3.out")
+    assert len(frames) == len(out) == STEPS + 1
+    energies = [result.energy for result in load_potential(POTENTIAL).compute(frames)]
+    np.testing.assert_allclose(out[:, 3], energies, atol=1e-4)  # positions have eight digits
+    assert np.ptp(energies) > 0.1
+    assert len(hills(folder)) >= STEPS // PACE - 1
+    assert out[2 * PACE, 4] > 0.005
 
 
 @pytest.mark.slow
