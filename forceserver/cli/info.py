@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from ..models.ace import AceModel
     from ..models.kernel import GapModel
+    from ..models.multispectrum import MultispectrumModel
     from ..models.pace import PaceModel
 
 
@@ -28,6 +29,7 @@ def describe_model(model: Any) -> list[str]:
     from ase.data import chemical_symbols
 
     from ..models.ace import AceModel
+    from ..models.multispectrum import MultispectrumModel
     from ..models.pace import PaceModel
 
     kind = model.FORMAT.removeprefix("forceserver ")
@@ -35,6 +37,8 @@ def describe_model(model: Any) -> list[str]:
     lines += [f"  {chemical_symbols[s]:3} isolated atom {model.energies[s]:.6f}" for s in model.species]
     if isinstance(model, PaceModel):
         lines += _pace(model)
+    elif isinstance(model, MultispectrumModel):
+        lines += _multispectrum(model)
     else:
         lines += _expansion(model) if isinstance(model, AceModel) else _power_spectra(model)
     for pair in model.pairs:
@@ -63,6 +67,18 @@ def _power_spectra(model: "GapModel") -> list[str]:
             f"sparse points: {points}",
         ]
     return lines
+
+
+def _multispectrum(model: "MultispectrumModel") -> list[str]:
+    features, basis = model.multispectrum(), model.density.basis
+    counts = ", ".join(f"{(features.order_of == nu).sum()} of order {nu}" for nu in range(1, features.nu + 1))
+    mixed = ", mixed" if model.density.sum_species else ""
+    return [
+        f"multispectrum: basis {basis.kind}, n_max {basis.n_max}, l_max {basis.l_max}, "
+        f"cutoff {basis.cutoff.cutoff_angstrom:g} (width {basis.cutoff.width_angstrom:g})"
+        f"{', contracted' + mixed if model.mixing else ''}",
+        f"  {len(features)} invariants: {counts}",
+    ]
 
 
 def _expansion(model: "AceModel") -> list[str]:

@@ -18,6 +18,7 @@ from .committee import CommitteeConfig
 from .gap import GapConfig
 from .lammps import LammpsConfig
 from .metatomic import MetatomicConfig
+from .multispectrum import MultispectrumPotentialConfig
 from .pace import PaceConfig
 from .pair import PairConfig
 from .socket import SocketPotentialConfig
@@ -30,6 +31,7 @@ PotentialConfig = Annotated[
     | GapConfig
     | LammpsConfig
     | MetatomicConfig
+    | MultispectrumPotentialConfig
     | PaceConfig
     | PairConfig
     | SocketPotentialConfig

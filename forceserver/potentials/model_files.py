@@ -7,20 +7,28 @@ from ..errors import InputError
 from ..models.ace import AceModel
 from ..models.base import Model
 from ..models.kernel import GapModel
+from ..models.multispectrum import MultispectrumModel
 from ..models.pace import PaceModel
 from . import foreign
 from .ace import AcePotential
 from .gap import GapPotential
 from .model import ModelPotential
+from .multispectrum import MultispectrumPotential
 from .pace import PacePotential
 
 POTENTIALS: dict[type[Model], type[ModelPotential]] = {
     GapModel: GapPotential,
     AceModel: AcePotential,
     PaceModel: PacePotential,
+    MultispectrumModel: MultispectrumPotential,
 }
 
-KINDS: dict[type[Model], str] = {GapModel: "gap", AceModel: "ace", PaceModel: "pace"}
+KINDS: dict[type[Model], str] = {
+    GapModel: "gap",
+    AceModel: "ace",
+    PaceModel: "pace",
+    MultispectrumModel: "multispectrum",
+}
 """What the section [potential] calls them."""
 
 

@@ -227,6 +227,20 @@ def pace_potential(folder: Path) -> None:
     template("Cu")(folder)
 
 
+def multispectrum_model(folder: Path) -> None:
+    from forceserver.fit.multispectrum_ridge import fit_ridge
+    from forceserver.representation.config import ExpansionConfig
+
+    basis = {"kind": "gto", "n_max": 3, "l_max": 1, "cutoff": {"cutoff_angstrom": 3.0, "width_angstrom": 0.5}}
+    basis["density"] = {"kind": "gaussian", "sigma_angstrom": 0.5}
+    keys = {"basis": basis, "tolerance": 1e-4, "multispectrum": {"nu": 2, "n_components": 6, "num_expand": 20}}
+    frames = [molecule(name) for name in ("H2O", "CH3OH", "C2H6", "H2CO")]
+    model = fit_ridge(ExpansionConfig.model_validate(keys), frames, [float(len(atoms)) for atoms in frames])
+    model.save(folder / "molecules.npz")
+    frames[1].write(folder / "start.extxyz")
+    (folder / "forceserver.toml").write_text('[structure]\nfile = "start.extxyz"\n')
+
+
 def metatomic_models(folder: Path) -> None:
     sys.path.append(str(ROOT / "tests" / "potentials"))
     from test_metatomic import export
@@ -288,6 +302,7 @@ SCENES = {
     "docs/commands/fit.md": {'kind = "gap"': template("Si")},
     "docs/potentials.md": {
         'kind = "metatomic"': metatomic_models,
+        'kind = "multispectrum"': multispectrum_model,
         'kind = "lammps"': template("Si"),
         'kind = "pair"\n\n[[potential': argon,
         'kind = "gap"': model,
