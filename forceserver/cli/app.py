@@ -18,6 +18,7 @@ from .demo import demo
 from .describe import describe
 from .drive import drive
 from .evaluate import evaluate
+from .export import export
 from .fes import fes
 from .fit import fit
 from .info import info
@@ -67,6 +68,7 @@ for _command in (
     fit,
     info,
     convert,
+    export,
     ipi_pes,
 ):
     app.command()(_command)

@@ -270,6 +270,7 @@ SCENERY = {
     "docs/commands/describe.md": titanate,
     "docs/commands/drive.md": aluminium,
     "docs/commands/evaluate.md": labelled,
+    "docs/commands/export.md": model,
     "docs/commands/fes.md": hills,
     "docs/commands/fit.md": silicon,
     "docs/commands/info.md": model,

@@ -1,0 +1,1 @@
+"""Models as TorchScript, for engines that know metatomic and not this program."""
