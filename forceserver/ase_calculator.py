@@ -38,7 +38,7 @@ class ForceServerCalculator(Calculator):
     def __init__(self, potential: Potential, **options: Any) -> None:
         super().__init__(**options)
         if not isinstance(potential, Potential):
-            raise InputError(f"ForceServerCalculator: {potential!r} is not a Potential, such as load_potential gives")
+            raise InputError(f"ForceServerCalculator: {potential!r} is not a Potential, such as load_potential returns")
         self.potential = potential
 
     @classmethod

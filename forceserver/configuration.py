@@ -53,7 +53,7 @@ class Configuration(Section):
         return self
 
     def _apart(self) -> None:
-        """Whoever connects to an address meets the one that listens there, whatever it came for."""
+        """No two sections may have the same address: whoever connects would reach the wrong server."""
         seen: dict[str | int, str] = {}
         for name in ("socket", "bias_socket", "cv_server"):
             section = getattr(self, name)

@@ -1,8 +1,8 @@
-"""Which element the label of an atom stands for, also the labels that i-PI knows and ASE does not.
+"""Which element the label of an atom stands for, including labels that i-PI knows and ASE does not.
 
-i-PI has labels for isotopes (D, T, C13, O18, ...), which to a potential are their element, for elements that had no
-name when its table was made, and for what is no atom at all: these are X, with the atomic number 0, as in ASE. Masses
-are the matter of i-PI; of ours, only PLUMED's variables need them.
+i-PI has labels for isotopes (D, T, C13, O18, ...), which to a potential are their element; for elements that had no
+name when its table was made; and for what is not an atom: these become X, with atomic number 0, as in ASE. Masses are
+left to i-PI; here, only PLUMED's variables need them.
 """
 
 import re
@@ -22,7 +22,7 @@ _ELEMENT_OF = {
 
 
 def find_element(label: str) -> int | None:
-    """The atomic number, also of an isotope such as C13; None for a label that stands for no element."""
+    """The atomic number, also for isotopes such as C13; None for a label that stands for no element."""
     from ase.data import atomic_numbers
 
     isotope = re.fullmatch(r"([A-Z][a-z]?)\d+", label)
@@ -33,7 +33,7 @@ def find_element(label: str) -> int | None:
 
 
 def own_mass(label: str) -> float | None:
-    """The mass (amu) that i-PI gives to a label that is no element's symbol; None for a symbol and what it lacks."""
+    """i-PI's mass (amu) of a label that is not an element's symbol; None for symbols, and for labels i-PI lacks."""
     from ase.data import atomic_numbers
     from ipi.utils.units import Elements
 
@@ -41,9 +41,9 @@ def own_mass(label: str) -> float | None:
 
 
 def named_element(symbol: str) -> int:
-    """The atomic number of an element that a configuration names; `ValueError` if there is none of this name.
+    """The atomic number of an element named in a configuration; `ValueError` if there is none of this name.
 
-    A potential and a variable know elements, not isotopes, so that D would select H as well.
+    Potentials and variables know elements, not isotopes: D would select H as well.
     """
     from ase.data import atomic_numbers, chemical_symbols
 

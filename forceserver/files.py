@@ -1,4 +1,4 @@
-"""Files that are either complete or not there; another working directory for a while."""
+"""Files that are either complete or absent; working in another directory for a while."""
 
 import errno
 import json
@@ -17,10 +17,10 @@ OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; on leaving, the file is flushed to disk and renamed to `path`.
+    """A temporary name beside `path` to write to; on leaving, the file is flushed to disk and renamed to `path`.
 
-    If the body raises, what it wrote is removed and `path` stays as it was. The suffix is kept, for writers that look
-    at it. An `OSError` of the disk that names no file, or the one written to, names `path`.
+    If the body raises, what it wrote is removed and `path` stays as it was. The suffix is kept, for writers that depend
+    on it. An `OSError` that names no file, or the temporary one, is made to name `path`.
     """
     path = Path(path)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -39,7 +39,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Another working directory for a while, for what looks for its files there."""
+    """Changes the working directory for a while, for code that looks for its files there."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -49,10 +49,10 @@ def working_in(folder: Path) -> Iterator[None]:
 
 
 def reserve(descriptor: int, size: int, path: Path) -> None:
-    """Takes the room of an open file on its disk, so that writing to it through memory cannot fail.
+    """Reserves disk space for an open file, so that writing to it through memory cannot fail.
 
-    A process that writes to a page for which the disk has no room is killed (SIGBUS). Raises `InputError` if there is
-    no room, before anything is written.
+    A process that writes to a page for which the disk has no space is killed (SIGBUS). Raises `InputError` if there is
+    not enough space, before anything is written.
     """
     try:
         if hasattr(os, "posix_fallocate"):
@@ -66,7 +66,7 @@ def reserve(descriptor: int, size: int, path: Path) -> None:
 
 
 def append(descriptor: int, path: Path, data: bytes, durable: bool = False) -> None:
-    """Writes all of `data` at the end of an open file, or nothing; `OSError` that names the file.
+    """Appends all of `data` to an open file, or nothing; an `OSError` names the file.
 
     durable: waits until it is on disk.
     """
@@ -77,7 +77,7 @@ def append(descriptor: int, path: Path, data: bytes, durable: bool = False) -> N
         if durable:
             os.fsync(descriptor)
     except OSError as error:
-        os.ftruncate(descriptor, size)  # half a line, or one that may be lost, must not come before the next
+        os.ftruncate(descriptor, size)  # the next line must not follow half a line, or one that may be lost
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 

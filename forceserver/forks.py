@@ -1,8 +1,8 @@
-"""What children that are forked must not keep: connections and locks of this process.
+"""What forked children must not keep: connections and locks of this process.
 
 A potential may fork (multiprocessing, os.fork). A child has copies of all descriptors, and if its parent is killed it
-keeps the connection open, so that i-PI waits for ever for an answer, and the locks of files taken, so that the next
-driver is refused. Programs that are started anew are no danger: Python closes its descriptors then.
+keeps the connection open, so that i-PI waits for ever for an answer, and keeps the locks of files, so that the next
+driver is refused. Newly executed programs are no danger: Python closes its descriptors then.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ _descriptors: set[int] = set()
 
 
 def close_in_children(kept: "socket.socket | int") -> None:
-    """Closes a socket, or a descriptor until it is given to `no_longer`, in every child that is forked from now on."""
+    """Closes a socket, or a descriptor (until `no_longer`), in every child that is forked from now on."""
     if isinstance(kept, int):
         _descriptors.add(kept)
     else:
@@ -23,7 +23,7 @@ def close_in_children(kept: "socket.socket | int") -> None:
 
 
 def no_longer(descriptor: int) -> None:
-    """The descriptor is about to be closed here: its number may become that of another file."""
+    """To be called before closing a descriptor: its number may become that of another file."""
     _descriptors.discard(descriptor)
 
 

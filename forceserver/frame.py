@@ -93,7 +93,7 @@ class Frame:
             return structure
         if not hasattr(structure, "positions"):
             raise InputError(
-                f"{structure!r} is not a structure, an ASE Atoms or a Frame: ase.io.read gives one of a file"
+                f"{structure!r} is not a structure (ASE Atoms or Frame): ase.io.read makes one from a file"
             )
         return cls.from_ase(structure)
 

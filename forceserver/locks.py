@@ -1,8 +1,9 @@
-"""Locks: one writer to a file, one run in a folder.
+"""Locks: one writer per file, one run per folder.
 
 The lock of an open file ends with the last process that has the file open, however that process ends, so on one machine
-it is the proof of life. Between machines it is not: some shared file systems keep it to each machine, others have none.
-A folder is therefore locked by a file that only one process can create, which says who did, and is removed at the end.
+it proves that the owner lives. Across machines it does not: on some shared file systems it is local to each machine,
+others have no locks. A folder is therefore locked by a file that only one process can create, that names its owner, and
+that is removed at the end.
 """
 
 import contextlib
@@ -25,10 +26,10 @@ BEAT_SECONDS = 10.0
 """How often the owner of a folder touches its lock."""
 
 LAST_BREATH_SECONDS = 20.0
-"""How long the processes of an owner that was killed may take to end."""
+"""How long the processes of a killed owner may take to end."""
 
 JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
-"""Where queue systems say which job this is."""
+"""Environment variables in which queue systems name the job."""
 
 
 def try_lock(file: int) -> bool:
@@ -46,9 +47,9 @@ def try_lock(file: int) -> bool:
 class FolderLock:
     """The lock of a folder, held until it is released.
 
-    descriptor: an open file that keeps the lock alive; whoever must be gone before others may work in the folder
-    inherits it.
-    after_death: whether the owner before was killed on this machine.
+    descriptor: an open file that keeps the lock alive; processes that must end before others may use the folder inherit
+    it.
+    after_death: whether the previous owner was killed on this machine.
     """
 
     def __init__(self, path: Path, descriptor: int, after_death: bool) -> None:
@@ -56,14 +57,14 @@ class FolderLock:
         self._beaten = time.monotonic()
 
     def beat(self) -> None:
-        """Shows that the owner lives; call it often."""
+        """Shows that the owner is alive; call it often."""
         if time.monotonic() - self._beaten > BEAT_SECONDS:
             self._beaten = time.monotonic()
             with contextlib.suppress(OSError):
                 os.utime(self.descriptor)
 
     def release(self) -> None:
-        """Gives the folder free."""
+        """Releases the folder."""
         if same_file(self.descriptor, self.path):
             self.path.unlink()
         os.close(self.descriptor)
@@ -71,10 +72,10 @@ class FolderLock:
 
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[FolderLock]:
-    """The folder belongs to the caller inside, among all machines that see it.
+    """Reserves the folder for the caller, among all machines that see it.
 
-    The lock of an owner that is provably dead is taken over. In all other cases raises `InputError`, which tells what
-    is known of the owner and what to do if it is dead.
+    The lock of a provably dead owner is taken over. In all other cases raises `InputError` with what is known about the
+    owner, and what to do if it is dead.
     """
     try:
         lock = _acquire(folder / FOLDER_LOCK)
@@ -90,13 +91,13 @@ def _acquire(path: Path) -> FolderLock:
     while True:
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-            with contextlib.suppress(OSError):  # without locks of files, no death of this owner can be proved
+            with contextlib.suppress(OSError):  # without file locks, the death of this owner cannot be proved
                 try_lock(descriptor)
             _write(descriptor)
             return FolderLock(path, descriptor, after_death=False)
         try:
             descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:  # its owner has just left
+        except FileNotFoundError:  # its owner has just released it
             continue
         owner = _read(descriptor)
         if not (_was_on_this_machine(owner) and _locked_in_time(descriptor, owner)):
@@ -116,7 +117,7 @@ def _write(descriptor: int) -> None:
 
 
 def _read(descriptor: int) -> dict[str, Any]:
-    """What the lock says; nothing if it cannot be read (its owner may be about to write)."""
+    """The content of the lock; empty if it cannot be read (its owner may be about to write)."""
     try:
         owner = json.loads(os.pread(descriptor, 1 << 16, 0))
         return {**owner, "pid": int(owner["pid"]), "since": datetime.fromtimestamp(owner["since"])}
@@ -144,7 +145,7 @@ def _line(path: str) -> str:
 
 
 def _was_on_this_machine(owner: dict[str, Any]) -> bool:
-    """Whether it ran under this kernel, or one that this machine has run before: it is the judge of its locks."""
+    """Whether it runs, or ran, on this machine, whose file locks then tell whether it is alive."""
     here = _here()
     if here["boot"] and owner.get("boot") == here["boot"]:
         return True
@@ -152,7 +153,7 @@ def _was_on_this_machine(owner: dict[str, Any]) -> bool:
 
 
 def _locked_in_time(descriptor: int, owner: dict[str, Any]) -> bool:
-    """Takes the lock of the file; waits for what an owner that is dead has left running."""
+    """Takes the lock of the file; waits for what a dead owner left running."""
     deadline = time.monotonic() + LAST_BREATH_SECONDS
     with contextlib.suppress(OSError):
         while not try_lock(descriptor):
@@ -164,7 +165,7 @@ def _locked_in_time(descriptor: int, owner: dict[str, Any]) -> bool:
 
 
 def _lives(owner: dict[str, Any]) -> bool:
-    """Whether there is a process of that number here."""
+    """Whether a process with that number exists here."""
     try:
         os.kill(owner["pid"], 0)
     except ProcessLookupError:
@@ -175,7 +176,7 @@ def _lives(owner: dict[str, Any]) -> bool:
 
 
 def _has_locks(descriptor: int) -> bool:
-    """Whether the file system knows locks of files."""
+    """Whether the file system supports file locks."""
     try:
         try_lock(descriptor)
     except OSError:
@@ -184,7 +185,7 @@ def _has_locks(descriptor: int) -> bool:
 
 
 def same_file(descriptor: int, path: Path) -> bool:
-    """Whether the path still leads to the open file."""
+    """Whether the path still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -193,7 +194,7 @@ def same_file(descriptor: int, path: Path) -> bool:
 
 def _explain(path: Path, descriptor: int, owner: dict[str, Any]) -> str:
     if not owner:
-        return f"{path.parent} is in use: {path} says nothing of its owner; if nothing runs there, remove {path}"
+        return f"{path.parent} is in use: {path} does not name its owner; if nothing runs there, remove {path}"
     job = f", job {owner['job']}" if owner.get("job") else ""
     silent = max(0.0, time.time() - os.fstat(descriptor).st_mtime)
     text = (
@@ -202,7 +203,7 @@ def _explain(path: Path, descriptor: int, owner: dict[str, Any]) -> str:
     )
     if _was_on_this_machine(owner):
         if _lives(owner):
-            return f"{text}. It lives: wait for it, or end it"
+            return f"{text}. It is alive: wait for it, or end it"
         if _has_locks(descriptor):
-            return f"{text}. It is dead, a process that it has left lives: wait for it, or end it"
+            return f"{text}. It is dead, but a process that it started is alive: wait for that, or end it"
     return f"{text} (it gives one every {BEAT_SECONDS:.0f} s). If it is dead, remove {path} and start again"

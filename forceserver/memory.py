@@ -6,14 +6,14 @@ from .errors import InputError
 
 
 def physical_memory() -> float:
-    """Bytes of memory of this machine."""
+    """Memory of this machine, bytes."""
     return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
 
 
 def require_memory(needed: float, what: str, remedy: str) -> None:
-    """`InputError` if `needed` bytes, of which `what` consists, are more than this machine has.
+    """`InputError` if `what`, which takes `needed` bytes, does not fit into the memory of this machine.
 
-    remedy: what makes it smaller.
+    remedy: how to make it smaller.
     """
     if needed > physical_memory():
         raise InputError(

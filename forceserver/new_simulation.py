@@ -1,4 +1,4 @@
-"""A first configuration and a first input of i-PI, from a structure and a model: complete, to be run and changed."""
+"""The first files of a simulation, from a structure and a model: a configuration and i-PI's input, ready to run."""
 
 import contextlib
 import json
@@ -19,17 +19,17 @@ CONFIG, INPUT, START = "config.toml", "input.xml", "start.extxyz"
 GLE_SOURCE = "https://gle4md.org (GLE4MD, input generator: PIGLET, your beads and temperature, output for i-PI)"
 
 BOX_ANGSTROM = 100
-"""i-PI wants a cell also of what is not periodic; this one is never used."""
+"""i-PI needs a cell even without periodicity; this one is never used."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What is to be simulated.
+    """The simulation to set up.
 
-    temperature_K, pressure_GPa, timestep_fs (None: 1 fs, of path integrals and hydrogen half of it), steps.
+    temperature_K, pressure_GPa, timestep_fs (None: 1 fs; 0.5 fs for path integrals and hydrogen), steps.
     ensemble: "nve", "nvt" or "npt". beads: replicas of a path integral, 1 for classical nuclei.
     gle: the thermostat's matrices, <A> and <C> as i-PI reads them (PIGLET).
-    port: of TCP; None: a unix socket in the folder.
+    port: TCP port; None: a unix socket in the folder.
     """
 
     ensemble: str = "nvt"
@@ -43,7 +43,7 @@ class Start:
 
 
 def potential_section(model: str, folder: Path) -> str:
-    """[potential] for a model file (.npz, .pt, .model, of another program) or the dotted path of an ASE calculator.
+    """The section [potential] for a model file (.npz, .pt, .model, of another program) or a path of an ASE calculator.
 
     Raises `InputError` if `model` is neither, or a model file is damaged.
     """
@@ -71,7 +71,7 @@ def potential_section(model: str, folder: Path) -> str:
 
 
 def read_gle(path: Path) -> str:
-    """The elements <A> and <C> of a file, which GLE4MD makes for i-PI; `InputError` if it has not both."""
+    """The elements <A> and <C> of a file that GLE4MD makes for i-PI; `InputError` unless it has both."""
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -84,15 +84,15 @@ def read_gle(path: Path) -> str:
 
 
 def write_start(folder: Path, atoms: "Atoms", potential: str, start: Start) -> list[Path]:
-    """Writes the structure, the configuration and the input; the paths.
+    """Writes the structure, the configuration and the input; returns their paths.
 
-    Raises `InputError` if one of them is there already or the combination makes no sense.
+    Raises `InputError` if one of them exists already, or the combination makes no sense.
     """
     texts = {CONFIG: _config(potential, start, atoms), INPUT: _input(atoms, _completed(start, atoms))}
     paths = [folder / name for name in (START, *texts)]
     there = [str(path) for path in paths if path.exists()]
     if there:
-        raise InputError(f"{', '.join(there)}: there already; remove it or choose another --folder")
+        raise InputError(f"{', '.join(there)}: exists already; remove it or choose another --folder")
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as all_or_none:
         parts = [all_or_none.enter_context(atomic_write(path)) for path in paths]
@@ -103,7 +103,7 @@ def write_start(folder: Path, atoms: "Atoms", potential: str, start: Start) -> l
 
 
 def _seen_from(folder: Path, file: Path) -> str:
-    """A relative path where the folder holds the file, else an absolute one."""
+    """A relative path if the folder contains the file, else an absolute one."""
     relative = os.path.relpath(file.absolute(), folder.absolute())
     return str(file.absolute()) if relative.startswith("..") else relative
 
@@ -206,7 +206,7 @@ def _input(atoms: "Atoms", start: Start) -> str:
 
 
 def _masses(atoms: "Atoms") -> str:
-    """Those of isotopes, which the file of the structure does not keep."""
+    """Masses of isotopes, which the file of the structure does not keep."""
     if not atoms.has("masses"):
         return ""
     masses = ", ".join(f"{mass:.6f}" for mass in atoms.get_masses())

@@ -1,8 +1,8 @@
-"""Arrays in `.npz` and `.npy` files that nobody vouches for: what a file claims is known before its data are read.
+"""Arrays in untrusted `.npz` and `.npy` files: what a file claims is checked before its data are read.
 
-numpy reads what a file says, however much that is. Here the claims come first, and must agree with the size of the
-file, so that the caller can refuse a shape or a type before memory is spent on it. Members of an `.npz` must be stored
-as `numpy.savez` stores them: a compressed one can become a thousand times its size.
+numpy reads as much as a file claims to have. Here the claims come first, and must agree with the size of the file, so
+that the caller can reject a shape or a type before memory is spent on it. Members of an `.npz` must be stored as
+`numpy.savez` stores them: a compressed one can expand to a thousand times its size.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is said of an array before its data."""
+    """What a file says about an array, before its data."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -38,18 +38,18 @@ class Claim:
 class ArrayFile:
     """An `.npz`, open for reading, a context manager.
 
-    claims: of every array, by name.
+    claims: the claim of every array, by name.
 
-    `ValueError`, here and in `read`, for a file that is damaged or claims what it has not.
+    `ValueError`, here and in `read`, for a file that is damaged or claims what it does not have.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
             raise ValueError("there is no such file")
-        with _told("it is damaged or no .npz"):
+        with _told("it is damaged, or not an .npz file"):
             self._zip = zipfile.ZipFile(path)
         try:
-            with _told("it is damaged or of another kind"):
+            with _told("it is damaged, or another kind of file"):
                 self._members = _members(self._zip, os.path.getsize(path))
             self.claims = {name: self._claim(name) for name in self._members}
         except ValueError:
@@ -76,15 +76,15 @@ class ArrayFile:
 
 
 def read_array(path: Path) -> NDArray:
-    """The array of an `.npy` file; `ValueError` if it is damaged, or claims another size than it has."""
-    with _told("it is damaged or no .npy"), open(path, "rb") as file:
+    """The array of an `.npy` file; `ValueError` if it is damaged, or its size is not what it claims."""
+    with _told("it is damaged, or not an .npy file"), open(path, "rb") as file:
         claim = _header(file)
         _agrees(claim, os.path.getsize(path) - file.tell())
         return _data(file, claim)
 
 
 def checksum(arrays: Mapping[str, NDArray]) -> NDArray[np.uint8]:
-    """SHA-256 over names, types, shapes and numbers of all arrays, (32,), for an `.npz` to hold beside them."""
+    """SHA-256 of names, types, shapes and numbers of all arrays, (32,), to be stored beside them in an `.npz`."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = arrays[name]
@@ -95,7 +95,7 @@ def checksum(arrays: Mapping[str, NDArray]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _told(where: str) -> Iterator[None]:
-    """Whatever zipfile and numpy raise for bytes that are not theirs, which is nearly everything, as `ValueError`."""
+    """Whatever zipfile and numpy raise for bytes they cannot read (nearly anything) becomes a `ValueError`."""
     try:
         yield
     except Exception as error:
@@ -103,14 +103,14 @@ def _told(where: str) -> Iterator[None]:
 
 
 def _members(file: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by the names of their arrays, whose sizes are those of the file."""
+    """The members by the names of their arrays; their sizes add up to that of the file."""
     members: dict[str, zipfile.ZipInfo] = {}
     for member in file.infolist():
         name = member.filename.removesuffix(".npy")
         if name == member.filename:
-            raise ValueError(f"{name}: is no array")
+            raise ValueError(f"{name}: is not an array")
         if name in members:
-            raise ValueError(f"{name}: is there twice")
+            raise ValueError(f"{name}: occurs twice")
         if member.compress_type != zipfile.ZIP_STORED:
             raise ValueError(
                 f"{name}: is compressed (method {member.compress_type}), which is not read; write the arrays with "
@@ -142,6 +142,6 @@ def _agrees(claim: Claim, size: int) -> None:
 def _data(file: IO[bytes], claim: Claim) -> NDArray:
     size = prod(claim.shape) * claim.dtype.itemsize
     data = bytearray(file.read(size))
-    if file.read(1):  # the end must have been seen for zipfile to compare the checksum of a member
+    if file.read(1):  # zipfile compares the checksum of a member only at its end
         raise ValueError("has more data than it claims")
     return np.frombuffer(data, claim.dtype).reshape(claim.shape, order="F" if claim.fortran_order else "C")

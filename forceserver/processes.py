@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive this one, nor their own children them."""
+"""Child processes that cannot outlive this one, and whose own children cannot outlive them."""
 
 import contextlib
 import ctypes
@@ -50,7 +50,7 @@ def start(
 
 
 def ended(process: subprocess.Popen) -> bool:
-    """Whether a process has ended. What is left of its group is killed, before its number can be reused."""
+    """Whether a process has ended. If so, the rest of its group is killed before its number can be reused."""
     if process.returncode is not None:
         return True
     if not hasattr(os, "waitid"):  # macOS before 13
@@ -64,7 +64,7 @@ def ended(process: subprocess.Popen) -> bool:
 
 
 def wait(processes: Iterable[subprocess.Popen], seconds: float) -> bool:
-    """Waits until all have ended, at most so long; whether they have."""
+    """Waits until all have ended, but no longer than this; returns whether they have."""
     deadline = time.monotonic() + seconds
     left = [process for process in processes if not ended(process)]
     while left and time.monotonic() < deadline:
@@ -80,7 +80,7 @@ def tell_to_end(process: subprocess.Popen) -> None:
 
 
 def end(processes: Iterable[subprocess.Popen], grace_seconds: float) -> None:
-    """SIGTERM to the process groups, SIGKILL to those that still live after the grace; returns when all are gone."""
+    """SIGTERM to the process groups, SIGKILL to those still alive after the grace; returns when all are gone."""
     living = [process for process in processes if not ended(process)]
     for process in living:
         _signal_group(process, signal.SIGTERM)
@@ -104,8 +104,8 @@ def _signal_group(process: subprocess.Popen, number: int) -> None:
 def hang_up(process: subprocess.Popen) -> None:
     """Ends all connections of a child process, as if their other ends had closed them.
 
-    Works through copies of its sockets, which Linux gives to the parent (5.6, unless a sandbox forbids it); elsewhere
-    nothing happens.
+    Works through copies of its sockets, which Linux gives to the parent (since 5.6, unless a sandbox forbids it); does
+    nothing elsewhere.
     """
     if _libc is None or not hasattr(os, "pidfd_open"):
         return
@@ -123,12 +123,12 @@ def _shut_down(descriptor: int) -> None:
     if descriptor < 0:
         return
     with socket.socket(fileno=descriptor) as connection, contextlib.suppress(OSError):
-        connection.getpeername()  # one that listens has no peer, and goes on
+        connection.getpeername()  # a listening socket has no peer, and stays open
         connection.shutdown(socket.SHUT_RDWR)
 
 
 def is_stopped(process: subprocess.Popen) -> bool:
-    """Whether a signal (SIGSTOP, Ctrl-Z, a debugger) has stopped a process; False where that cannot be known."""
+    """Whether a signal (SIGSTOP, Ctrl-Z, a debugger) has stopped a process; False where that is unknown."""
     try:
         state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -141,12 +141,12 @@ def describe_end(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name
-    return f"signal {name}{', mostly of a full disk or /dev/shm' if name == 'SIGBUS' else ''}"
+    return f"signal {name}{', usually a full disk or /dev/shm' if name == 'SIGBUS' else ''}"
 
 
 @contextlib.contextmanager
 def signals_noted() -> Iterator[list[int]]:
-    """Signals that ask for an end are put into a list instead of ending this process."""
+    """Signals that request an end are put into a list instead of ending this process."""
     noted: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda number, frame: noted.append(number)) for number in numbers}

@@ -26,7 +26,7 @@ else:
     import tomli as tomllib
 
 BYTE_ORDER_MARKS = {"UTF-8": codecs.BOM_UTF8, "UTF-16": codecs.BOM_UTF16_LE, "UTF-16, big-endian": codecs.BOM_UTF16_BE}
-"""What some editors of Windows put in front of a text."""
+"""What some editors on Windows put in front of a text."""
 
 
 class Section(pydantic.BaseModel):
@@ -44,11 +44,11 @@ def validated(
     """The section that `content` describes; `InputError` names every problem in it, one a line.
 
     source: where the content comes from, for the message. folder: what relative paths in it are relative to. written:
-    it comes from a file as it is, so that neither "31415" nor true is a number.
+    whether it comes straight from a file, where neither "31415" nor true is a number.
     """
     context = {"folder": folder}
     try:
-        if written:  # strict as pydantic is with JSON, where a list may be a tuple and a text a path
+        if written:  # strict, but as for JSON, where a list may become a tuple and a string a path
             return model.model_validate_json(to_json(content), strict=True, context=context)
         return model.model_validate(content, context=context)
     except pydantic.ValidationError as error:
@@ -60,8 +60,8 @@ def _relative_to_config(value: Any, info: ValidationInfo) -> Any:
     if folder is None or not isinstance(value, str | Path):
         return value
     try:
-        return str(Path(folder) / Path(value).expanduser())  # text, as a strict reading wants it
-    except RuntimeError as error:  # ~user, and there is none
+        return str(Path(folder) / Path(value).expanduser())  # a string, as strict validation requires
+    except RuntimeError as error:  # an unknown ~user
         raise ValueError(f"there is no such home folder ({error})") from error
 
 
@@ -71,7 +71,7 @@ def _must_exist(path: Path) -> Path:
             return path
     except FileNotFoundError:
         pass
-    except OSError as error:  # a name that is too long, a folder that may not be read
+    except OSError as error:  # a name too long, a folder without permission
         raise ValueError(f"{_short(str(path))} cannot be read: {error.strerror}") from error
     raise ValueError(f"there is no file {path}")
 
@@ -79,7 +79,7 @@ def _must_exist(path: Path) -> Path:
 def _distinct(values: tuple) -> tuple:
     for value in values:
         if values.count(value) > 1:
-            raise ValueError(f"{value!r} is there twice")
+            raise ValueError(f"{value!r} occurs twice")
     return values
 
 
@@ -89,7 +89,7 @@ def _is_element(symbol: str) -> str:
 
 
 Distinct = pydantic.AfterValidator(_distinct)
-"""What nothing may stand in twice, in `Annotated[tuple[...], Distinct]`."""
+"""For tuples without duplicates: `Annotated[tuple[...], Distinct]`."""
 
 Element = Annotated[str, pydantic.AfterValidator(_is_element)]
 """A chemical symbol."""
@@ -121,7 +121,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def explain(error: pydantic.ValidationError, source: str, model: type[Section] | None = None) -> str:
-    """Pydantic's findings as one line each: the key, the value, what is wrong and what is allowed.
+    """Pydantic's findings, one line each: the key, the value, what is wrong and what is allowed.
 
     model: what was validated; with it, the nearest known key is suggested for an unknown one.
     """
@@ -142,7 +142,7 @@ def explain(error: pydantic.ValidationError, source: str, model: type[Section] |
 
 
 def _follows(finding: Any, error: pydantic.ValidationError) -> bool:
-    """Whether a list is said to be too short only since an item in it is wrong, which is told by itself."""
+    """Whether a list is called too short only because an item in it is wrong, which has a finding of its own."""
     loc = finding["loc"]
     return finding["type"] == "too_short" and any(
         len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in error.errors(include_url=False)

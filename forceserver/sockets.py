@@ -12,7 +12,7 @@ SUN_PATH_BYTES = 107
 """The longest path of a unix socket on Linux; macOS takes 103."""
 
 GONE_SECONDS = 120
-"""A TCP peer that has not acknowledged anything for so long is gone."""
+"""A TCP peer that has not acknowledged anything for this long is gone."""
 
 
 class UnixName(Enum):
@@ -22,8 +22,8 @@ class UnixName(Enum):
     LIVE = "a socket that a process of this machine has open"
     DEAD = "a socket that no process of this machine has open"
     OTHER = "a file that is not a socket"
-    HIDDEN = "something that this user may not look at"
-    NOWHERE = "no folder in which this user may make it"
+    HIDDEN = "something that this user may not access"
+    NOWHERE = "not in a folder in which this user may create it"
 
 
 def unix_name(path: Path) -> UnixName:
@@ -47,7 +47,7 @@ def unix_name(path: Path) -> UnixName:
             return UnixName.DEAD
         except PermissionError:
             return UnixName.HIDDEN
-        except OSError:  # EPROTOTYPE; or it cannot be told
+        except OSError:  # EPROTOTYPE, or unknown
             pass
     return UnixName.LIVE
 
@@ -72,12 +72,12 @@ def remove_dead(path: Path, key: str) -> None:
 
 
 def prepare_tcp(sock: socket.socket) -> None:
-    """No delay of small messages, and a bound to how long a peer that has vanished goes unnoticed."""
+    """No delay of small messages, and a bound on how long a vanished peer goes unnoticed."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     # A peer that vanishes while we compute is noticed when the answer is not acknowledged: after 15 minutes by default.
     for option, value in (("TCP_USER_TIMEOUT", 1000 * GONE_SECONDS), ("TCP_RXT_CONNDROPTIME", GONE_SECONDS)):
-        if hasattr(socket, option):  # of Linux; of macOS
+        if hasattr(socket, option):  # on Linux; on macOS
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):

@@ -1,11 +1,11 @@
 """Structures from files: everything that ASE reads, and what i-PI writes.
 
-A file's format decides who reads it, not a word in it: an xyz file is i-PI's if its comment line has a cell or a unit
-as i-PI writes them, `# CELL(abcABC): 10 10 10 90 90 90 positions{angstrom} cell{angstrom}`, and neither `Lattice=` nor
+The format of a file decides who reads it: an xyz file is i-PI's if its comment line has a cell or a unit as i-PI writes
+them, `# CELL(abcABC): 10 10 10 90 90 90 positions{angstrom} cell{angstrom}`, and neither `Lattice=` nor
 `Properties=`, which make it an extended XYZ file.
 
-Periodic is what the file says. A cell without a word about it is periodic, as in extended XYZ files and those of i-PI.
-Labels of i-PI that ASE does not know become their element; their mass is kept.
+The file determines what is periodic. A cell without such information is periodic, as in extended XYZ files and those of
+i-PI. Labels of i-PI that ASE does not know become their element; their mass is kept.
 """
 
 import codecs
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from .frame import Array
 
 NO_CRYSTAL = [1, 1, 1, 90, 90, 90]
-"""What the pdb format demands where there is no crystal."""
+"""What the pdb format requires if there is no crystal."""
 
 LATIN_1 = "forceserver.latin_1"
-"""What decoding makes of bytes that are no UTF-8: the letters of older programs, in names and comments."""
+"""What decoding makes of bytes that are not UTF-8: letters from older programs, in names and comments."""
 
 
 def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
@@ -54,7 +54,7 @@ _EXTENDED = re.compile(r"\b(Lattice|Properties) *=")
 def read_structures(path: Path) -> Iterator["Atoms"]:
     """The structures of a file, one after the other, in Angstrom, with whatever labels the file has.
 
-    Raises `InputError` that names the structure (counted from 0) which cannot be read, has no atoms, positions or a
+    Raises `InputError`, naming the structure (counted from 0), if one cannot be read, has no atoms, has positions or a
     cell that are not finite, or is periodic along a direction that its cell does not span; also for an empty file.
     """
     source = _read(path, last=False)
@@ -87,7 +87,7 @@ def read_structure(path: Path, pbc: bool | Sequence[bool] | None = None) -> "Ato
 
 @contextlib.contextmanager
 def _told(path: Path, which: str) -> Iterator[None]:
-    """Errors say where they are."""
+    """Makes errors name their place."""
     try:
         yield
     except InputError as error:
@@ -131,7 +131,7 @@ def _read(path: Path, last: bool) -> Iterator["Atoms"]:
 
 
 def _frames_of_xyz(file: IO[str]) -> Iterator[list[str]]:
-    """The lines of one frame after the other; `VEC` lines are the cell of a variant of the format."""
+    """The lines of each frame in turn; `VEC` lines are the cell in a variant of the format."""
     line = file.readline()
     while line:
         if not line.strip():  # between frames, or at the end
@@ -146,7 +146,7 @@ def _frames_of_xyz(file: IO[str]) -> Iterator[list[str]]:
 
 
 def _announced(line: str) -> int:
-    """The number of atoms that the first line of a frame says."""
+    """The number of atoms, from the first line of a frame."""
     try:
         return int(line)
     except ValueError:
@@ -157,7 +157,7 @@ def _announced(line: str) -> int:
 
 
 def _frames_of_pdb(file: IO[str]) -> Iterator[list[str]]:
-    """The lines up to each `END` or `ENDMDL`; a cell before the first of many models is that of all."""
+    """The lines up to each `END` or `ENDMDL`; a cell before the first of several models applies to all."""
     lines: list[str] = []
     crystal: list[str] = []
     for line in itertools.chain(file, ["END\n"]):
@@ -180,7 +180,7 @@ def _is_ipi(comment: str) -> bool:
 
 
 def _units_missing(lines: list[str]) -> list[str]:
-    """What a frame of an xyz file of i-PI has no unit of."""
+    """The quantities for which a frame of i-PI's xyz file has no unit."""
     comment = "".join(lines[1:2])
     units = {unit[1] for unit in _IPI_UNIT.finditer(comment)}
     lacks = {"positions": not units - {"cell"}, "cell": "cell" not in units and _IPI_CELL.search(comment) is not None}
@@ -207,7 +207,7 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
 
 
 def _species_column(comment: str) -> int | None:
-    """Where the label of an atom stands in its line; None if there is none."""
+    """Where the label of an atom is in its line; None if there is none."""
     from ase.io.extxyz import key_val_str_to_dict
 
     fields = str(key_val_str_to_dict(comment).get("Properties", "species:S:1")).split(":")
@@ -258,7 +258,7 @@ def _symbol(label: str, atom: int) -> str:
 
 
 def _keep_masses(atoms: "Atoms", labels: dict[int, str]) -> None:
-    """Gives atoms the masses of their labels, by index, if these are no symbols of elements."""
+    """Gives atoms whose labels are not symbols of elements the masses of their labels."""
     masses = {atom: mass for atom, label in labels.items() if (mass := own_mass(label)) is not None}
     if masses and not atoms.has("masses"):
         every = atoms.get_masses()
@@ -283,7 +283,7 @@ def _from_ipi(lines: list[str]) -> "Atoms":
 
 
 def _in_angstrom(comment: str, mode: str, positions: "Array", cell: "Array") -> tuple["Array", "Array"]:
-    """From the units that a comment of i-PI names; those of an xyz file without one are atomic, as for i-PI."""
+    """Converts from the units in i-PI's comment; without one, units of an xyz file are atomic, as in i-PI."""
     from ipi.utils.io.io_units import auto_units
 
     dimension, unit, cell_unit = auto_units(comment, mode=mode)

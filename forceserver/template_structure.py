@@ -20,7 +20,7 @@ class StructureConfig(Section):
     file: InputFile = Field(description="any format that ASE reads; the last structure in it is taken")
     pbc: bool | tuple[bool, bool, bool] | None = Field(
         default=None,
-        description="periodic directions; default: what the file says, with a cell and no word: all",
+        description="periodic directions; default: as in the file; all of them if it has a cell and does not say",
     )
 
 

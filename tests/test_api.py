@@ -144,8 +144,8 @@ BASIS = {
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        (lambda: fs.check_potential(EMT, aluminium()), r"EMT is a class where a potential is needed: .*EMT\(\)"),
-        (lambda: fs.serve(fs.AsePotential, aluminium(), "nobody"), r"AsePotential is a class .*AsePotential\(\)"),
+        (lambda: fs.check_potential(EMT, aluminium()), r"EMT is a class, not a potential: .*EMT\(\)"),
+        (lambda: fs.serve(fs.AsePotential, aluminium(), "nobody"), r"AsePotential is a class, .*AsePotential\(\)"),
         (lambda: fs.check_potential([1], aluminium()), r"\[1\] is neither a Potential nor an ASE calculator"),
         (lambda: fs.ForceServerCalculator(EMT), "is not a Potential"),
         (lambda: fs.ForceServerCalculator(EMT()), "is not a Potential"),

@@ -87,7 +87,7 @@ with locked_folder(Path({str(tmp_path)!r})) as lock:
     child = int(owner.stdout.readline())
     owner.wait()
     monkeypatch.setattr(locks, "LAST_BREATH_SECONDS", 0.5)
-    with pytest.raises(InputError, match="It is dead, a process that it has left lives"), locked_folder(tmp_path):
+    with pytest.raises(InputError, match="It is dead, but a process that it started is alive"), locked_folder(tmp_path):
         pass
     os.kill(child, signal.SIGKILL)
     monkeypatch.setattr(locks, "LAST_BREATH_SECONDS", 30)

@@ -1,1 +1,1 @@
-"""Biases: functions of collective variables and time, the journal of what they did, and PLUMED in their place."""
+"""Biases: functions of collective variables and time, the journal of their deposits, and PLUMED instead of both."""

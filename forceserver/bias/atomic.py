@@ -1,4 +1,4 @@
-"""A bias on collective variables, spread over the atoms: what the bias driver serves, as any other potential."""
+"""A bias on collective variables as a potential of the atoms, which the bias driver serves like any other."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ class AtomicBias(Potential):
 
     The variables of the bias are called `variable_output`, like PLUMED's EXTRACV. Their values have the same bits after
     a restart: the configuration of their neighbour lists is in the journal of the bias.
-    Raises `InputError` if the bias wants an output that no variable has.
+    Raises `InputError` if the bias needs an output that no variable has.
     """
 
     def __init__(self, bias: BiasEngine, variables: Mapping[str, CollectiveVariable]) -> None:
@@ -32,7 +32,7 @@ class AtomicBias(Potential):
         """The bias, its forces and virial; extras: every output of every variable by name, the parts of the bias
         and `bias_eV`.
 
-        The clock of the bias ticks if the configuration is another one than the last. Raises `BiasError` and `CVError`.
+        The clock of the bias ticks if the configuration is a new one. Raises `BiasError` and `CVError`.
         """
         computed = self._variables.compute(frame)
         values = np.array([computed[name].values[row] for name, row in self._places])

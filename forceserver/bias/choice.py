@@ -1,4 +1,4 @@
-"""Which engine makes the bias: PLUMED, the embedded metadynamics, or whichever there is."""
+"""Which engine computes the bias: PLUMED, the embedded one, or whichever is available."""
 
 import logging
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class AutoConfig(Section):
     """`[bias] engine = "auto"`: PLUMED if its kernel can be loaded, otherwise the embedded engine.
 
-    order: the engines that may be taken, the first one that can be.
+    order: the engines to choose from; the first available one is used.
     """
 
     engine: Literal["auto"]
@@ -37,9 +37,9 @@ BiasConfig = Annotated[PlumedConfig | MetadynamicsConfig | AutoConfig, Field(dis
 
 
 def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], template: Frame) -> Potential:
-    """The bias that a section [bias] describes, as a potential; `InputError` if that cannot be.
+    """The bias that a section [bias] describes, as a potential; `InputError` if it is impossible.
 
-    The embedded bias opens its files only after everything has been checked, its variables on the template among it.
+    The embedded bias opens its files only after everything, including its variables on the template, has been checked.
     """
     config = chosen(config)
     config.check_files()
@@ -52,7 +52,7 @@ def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], 
 
 
 def chosen(config: BiasConfig) -> PlumedConfig | MetadynamicsConfig:
-    """Of "auto" the first engine of the order that can be had; `InputError` if PLUMED is the only one and cannot."""
+    """For "auto" the first available engine in its order; `InputError` if only PLUMED is in it, and unavailable."""
     if not isinstance(config, AutoConfig):
         return config
     if config.order[0] == "metadynamics":
@@ -62,6 +62,6 @@ def chosen(config: BiasConfig) -> PlumedConfig | MetadynamicsConfig:
     except InputError as reason:
         if "metadynamics" not in config.order:
             raise
-        log.warning("the embedded engine makes the bias: %s", reason)
+        log.warning("the embedded engine computes the bias: %s", reason)
         return config.metadynamics
     return config.plumed

@@ -37,7 +37,7 @@ from .total import TotalBias
 log = logging.getLogger(__name__)
 
 MOST_BINS = 10**9
-"""More intervals along one variable are a slip of the pen."""
+"""More intervals along one variable must be a mistake."""
 
 Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if isinstance(value, str) else value)]
 """A number, or text such as "-pi"."""
@@ -46,10 +46,9 @@ Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if i
 class BiasVariableConfig(Section):
     """A collective variable by the name of its output. Everything here is in the units of the variable.
 
-    hills: whether hills, or kernels, are put on it; otherwise it may have walls and restraints, and is written to
-    COLVAR. domain: ends of the period. sigma: width of the hills, or of the first kernel. sigma_min: below which the
-    width of kernels does not decrease. lower, upper: the range of the grid (the domain, if there is one). bins:
-    intervals of the grid; otherwise as many as make them sigma/5.
+    hills: whether hills, or kernels, act on it; otherwise it may have walls and restraints, and is written to COLVAR.
+    domain: ends of the period. sigma: width of the hills, or of the first kernel. sigma_min: least width of kernels.
+    lower, upper: the range of the grid (the domain, if there is one). bins: intervals of the grid, by default sigma/5.
     """
 
     name: str = Field(pattern=r"^[^\s#]+$")
@@ -65,7 +64,7 @@ class BiasVariableConfig(Section):
     def _ordered(self) -> "BiasVariableConfig":
         if self.domain and self.domain[0] >= self.domain[1]:
             raise ValueError(
-                f"the domain of {self.name} must go upwards, not from {self.domain[0]} to {self.domain[1]}"
+                f"the domain of {self.name} must be ascending, not from {self.domain[0]} to {self.domain[1]}"
             )
         if self.domain and (self.lower is not None or self.upper is not None):
             raise ValueError(f"{self.name} is periodic: its grid is its domain; leave out lower and upper")
@@ -78,7 +77,7 @@ class BiasVariableConfig(Section):
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """The ends of the grid; None if they are not given."""
+        """The ends of the grid; None if not given."""
         if self.domain or self.lower is None or self.upper is None:
             return self.domain
         return self.lower, self.upper
@@ -88,7 +87,7 @@ class BiasVariableConfig(Section):
         if not (self.range and self.sigma):
             raise ValueError(f'the grid needs lower and upper of {self.name} (or hills.grid = "none")')
         (lower, upper), sigma = self.range, self.sigma
-        spacings = (upper - lower) / (0.2 * sigma) - 1e-9  # a whole number up to round-off stays
+        spacings = (upper - lower) / (0.2 * sigma) - 1e-9  # whole numbers stay, up to round-off
         return Axis(lower, upper, self.bins or max(math.ceil(min(spacings, MOST_BINS)), 2))
 
 
@@ -151,7 +150,7 @@ class MovingRestraintConfig(Section):
 
 
 class WalkersConfig(Section):
-    """Runs that share their bias: run `id` of `count` writes `directory`/HILLS.id and reads those of the others.
+    """Runs that share their bias: run `id` of `count` writes `directory`/HILLS.id and reads the files of the others.
 
     With OPES the files are KERNELS.id.
     """
@@ -165,7 +164,7 @@ class WalkersConfig(Section):
     @classmethod
     def _is_no_file(cls, directory: Path) -> Path:
         if wrong := why_no_folder(directory):
-            raise ValueError(f"{wrong}; name a folder (one that is missing is made)")
+            raise ValueError(f"{wrong}; name a folder (a missing one is created)")
         return directory
 
     @model_validator(mode="after")
@@ -178,10 +177,10 @@ class WalkersConfig(Section):
 
 
 class MetadynamicsConfig(Section):
-    """`[bias] engine = "metadynamics"`, or "opes", which has kernels in the place of hills.
+    """`[bias] engine = "metadynamics"`, or "opes", which has kernels instead of hills.
 
-    time_step_fs: of the simulation, for the time column (ps) of the files. file_energy_unit: of HILLS and COLVAR;
-    kJ/mol is PLUMED's. clock_file: where the number of the current step outlives the program.
+    time_step_fs: time step of the simulation, for the time column (ps) of the files. file_energy_unit: of HILLS and
+    COLVAR; kJ/mol is PLUMED's. clock_file: keeps the number of the current step between runs.
     """
 
     engine: Literal["metadynamics", "opes"] = "metadynamics"
@@ -209,7 +208,7 @@ class MetadynamicsConfig(Section):
             if part.variable not in names:
                 raise ValueError(f"there is no variable {part.variable}; the bias has {', '.join(names)}")
         if (self.engine == "opes") != (self.opes is not None):
-            raise ValueError('engine = "opes" and the table opes belong together: give both, or neither')
+            raise ValueError('engine = "opes" and the table opes go together: give both, or neither')
         if self.opes:
             self._check_opes(self.opes)
         if not (self.hills or self.opes or self.walls or self.restraints or self.moving_restraints):
@@ -221,7 +220,7 @@ class MetadynamicsConfig(Section):
         return self
 
     def _check_opes(self, opes: OpesConfig) -> None:
-        """`ValueError` if something else does not go with it."""
+        """`ValueError` if something else is incompatible with it."""
         if self.hills:
             raise ValueError("a bias has hills or opes, not both; leave one of them out")
         if self.walkers and not all(variable.sigma for variable in self._biased):
@@ -229,7 +228,7 @@ class MetadynamicsConfig(Section):
         opes.check(self._biased)
 
     def _check_hills(self, hills: HillsConfig) -> None:
-        """`ValueError` if the variables are not made for these hills."""
+        """`ValueError` if the variables do not suit these hills."""
         biased = self._biased
         if not 1 <= len(biased) <= 3:
             raise ValueError(
@@ -255,7 +254,7 @@ class MetadynamicsConfig(Section):
         return [variable for variable in self.variables if variable.hills]
 
     def _own(self, file: Path) -> Path:
-        """The name of a file that every walker has for itself."""
+        """The name of a file that every walker has of its own."""
         return file.with_name(f"{file.name}.{self.walkers.id}") if self.walkers else file
 
     @property
@@ -292,7 +291,7 @@ class MetadynamicsConfig(Section):
                 )
 
     def build(self) -> BiasEngine:
-        """The bias, with its files open and what they hold read."""
+        """The bias, with its files open and their content read."""
         time_step_ps = self.time_step_fs / 1000
         total = self.total()
         journal = self._journal(total, time_step_ps)

@@ -21,7 +21,7 @@ class Coordinate:
         return self.domain[1] - self.domain[0] if self.domain else 0.0
 
     def difference(self, a: float, b: float) -> float:
-        """a - b, the nearest image of it."""
+        """The nearest image of a - b."""
         d = a - b
         return d - self.period * np.rint(d / self.period) if self.domain else d
 
@@ -56,7 +56,7 @@ def shortest(number: float) -> str:
 
 
 def domain_constants(variables: Sequence[Coordinate]) -> dict[str, str]:
-    """The domains as the headers of bias files say them."""
+    """The domains as in the headers of bias files."""
     constants = {}
     for variable in variables:
         if variable.domain:

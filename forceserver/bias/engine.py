@@ -1,17 +1,17 @@
 """The embedded bias under the clock of its journal.
 
-    engine.advance(s, fingerprint)       once a configuration with values s has come in; ticks if it is a new one
-    energy, gradient = engine.compute(s)   as often as wanted, no side effects
+    engine.advance(s, fingerprint)       when a configuration with values s arrives; ticks if it is a new one
+    energy, gradient = engine.compute(s)   any number of times, no side effects
 
-so that a configuration that is asked for twice (a reconnection, a restart of either side) adds no hill. The hill of
-configuration n acts from configuration n + 1 on, as in PLUMED; it is added when n + 1 comes in, so that n can be
+so that a configuration that is requested twice (a reconnection, a restart of either side) adds no hill. The hill of
+configuration n acts from configuration n + 1 on, as in PLUMED; it is added when n + 1 arrives, so that n can be
 evaluated again at any time. `advance` of a new configuration
     1. writes the hill of the one before if its step is a multiple of the pace (not of step 0), waits for the disk, and
        adds what the line says;
     2. reads the hills of other walkers;
     3. writes the row of COLVAR and sets the clock.
-Killed between any two of these, or on its way back with an engine that goes back to a checkpoint, it goes on as if it
-had not been: what a start finds on disk is the journal's business.
+If it is killed between any two of these, or while it follows an engine back to a checkpoint, it resumes as if that had
+not happened: the journal deals with what a start finds on disk.
 """
 
 from typing import Any
@@ -30,8 +30,8 @@ from .total import TotalBias
 class BiasEngine:
     """A bias V(s, t), a journal, and what happens to them with each configuration.
 
-    time_step_ps: makes times of steps. colvar_stride: steps between rows of COLVAR. energy_unit: of COLVAR.
-    read_stride: steps between looks at the hills of other walkers.
+    time_step_ps: converts steps to times. colvar_stride: steps between rows of COLVAR. energy_unit: of COLVAR.
+    read_stride: steps between readings of other walkers' hills.
     """
 
     def __init__(
@@ -61,22 +61,22 @@ class BiasEngine:
         return self.total.evaluate(self.total.inside(values), max(self.step, 0))
 
     def terms(self, values: ArrayLike) -> dict[str, float]:
-        """What the bias is made of at these values, by name (eV), as far as it is cheap: for extras."""
+        """The parts of the bias at these values, by name (eV), as far as they are cheap: for extras."""
         s, step, total = self.total.inside(values), max(self.step, 0), self.total
         return {name: term(s, step, self._work) for name, term in total.terms.items() if name not in total.costly}
 
     def advance(self, values: ArrayLike, fingerprint: Array | None = None) -> bool:
-        """Takes in a configuration: ticks the clock, unless it is the one that is current. Says whether it was new.
+        """Processes a configuration: ticks the clock, unless it is the current one. Returns whether it was new.
 
         fingerprint: of the configuration (`fingerprint_of`): if the first one of a connection is an older one, the bias
-        goes back to before that step. Without it a configuration is known by its values, and only the current one.
+        goes back to before that step. Without a fingerprint, only the current configuration is recognised, by values.
         When it returns, everything that later values of the bias depend on is safe on disk.
         """
         s = self.total.inside(values)
         if self._is_current(s, fingerprint):
             return False
         if growing := self.total.growing:
-            growing.evaluate(s[self.total.biased])  # refuses values off the grid before anything changes
+            growing.evaluate(s[self.total.biased])  # rejects values off the grid before anything changes
             self._let_hills_act(growing)
         step, work, memory = self._steps.step + 1, self._work, self._memory
         if growing and step > 0 and growing.memory_size:
@@ -87,11 +87,11 @@ class BiasEngine:
         row = self._row(s, step, work) if has_row else None
         fields = {"values": s, "work": work} | ({"memory": memory} if memory.size else {})
         self.journal.commit(UNKNOWN if fingerprint is None else fingerprint, row, **fields)
-        self._work = work  # only now: a step that could not be written is taken again
+        self._work = work  # only now: a step that could not be written will be repeated
         return True
 
     def begin_connection(self) -> None:
-        """An engine has connected, perhaps one that was started again: its first configuration may be an old one."""
+        """To be called when an engine connects, perhaps after a restart: its first configuration may be an old one."""
         self.journal.begin_connection()
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class BiasEngine:
         return arrival is Arrival.SAME
 
     def _replay(self) -> None:
-        """The bias is that of the journal, at its current step."""
+        """Brings the bias to the current step of the journal."""
         deposits = self.journal.replay()
         work = self._current["work"]
         self._work = work.tolist() if self.step >= 0 else [0.0] * len(work)

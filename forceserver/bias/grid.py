@@ -22,7 +22,7 @@ _kernel = kernel("hills")
 
 
 def why_too_large(nodes: Sequence[float]) -> str:
-    """What is wrong with a grid of so many nodes along its axes; nothing if this machine can hold it."""
+    """What is wrong with a grid of this many nodes along its axes; None if this machine can hold it."""
     needed, memory = 8.0 * 2 ** len(nodes) * math.prod(nodes), physical_memory()
     return f"it takes {needed / 1e9:.3g} GB, and this machine has {memory / 1e9:.3g} GB" if needed > memory else ""
 
@@ -78,9 +78,9 @@ class HillGrid:
         return self._origin[axis] + self._spacing[axis] * (self._first[axis] + np.arange(self._shape[axis]))
 
     def clear(self) -> None:
-        """Back to a flat bias on the grid as it was at first."""
+        """Resets to a flat bias on the original grid."""
         self._first, self._shape = np.zeros_like(self._nodes), self._nodes
-        self._hills: list[tuple[Array, Array, Array]] = []  # kept to fill a grid that has grown
+        self._hills: list[tuple[Array, Array, Array]] = []  # kept to fill a grid when it grows
         self._allocate()
 
     def add(self, centres: Array, sigmas: Array, heights: Array, stretched: bool = True) -> None:
@@ -144,7 +144,7 @@ class HillSum:
         self._centres, self._sigmas, self._heights = np.empty((64, d)), np.empty((64, d)), np.empty(64)
 
     def clear(self) -> None:
-        """Back to a flat bias."""
+        """Resets to a flat bias."""
         self._n = 0
 
     def add(self, centres: Array, sigmas: Array, heights: Array) -> None:

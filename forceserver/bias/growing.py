@@ -1,4 +1,4 @@
-"""What a bias is that grows: hills of metadynamics, kernels of OPES."""
+"""Biases that grow: hills of metadynamics, kernels of OPES."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from .tables import FieldsReader
 
 
 class Deposits(Protocol):
-    """n of the things that it is the sum of, a column each.
+    """n deposits, one column each.
 
     times: (n,) ps. centres: (n, d).
     """
@@ -30,26 +30,26 @@ T = TypeVar("T", bound=Deposits)
 
 
 class GrowingBias(Protocol[T]):
-    """A bias that is the sum of what it leaves behind at its configurations.
+    """A bias that is the sum of its deposits.
 
-    It is in memory. `deposit` says what comes next, `add` takes what was written of it: a journal is between the two.
+    It is in memory. `deposit` returns the next one, `add` adds it as it was written: a journal is between the two.
     """
 
     name: str
-    """Of its columns in COLVAR."""
+    """The names of its columns in COLVAR."""
     noun: str
-    """What its deposits are called, in the plural."""
+    """What its deposits are called (plural)."""
     coordinates: tuple[Coordinate, ...]
     pace: int
     """Steps between deposits."""
     fields: list[str]
-    """What a deposit is written as: names of numbers, the time (ps) first."""
+    """The columns of a deposit in its file; the time (ps) is first."""
     constants: dict[str, str]
-    """What is the same for all deposits, for the header of their file."""
+    """What all deposits have in common, for the header of their file."""
     memory_size: int
     """Numbers that it carries from one configuration to the next besides the deposits."""
     pure_numbers: frozenset[str]
-    """Columns that are no energies."""
+    """Columns that are not energies."""
 
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """V (eV) and dV/ds (d,) at s (d,); `BiasError` if there is no bias at s."""
@@ -58,7 +58,7 @@ class GrowingBias(Protocol[T]):
         """The memory (memory_size,) after the configuration `step`, given that of the one before; nothing changes."""
 
     def deposit(self, s: Array, time_ps: float, memory: Array) -> Sequence[float] | None:
-        """What is left behind at s and t, as `fields`; None: nothing yet. Nothing changes.
+        """The deposit at s and t, as numbers in the order of `fields`; None: nothing yet. Nothing changes.
 
         memory: after this configuration.
         """
@@ -67,13 +67,13 @@ class GrowingBias(Protocol[T]):
         """Adds what was written."""
 
     def replay(self, runs: Sequence[T]) -> None:
-        """It is the sum of these deposits, those of this run first and of the other walkers behind."""
+        """Makes it the sum of these deposits, those of this run first, then those of other walkers."""
 
     def parse(self, table: FieldsReader, rows: Array) -> T:
-        """The deposits that rows (n, columns) of a file are; `InputError` if it is a file of something else."""
+        """The deposits in the rows (n, columns) of a file; `InputError` if the file contains something else."""
 
     def check(self, path: Path, deposits: T, is_own: bool) -> None:
         """`InputError` if they belong to another bias. is_own: whether this run is to continue the file."""
 
     def integrals(self) -> dict[str, Callable[[float], float]]:
-        """Further columns of COLVAR, of V at the values; too costly for every step."""
+        """Further columns of COLVAR, given V at the values; too costly for every step."""

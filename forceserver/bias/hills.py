@@ -1,7 +1,7 @@
-"""Hills, as the HILLS files of PLUMED's METAD hold them.
+"""Hills, as in the HILLS files of PLUMED's METAD.
 
-Heights stand in the file in the file's energy unit and multiplied by gamma / (gamma - 1), which makes the negative sum
-of the file the free energy; both are undone where hills are added to a bias.
+Heights in a file are in its energy unit, and multiplied by gamma / (gamma - 1), so that their negative sum is the free
+energy; both are undone when hills are added to a bias.
 """
 
 import logging
@@ -64,12 +64,12 @@ def hills_fields(coordinates: Sequence[Coordinate]) -> list[str]:
 
 
 def hills_constants(coordinates: Sequence[Coordinate]) -> dict[str, str]:
-    """What its header says besides."""
+    """The other constants in its header."""
     return {"multivariate": "false", "kerneltype": KERNEL, **domain_constants(coordinates)}
 
 
 def hills_of(table: FieldsReader, rows: Array) -> Hills:
-    """The hills that rows (n, columns) of a table are; `InputError` if it is no HILLS file or has other kernels."""
+    """The hills in the rows (n, columns) of a table; `InputError` if it is not a HILLS file or has other kernels."""
     if not rows.size and not table.fields:
         return _no_hills(())
     columns = _columns(table.path, tuple(table.fields), tuple(table.constants.items()))
@@ -87,7 +87,7 @@ def hills_of(table: FieldsReader, rows: Array) -> Hills:
 
 
 class _Columns(NamedTuple):
-    """What the header of a HILLS file says; numbers of columns."""
+    """What the header of a HILLS file says; indices of columns."""
 
     variables: tuple[Coordinate, ...]
     height: int
@@ -105,7 +105,7 @@ def _columns(path: Path, fields: tuple[str, ...], header: tuple[tuple[str, str],
     if [*fields[: 2 * len(names) + 1]] != ["time", *names, *(f"sigma_{name}" for name in names)] or not (
         names and {"height", "biasf"} <= set(fields)
     ):
-        raise InputError(f"{path} is no HILLS file of METAD: its columns are {' '.join(fields)}")
+        raise InputError(f"{path} is not a HILLS file of METAD: its columns are {' '.join(fields)}")
     kernel = constants.get("kerneltype", KERNEL)
     if kernel not in (KERNEL, PLAIN_KERNEL):
         raise InputError(f"{path}: kernels are {kernel}; there are {KERNEL} (PLUMED 2.8) and {PLAIN_KERNEL}")
@@ -138,10 +138,10 @@ def check_same(path: Path, hills: Hills, variables: Sequence[Coordinate], bias_f
     remedy = "move the file away to start a new bias"
     if not hills.stretched or hills.interval:
         what = f"{PLAIN_KERNEL} kernels (PLUMED before 2.8)" if not hills.stretched else "an INTERVAL"
-        raise InputError(f"{path} has {what}, which `forceserver fes` sums but the embedded bias has not; {remedy}")
+        raise InputError(f"{path} has {what}, which `forceserver fes` can sum but the embedded bias cannot; {remedy}")
     if [v.name for v in hills.variables] != [v.name for v in variables]:
         names, ours = (" ".join(v.name for v in which) for which in (hills.variables, variables))
-        raise InputError(f"{path} is a bias of {names}, the configuration wants {ours}; {remedy}")
+        raise InputError(f"{path} is a bias on {names}, the configuration has {ours}; {remedy}")
     for found, wanted in zip(hills.variables, variables, strict=True):
         if found.domain != wanted.domain:
             raise InputError(f"{path}: the domain of {found.name} is {found.domain}, not {wanted.domain}; {remedy}")

@@ -27,11 +27,11 @@ from .tables import FieldsReader
 
 
 class GrowingHills:
-    """A sum of hills, and what the next hill is (`GrowingBias`).
+    """A sum of hills, and the next hill (`GrowingBias`).
 
-    total: what sums the hills. coordinates: those on which they are put. sigmas: their widths. height: of the first
-    one, eV. pace: steps between two. temperature: K. bias_factor: gamma, or None. energy_unit: of the heights as they
-    are written. rct_stride: hills between two values of c(t).
+    total: sums the hills. coordinates: the variables they act on. sigmas: their widths. height: of the first one, eV.
+    pace: steps between two. temperature: K. bias_factor: gamma, or None. energy_unit: of the heights in the file.
+    rct_stride: hills between two values of c(t).
     """
 
     name = "metad"
@@ -71,11 +71,11 @@ class GrowingHills:
         return self.total.evaluate(s)
 
     def observe(self, memory: Array, s: Array, step: int) -> Array:
-        """There is nothing but the hills to remember."""
+        """Nothing but the hills has to be remembered."""
         return memory
 
     def deposit(self, s: Array, time_ps: float, memory: Array) -> list[float]:
-        """The hill that is due at s, as the numbers of a line of HILLS; it is not added."""
+        """The hill due at s, as the numbers of a line of HILLS; it is not added."""
         height = self._height * math.exp(-self.total.evaluate(s)[0] / self._tempering)
         return [time_ps, *s, *self._sigmas, height * self._to_file, self._factor_in_file]
 
@@ -92,14 +92,14 @@ class GrowingHills:
             self._renew_reweighting_factor()
 
     def replay(self, runs: Sequence[Hills]) -> None:
-        """It is the sum of these hills, in any order."""
+        """Makes it the sum of these hills, in any order."""
         self.total.clear()
         self._count, self._reweighting_factor = 0, 0.0
         for hills in runs:
             self.add(hills)
 
     def parse(self, table: FieldsReader, rows: Array) -> Hills:
-        """The hills that rows of a HILLS file are; `InputError` if it is none."""
+        """The hills in the rows of a HILLS file; `InputError` if it is not one."""
         return hills_of(table, rows)
 
     def check(self, path: Path, hills: Hills, is_own: bool) -> None:
@@ -115,9 +115,9 @@ class GrowingHills:
 
     @property
     def reweighting_factor(self) -> float | None:
-        """c(t), eV, after every `rct_stride`-th hill; computed when it is wanted, for it is an integral over the grid.
+        """c(t), eV, after every `rct_stride`-th hill; computed on demand, since it is an integral over the grid.
 
-        None without a grid; `forceserver fes` has it from HILLS in any case.
+        None without a grid; `forceserver fes` computes it from HILLS in any case.
         """
         if not isinstance(self.total, HillGrid):
             return None
@@ -126,7 +126,7 @@ class GrowingHills:
         return self._reweighting_factor
 
     def integrals(self) -> dict[str, Callable[[float], float]]:
-        """c(t) and V - c(t), of V at the values: columns of COLVAR that cost a sum over the grid after a hill."""
+        """c(t) and V - c(t), given V at the values: columns of COLVAR that cost a sum over the grid after a hill."""
         if not isinstance(self.total, HillGrid):
             return {}
 

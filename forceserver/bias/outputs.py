@@ -13,7 +13,7 @@ Output = tuple[str, int]
 
 
 def offered(variables: Mapping[str, CollectiveVariable]) -> dict[str, Output]:
-    """All outputs by what biases call them, PLUMED's EXTRACV among them: `variable_output`."""
+    """All outputs by the names that biases, and PLUMED's EXTRACV, use: `variable_output`."""
     return {
         f"{name}_{output}": (name, row)
         for name, variable in variables.items()
@@ -22,7 +22,7 @@ def offered(variables: Mapping[str, CollectiveVariable]) -> dict[str, Output]:
 
 
 def places(names: Iterable[str], variables: Mapping[str, CollectiveVariable]) -> list[Output]:
-    """Where the outputs of these names are; `InputError` for one that no variable offers."""
+    """Where the named outputs are; `InputError` for one that no variable offers."""
     known = offered(variables)
     for name in names:
         if name not in known:
@@ -38,7 +38,7 @@ def values_of(outputs: Mapping[str, Output], computed: Mapping[str, CVResult]) -
 def add_forces(
     generalised: Mapping[Output, float], computed: Mapping[str, CVResult], forces: Array, virial: Array
 ) -> None:
-    """Adds to forces (N, 3) and virial (3, 3) what generalised forces, minus dE/d(output), do to the atoms."""
+    """Adds to forces (N, 3) and virial (3, 3) the effect of generalised forces, minus dE/d(output), on the atoms."""
     for name, result in computed.items():
         force = np.array([generalised.get((name, row), 0.0) for row in range(len(result.values))])
         if not force.any():

@@ -13,11 +13,11 @@ from .coordinates import Coordinate
 
 
 class Part(Protocol):
-    """What all of them are."""
+    """What they have in common."""
 
     @property
     def coordinate(self) -> Coordinate:
-        """On which it acts."""
+        """The name of the variable it acts on."""
 
     def evaluate(self, s: float, step: int) -> tuple[float, float]:
         """V and dV/ds."""
@@ -64,7 +64,7 @@ class Restraint:
 class MovingRestraint:
     """V = kappa(t) (s - at(t))^2 / 2, `at` and `kappa` linear between the given steps and constant outside.
 
-    steps: increasing. at, kappa: one value a step. side: "both", or only where s is "above" / "below" the restraint.
+    steps: increasing. at, kappa: one value per step. side: "both", or only where s is "above" / "below" the restraint.
     """
 
     coordinate: Coordinate

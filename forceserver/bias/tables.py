@@ -14,13 +14,13 @@ from ..errors import InputError
 from ..frame import Array
 
 TAIL = 256
-"""Bytes by which a file is known again: a few lines."""
+"""Bytes by which a file is recognised: a few lines."""
 
 
 class FieldsReader:
     """Reads the complete lines of a table, and later those that have been added since.
 
-    fields: names of the columns. constants: what SET lines say, as text. offset: bytes of complete lines read so far.
+    fields: names of the columns. constants: SET lines, as text. offset: bytes of complete lines read so far.
 
     After an error nothing has been read: `offset` and the rest are what they were.
     """
@@ -62,7 +62,7 @@ class FieldsReader:
         return self.offset, self._tail, self._line, self.fields, dict(self.constants)
 
     def return_to(self, place: tuple) -> None:
-        """As if nothing had been read since."""
+        """Goes back, as if nothing had been read since."""
         self.offset, self._tail, self._line, self.fields, self.constants = place
 
     def _rows(self, complete: bytes) -> list[list[float]]:
@@ -80,7 +80,7 @@ class FieldsReader:
         return rows
 
     def incomplete(self) -> bytes:
-        """What stands behind the complete lines that have been read."""
+        """What follows the complete lines that have been read."""
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             return file.read()

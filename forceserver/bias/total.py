@@ -1,4 +1,4 @@
-"""The bias V(s, t): what grows (metadynamics), walls, restraints and moving restraints, as one function. No files here.
+"""The bias V(s, t) as one function of hills or kernels, walls, restraints and moving restraints. No files here.
 
 Energies in eV, variables in their own units; the time of moving restraints is a number of steps.
 """
@@ -42,7 +42,7 @@ class TotalBias:
         self.names = tuple(coordinate.name for coordinate in coordinates)
         self.growing = growing
         self.biased = [self.coordinates.index(coordinate) for coordinate in growing.coordinates] if growing else []
-        """Which of the values have hills."""
+        """Indices of the values that have hills."""
         kinds: dict[str, Sequence[Part]] = {"walls": walls, "restraints": restraints, "moving": moving}
         self._kinds = {kind: self._placed(parts) for kind, parts in kinds.items()}
         self._parts = list(chain.from_iterable(self._kinds.values()))
@@ -50,9 +50,9 @@ class TotalBias:
         self.terms = self._terms()
         """The columns of COLVAR by name."""
         self.costly = {f"{growing.name}.{name}" for name in growing.integrals()} if growing else set()
-        """Those that are not for every step."""
+        """Columns too costly for every step."""
         self.pure_numbers = {f"{growing.name}.{name}" for name in growing.pure_numbers} if growing else set()
-        """Those that are no energies."""
+        """Columns that are not energies."""
 
     def evaluate(self, s: Array, step: int) -> tuple[float, Array]:
         """V (eV) and dV/ds (d,) at s (d,) and a step; `BiasError` if there is no bias at s."""

@@ -1,4 +1,4 @@
-"""Where the simulations of a campaign are: a bar for each on a terminal, a line every few seconds elsewhere."""
+"""The progress of a campaign: a bar for each simulation on a terminal, elsewhere a line every few seconds."""
 
 import sys
 import time
@@ -11,13 +11,13 @@ ESTIMATE_EVERY_SECONDS = 3.0
 LINE_EVERY_SECONDS = 10.0
 
 ResultText = Callable[[Simulation], str]
-"""What can be said of the result so far."""
+"""A text on the result so far."""
 
 
 class CampaignDisplay:
-    """Steps, steps per second, time left, and an estimate of the result, of every simulation.
+    """Steps, steps per second, time left and an estimate of the result, for every simulation.
 
-    labels: by name of a simulation, what it is called here.
+    labels: what to call each simulation, by its name.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CampaignDisplay:
             self._bar.stop()
 
     def update(self) -> None:
-        """Looks at the simulations, and shows them."""
+        """Reads the state of the simulations, and shows it."""
         now = time.monotonic()
         for one in self._simulations:
             one.look()

@@ -1,4 +1,4 @@
-"""Changes to the inputs of a simulation, by what they are: elements of XML, keys of TOML, words of anything else."""
+"""Changes to the inputs of a simulation: to elements of XML, keys of TOML, words of other files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 from ..errors import InputError
 
 Changes = Mapping[str, Any]
-"""Place -> what stands there afterwards.
+"""Place -> its new value.
 
-    .xml    `/path` or `//path` of elements, whose text it is; `/path@name` of an attribute
+    .xml    `/path` or `//path` of elements (their text); `/path@name` of an attribute
     .toml   `section.key`
-    others  words, which it replaces
+    others  the words to replace
 """
 
 
 def edit(path: Path, changes: Changes) -> None:
-    """Makes changes to a file in place; `InputError` if one of the places is not there."""
+    """Changes a file in place; `InputError` if one of the places does not exist."""
     if path.suffix == ".xml":
         edit_xml(path, changes)
     elif path.suffix == ".toml":
@@ -27,7 +27,7 @@ def edit(path: Path, changes: Changes) -> None:
 
 
 def edit_xml(path: Path, changes: Changes) -> None:
-    """Gives elements or attributes of an input other texts; comments stay."""
+    """Sets elements or attributes of an input; comments stay."""
     tree = _read_xml(path)
     for place, text in changes.items():
         where, _, attribute = place.partition("@")
@@ -43,7 +43,7 @@ def edit_xml(path: Path, changes: Changes) -> None:
 
 
 def edit_toml(path: Path, changes: Changes) -> None:
-    """Gives keys that are there other values; comments and order stay."""
+    """Sets existing keys; comments and order stay."""
     import tomlkit
 
     document = tomlkit.parse(path.read_text())
@@ -59,7 +59,7 @@ def edit_toml(path: Path, changes: Changes) -> None:
 
 
 def edit_words(path: Path, changes: Changes) -> None:
-    """Replaces words wherever they stand."""
+    """Replaces words wherever they occur."""
     text = path.read_text()
     for old, new in changes.items():
         if old not in text:
@@ -69,7 +69,7 @@ def edit_words(path: Path, changes: Changes) -> None:
 
 
 def set_total_steps(path: Path, steps: int) -> None:
-    """Sets <total_steps> of an input or of a state, which leaves it out if it is i-PI's default."""
+    """Sets <total_steps> of an input or of a state, which omits it if it has i-PI's default."""
     tree = _read_xml(path)
     root = tree.getroot()
     element = root.find("total_steps")

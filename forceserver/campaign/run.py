@@ -1,4 +1,4 @@
-"""Brings simulations to their ends, some of them at a time."""
+"""Runs simulations to completion, a few at a time."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from .simulation import Simulation
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 30.0
-"""For a `launch` that is told to end: it gives i-PI and drivers that hang ten each."""
+"""For a `launch` that is told to end: it gives hanging i-PI and drivers ten each."""
 
 
 def run(
@@ -23,10 +23,10 @@ def run(
 ) -> int:
     """Runs prepared simulations until all are complete or one fails.
 
-    threads: of each driver. labels, estimate: what the display shows of a simulation, see `CampaignDisplay`.
+    threads: of each driver. labels, estimate: what the display shows for a simulation, see `CampaignDisplay`.
 
     Returns 0 if all are complete, the exit code of the one that failed, or 128 + n after signal n, which ends them
-    in order; all can be gone on with.
+    in order; all can be resumed.
     """
     waiting = deque(simulation for simulation in simulations if not simulation.complete)
     with processes.signals_noted() as signals, CampaignDisplay(simulations, labels or {}, estimate) as display:

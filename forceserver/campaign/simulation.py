@@ -1,4 +1,4 @@
-"""One simulation of a campaign: a folder with its inputs, begun or gone on with from wherever it is."""
+"""One simulation of a campaign: a folder with its inputs, started or resumed from wherever it is."""
 
 import os
 import shutil
@@ -19,16 +19,16 @@ from .edits import Changes, edit, set_total_steps
 
 @dataclass(frozen=True)
 class Inputs:
-    """Where the inputs come from, and what is changed in them.
+    """Where the inputs come from, and how they are changed.
 
-    files: are copied under their names. changes: by name of the file, see `edits`.
+    files: copied under their own names. changes: by file name, see `edits`.
     """
 
     files: Sequence[Path]
     changes: Mapping[str, Changes] = field(default_factory=dict)
 
     def copy_to(self, folder: Path) -> None:
-        """Makes the inputs in a folder that is not there yet, completely or not at all."""
+        """Makes the inputs in a new folder, completely or not at all."""
         new = folder.with_name(folder.name + ".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
@@ -43,7 +43,7 @@ class Inputs:
 class Simulation:
     """A run of `forceserver launch` in `folder`, whose inputs are called forceserver.toml and input.xml.
 
-    shared: a folder for files of all simulations of the campaign, which end with the name of theirs.
+    shared: a folder for files of all simulations of the campaign, whose names end with that of their simulation.
     """
 
     folder: Path
@@ -60,14 +60,14 @@ class Simulation:
 
     @property
     def log(self) -> Path:
-        """What `launch` says."""
+        """The output of `launch`."""
         return self.folder / "launch.log"
 
     def prepare(self, steps: int | None = None) -> None:
-        """Copies the inputs unless they are there; sets the number of steps, in states to go on from, too.
+        """Copies the inputs unless they exist; sets the number of steps, also in states to resume from.
 
-        A run that was killed before its first state begins anew: a bias that has seen the first steps would take them
-        for new ones, and count them twice.
+        A run that was killed before its first state starts afresh: a bias that has seen the first steps would take
+        them for new ones, and count them twice.
         """
         if (self.folder / "ipi.log").exists() and self._newest_step() == 0:
             self._clear()
@@ -81,7 +81,7 @@ class Simulation:
         self.total = read_ipi_input(self.folder / "input.xml").total_steps
 
     def begin(self, threads: int) -> None:
-        """Starts it, or goes on with it; `prepare` comes first."""
+        """Starts or resumes it; call `prepare` first."""
         command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", str(threads)]
         if self.step:
             command.append("--restart")
@@ -90,7 +90,7 @@ class Simulation:
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing to do for it; known after `prepare`."""
+        """Whether there is nothing left to do; known after `prepare`."""
         return self.step >= self.total
 
     @property
@@ -99,11 +99,11 @@ class Simulation:
 
     @property
     def code(self) -> int:
-        """Exit code of a process that has ended, 0 of one that has not been needed or still runs."""
+        """The exit code; 0 while it runs, or if it was not needed."""
         return (self.process.poll() or 0) if self.process else 0
 
     def look(self) -> None:
-        """Reads how far it is."""
+        """Reads its progress."""
         if self.reader is not None and (step := self.reader.read()) is not None:
             self.step = step
 

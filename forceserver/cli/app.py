@@ -32,7 +32,7 @@ app = typer.Typer(
     name="forceserver",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # [sections] of the configuration are no markup
+    rich_markup_mode=None,  # [sections] of the configuration are not markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -81,7 +81,7 @@ def main() -> None:
     """Entry point of the `forceserver` program."""
     keep_standard_streams()
     # OpenMP's threads spin at the end of a loop. Next to i-PI, which needs cores itself, they wait for one another:
-    # on a busy machine, passive waiting took 64 atoms of silicon from 6 to 310 steps a second. It must be set before
+    # on a busy machine, passive waiting took 64 atoms of silicon from 6 to 310 steps per second. It must be set before
     # OpenMP is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:

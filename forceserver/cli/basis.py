@@ -32,8 +32,9 @@ def basis(
 ) -> None:
     """Contract a radial basis to the functions that keep most of the variance of structures.
 
-    The section `expansion` of the configuration says of which basis, centres and neighbours, and its key `contraction`
-    how many functions are kept. Descriptors of `fit`, `expansion` and `cv` use it by `contraction = { file = "FILE" }`.
+    The section `expansion` of the configuration defines the basis, the centres and the neighbours, and its key
+    `contraction` how many functions are kept. Descriptors of `fit`, `expansion` and `cv` use the result by
+    `contraction = { file = "FILE" }`.
     """
     from ..configuration import read_configuration
     from ..representation import contraction_file
@@ -62,7 +63,7 @@ def basis(
 
 
 def table(made: "Contraction") -> list[str]:
-    """For each species and l: the number of functions, and which fraction of the variance they leave."""
+    """For each species and l: the number of functions, and the fraction of the variance that they leave out."""
     from ..elements import symbols
     from ..representation.contraction import ALL
 

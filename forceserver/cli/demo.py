@@ -52,11 +52,11 @@ def demo(
         batio3.make(place, _available(engine), picoseconds)
     with batio3.open_demo(place) as study:
         if study.complete:
-            typer.echo(f"{place} is complete; --force makes it anew, --folder another one")
+            typer.echo(f"{place} is complete; --force repeats it, --folder makes another one")
         else:
             typer.echo(f"inputs and results: {place}; bias by {study.engine}")
             if code := study.simulate():
-                typer.echo("the same command goes on from here; --force begins anew", err=True)
+                typer.echo("the same command resumes it; --force starts afresh", err=True)
                 raise typer.Exit(code)
             study.evaluate()
         typer.echo((place / "result.txt").read_text())

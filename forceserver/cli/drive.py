@@ -93,7 +93,7 @@ def drive(
             variables = build_variables(configuration.cv, template)
         driver = bias_driver = None
         if Role.BIAS in wanted:
-            why = "it says where i-PI wants the bias (one inside i-PI, see ipi-pes: --role force leaves it to i-PI)"
+            why = "it says where i-PI expects the bias (with ipi-pes i-PI computes it itself: --role force)"
             bias_socket = require(configuration.bias_socket, "bias_socket", config, why)
         if Role.FORCE in wanted:
             from ..potentials import build_potential
@@ -159,7 +159,7 @@ def _serve_bias(
     driver: "DriverConfig",
     watched: contextlib.AbstractContextManager,
 ) -> None:
-    """The bias driver; its files are closed when it is, by the thread that writes to them."""
+    """The bias driver; the thread that writes its files also closes them."""
     from ..ipi.driver import serve
 
     with contextlib.closing(bias):
@@ -186,7 +186,7 @@ def _beside(serve: Callable[[], object]) -> Iterator[None]:
     thread = threading.Thread(target=run, name="bias-driver", daemon=True)
     thread.start()
     yield
-    thread.join(timeout=5)  # i-PI says EXIT to both; after a signal the thread ends with the process
+    thread.join(timeout=5)  # i-PI sends EXIT to both; after a signal the thread ends with the process
     if failures:
         raise failures[0]
 

@@ -161,14 +161,14 @@ def _batches(structures: Iterable[LabelledAtoms], size: int) -> Iterator[list[La
 
 
 def with_predictions(atoms: "Atoms", result: "Result", prefix: str) -> "Atoms":
-    """A copy with all labels as they were, those of atoms with the atoms, and the predictions beside them."""
+    """A copy with its original labels, those of atoms with the atoms, and the predictions beside them."""
     import numpy as np
     from ase.io.extxyz import per_atom_properties
     from ase.stress import voigt_6_to_full_3x3_stress
 
     labelled = atoms.copy()
     for key, value in (atoms.calc.results if atoms.calc is not None else {}).items():
-        if key in per_atom_properties:  # of three dimensions there is no column
+        if key in per_atom_properties:  # a column has at most two dimensions
             labelled.arrays[key] = np.reshape(value, (len(atoms), -1)) if np.ndim(value) > 2 else np.asarray(value)
         else:
             labelled.info[key] = voigt_6_to_full_3x3_stress(value) if key == "stress" else value
@@ -182,7 +182,7 @@ def with_predictions(atoms: "Atoms", result: "Result", prefix: str) -> "Atoms":
 
 
 def _progress(pairs: Iterable) -> Iterator:
-    """Counts on a terminal while it runs; says the rate at the end."""
+    """Counts on a terminal while it runs; prints the rate at the end."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -120,7 +120,7 @@ def run_simulation(
 
 
 def _ports(config: Path, configuration: "Configuration", simulation: "IpiInput", port: int | None) -> dict[str, int]:
-    """The ports of i-PI's sockets that this configuration serves, by name; they also apply to states with others."""
+    """The ports of i-PI's sockets that this configuration serves, by name; they override those in states."""
     from ..configuration import at_address
 
     moved = at_address(configuration, None, port, config) if port is not None else configuration
@@ -146,8 +146,8 @@ def _where_to_begin(path: Path, restart: bool, configuration: "Configuration", l
     state = newest_state(simulation)
     if state.step == 0 and configuration.bias is not None:
         tell(
-            f"forceserver: {state.path} is of step 0: remove the files of the bias, or it counts this as a new run "
-            "with the hills that are there"
+            f"forceserver: {state.path} is at step 0: remove the files of the bias, or this counts as a new run "
+            "with the existing hills"
         )
     return state
 
@@ -163,7 +163,7 @@ def _nothing_to_do(simulation: "IpiInput", restart: bool) -> int:
 def _can_start(
     config: Path, configuration: "Configuration", simulation: "IpiInput", drivers: int, whatever: bool
 ) -> bool:
-    """Shows what is wrong, if anything, and checks every address at which i-PI is going to listen.
+    """Shows what is wrong, if anything, and checks every address at which i-PI will listen.
 
     whatever: start in spite of errors, as far as the addresses allow it.
     """
@@ -220,7 +220,7 @@ def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signa
         try:
             code = supervisor.watch(signals)
         finally:
-            remove_dead_sockets(simulation)  # a killed i-PI leaves them
+            remove_dead_sockets(simulation)  # a killed i-PI leaves them behind
         if not supervisor.broken or code != ExitCode.FAILED or restarts == IPI_RESTARTS:
             return code
         try:
@@ -230,8 +230,8 @@ def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signa
             return code
         _cut_outputs(simulation)
         tell(
-            f"forceserver: a broken connection has ended i-PI's work (a client that closed without reading, mostly "
-            f"no driver); going on from {simulation.path.name}, step {simulation.step} "
+            f"forceserver: a broken connection has stopped i-PI (a client that closed without reading, usually "
+            f"not a driver); continuing from {simulation.path.name}, step {simulation.step} "
             f"(restart {restarts + 1} of at most {IPI_RESTARTS})"
         )
     raise AssertionError("the loop returns")

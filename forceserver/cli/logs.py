@@ -1,11 +1,11 @@
-"""Log messages: coloured on a terminal, plain lines with date and level when not."""
+"""Log messages: coloured on a terminal, elsewhere plain lines with date and level."""
 
 import logging
 import sys
 
 
 def set_up_logging(verbose: bool = False) -> None:
-    """Sends the messages of the package to standard error; with `verbose` the small ones too."""
+    """Sends the messages of the package to standard error; with `verbose`, also those for debugging."""
     handler: logging.Handler
     if sys.stderr.isatty():
         from rich.console import Console

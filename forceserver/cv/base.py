@@ -2,8 +2,8 @@
 
 A kind is three things in one file. Its *section* (`VariableConfig`) holds its keys and is checked before a structure is
 known. For a structure it builds a *kind* (`Kind`), which names the outputs and holds what never changes: splines,
-weights, references. The kind makes a *part* (`Part`) for every group of centres and for every trajectory, which keeps
-the neighbour lists and computes outputs, gradients and strain derivatives. `CollectiveVariable` chooses the groups and
+weights, references. The kind makes a *part* (`Part`) for every group of centres and every trajectory, which keeps the
+neighbour lists and computes outputs, gradients and strain derivatives. `CollectiveVariable` chooses the groups and
 puts the parts together; it knows nothing else of a kind.
 """
 
@@ -41,7 +41,7 @@ class VariableConfig(Section, ABC):
     per_centre: Annotated[tuple[int, ...], Distinct] = Field(
         default=(), description="further outputs atomI_output: of centre I alone"
     )
-    skin_angstrom: float = Field(default=0.5, ge=0, description="of the neighbour list; has no influence on results")
+    skin_angstrom: float = Field(default=0.5, ge=0, description="skin of the neighbour list; does not affect results")
     tolerance: float = Field(default=1e-8, ge=1e-12, le=0.1, description="largest error of the splines")
 
     @field_validator("centres", "neighbours")
@@ -59,7 +59,7 @@ class VariableConfig(Section, ABC):
 
 
 class Kind(ABC):
-    """A variable but for the trajectory.
+    """A variable apart from the trajectory.
 
     outputs: names for every group of centres; may be empty. centre_outputs: names for a centre alone.
     needs_neighbours: whether a centre without neighbours in the structure file is a mistake.
@@ -124,7 +124,7 @@ class Part(ABC):
 
     @abstractmethod
     def atoms(self) -> NDArray[np.int32]:
-        """The n atoms on which the outputs may depend until a list is built anew, ascending, as in `Group.species`."""
+        """The n atoms on which the outputs may depend until a list is rebuilt, ascending, as in `Group.species`."""
 
     @abstractmethod
     def compute(self, positions: Array, cell: Array) -> tuple[Array, Array, Array]:

@@ -1,7 +1,7 @@
 """The reduced density of one group of centres, with its derivatives.
 
-b = (x, y, z, density): the weighted sums over the centres of their l = 1 coefficients, and of the l = 0 ones if those
-are wanted. The vector comes from the fused kernel; the density is summed pair by pair, a centre's own share included.
+b = (x, y, z, density): the weighted sums over the centres of their l = 1 coefficients, and of the l = 0 ones if
+requested. The vector comes from the fused kernel; the density is summed pair by pair, a centre's own share included.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Contraction weights over the radial functions: given, or the first principal component of the coefficients.
 
-What becomes of them is a spline for each species of neighbours, the same for all but after a mixed contraction.
+They become a spline for each species of neighbours, the same for all species except after a mixed contraction.
 """
 
 from collections.abc import Sequence

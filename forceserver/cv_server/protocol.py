@@ -11,13 +11,13 @@ A message is a header of two uint32, kind and length of what follows, in native 
                  only the number n if the rest is in shared memory
     ERROR        UTF-8 text
 
-`atom` are 0-based numbers in the client's system, in the order in which it sends positions; `active` are places in
+`atom` are 0-based numbers in the client's system, in the order in which it sends positions; `active` are indices into
 that list. Cell vectors are rows; lengths are Angstrom. `strain` is the derivative with respect to a strain that
 multiplies positions and cell (r -> r (1 + strain)). Directions whose cell vector is zero are not periodic.
 
 Shared memory is one segment, given by the server as a file descriptor (SCM_RIGHTS) with the first byte of the
-DESCRIPTION: the block of POSITIONS, directly followed by the block of VALUES without its count, both as long as a
-configuration in which all atoms are active needs. The client writes positions before it sends POSITIONS and does not
+DESCRIPTION: the block of POSITIONS, directly followed by the block of VALUES without its count, both large enough for
+a configuration in which all atoms are active. The client writes positions before it sends POSITIONS and does not
 touch the segment until VALUES has come.
 
 What a peer may send is limited before anything is allocated: a HELLO by `MAX_HELLO`, POSITIONS by the description.
@@ -74,7 +74,7 @@ def pack_error(text: str) -> bytes:
 
 
 def unpack_header(header: bytes, expected: Kind, lengths: range) -> int:
-    """The length of what follows; `ProtocolError` if it is another message, or longer or shorter than allowed."""
+    """The length of the message body; `ProtocolError` for another kind of message, or a length that is not allowed."""
     kind, length = HEADER.unpack(header)
     if kind != expected:
         raise ProtocolError(f"expected a message of kind {expected.name} ({expected.value}), got kind {kind}")
@@ -86,13 +86,13 @@ def unpack_header(header: bytes, expected: Kind, lengths: range) -> int:
 
 
 def unpack_hello(payload: bytes) -> Hello:
-    """What is in a HELLO; `ProtocolError` if it is not of this protocol, this version, or not readable."""
+    """The content of a HELLO; `ProtocolError` if protocol or version differ, or it cannot be read."""
     magic, version, shared_memory, atoms = HELLO.unpack_from(payload)
     if magic != MAGIC:
-        raise ProtocolError("the client is not a FORCESERVER action, or on a machine with another byte order")
+        raise ProtocolError("the client is not a FORCESERVER action, or runs on a machine with another byte order")
     if version != VERSION:
         raise ProtocolError(
-            f"the action speaks version {version} of the protocol, this server version {VERSION}: take the action of "
+            f"the action speaks version {version} of the protocol, this server version {VERSION}: take the action from "
             "this forceserver (forceserver plumed path) and build it again"
         )
     try:
@@ -108,7 +108,7 @@ def pack_hello(hello: Hello) -> bytes:
 
 
 class BlockLayout:
-    """Where the numbers of one variable lie: a request block and a reply block, one after the other in one buffer.
+    """Where the numbers of one variable are: a request block and a reply block, one after the other in one buffer.
 
     atoms, components: how many; `buffer` has `size` bytes and may be shared memory.
     """
@@ -120,7 +120,7 @@ class BlockLayout:
         self.size = self.request_bytes + self.reply_bytes(atoms)
 
     def reply_bytes(self, active: int) -> int:
-        """Length of the reply block for so many active atoms."""
+        """Length of the reply block for this many active atoms."""
         return 8 * self.components * (10 + 3 * active) + 4 * active
 
     def read_request(self, buffer: memoryview) -> tuple[Array, Array]:
@@ -131,7 +131,7 @@ class BlockLayout:
         return numbers[9:].reshape(self.atoms, 3), numbers[:9].reshape(3, 3)
 
     def write_reply(self, buffer: memoryview, result: CVResult) -> int:
-        """Writes the reply block behind the request block; its length in bytes."""
+        """Writes the reply block after the request block; returns its length in bytes."""
         active = len(result.active)
         d = self.components
         length = self.reply_bytes(active)

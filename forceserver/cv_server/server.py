@@ -2,9 +2,9 @@
 
 One thread waits for clients, one thread serves each of them; the sums over pairs release Python's lock. A client has
 its own neighbour list, so walkers and replicas do not disturb each other. Whatever a client sends or fails to send ends
-at most its own connection: sizes are checked before memory is taken, a message that was begun must be completed within
-`PATIENCE`, and there are at most `max_clients`. When these are there, the one that has asked for nothing for the
-longest time makes room for a new one, if that is more than `IDLE_SECONDS`; the action connects again when it has to.
+at most its own connection: sizes are checked before memory is allocated, a message once begun must be completed within
+`PATIENCE`, and there are at most `max_clients`. When all places are taken, the client that has been idle longest makes
+room for a new one, if it has been idle for more than `IDLE_SECONDS`; the action reconnects when it needs to.
 
 On the same machine the numbers pass through shared memory: an anonymous segment (memfd) that is sealed, so that a
 client cannot shrink it under the server, and that vanishes with the last of the two processes, whatever kills them.
@@ -41,17 +41,17 @@ PATIENCE = 10.0
 
 
 IDLE_SECONDS = 5.0
-"""A client that has asked for nothing for so long may be replaced."""
+"""A client that has been idle for this long may be replaced."""
 
 
 class CVServerConfig(Section):
     """Section [cv_server]: where PLUMED finds the collective variables."""
 
     address: str = Field(
-        description="path of a unix socket (absolute, at most 107 bytes), or host:port; TCP has no password, so"
-        " use it in networks that you trust"
+        description="path of a unix socket (absolute, at most 107 bytes), or host:port; TCP is not protected, so"
+        " use it only in networks that you trust"
     )
-    max_clients: int = Field(default=256, ge=1, description="connections at a time; idle ones make room")
+    max_clients: int = Field(default=256, ge=1, description="connections at a time; idle ones make room for new ones")
 
     @field_validator("address")
     @classmethod
@@ -67,7 +67,7 @@ class CVServerConfig(Section):
 
     @property
     def place(self) -> str | int:
-        """What two servers of one machine cannot share: the path of a socket, or the port."""
+        """The path of the socket, or the port: no two servers of one machine can share it."""
         return os.path.abspath(self.address) if self.address.startswith("/") else int(self.address.rpartition(":")[2])
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class CVServerConfig(Section):
 class CVServer:
     """Serves `variables` (by name) at the configured address, from construction until `close`.
 
-    Raises `InputError` if the address cannot be used: another server listens there, or it is something else.
+    Raises `InputError` if the address cannot be used: another server listens there, or it is not a socket.
     """
 
     def __init__(self, config: CVServerConfig, variables: Mapping[str, CollectiveVariable]) -> None:
@@ -139,7 +139,7 @@ class CVServer:
             except OSError as error:
                 if self._closing:
                     return
-                log.error("the CV server cannot accept a client: %s", error)  # out of file descriptors, most likely
+                log.error("the CV server cannot accept a client: %s", error)  # most likely out of file descriptors
                 time.sleep(0.1)
                 continue
             close_in_children(connection)
@@ -150,7 +150,7 @@ class CVServer:
                     connection.sendall(protocol.pack_error(f"there are already {self.n_clients} clients"))
 
     def _admit(self, connection: socket.socket) -> bool:
-        """Gives the client a thread, in the place of an idle one if need be; False if there is no room."""
+        """Gives the client a thread, replacing an idle client if need be; False if there is no room."""
         with self._lock:
             if len(self._clients) >= self._max_clients and not self._end_an_idle_one():
                 return False
@@ -158,17 +158,17 @@ class CVServer:
             thread = threading.Thread(target=self._serve, args=(connection, client), name="cv-client", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system has no more threads
+            except RuntimeError:  # the system is out of threads
                 return False
             self._clients[connection] = thread, client  # removed by the thread, which waits for the lock
             return True
 
     def _end_an_idle_one(self) -> bool:
-        """Ends the connection that has been idle for the longest time, if there is an idle one."""
+        """Ends the connection that has been idle longest, if any is idle."""
         connection, (_, client) = min(self._clients.items(), key=lambda item: item[1][1].idle_since)
         if time.monotonic() - client.idle_since < IDLE_SECONDS:
             return False
-        log.info("a client of the CV server that asks for nothing makes room for another")
+        log.info("an idle client of the CV server makes room for another")
         client.idle_since = math.inf
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)  # its thread sees the end of the stream
@@ -262,7 +262,7 @@ class _Client:
         return variable.copy()
 
     def _begin_message(self, lengths: range) -> bool:
-        """Waits as long as it takes for the next POSITIONS; False if the client has left between two messages."""
+        """Waits as long as it takes for the next POSITIONS; False if the client left between two messages."""
         self._connection.settimeout(None)
         first = self._connection.recv(protocol.HEADER.size)
         if not first:
@@ -289,7 +289,7 @@ class _Client:
 
 @contextlib.contextmanager
 def _sealed_memory(size: int):
-    """The file descriptor of anonymous memory that nobody can resize any more."""
+    """The file descriptor of anonymous memory that nobody can resize."""
     fd = os.memfd_create("forceserver-cv", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         reserve(fd, size, Path("shared memory"))
@@ -300,7 +300,7 @@ def _sealed_memory(size: int):
 
 
 def _listen_unix(path: Path) -> socket.socket:
-    """A listening socket that only this user can connect to; takes the place of one that nobody listens at any more."""
+    """A listening socket that only this user can connect to; replaces one that nobody listens at any more."""
     remove_dead(path, "cv_server.address")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

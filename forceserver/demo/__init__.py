@@ -1,1 +1,1 @@
-"""The demonstration: its simulations, and what is concluded from them."""
+"""The demonstration: its simulations, and the conclusions from them."""

@@ -2,7 +2,7 @@
 
 FOLDER/demo.json        says what the folder is; also its lock
 FOLDER/demo/cold, hot   the simulations, FOLDER/potential what they share
-FOLDER/result.json      says that all is done
+FOLDER/result.json      exists once all is done
 """
 
 import json
@@ -31,7 +31,7 @@ NEEDED_BYTES = 200_000_000
 class Demo:
     """A demonstration in a folder; `make` makes it, `open_demo` opens it.
 
-    engine: of the bias. picoseconds: length of each simulation, None: what their inputs say.
+    engine: of the bias. picoseconds: length of each simulation; None: as in their inputs.
     """
 
     folder: Path
@@ -44,19 +44,19 @@ class Demo:
         return (self.folder / "result.json").exists()
 
     def simulations(self) -> list[Simulation]:
-        """Both, prepared."""
+        """Prepares both simulations."""
         sides = [Simulation(self.folder.absolute() / "demo" / side, self._inputs(side)) for side in SIDES]
         for side in sides:
             side.prepare()
         return sides
 
     def simulate(self) -> int:
-        """Runs both, or goes on with them; 0 when they are complete, see `campaign.run`."""
+        """Runs or resumes both; 0 when they are complete, see `campaign.run`."""
         labels = {side: f"{kelvin:g} K" for side, kelvin in self.temperatures_K.items()}
         return run(self.simulations(), at_once=len(SIDES), threads=1, labels=labels, estimate=self._estimate)
 
     def evaluate(self) -> None:
-        """Text, picture and numbers; the file of numbers, which says that all is done, comes last."""
+        """Text, picture and numbers; the file of numbers, which marks the demonstration as done, comes last."""
         phases = [
             free_energy.evaluate_phase(
                 side, kelvin, free_energy.read_vectors(self.folder / "demo" / side / "COLVAR", kelvin)
@@ -77,48 +77,48 @@ class Demo:
         return Inputs(sorted(path for path in source.iterdir() if path.is_file()), changes)
 
     def _estimate(self, simulation: Simulation) -> str:
-        """The free energy of the centre from what there is so far."""
+        """The free energy of the centre so far, as text."""
         colvar = simulation.folder / "COLVAR"
         if not colvar.exists():
             return ""
         try:
             centre = free_energy.centre_so_far(free_energy.read_vectors(colvar, self.temperatures_K[simulation.name]))
-        except InputError:  # hardly anything there
+        except InputError:  # hardly any data yet
             return ""
-        return "F(0) not seen yet" if centre is None else f"F(0) - F(min) = {centre:.0f} meV"
+        return "F(0) not visited yet" if centre is None else f"F(0) - F(min) = {centre:.0f} meV"
 
 
 @contextmanager
 def open_demo(folder: Path) -> Iterator[Demo]:
-    """The demonstration in a folder, which is locked; `InputError` if another one is at work in it."""
+    """The demonstration in a folder, which is locked; `InputError` if another one is using it."""
     with locked(folder) as record:
         yield Demo(folder, record["engine"], record["picoseconds"], record["temperatures_K"])
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[dict[str, Any]]:
-    """What the record says; one demonstration at a time works in a folder."""
+    """The content of the record; only one demonstration at a time uses a folder."""
     with open(folder / RECORD) as file:
         if not try_lock(file.fileno()):
-            raise InputError(f"another demo is at work in {folder}; wait for it, or choose another --folder")
+            raise InputError(f"another demo is running in {folder}; wait for it, or choose another --folder")
         try:
             yield json.load(file)
         except json.JSONDecodeError as error:
-            raise InputError(f"{folder / RECORD} is damaged; --force begins anew") from error
+            raise InputError(f"{folder / RECORD} is damaged; --force starts afresh") from error
 
 
 def remove(folder: Path) -> None:
-    """Removes what a demonstration has made, and nothing else."""
+    """Removes what a demonstration made, and nothing else."""
     if not folder.exists():
         return
     if not (folder / RECORD).is_file():
-        raise InputError(f"{folder} was not made by a demo, it is left alone; choose another --folder")
+        raise InputError(f"{folder} was not made by a demo and is left alone; choose another --folder")
     with locked(folder):
         shutil.rmtree(folder)
 
 
 def check_machine(folder: Path) -> None:
-    """`InputError` with the remedy if something is missing before anything is written."""
+    """`InputError` with the remedy if something is missing, before anything is written."""
     ipi_script()
     workflow()
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
@@ -126,7 +126,7 @@ def check_machine(folder: Path) -> None:
         raise InputError(f"cannot write to {existing}; choose another --folder")
     if (free := shutil.disk_usage(existing).free) < NEEDED_BYTES:
         raise InputError(
-            f"{existing} has {free / 1e6:.0f} MB left, the demo wants {NEEDED_BYTES / 1e6:.0f} MB; "
+            f"{existing} has {free / 1e6:.0f} MB left, the demo needs {NEEDED_BYTES / 1e6:.0f} MB; "
             "make room, or choose another --folder"
         )
 
@@ -149,7 +149,7 @@ def make(folder: Path, engine: str, picoseconds: float | None) -> None:
     """Copies what the simulations share; the record comes last. `InputError` if the folder holds something else."""
     if folder.exists():
         others = [path.name for path in folder.iterdir() if path.name not in ("demo", "potential")]
-        if not all(name.startswith(f".{Path(RECORD).stem}.") for name in others):  # a record that was not finished
+        if not all(name.startswith(f".{Path(RECORD).stem}.") for name in others):  # an unfinished record
             raise InputError(f"{folder} holds other files; choose another --folder")
         shutil.rmtree(folder)
     source = workflow()
@@ -161,7 +161,7 @@ def make(folder: Path, engine: str, picoseconds: float | None) -> None:
 
 
 def _temperature(xml: Path) -> float:
-    return round(_system(xml).temperature_K, 2)  # i-PI's kelvin is not ours in the seventh digit
+    return round(_system(xml).temperature_K, 2)  # i-PI's kelvin differs from ours in the seventh digit
 
 
 def _time_step_fs(xml: Path) -> float:

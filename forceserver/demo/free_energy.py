@@ -25,29 +25,29 @@ from ..frame import Array
 from ..units import BOLTZMANN_EV_PER_K
 
 LONGEST, LENGTH_BINS = 0.24, 24
-"""Angstrom; of the free energy of the length."""
+"""Angstrom; range of the free energy of the length."""
 
 REACH, VECTOR_BINS = 0.244, 61
-"""Of the free energy of the vector: nodes every 0.008 Angstrom, one of them at zero."""
+"""Grid for the free energy of the vector: nodes every 0.008 Angstrom, one of them at zero."""
 
 CENTRE = 0.04
-"""Angstrom; shorter vectors are the centre."""
+"""Angstrom; shorter vectors count as the centre."""
 
 BLOCKS = 10
 DIRECTIONS = (1, 1, 1), (0, 1, 1), (0, 0, 1)
 RED = "#b3363b"
 COLOURS = BLUE, RED
-"""Of the two temperatures."""
+"""One per temperature."""
 
 FREE_ENERGY = {"xlabel": "|s| (Å)", "ylabel": "free energy (meV)", "xlim": (0, 0.2)}
-"""Axes of curves."""
+"""Axes of the curves."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What one simulation gives. Energies in meV for the whole cell, lengths in Angstrom.
+    """The results of one simulation. Energies in meV for the whole cell, lengths in Angstrom.
 
-    name: of its folder. data: of the whole run, from which the first fifth is left out for the estimates.
+    name: name of its folder. data: the whole run; the estimates leave out the first fifth.
     """
 
     name: str
@@ -78,9 +78,9 @@ class Phase:
 
     @property
     def ordered(self) -> bool | None:
-        """Whether vectors avoid the centre: not if F is lowest there; None if it is not known well enough.
+        """Whether vectors avoid the centre, where F would otherwise be lowest; None if that is uncertain.
 
-        Well enough is two standard errors.
+        Certain means by two standard errors.
         """
         if self.minimum < CENTRE:
             return False
@@ -102,7 +102,7 @@ def read_vectors(colvar: Path, kelvin: float, variable: str = "polarization") ->
 
 
 def centre_so_far(data: Vectors) -> float | None:
-    """F of the centre from the second half of what there is; None if it has not been seen."""
+    """F of the centre from the second half of the data so far; None if it has not been visited."""
     late = data.part(1, 2)
     if len(late.times) < 50:
         return None
@@ -121,7 +121,7 @@ def evaluate_phase(name: str, kelvin: float, data: Vectors) -> Phase:
 
 
 def numbers(phases: list[Phase]) -> list[dict]:
-    """The result for programs; what is not known is not finite."""
+    """The result for programs; unknown numbers are not finite."""
     found = []
     for phase in phases:
         x, f, error = phase.curve

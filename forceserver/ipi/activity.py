@@ -1,4 +1,4 @@
-"""What a driver does at the moment, for the process that has started it.
+"""What a driver is doing, for the process that started it.
 
 A driver may hang in code that is not ours, so it cannot be asked. It shares a page of memory with its parent instead,
 and writes there when an evaluation begins and ends: two stores of eight bytes, about a microsecond.
@@ -14,7 +14,7 @@ VARIABLE = "FORCESERVER_ACTIVITY"
 """Environment variable with the number of the inherited file."""
 
 ROLES = ("force", "bias")
-_ENTRY = struct.Struct("=dQ")  # since when it computes (monotonic clock, 0 if it does not), answers so far
+_ENTRY = struct.Struct("=dQ")  # start of the current evaluation (monotonic clock, 0 if there is none), answers so far
 
 
 class Activity:
@@ -25,17 +25,17 @@ class Activity:
 
     @property
     def answers(self) -> int:
-        """Evaluations that have ended well."""
+        """Evaluations that have succeeded."""
         return sum(self._read(role)[1] for role in ROLES)
 
     @property
     def busy_seconds(self) -> float:
-        """For how long the longest evaluation that is going on has gone on; 0 if none is."""
+        """How long the oldest evaluation in progress has taken so far; 0 if there is none."""
         now = time.monotonic()
         return max(now - begin if begin else 0.0 for begin, _ in map(self._read, ROLES))
 
     def evaluating(self, role: str) -> "Evaluating":
-        """The context of every evaluation of a role."""
+        """The context that every evaluation of a role runs in."""
         return Evaluating(self._page, ROLES.index(role) * _ENTRY.size)
 
     def _read(self, role: str) -> tuple[float, int]:
@@ -43,7 +43,7 @@ class Activity:
 
 
 class Evaluating:
-    """Writes down since when an evaluation goes on, and counts those that end well."""
+    """Records when an evaluation begins, and counts those that succeed."""
 
     def __init__(self, page: mmap.mmap, offset: int) -> None:
         self._page, self._offset, self._answers = page, offset, 0
@@ -68,6 +68,6 @@ def shared_page() -> int:
 
 
 def of_this_process() -> Activity | None:
-    """The activity that the parent of this driver watches; None if it does not."""
+    """The activity page that the parent of this driver watches; None if it watches none."""
     number = os.environ.pop(VARIABLE, "")  # not for programs that a potential starts
     return Activity(int(number)) if number else None

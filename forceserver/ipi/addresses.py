@@ -1,4 +1,4 @@
-"""The addresses at which i-PI listens: is one free, in use, or left behind? Looks without disturbing who listens.
+"""Is an address of i-PI free, in use, or left behind? Looks without disturbing whoever listens there.
 
 A probe must not connect: i-PI takes every connection for a driver, and one that vanishes can end it.
 """
@@ -14,7 +14,7 @@ from ..sockets import UnixName, unix_name
 from .input import IpiInput, SocketServer
 
 WILDCARDS = ("", "0.0.0.0")
-"""Addresses that mean every interface of a machine."""
+"""Addresses that stand for all interfaces of a machine."""
 
 
 def address_taken(server: SocketServer, folder: Path) -> str | None:
@@ -25,7 +25,7 @@ def address_taken(server: SocketServer, folder: Path) -> str | None:
 
 
 def _port_taken(address: str, port: int) -> str | None:
-    """Binds as i-PI does, and lets go at once."""
+    """Binds as i-PI does, and closes at once."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -43,13 +43,13 @@ def _port_taken(address: str, port: int) -> str | None:
                     f"belongs to one simulation, choose another (free now: {free_port(address)})"
                 )
             if error.errno == errno.EADDRNOTAVAIL:
-                return f"{address} is not an address of this machine: 0.0.0.0 is every address of whichever it is"
-            return f"{address}:{port} cannot be listened at: {error.strerror}"
+                return f"{address} is not an address of this machine; 0.0.0.0 stands for all of its addresses"
+            return f"cannot listen at {address}:{port}: {error.strerror}"
     return None
 
 
 def free_port(address: str = "") -> int:
-    """A port that nobody uses at this moment."""
+    """A port that is free at this moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((address, 0))
         return probe.getsockname()[1]
@@ -69,11 +69,11 @@ def _name_taken(path: Path) -> str | None:
     if found is UnixName.FREE:
         return None
     if found is UnixName.NOWHERE:
-        return f"{path}: there is no folder {path.parent} in which this user may make it: choose another prefix"
+        return f"{path}: there is no folder {path.parent} in which this user may create it: choose another prefix"
     owner = owner_of(path)
     remedy = {
         UnixName.LIVE: "another i-PI listens there: choose another <address>",
-        UnixName.DEAD: "an i-PI that was killed has left it, unless one on another machine has it: then remove it",
+        UnixName.DEAD: "a killed i-PI left it behind: remove it, unless an i-PI on another machine is using it",
         UnixName.HIDDEN: "choose another <address> or prefix",
         UnixName.OTHER: "choose another <address>, or remove it",
     }[found]
@@ -83,7 +83,7 @@ def _name_taken(path: Path) -> str | None:
 
 
 def owner_of(path: Path) -> str | None:
-    """The name of the user whose file it is, None if that is who asks or cannot be told."""
+    """The name of the user who owns the file; None if that is this user, or unknown."""
     try:
         user = path.lstat().st_uid
     except OSError:
@@ -99,8 +99,8 @@ def owner_of(path: Path) -> str | None:
 def remove_dead_sockets(state: IpiInput) -> None:
     """Removes the sockets of a simulation that no process of this machine has open.
 
-    For who knows that the i-PI that made them ran on this machine: on another one sharing the file system, sockets that
-    are in use look dead, too.
+    Only for callers who know that i-PI ran on this machine: on another one that shares the file system, sockets in
+        use look dead, too.
     """
     for server in state.sockets:
         path = state.folder / server.unix_path

@@ -1,7 +1,7 @@
-"""The driver without a wire: for engines that call a function (`<ffdirect>`) or pack the numbers themselves (MPI).
+"""The driver without a codec: for engines that call a function (`<ffdirect>`) or pack the numbers themselves (MPI).
 
-Atomic units and cell vectors as columns on the outside, as in i-PI; what must never leave a socket must not leave here
-either, so results are checked, and a structure that fails is saved.
+Atomic units and cell vectors as columns on the outside, as in i-PI. Results pass the same checks as those sent through
+a socket, and a structure that fails is saved.
 """
 
 import logging
@@ -33,11 +33,11 @@ class DirectDriver:
         self._evaluations = 0
 
     def evaluate(self, cells: Iterable[Array], positions: Iterable[Array]) -> list[IpiReply]:
-        """The results for structures: cells (3, 3) with vectors as columns, positions (N, 3) or (3 N,), in bohr.
+        """Computes structures: cells (3, 3) with vectors as columns, positions (N, 3) or (3 N,), in bohr.
 
-        Raises `PotentialError`, after the structures have been saved, if the potential fails or gives something that
-        i-PI must not get; `ProtocolError` if a structure is not one (another number of atoms, numbers that are not
-        finite, a singular cell).
+        Raises `PotentialError`, after saving the structures, if the potential fails or its result must not reach i-PI;
+        `ProtocolError` for an invalid structure (another number of atoms, numbers that are not finite, a singular
+        cell).
         """
         frames = [self._frame(cell, place) for cell, place in zip(cells, positions, strict=True)]
         try:

@@ -1,13 +1,13 @@
-"""The driver: a client of i-PI, or of any server of its protocol, that serves forces until it is told to leave.
+"""The driver: a client of i-PI, or of any server of its protocol, that serves forces until it is told to exit.
 
 What the loop does, and why, follows from how i-PI treats its clients (docs/protocol.md, "When things go wrong"):
 
 - The potential is ready before the driver opens: i-PI freezes until a new client has answered its first STATUS.
-- A structure is computed when the message *behind* it (GETFORCE, or STATUS from servers that ask for it) has been taken
-  in. Nothing is unread while the potential works, so that even a crash looks like a clean end of file to i-PI; guard.py
-  covers the rest of the time. A server that sends nothing behind a structure gets it computed after a tick.
+- A structure is computed once the message that *follows* it (GETFORCE, or STATUS from some servers) has been read.
+  Then nothing is unread while the potential works, and even a crash looks like a clean end of file to i-PI; guard.py
+  covers the rest of the time. If a server sends nothing after a structure, it is computed after a tick.
 - A failure (an exception, a number that is not finite) is never answered with numbers: it is logged, the frame is
-  saved, and the connection closed, so that i-PI gives the structure to another client, or to this one later.
+  saved and the connection is closed, so that i-PI gives the structure to another client, or to this one later.
 - There is no helper thread that answers STATUS during a computation. i-PI does not ask a second time, and READY or
   NEEDINIT would be wrong answers then; so the only benefit would be HAVEDATA, and that cannot come before the result.
 """
@@ -41,21 +41,21 @@ from .wire.states import COMPUTING
 log = logging.getLogger(__name__)
 
 REPLICA_WORTHWHILE_SECONDS = 5e-2
-"""Structures that take longer than this are worth the 0.25 ms that it costs to ask for their replica every time."""
+"""For structures that take longer than this, asking for their replica every time (0.25 ms) is worth it."""
 
 
 class DriverConfig(Section):
-    """How the driver behaves when things go wrong, and when it leaves."""
+    """What the driver does when things go wrong, and when it ends."""
 
     on_error: Annotated[
         Literal["disconnect", "exit"],
-        Field(description="what follows a failed evaluation: close the connection and come back, or end"),
+        Field(description="after a failed evaluation: close the connection and reconnect, or end"),
     ] = "disconnect"
     max_consecutive_failures: Annotated[
-        int, Field(ge=1, description="end after this many failed evaluations without a good one in between")
+        int, Field(ge=1, description="end after this many failed evaluations in a row")
     ] = 5
     failed_frames: Annotated[
-        OutputPath, Field(description="folder for the structures of failed evaluations (extended XYZ)")
+        OutputPath, Field(description="folder in which structures of failed evaluations are saved (extended XYZ)")
     ] = Path("failed_frames")
     connect_deadline_seconds: Annotated[
         float, Field(ge=0, description="how long to wait for a server, at the start and after a lost connection")
@@ -64,14 +64,14 @@ class DriverConfig(Section):
         bool, Field(description="wait for the server to come back after a lost connection instead of ending")
     ] = True
     idle_timeout_seconds: Annotated[
-        float | None, Field(gt=0, description="leave when the server has asked for nothing for this long")
+        float | None, Field(gt=0, description="end when the server has asked for nothing for this long")
     ] = None
     lifetime_seconds: Annotated[
-        float | None, Field(gt=0, description="leave after this time, between two evaluations (for queue systems)")
+        float | None, Field(gt=0, description="end after this time, between two evaluations (for queue systems)")
     ] = None
     evaluation_deadline_seconds: Annotated[
         float | None,
-        Field(gt=0, description="`launch` replaces a driver of its own that has not answered for so long"),
+        Field(gt=0, description="`launch` replaces a driver that has not answered for this long"),
     ] = None
     max_atoms: Annotated[int, Field(ge=1, description="largest number of atoms accepted from a server")] = (
         Limits.max_atoms
@@ -83,13 +83,13 @@ class DriverConfig(Section):
 
     @property
     def limits(self) -> Limits:
-        """The limits for the codec."""
+        """The limits that the codec enforces."""
         return Limits(self.max_atoms, self.max_batch, self.max_string_bytes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How serving ended, and what was done.
+    """How serving ended, and how much was done.
 
     reason: "exit" (the server said EXIT), "signal", "idle", "lifetime", "disconnected" (only without `reconnect`).
     """
@@ -101,12 +101,12 @@ class Outcome:
 
 
 class _Signal(BaseException):
-    """SIGTERM or SIGINT: leaves whatever is going on."""
+    """SIGTERM or SIGINT: interrupts whatever is going on."""
 
 
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGINT raise `_Signal` inside; a second one does nothing, so that closing is not interrupted."""
+    """SIGTERM and SIGINT raise `_Signal` inside; a second one is ignored, so that closing is not interrupted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -136,14 +136,14 @@ def serve(
     """Serves `potential` to the server at `socket`; blocks until the server says EXIT, a limit is reached or a signal.
 
     template: species, periodicity and number of atoms of what the server sends. Its positions are not used.
-    evaluating: a context that every evaluation is done in.
+    evaluating: a context that every evaluation runs in.
 
-    SIGTERM and SIGINT drop the evaluation at once and end cleanly if this runs in the main thread.
+    In the main thread, SIGTERM and SIGINT abandon the evaluation at once and end cleanly.
 
     Raises `ProtocolError` if the peer does not keep to the protocol (another number of atoms than the template,
     garbage, positions that are not finite, ...), `PotentialError` after `max_consecutive_failures` or with
-    `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an address that cannot be
-    or a file that the potential (a bias, mostly) reads while it runs and that is wrong.
+    `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an impossible address or for a bad file that
+    the potential (usually a bias) reads while it runs.
     """
     keep_standard_streams()
     with Guard() as guard:
@@ -183,7 +183,7 @@ class _Session:
         self.end_of_life = math.inf if lifetime is None else time.monotonic() + lifetime
 
     def run(self) -> str:
-        """Connects, converses, comes back, until there is a reason to leave."""
+        """Connects, converses, reconnects, until there is a reason to end."""
         while True:
             connection = ClientConnection(self.template, self.driver.limits, self.socket.mode == "shm")
             try:
@@ -209,7 +209,7 @@ class _Session:
                 if self.driver.on_error == "exit":
                     raise
                 if self.consecutive_failures >= self.driver.max_consecutive_failures:
-                    log.error("%d evaluations failed one after the other: giving up", self.consecutive_failures)
+                    log.error("%d evaluations in a row failed: giving up", self.consecutive_failures)
                     raise
             time.sleep(min(0.1 * 2**self.consecutive_failures, 5.0))  # let another client take the structure
 
@@ -221,7 +221,7 @@ class _Session:
         while True:
             message = next_message()
             if message == POSDATA:
-                continue  # computed when the message behind it is in
+                continue  # computed once the message that follows has been read
             if message == STATUS:
                 if connection.state is COMPUTING:
                     self._compute(connection)
@@ -233,7 +233,7 @@ class _Session:
                 if time.monotonic() > self.end_of_life:
                     return "lifetime"
             elif message is None:
-                if connection.state is COMPUTING:  # a server that waits before it asks
+                if connection.state is COMPUTING:  # a server that waits before asking
                     self._compute(connection)
                 now = time.monotonic()
                 if self.evaluations > evaluations:
@@ -251,12 +251,12 @@ class _Session:
                 return "exit"
 
     def _compare_volume(self, frame: Frame) -> None:
-        """Warns of a cell that is unlike that of the template: a driver sees no more of whose server it has reached."""
+        """Warns of a cell unlike the template's: nothing else tells a driver that it has reached the wrong server."""
         self.compared = True
         ratio = abs(np.linalg.det(frame.cell) / np.linalg.det(self.template.cell))
         if not 0.5 < ratio < 2:
             log.warning(
-                "the cell at %s has %.3g times the volume of the template's: is this the simulation that is meant, and "
+                "the cell at %s has %.3g times the volume of the template's: is this the right simulation, and "
                 "its cell_units right?",
                 self.socket,
                 ratio,
@@ -269,7 +269,7 @@ class _Session:
             keep_standard_streams()
 
     def _compute(self, connection: ClientConnection) -> None:
-        """Results for the frames of the connection; `PotentialError` after having told and saved what failed."""
+        """Results for the frames of the connection; `PotentialError` after logging and saving what failed."""
         frames = connection.frames
         if not self.compared:
             self._compare_volume(frames[0])
@@ -280,9 +280,9 @@ class _Session:
         try:
             with self.evaluating:
                 connection.set_results(self._evaluate(frames))
-        except InputError:  # a file that is wrong stays wrong: no structure is to blame, and nothing to be tried again
+        except InputError:  # a bad file stays bad: no structure is to blame, and trying again is no use
             raise
-        except (Exception, SystemExit) as error:  # a calculator that calls sys.exit has failed, no more
+        except (Exception, SystemExit) as error:  # a calculator that calls sys.exit has failed like any other
             self.failures += 1
             self.consecutive_failures += 1
             failure = failed_evaluation(frames, error, self.driver.failed_frames)
@@ -290,4 +290,6 @@ class _Session:
             raise failure from error
         self.consecutive_failures = 0
         slow = time.perf_counter() - begin > REPLICA_WORTHWHILE_SECONDS
-        connection.wants_init = slow or self.failures > 0  # where one has failed, the next may: its replica is wanted
+        connection.wants_init = (
+            slow or self.failures > 0
+        )  # after one failure the next is likely: its replica is worth knowing

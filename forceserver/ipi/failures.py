@@ -1,4 +1,4 @@
-"""What becomes of an evaluation that failed: told with step and replica, its structures saved for post-mortem."""
+"""What happens to a failed evaluation: a message with step and replica, and its structures saved for inspection."""
 
 import os
 import time
@@ -11,14 +11,14 @@ from ..frame import Frame
 
 
 def failed_evaluation(frames: Sequence[Frame], error: BaseException, folder: Path) -> PotentialError:
-    """Saves the frames in `folder`; an error that says which they are, what went wrong, and where they lie now."""
+    """Saves the frames in `folder`; returns an error that says which they are, what went wrong and where they are."""
     first = frames[0]
     where = f"step {first.step}, replica {first.replica if first.replica >= 0 else 'unknown'}"
     if len(frames) > 1:
         where += f", batch of {len(frames)}"
     what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {text_of(error)}"
     if isinstance(error, SystemExit):
-        what = f"the potential wanted to end the program, sys.exit({error.code!r})"
+        what = f"the potential called sys.exit({error.code!r})"
     try:
         saved = f"is saved as {save_frames(folder, frames, what)}"
     except OSError as problem:

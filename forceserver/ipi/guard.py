@@ -1,8 +1,8 @@
 """Keeps i-PI alive when a driver dies at the worst moment.
 
 When a process dies with bytes unread in a socket, the kernel tells the other end "connection reset" instead of "end of
-file". i-PI does not expect that: its polling thread dies and the simulation waits for ever. A driver takes in what it
-can before it computes, but bytes that arrive while it waits for a core are unread, and no code of its own runs after
+file". i-PI does not expect that: its polling thread dies and the simulation waits for ever. A driver reads all that it
+can before it computes, but bytes that arrive while it waits for a core are unread, and none of its code runs after
 SIGKILL.
 
 So a second, tiny process holds the same socket. It sleeps until the driver dies, then reads what is left and closes:
@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 QUIET_SECONDS = 0.1
-"""Nothing more is on its way when nothing has come for so long; i-PI sends a structure in one go."""
+"""When nothing has come for this long, nothing more is on its way: i-PI sends a structure in one go."""
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 class Guard:
     """The guard process, for as long as the context lasts; `hold` gives it the socket of a connection.
 
-    A guard that cannot be had is no reason not to compute: it is logged.
+    If no guard can be started, a warning is logged and the driver works without one.
     """
 
     def __enter__(self) -> "Guard":
-        from ..forks import close_in_children  # here: this file is a program without the package, too
+        from ..forks import close_in_children  # imported here: this file also runs as a program, without the package
 
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         close_in_children(self._control)
@@ -41,21 +41,21 @@ class Guard:
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # who ends the driver's process group must not end its guard first
+                    start_new_session=True,  # a signal to the driver's process group must not end its guard first
                 )
             except OSError as error:
                 log.warning("no guard process (%s): i-PI may hang if this driver is killed", error)
         return self
 
     def hold(self, sock: socket.socket) -> None:
-        """Lets the guard hold `sock` instead of what it held before."""
+        """Makes the guard hold `sock` instead of the previous socket."""
         try:
             socket.send_fds(self._control, [b"+"], [sock.fileno()])
         except OSError as error:
             log.warning("the guard process is gone (%s): i-PI may hang if this driver is killed", error)
 
     def __exit__(self, *_: object) -> None:
-        """Ends the guard. The socket that it holds must be closed: then nothing is unread in it."""
+        """Ends the guard. Close the socket that it holds first: then nothing is left unread in it."""
         self._control.close()
         if self._process is not None:
             self._process.wait()
@@ -79,7 +79,7 @@ def hold_sockets(control: socket.socket) -> None:
 
 
 def close_cleanly(sock: socket.socket) -> None:
-    """Reads until nothing comes any more, then closes, so that the peer sees an end of file."""
+    """Reads until nothing more comes, then closes, so that the peer sees an end of file."""
     with contextlib.suppress(OSError):
         sock.settimeout(QUIET_SECONDS)
         while sock.recv(1 << 16):

@@ -19,7 +19,7 @@ from ..files import working_in
 from ..frame import Array
 
 NESTED_PREFIX = "/tmp/ipi_"
-"""Of the sockets inside other force fields: i-PI 3.3.1 gives its `sockets_prefix` to the outer ones only."""
+"""Prefix of sockets inside other force fields: i-PI 3.3.1 applies its `sockets_prefix` to outer ones only."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SocketServer:
     """The name that <force forcefield=...> uses: its own, or that of the <ffcommittee> or <ffrotations> around it."""
     mode: str
     prefix: str
-    """In front of the address of a unix socket."""
+    """Precedes the address of a unix socket."""
     address: str
     port: int
     latency_seconds: float
@@ -44,12 +44,12 @@ class SocketServer:
 
     @property
     def unix_path(self) -> str:
-        """The name in the file system of a unix socket."""
+        """The path of a unix socket."""
         return self.prefix + self.address
 
     @property
     def place(self) -> str:
-        """Where it listens: two sockets cannot have the same."""
+        """Where it listens; no two sockets can share it."""
         return f"{self.address}:{self.port}" if self.mode == "inet" else self.unix_path
 
     @property
@@ -60,11 +60,11 @@ class SocketServer:
 
 @dataclass(frozen=True)
 class Component:
-    """One <force>, of the potential or of the <bias> of an ensemble."""
+    """One <force> of the potential, or of the <bias> of an ensemble."""
 
     forcefield: str
     beads: int
-    """Structures a step: fewer than the system's where the ring polymer is contracted (<force nbeads=...>)."""
+    """Structures per step: fewer than the system's beads if the ring polymer is contracted (<force nbeads=...>)."""
     bias: bool
 
 
@@ -80,11 +80,11 @@ class System:
     positions: Array
     """(atoms, 3), Angstrom, of the first bead."""
     cell_of_file: bool
-    """Whether the cell is that of the file with the positions, and not another one that the input gives."""
+    """Whether the cell comes from the file with the positions, rather than from the input."""
     components: tuple[Component, ...]
 
     def beads_of(self, forcefield: str) -> int:
-        """How many structures a force field gets at every step; 0 if it does not act on this system."""
+        """How many structures a force field gets per step; 0 if it does not act on this system."""
         return sum(component.beads for component in self.components if component.forcefield == forcefield)
 
 
@@ -110,12 +110,12 @@ class PlumedForceField:
 
 @dataclass(frozen=True)
 class IpiInput:
-    """The parts of an input file that concern its force engines and whoever watches it."""
+    """The parts of an input file that matter to force engines and to `launch`."""
 
     path: Path
     sockets: tuple[SocketServer, ...]
     other_forcefields: tuple[tuple[str, str], ...]
-    """Tag and name of every force field that neither is an <ffsocket> nor holds one."""
+    """Tag and name of every force field that neither is nor contains an <ffsocket>."""
     forcefields: tuple[str, ...]
     """Names of all force fields that <force> may use."""
     systems: tuple[System, ...]
@@ -126,16 +126,16 @@ class IpiInput:
     """Whether systems are stepped in threads of their own."""
     properties: tuple[PropertiesFile, ...]
     trajectories: tuple[tuple[Path, int], ...]
-    """Of each <trajectory>, how the names of its files begin, and its stride."""
+    """For each <trajectory>: the beginning of its file names, and its stride."""
     checkpoints: tuple[Path, ...]
-    """The files of <checkpoint> outputs; with a number behind the name of those that do not overwrite theirs."""
+    """The files of <checkpoint> outputs; those that are not overwritten get a number appended."""
     prefix: str
-    """Of all outputs."""
+    """Precedes the names of all outputs."""
     swaps: tuple[Path, ...]
-    """Where replica exchange writes down swaps."""
+    """Where replica exchange (REMD) records its swaps."""
     plumed: tuple[PlumedForceField, ...]
     motions: tuple[str, ...]
-    """What i-PI calls the class of each <motion>."""
+    """i-PI's class of each <motion>."""
 
     @property
     def folder(self) -> Path:
@@ -144,12 +144,12 @@ class IpiInput:
 
 
 def read_ipi_input(path: Path) -> IpiInput:
-    """Reads an input or RESTART file of i-PI; `InputError` with i-PI's own words if i-PI would not take it."""
+    """Reads an input or RESTART file of i-PI; `InputError` in i-PI's own words if i-PI rejects it."""
     path = Path(path)
     try:
         with quietly_in(path.absolute().parent) as said:
             return _read(path.absolute())
-    except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just leaves
+    except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
         words = str(error) if not isinstance(error, SystemExit) else said.getvalue().strip().rpartition("\n")[2]
         raise InputError(f"{path}: i-PI does not accept it: {type(error).__name__}: {words}") from error
 
@@ -236,7 +236,7 @@ def _socket(part: Any, prefix: str, forcefield: str) -> SocketServer:
 
 
 def all_in(move: Any) -> list[Any]:
-    """A motion (of systems or of the whole), or those of mode 'multi'."""
+    """A motion (of one system or of all), or the parts of one with mode 'multi'."""
     return list(getattr(move, "mlist", [move]))
 
 
@@ -297,7 +297,7 @@ def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def quietly_in(folder: Path) -> Iterator[io.StringIO]:
-    """i-PI opens files relative to the working directory and talks on standard output."""
+    """i-PI opens files relative to the working directory and writes to standard output."""
     said = io.StringIO()
     with working_in(folder), contextlib.redirect_stdout(said):
         yield said

@@ -1,10 +1,10 @@
-"""The driver over MPI: one of i-PI's `<ffmpi>`.
+"""The driver over MPI, for i-PI's `<ffmpi>`.
 
 One MPI job holds i-PI as rank 0 and the drivers: `mpirun -n 1 i-pi INPUT : -n N forceserver drive --mpi CONFIG`.
 Each driver says HELLO with its rank and the name of the force field that it serves, then gets INIT once, and any
 number of WORK, each answered with RESULT and EXTRA, until EXIT. docs/protocol.md has the layouts.
 
-The protocol cannot give work back: a driver that fails aborts the job, since i-PI would wait for it for ever.
+The protocol cannot hand work back: a driver that fails aborts the job, since i-PI would wait for it for ever.
 """
 
 import logging
@@ -26,21 +26,21 @@ HELLO, INIT, WORK, RESULT, EXTRA, EXIT = 1, 2, 3, 4, 5, 6
 SERVER = 0
 
 SPIN_SECONDS, NAP_SECONDS = 2e-4, 2e-5
-"""How long to ask without a pause whether something has come in, and the pause after that.
+"""How long to poll without a pause, and the pause after that.
 
-MPI's own blocking call would keep a core busy and signals waiting for as long as i-PI has nothing to do.
+MPI's own blocking call would keep a core busy, and signals waiting, for as long as i-PI has nothing to do.
 """
 
 SECONDS_TO_FORWARD = 0.5
-"""What mpiexec has not read yet when a job is aborted is lost: the reason must be out before."""
+"""mpiexec loses what it has not read when a job is aborted: this leaves it time to read the reason."""
 
 log = logging.getLogger(__name__)
 
 
 def serve_mpi(potential: Potential, template: Frame, driver: DriverConfig, name: str = "") -> int:
-    """Serves `potential` to the `<ffmpi>` called `name` (or the only one) until EXIT; the number of structures.
+    """Serves `potential` to the `<ffmpi>` called `name` (or the only one) until EXIT; returns the number of structures.
 
-    Ends the whole MPI job with exit code 1 on an error. Raises `InputError` if this is no MPI job with i-PI in it.
+    An error ends the whole MPI job with exit code 1. Raises `InputError` if this is not an MPI job with i-PI in it.
     """
     world = _world()
     conversation = _Conversation(world, DirectDriver(potential, template, driver), len(template), driver.max_batch)
@@ -69,7 +69,7 @@ def _world() -> "MPI.Comm":
 
 
 class _Conversation:
-    """That of one driver with i-PI, which is rank 0."""
+    """The conversation of one driver with i-PI, which is rank 0."""
 
     def __init__(self, world: "MPI.Comm", driver: DirectDriver, atoms: int, max_batch: int) -> None:
         self._world, self._driver, self._atoms, self._max_batch = world, driver, atoms, max_batch

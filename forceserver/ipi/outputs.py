@@ -1,9 +1,9 @@
-"""Takes from i-PI's outputs what was written after the state from which it goes on.
+"""Removes from i-PI's outputs what was written after the state from which it continues.
 
-i-PI appends to its outputs when it goes on, also to what a killed run has written after the state: these steps come
-again. Every file is looked at before any is cut. What i-PI appends to (3.3.1): <properties>, <trajectory>, the swaps of
-replica exchange, files of PLUMED under <ffplumed>; and files of planetary models and kinetic Monte Carlo, whose entries
-do not tell their step.
+i-PI appends to its outputs when it continues, even to what a killed run wrote after the state: those steps would be
+there twice. Every file is examined before any is cut. What i-PI appends to (3.3.1): <properties>, <trajectory>, the
+swaps of replica exchange, files of PLUMED under <ffplumed>; and files of planetary models and kinetic Monte Carlo,
+whose entries do not tell their step.
 """
 
 import itertools
@@ -20,20 +20,20 @@ from ..errors import InputError
 from .input import IpiInput, PropertiesFile
 
 STEP_IN_LINE = re.compile(rb"\bStep:\s+(\d+)\s")
-"""In the comment of every frame of a trajectory: the steps that were done."""
+"""In the comment of every frame of a trajectory: the number of steps done."""
 
 STEP_COLUMN = re.compile(rb"# (?:column|cols\.)\s+(\d+)\S*\s+--> step\b")
 """In the header of a properties file."""
 
 WITHOUT_STEPS = {"Planetary": "omega2", "AlKMC": "KMC_AL6XXX"}
-"""What a motion of i-PI appends to without telling the step."""
+"""Outputs, by motion of i-PI, whose entries do not tell their step."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a file is to end.
+    """Where a file should end.
 
-    missing: whether entries before are missing, and of which step the last one is that is there.
+    missing: a message if entries before the step are missing, with the step of the last one.
     """
 
     path: Path
@@ -42,10 +42,10 @@ class Cut:
 
 
 def cut_outputs(state: IpiInput) -> list[str]:
-    """Takes from all outputs what was written after the step of `state`; what the user should know of it.
+    """Cuts all outputs after the step of `state`; returns what the user should know about them.
 
-    A state of step 0 has no outputs: i-PI begins new ones. Raises `InputError` for a file that is damaged before that
-    step; nothing is cut then.
+    A state of step 0 has no outputs: i-PI begins new ones. Raises `InputError`, and cuts nothing, if a file is damaged
+    before that step.
     """
     if state.step == 0:
         return []
@@ -65,7 +65,7 @@ def _cuts(state: IpiInput) -> Iterator[Cut]:
         for path in _files_of_trajectory(stem):
             size, last = _end_of_frames(path, state.step)
             yield Cut(path, size, _missing(last, stride, state.step))
-    for path in filter(Path.is_file, state.swaps):  # rows say which step was being done: the one behind those done
+    for path in filter(Path.is_file, state.swaps):  # rows give the step in progress, which is one after the steps done
         yield Cut(path, _end_of_rows(path, 0, state.step - 1)[0])
     for plumed in state.plumed:
         for path in _tables_of_plumed(plumed.input):
@@ -74,20 +74,20 @@ def _cuts(state: IpiInput) -> Iterator[Cut]:
 
 
 def _missing(last: int | None, stride: int, step: int) -> str:
-    """Entries that were still in the memory of a killed i-PI."""
+    """A message about entries that a killed i-PI still had in memory."""
     if last is None or last >= step - step % stride:
         return ""
-    lost = "what is between was lost with a killed i-PI (flush='1' writes every entry at once)"
-    return f"ends at step {last}, the state is of step {step}: {lost}"
+    lost = "what is in between was lost when i-PI was killed (flush='1' writes every entry at once)"
+    return f"ends at step {last}, the state is at step {step}: {lost}"
 
 
 def _missing_of_plumed(steps: deque[int], step: int) -> str:
-    """The same of PLUMED, whose buffers hold thousands of rows; its strides are taken from the rows that are there."""
+    """The same for PLUMED, whose buffers hold thousands of rows; strides are inferred from the existing rows."""
     if steps and 2 * steps[-1] - (steps[0] if len(steps) == 2 else 0) > step:
         return ""
     last = f"ends at step {steps[-1]}" if steps else "is empty"
-    lost = "what is between was lost with a killed i-PI, hills too (FLUSH STRIDE=1 in PLUMED's input writes every row)"
-    return f"{last}, the state is of step {step}: {lost}"
+    lost = "what is in between was lost when i-PI was killed, hills too (FLUSH STRIDE=1 in its input writes every row)"
+    return f"{last}, the state is at step {step}: {lost}"
 
 
 def _left(state: IpiInput) -> Iterator[str]:
@@ -95,11 +95,11 @@ def _left(state: IpiInput) -> Iterator[str]:
     for motion in state.motions:
         path = state.folder / f"{prefix}{WITHOUT_STEPS.get(motion, '')}"
         if motion in WITHOUT_STEPS and path.is_file():
-            yield f"{path} does not tell steps: what was written after step {state.step} is still in it"
+            yield f"{path} does not record steps: what was written after step {state.step} is still in it"
     for plumed in state.plumed:
         for path in _files_of_plumed(plumed.input):
             if path.is_file() and not _is_table(path):
-                yield f"{path} (PLUMED) does not tell steps: what was written after step {state.step} is still in it"
+                yield f"{path} (PLUMED) does not record steps: what was written after step {state.step} is still in it"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -113,12 +113,12 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _complete_size(path: Path) -> int:
-    """The size without a line that is cut short."""
+    """The size without an incomplete last line."""
     return max((begin + len(line) for begin, line in _lines(path)), default=0)
 
 
 def _cut_rows(properties: PropertiesFile, step: int) -> Cut:
-    """By the column `step`; without one by the number of rows, if the file holds them from the beginning."""
+    """By the column `step`; without one, by the number of rows if the file is complete from the beginning."""
     path = properties.path
     header = b"".join(line for _, line in itertools.takewhile(lambda item: item[1][:1] == b"#", _lines(path)))
     if found := STEP_COLUMN.search(header):
@@ -146,7 +146,7 @@ def _end_of_rows(path: Path, column: int, step: int) -> tuple[int, deque[int]]:
 
 
 def _damaged(path: Path, begin: int) -> InputError:
-    return InputError(f"{path} is damaged at byte {begin}: what follows cannot be cut there; rename it, or mend it")
+    return InputError(f"{path} is damaged at byte {begin}: it cannot be cut after that; rename it, or repair it")
 
 
 def _files_of_trajectory(stem: Path) -> Iterator[Path]:
@@ -158,7 +158,7 @@ def _files_of_trajectory(stem: Path) -> Iterator[Path]:
 
 
 def _end_of_frames(path: Path, step: int) -> tuple[int, int | None]:
-    """Where the first frame after `step` begins, or one that is not complete; and the last step before it."""
+    """Where the first frame after `step`, or an incomplete one, begins; and the last step before it."""
     read = READERS.get(path.suffix)
     if read is None:  # pdb, extras
         return _end_of_blocks(path, step)
@@ -175,7 +175,7 @@ def _end_of_frames(path: Path, step: int) -> tuple[int, int | None]:
 
 
 def _read_xyz_frame(file: BinaryIO) -> int | None:
-    """The step of the frame that begins here; None if it is not complete, or none begins here."""
+    """The step of the frame that begins here; None if there is none, or it is incomplete."""
     count, comment = file.readline(), file.readline()
     found = STEP_IN_LINE.search(comment)
     if not count.strip().isdigit() or not (found or not comment.endswith(b"\n")):
@@ -187,7 +187,7 @@ def _read_xyz_frame(file: BinaryIO) -> int | None:
 
 
 def _read_binary_frame(file: BinaryIO) -> int | None:
-    """The same, of what i-PI writes without a length: a title in UTF-32 that ends with the second brace."""
+    """The same for binary frames, whose title (UTF-32) has no length but ends with the second brace."""
     head = file.read(80)
     if len(head) < 80:
         return None
@@ -208,7 +208,7 @@ READERS = {".xyz": _read_xyz_frame, ".extxyz": _read_xyz_frame, ".bin": _read_bi
 
 
 def _end_of_blocks(path: Path, step: int) -> tuple[int, int | None]:
-    """For blocks of any length that begin with a line that tells the step."""
+    """For blocks of any length whose first line gives the step."""
     end, last = 0, None
     for begin, line in _lines(path):
         if found := STEP_IN_LINE.search(line):
@@ -220,7 +220,7 @@ def _end_of_blocks(path: Path, step: int) -> tuple[int, int | None]:
 
 
 def _files_of_plumed(plumed_input: Path) -> Iterator[Path]:
-    """What a PLUMED input names as files, and the names that PLUMED uses by default."""
+    """The files that a PLUMED input names, and the names that PLUMED uses by default."""
     actions = read_actions(plumed_input, plumed_input.parent) if plumed_input.is_file() else []
     names = {"HILLS", "COLVAR", "KERNELS", *written_files(actions)}
     yield from (plumed_input.parent / name for name in sorted(names))
@@ -231,7 +231,7 @@ def _tables_of_plumed(plumed_input: Path) -> Iterator[Path]:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether it is one of PLUMED's tables over time, which counts i-PI's steps, or was to become one."""
+    """Whether it is, or was about to become, one of PLUMED's tables in time, which counts i-PI's steps."""
     with open(path, "rb") as file:
         line = file.readline()
     return not line or line.startswith(b"#! FIELDS time ")

@@ -31,8 +31,8 @@ IpiResult = tuple[float, NDArray, NDArray, str]
 class ForceServerPES:
     """What i-PI calls. Atomic units, cell vectors as columns.
 
-    config: path of the configuration, relative to where i-PI runs. role: `force`, its potential, or `bias`. Other
-    parameters (i-PI adds `verbosity`) are not for us.
+    config: path of the configuration, relative to where i-PI runs. role: `force` (its potential) or `bias`. Other
+    parameters (i-PI adds `verbosity`) are ignored.
     """
 
     def __init__(self, config: str = "forceserver.toml", role: str = "force", **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""An input or state of i-PI with other TCP ports, so that a port need not be changed in several files."""
+"""Changes the TCP ports in an input or state of i-PI, so that one option suffices instead of edits in several files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,13 @@ from ..files import atomic_write
 from .input import IpiInput, read_ipi_input
 
 DERIVED = "launch-input.xml"
-"""Name of the file that is written beside the input."""
+"""Name of the changed copy, beside the input."""
 
 
 def at_ports(simulation: IpiInput, ports: Mapping[str, int]) -> IpiInput:
-    """The simulation with the sockets of these names at these ports: itself, or a changed copy in the file `DERIVED`.
+    """The simulation with the named sockets at these ports: itself, or a changed copy in the file `DERIVED`.
 
-    Raises `InputError` if there is something to change in an input that is not XML.
+    Raises `InputError` if an input that is not XML would have to be changed.
     """
     servers = [server for server in simulation.sockets if server.mode == "inet" and server.name in ports]
     if all(server.port == ports[server.name] for server in servers):
@@ -28,7 +28,7 @@ def _write_copy(source: Path, target: Path, ports: Mapping[str, int]) -> None:
     from xml.etree import ElementTree
 
     if source.suffix == ".json":
-        raise InputError(f"{source}: ports can be changed in XML only; write {ports} there yourself")
+        raise InputError(f"{source}: ports can be changed in XML only; put {ports} there yourself")
     tree = ElementTree.parse(source)
     for part in tree.iter("ffsocket"):
         name = part.get("name", "").strip()

@@ -1,8 +1,8 @@
-"""i-PI itself, asked what it makes of an input: its simulation is put together, not run.
+"""What i-PI itself makes of an input: its simulation is constructed, not run.
 
-Its force fields are replaced by one without forces, its outputs go to files without names: no socket is opened, no
-potential built and nothing written. The outputs of the first step are written once, since i-PI looks at many names and
-units only then.
+Its force fields are replaced by one without forces and its outputs by unnamed files: no socket is opened, no potential
+built and nothing left behind. The outputs of the first step are written once, since i-PI checks many names and units
+only then.
 """
 
 import contextlib
@@ -23,26 +23,26 @@ GIGAPASCAL = 1 / 29421.0265  # Hartree / bohr^3
 
 @dataclass(frozen=True)
 class SystemAsUnderstood:
-    """One <system> in i-PI's words; None where it has no such thing."""
+    """One <system> as i-PI understood it; None for what it does not have."""
 
     motion: str
-    """Class of i-PI's <motion> and, of dynamics, the ensemble."""
+    """Class of i-PI's <motion> and, for dynamics, the ensemble."""
     timestep_fs: float | None
     temperature_K: float | None
     kinetic_K: float | None
-    """Of the velocities at the beginning; None if there are none."""
+    """Temperature of the initial velocities, K; None without velocities."""
     pressure_GPa: float | None
-    """Where the volume moves."""
+    """Only if the volume changes."""
     beads: int
     extras: tuple[tuple[str, str], ...]
-    """(trajectory, key): the extras that are wanted for <trajectory> outputs."""
+    """(trajectory, key): the extras that <trajectory> outputs request."""
     interpolated: tuple[tuple[str, str], ...]
-    """(force field, key): the extras that i-PI wants to have numbers."""
+    """(force field, key): the extras that i-PI expects to be numbers."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What came out."""
+    """What was found."""
 
     systems: tuple[SystemAsUnderstood, ...]
     problems: tuple[str, ...]
@@ -50,12 +50,12 @@ class Rehearsal:
 
 
 def rehearse(path: Path) -> Rehearsal:
-    """Puts the simulation of an input together; `InputError` with i-PI's own words if i-PI would not start."""
+    """Constructs the simulation of an input; `InputError` in i-PI's own words if i-PI would not start."""
     path = Path(path).absolute()
     with quietly_in(path.parent) as said, _without_files():
         try:
             simulation = _put_together(path)
-        except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just leaves
+        except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
             raise InputError(f"{path}: i-PI would not start: {_words(error, said.getvalue())}") from error
         problems = (*_fixed_atoms(simulation), *_idle_parts(simulation), *_try_outputs(simulation))
         return Rehearsal(tuple(_understood(system, simulation) for system in simulation.syslist), problems)
@@ -69,7 +69,7 @@ def _words(error: BaseException, said: str) -> str:
 
 @contextlib.contextmanager
 def _without_files() -> Iterator[None]:
-    """Outputs of i-PI are files without names; afterwards i-PI has forgotten them."""
+    """Outputs of i-PI go to unnamed files, and are gone afterwards."""
     from ipi.engine import outputs
     from ipi.utils.softexit import softexit
 
@@ -96,7 +96,7 @@ def _put_together(path: Path) -> Any:
     from ipi.utils.messages import verbosity
 
     class WithHills(ForceField):
-        """What <metad> asks of a bias."""
+        """What <metad> expects of a bias."""
 
         def mtd_update(self, pos: Any, cell: Any) -> float:
             return 0.0
@@ -111,7 +111,7 @@ def _put_together(path: Path) -> Any:
             systems.extend(part.fetch())
         else:
             if _is_made_of_numbers(tag, part):
-                part.fetch()  # looks at its parameters; opens nothing
+                part.fetch()  # checks its parameters; opens nothing
             fields.append((WithHills if tag == "ffplumed" else ForceField)(name=part.name.fetch()))
     simulation = Simulation(
         mode=given.mode.fetch(),
@@ -130,7 +130,7 @@ def _put_together(path: Path) -> Any:
 
 
 def _is_made_of_numbers(tag: str, part: Any) -> bool:
-    """Whether a force field can be made without reading a model, loading a library or talking to anybody."""
+    """Whether a force field can be constructed without reading a model, loading a library or opening a connection."""
     if tag == "ffcommittee":
         return all(_is_made_of_numbers(*inner) for inner in part.extra)
     return tag in ("ffsocket", "fflj", "ffdebye", "ffdmd")
@@ -145,7 +145,7 @@ def _fixed_atoms(simulation: Any) -> Iterator[str]:
 
 
 def _idle_parts(simulation: Any) -> Iterator[str]:
-    """What i-PI takes and leaves aside without a word."""
+    """What i-PI accepts and silently ignores."""
     from ipi.engine.thermostats import Thermostat
 
     for system in simulation.syslist:

@@ -1,7 +1,7 @@
-"""How i-PI goes on after an end of any kind: from its newest complete state.
+"""Where i-PI continues after any kind of end: from its newest complete state.
 
 i-PI writes RESTART when it is asked to end, and checkpoints as its input says (<checkpoint>); a file that it was
-killed in the middle of is not complete. Its outputs are then longer than the state: see ipi_outputs.py.
+writing when it was killed is incomplete. Its outputs then reach beyond the state: see outputs.py.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ from .input import IpiInput, read_ipi_input
 
 
 def newest_state(simulation: IpiInput) -> IpiInput:
-    """The state of a simulation after the most steps, from RESTART or a checkpoint.
+    """The latest state of a simulation, from RESTART or a checkpoint.
 
-    Raises `InputError` if there is none that is complete.
+    Raises `InputError` if there is no complete one.
     """
     states = []
     for path in state_files(simulation):
@@ -23,12 +23,12 @@ def newest_state(simulation: IpiInput) -> IpiInput:
             states.append(read_ipi_input(path))
     if not states:
         names = ", ".join(["RESTART", *(path.name for path in simulation.checkpoints)])
-        raise InputError(f"there is nothing to go on from in {simulation.folder}: no complete file of {names}")
+        raise InputError(f"there is nothing to continue from in {simulation.folder}: no complete file among {names}")
     return max(states, key=lambda state: state.step)
 
 
 def state_files(simulation: IpiInput) -> list[Path]:
-    """Files with states that are there: RESTART and checkpoints, also numbered ones (overwrite='False')."""
+    """Existing files with states: RESTART and checkpoints, also numbered ones (overwrite='False')."""
     names = [simulation.folder / "RESTART", *simulation.checkpoints]
     numbered = (path for name in simulation.checkpoints for path in name.parent.glob(f"{name.name}_*"))
     digits = (path for path in sorted(numbered) if path.name.rpartition("_")[2].isdigit())
@@ -36,7 +36,7 @@ def state_files(simulation: IpiInput) -> list[Path]:
 
 
 def set_states_aside(simulation: IpiInput) -> None:
-    """Renames the states of earlier runs, as i-PI does when it writes others: none may be taken for this run's."""
+    """Renames the states of earlier runs, as i-PI does, so that none is mistaken for a state of this run."""
     for path in state_files(simulation):
         if path.resolve() != simulation.path.resolve():
             numbers = itertools.count()

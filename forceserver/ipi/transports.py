@@ -1,8 +1,8 @@
-"""Sockets and shared memory under the i-PI protocol: where to connect, one connection, the six segments.
+"""Sockets and shared memory beneath the i-PI protocol: where to connect, one connection, the six segments.
 
 A reply is sent with one system call (several small TCP segments cost 44 ms per step, and a fragmented answer to STATUS
-costs the connection). TCP has Nagle's algorithm off and keep-alive on. A socket is closed only when nothing in it is
-left unread: otherwise the kernel would report "connection reset" to the peer, which i-PI does not survive.
+costs the connection). TCP has Nagle's algorithm off and keep-alive on. A socket is closed only when everything in it
+has been read: otherwise the kernel would report "connection reset" to the peer, which i-PI does not survive.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ UNIX_SEND_BUFFER = 1 << 20
 The kernel uses less if its limit is lower. TCP tunes its buffers itself.
 """
 TICK_SECONDS = 0.5
-"""How often an idle receiving channel returns control to its owner."""
+"""How often an idle link returns control to its owner."""
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class SocketConfig(Section):
     ] = "/tmp/ipi_"
 
     _folder: str = PrivateAttr(default_factory=os.getcwd)
-    """What a relative path is relative to, wherever a model changes to meanwhile."""
+    """What a relative path is relative to, even if a model changes the working directory."""
 
     @model_validator(mode="after")
     def _fits(self) -> "SocketConfig":
@@ -88,13 +88,13 @@ class SocketConfig(Section):
 
     @property
     def reachable_path(self) -> str:
-        """The path from where this process is now, in its shortest form: names of sockets may not be long."""
+        """The path relative to the working directory, in its shortest form: names of sockets may not be long."""
         full = os.path.join(self._folder, self.path)
         return self.path if os.getcwd() == self._folder else min(full, os.path.relpath(full), key=len)
 
     @property
     def place(self) -> str | int:
-        """What two servers of one machine cannot share: the path of a socket, or the port."""
+        """The path of the socket, or the port: no two servers of one machine can share it."""
         return os.path.abspath(self.path) if self.port is None else self.port
 
     def __str__(self) -> str:
@@ -123,11 +123,11 @@ def _connect_once(config: SocketConfig) -> socket.socket:
 
 
 def connect(config: SocketConfig, deadline_seconds: float) -> socket.socket:
-    """A socket connected to the server, which may come up later.
+    """A socket connected to the server, which may start later.
 
     Tries again after 50 ms, doubling up to 2 s.
 
-    Raises `NoServer` after the deadline, `InputError` if waiting cannot help (unknown host, no permission).
+    Raises `NoServer` after the deadline, `InputError` if waiting is no use (unknown host, no permission).
     """
     deadline = time.monotonic() + deadline_seconds
     pause = 0.05
@@ -167,7 +167,7 @@ class Link(Generic[Peer]):
         self._sock = sock
         self._receive_into, self._send_all = sock.recv_into, sock.sendall
         self._segments: Segments | None = None
-        # A blocking socket with a receive time-out in the kernel costs one system call, Python's own time-out two.
+        # A blocking socket with a receive timeout in the kernel costs one system call, Python's own timeout two.
         sock.setblocking(True)
         seconds = int(TICK_SECONDS)
         timeout = struct.pack("ll", seconds, int((TICK_SECONDS - seconds) * 1e6))
@@ -180,7 +180,7 @@ class Link(Generic[Peer]):
         self.close()
 
     def next_message(self) -> bytes | None:
-        """The next message of the peer; `None` if nothing has come in for `TICK_SECONDS`.
+        """The next message of the peer; `None` if nothing has come for `TICK_SECONDS`.
 
         Raises `Disconnected` at the end of the stream, `ProtocolError` for what the protocol does not allow.
         """
@@ -203,7 +203,7 @@ class Link(Generic[Peer]):
         return f"the peer closed the connection{where}"
 
     def send(self, *buffers: bytes | memoryview) -> None:
-        """Sends the buffers as one message, with one system call unless the kernel takes it in portions."""
+        """Sends the buffers as one message, with one system call unless the kernel splits it."""
         try:
             if len(buffers) == 1:
                 self._send_all(buffers[0])
@@ -220,17 +220,17 @@ class Link(Generic[Peer]):
             sent = max(0, sent - len(buffer))
 
     def attach_segments(self: "Link[ClientConnection]") -> None:
-        """Maps the shared memory that the server has named."""
+        """Maps the shared memory that the server named."""
         connection = self.connection
         self._segments = Segments(connection.segment_names, segment_shapes(connection.atoms, connection.batch))
         connection.attach(self._segments.arrays)
         self._detach = connection.detach
 
     def close(self) -> None:
-        """Ends the connection so that the peer sees a clean end of file, whatever is still in the queue."""
+        """Ends the connection so that the peer sees a clean end of file, whatever is still queued."""
         sock = self._sock
         with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)  # nothing can come in any more while the queue is emptied
+            sock.shutdown(socket.SHUT_RDWR)  # nothing more can arrive while the queue is emptied
         with contextlib.suppress(OSError):
             sock.setblocking(False)
             while sock.recv(1 << 16):
@@ -260,7 +260,7 @@ class Segments:
             raise
 
     def _map(self, name: str, shape: tuple[int, ...]) -> Array:
-        import _posixshmem  # shm_open; multiprocessing.shared_memory stands on it, too
+        import _posixshmem  # shm_open, as used by multiprocessing.shared_memory
 
         try:
             descriptor = _posixshmem.shm_open(f"/{name}", os.O_RDWR, mode=0o600)
@@ -280,7 +280,7 @@ class Segments:
         return np.frombuffer(self._maps[-1], np.float64).reshape(shape)
 
     def _take_lock(self, descriptor: int, name: str) -> None:
-        """Locks the first segment for as long as it is mapped; the lock goes with the process, however that ends."""
+        """Locks the first segment while it is mapped; the lock ends with the process, however that ends."""
         if not try_lock(descriptor):
             raise ProtocolError(f"another client already uses the shared memory {name!r}")
         self._lock = descriptor
@@ -290,7 +290,7 @@ class Segments:
         """Unmaps; the arrays must not be in use any more."""
         self.arrays.clear()
         for mapped in self._maps:
-            with contextlib.suppress(BufferError):  # somebody holds a view: unmapped when that goes
+            with contextlib.suppress(BufferError):  # a view still exists: unmapped when it is gone
                 mapped.close()
         self._maps.clear()
         if self._lock >= 0:

@@ -1,1 +1,1 @@
-"""One simulation with its i-PI and its drivers: started, watched, ended with nothing left behind."""
+"""One simulation with i-PI and its drivers: started, watched and ended, with nothing left behind."""

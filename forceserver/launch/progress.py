@@ -1,4 +1,4 @@
-"""How far a simulation is, read from the files that i-PI writes, and shown."""
+"""The progress of a simulation, read from the files that i-PI writes, and shown."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class StepReader:
     """The last step in i-PI's output: from a properties file with a column `step`, else from its log.
 
-    Looks only at the end of the file, so that it costs the same after a week.
+    Reads only the end of the file, so that it costs the same after a week.
     """
 
     TAIL_BYTES = 8192
@@ -27,7 +27,7 @@ class StepReader:
         self._properties = min(candidates, key=lambda file: file.stride, default=None)
         self._log = log
         self._log_start = log.stat().st_size if log.exists() else 0
-        # a properties file of an earlier run stays in its place until i-PI has moved it away
+        # a properties file of an earlier run stays in place until i-PI has moved it away
         self._old = self._identity()
 
     def read(self) -> int | None:
@@ -74,7 +74,7 @@ def _tail(path: Path, count: int, start: int) -> list[str]:
 
 
 class Said:
-    """What a process has written to its log since this was made."""
+    """What a process has written to its log since this object was made."""
 
     LAST_BYTES = 1 << 16
 
@@ -84,7 +84,7 @@ class Said:
         self._found: dict[str, int] = {}
 
     def has(self, words: str) -> bool:
-        """Whether it said `words` (within a line); looks only at what is new since the last time."""
+        """Whether it said `words` (within a line); reads only what is new since the last call."""
         seen = self._found.get(words, self._begin)
         if seen < 0:
             return True
@@ -95,7 +95,7 @@ class Said:
         return self._found[words] < 0
 
     def last_lines(self, count: int) -> str:
-        """The end of it."""
+        """The end of the log."""
         size = self._path.stat().st_size if self._path.exists() else 0
         text = self._read(max(self._begin, size - self.LAST_BYTES)) if size else b""
         return "\n".join(text.decode(errors="replace").rstrip().splitlines()[-count:])
@@ -107,12 +107,12 @@ class Said:
 
 
 class Patience:
-    """Tells when a simulation has not got on for much longer than its steps usually take."""
+    """Notices when a simulation has not advanced for much longer than its steps usually take."""
 
     FACTOR = 5.0
     LEAST_SECONDS = 60.0
     FIRST_SECONDS = 300.0
-    """For the first step, when nothing is known."""
+    """The limit for the first step, when nothing is known."""
 
     def __init__(self) -> None:
         self._step: int | None = None
@@ -121,7 +121,7 @@ class Patience:
         self._limit = self.FIRST_SECONDS
 
     def see(self, step: int | None) -> bool:
-        """Notes where the simulation is; whether it has got on."""
+        """Notes where the simulation is; returns whether it has advanced."""
         if step is None or step == self._step:
             return False
         now = time.monotonic()
@@ -132,7 +132,7 @@ class Patience:
         return True
 
     def lost(self) -> float | None:
-        """How long it has stood still, if that is worth a word: after the limit, and when it has doubled."""
+        """How long it has stood still, when that is worth a message: at the limit, and at each doubling of it."""
         waited = time.monotonic() - self._since
         if waited < self._limit:
             return None
@@ -163,25 +163,25 @@ class Rate:
 
 
 def tell(text: str) -> None:
-    """One line to whoever looks; nobody may."""
+    """Prints one line, if anybody is there to read it."""
     with _terminal_may_be_closed():
         print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def _terminal_may_be_closed() -> Iterator[None]:
-    """A terminal or pipe that is gone ends no simulation: what is written from then on goes nowhere."""
+    """A closed terminal or pipe does not end a simulation: from then on, output is discarded."""
     try:
         yield
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)  # and the interpreter can flush its streams at the end
+        os.dup2(nowhere, 2)  # so that the interpreter can flush its streams at the end
         os.close(nowhere)
 
 
 class LaunchDisplay:
-    """A bar on a terminal; a line every few seconds where there is none."""
+    """A bar on a terminal; elsewhere a line every few seconds."""
 
     LINE_EVERY_SECONDS = 10.0
 
@@ -221,7 +221,7 @@ class LaunchDisplay:
                 self._bar.stop()
 
     def say(self, text: str) -> None:
-        """One line of message, above the bar."""
+        """Prints one line above the bar."""
         if self._bar is not None:
             with _terminal_may_be_closed():
                 self._console.print(text, highlight=False, markup=False)

@@ -1,7 +1,7 @@
-"""Ends what a `launch` that was killed leaves behind.
+"""Ends what a killed `launch` leaves behind.
 
-The kernel tells i-PI and the drivers that `launch` has died (processes.py), but not what they have forked, and who
-hangs in an evaluation does not listen. So a second, tiny process keeps the list of the process groups. It sleeps until
+The kernel tells i-PI and the drivers that `launch` has died (processes.py), but not their children, and a driver that
+hangs in an evaluation does not listen. So a second, tiny process keeps the list of process groups. It sleeps until
 `launch` dies, lets i-PI write its RESTART, and ends all groups. This file is both sides; as a program it needs nothing
 but the standard library.
 """
@@ -15,17 +15,17 @@ import time
 from collections.abc import Sequence
 
 RESTART_SECONDS = 2.0
-"""i-PI sees a signal within a second and ends at once, unless it waits for a driver that computes."""
+"""i-PI sees a signal within a second and ends at once, unless it waits for a driver that is computing."""
 
 FAREWELL_SECONDS = 2.0
-"""Time that drivers get to end by themselves."""
+"""How long drivers may take to end by themselves."""
 
 GRACE_SECONDS = 10.0
-"""Time that i-PI gets."""
+"""How long i-PI may take to write its RESTART."""
 
 
 class Reaper:
-    """The process that ends what is left, for as long as the context lasts.
+    """The process that ends what is left, while the context lasts.
 
     keep: descriptors of files that stay open until nothing is left.
     """
@@ -39,7 +39,7 @@ class Reaper:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # who ends the group of `launch` must not end its reaper first
+            start_new_session=True,  # a signal to the group of `launch` must not end its reaper first
             pass_fds=self._keep,
         )
         assert self._process.stdin is not None
@@ -47,11 +47,11 @@ class Reaper:
         return self
 
     def adopt(self, group: int) -> None:
-        """Ends this process group, too, if `launch` dies; the first one is that of i-PI."""
+        """Adds a process group to be ended if `launch` dies; the first must be i-PI's."""
         self._tell(f"+{group}\n")
 
     def forget(self, group: int) -> None:
-        """The group has ended."""
+        """Removes a group that has ended."""
         self._tell(f"-{group}\n")
 
     def _tell(self, line: str) -> None:
@@ -66,8 +66,8 @@ class Reaper:
 
 
 def reap() -> None:
-    """The reaper: reads groups until `launch` closes the pipe, and ends those that it has not taken back."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a queue system ends all processes of a job
+    """The reaper: reads groups until `launch` closes the pipe, and ends those that were not removed."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # a queue system signals all processes of a job
         signal.signal(number, signal.SIG_IGN)
     groups: list[int] = []
     for line in sys.stdin.buffer:
@@ -78,7 +78,7 @@ def reap() -> None:
             groups.remove(group)
     if not groups:
         return
-    if sys.platform != "linux":  # there, the kernel has told it; a second signal would keep i-PI from writing RESTART
+    if sys.platform != "linux":  # on Linux the kernel has told it; a second signal would keep i-PI from writing RESTART
         _signal(groups[0], signal.SIGTERM)
     _wait(groups, RESTART_SECONDS)
     ipi, drivers = groups[:1], groups[1:]
@@ -92,14 +92,14 @@ def reap() -> None:
 
 
 def _wait(groups: list[int], seconds: float) -> None:
-    """Until the groups are empty, at most so long."""
+    """Waits until the groups are empty, but no longer than this."""
     deadline = time.monotonic() + seconds
     while any(_signal(group, 0) for group in groups) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 def _signal(group: int, number: int) -> bool:
-    """Whether there is such a group."""
+    """Whether the group exists."""
     try:
         os.killpg(group, number)
     except OSError:

@@ -25,32 +25,32 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
-"""Before a driver is started again; doubled as long as the simulation does not get on."""
+"""Before a driver is restarted; doubled as long as the simulation does not advance."""
 
 THREAD_DIED = "Exception in thread"
-"""What Python says when a thread of i-PI has died; i-PI itself does not notice, and waits for ever."""
+"""Python's message when a thread of i-PI has died; i-PI itself does not notice, and waits for ever."""
 
 LISTENS = "@ForceField ({name}): Starting the polling thread main loop"
-"""What i-PI says of a force field when it listens, at every verbosity above "quiet"."""
+"""i-PI's message when a force field listens, at every verbosity above "quiet"."""
 
 TOLD_TO_END = "@SOFTEXIT:   Kill signal"
-"""What i-PI says of a signal; a second one before it has written RESTART keeps it from doing so."""
+"""i-PI's message about a signal; a second one before it has written RESTART keeps it from doing so."""
 
 IS_OPEN = "the CV server is open at"
-"""What the CV server says when PLUMED may come."""
+"""The CV server's message when PLUMED may connect."""
 
 QUEUE_SECONDS = 0.5
-"""A queue system that ends a job tells all processes, i-PI within so long after `launch`."""
+"""A queue system that ends a job signals all processes, i-PI within this time after `launch`."""
 
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
-"""Signals that a process brings upon itself."""
+"""Signals that mean a process crashed."""
 
 CRASHES_BEFORE_AN_ANSWER = 3
-"""A driver that has crashed so often in a row without having answered once will not answer."""
+"""A driver that has crashed this often in a row without a single answer will never answer."""
 
 
 class ExitCode(IntEnum):
-    """Exit codes; a signal gives 128 + its number."""
+    """Exit codes; a signal gives 128 plus its number."""
 
     FINISHED = 0
     FAILED = 1
@@ -59,7 +59,7 @@ class ExitCode(IntEnum):
 
 
 class GiveUp(Exception):
-    """No driver, or no CV server, can be had; `log`: where to look, if not in that of the first driver."""
+    """No driver, or no CV server, can be started; `log`: where to look, if not in the log of the first driver."""
 
     def __init__(self, reason: str, log: Path | None = None) -> None:
         super().__init__(reason)
@@ -68,10 +68,10 @@ class GiveUp(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same in every run of i-PI that one `launch` starts.
+    """What all runs of i-PI that one `launch` starts have in common.
 
     drive: arguments of `forceserver drive`.
-    ports: of i-PI's TCP sockets, by name.
+    ports: ports of i-PI's TCP sockets, by name.
     """
 
     drive: Sequence[str]
@@ -83,7 +83,7 @@ class Plan:
     attempts: int
     evaluation_deadline_seconds: float | None
     cv_server_first: bool = False
-    """Whether PLUMED inside i-PI wants variables: it asks for them before i-PI listens."""
+    """Whether PLUMED inside i-PI needs variables: it asks for them before i-PI listens."""
 
     @property
     def ipi_log(self) -> Path:
@@ -92,22 +92,22 @@ class Plan:
 
 
 class Slot:
-    """The place of one driver, whichever process fills it."""
+    """The place of one driver, filled by one process after another."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.process: subprocess.Popen | None = None
         self.started = self.not_before = 0.0
         self.reason: str | None = None
-        """How the last one ended."""
+        """How its last process ended."""
         self.crashes = 0
-        """Of drivers in a row that have not answered once."""
+        """Crashes in a row without a single answer."""
         self.activity: Activity | None = None
 
     def start(
         self, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str], lock: FolderLock
     ) -> subprocess.Popen:
-        """Fills the place with a process."""
+        """Starts a process in this place."""
         page = shared_page()
         self.activity = Activity(page)
         keep = (page, lock.descriptor)
@@ -117,12 +117,12 @@ class Slot:
         return self.process
 
     def alive(self) -> bool:
-        """Whether there is a process."""
+        """Whether its process is running."""
         return self.process is not None and not processes.ended(self.process)
 
     @property
     def busy_seconds(self) -> float:
-        """For how long the longest evaluation that is going on has gone on; 0 if none is."""
+        """How long the oldest evaluation in progress has taken so far; 0 if there is none."""
         return self.activity.busy_seconds if self.activity else 0.0
 
     @property
@@ -131,7 +131,7 @@ class Slot:
         return self.activity.answers if self.activity else 0
 
     def describe(self) -> str:
-        """What the driver is doing, for somebody who waits for it."""
+        """What the driver is doing, for a message."""
         if self.process is None or not self.alive():
             return f"driver {self.number} is dead"
         if processes.is_stopped(self.process):
@@ -153,14 +153,14 @@ class Supervisor:
     lock: FolderLock
     slots: list[Slot] = field(init=False)
     server: Slot | None = field(init=False)
-    """Of the CV server, where it is a process of its own."""
+    """The CV server, if it is a process of its own."""
     ipi: subprocess.Popen = field(init=False)
     deaths: int = 0
-    """Of drivers, since the simulation last got on."""
+    """Deaths of drivers since the simulation last advanced."""
     without_seconds: float = 0.0
-    """How long there has been no driver."""
+    """How long there has been no driver at all."""
     looked: float = field(init=False, default_factory=time.monotonic)
-    """When `without_seconds` was counted."""
+    """When `without_seconds` was last updated."""
     broken: bool = False
     """Whether a thread of i-PI has died."""
 
@@ -169,7 +169,7 @@ class Supervisor:
         self.server = Slot(0) if self.plan.cv_server_first else None
 
     def watch(self, signals: list[int]) -> int:
-        """Starts everything, waits for the end, leaves nothing behind; the exit code."""
+        """Starts everything, waits for the end, leaves nothing behind; returns the exit code."""
         steps = StepReader(self.simulation, self.plan.ipi_log)
         self.said = Said(self.plan.ipi_log)
         self.patience = Patience()
@@ -199,7 +199,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _cv_server(self, signals: list[int]) -> Iterator[bool]:
-        """The CV server, if it is a process of its own, is open inside; False if it cannot be."""
+        """Keeps the CV server open, if it is a process of its own; yields False if it cannot be opened."""
         slot = self.server
         try:
             if slot is not None:
@@ -211,11 +211,11 @@ class Supervisor:
             yield True
         finally:
             if slot is not None and slot.process is not None:
-                processes.end([slot.process], GRACE_SECONDS)  # nobody but us tells it to leave
+                processes.end([slot.process], GRACE_SECONDS)  # nobody else ends it
                 self.reaper.forget(slot.process.pid)
 
     def _open_server(self, slot: Slot, signals: list[int]) -> None:
-        """Starts the CV server; it is open afterwards, or a signal has come."""
+        """Starts the CV server and waits until it is open, or a signal comes."""
         log = self.plan.logs / "cv-server.log"
         said = Said(log)
         command = [sys.executable, "-m", "forceserver", "drive", *self.plan.drive, "--role", "cv"]
@@ -229,7 +229,7 @@ class Supervisor:
             time.sleep(POLL_SECONDS)
 
     def _tend_server(self, slot: Slot) -> None:
-        """Starts it again if it has died; PLUMED waits for it."""
+        """Restarts it if it has died; PLUMED waits for it."""
         process = slot.process
         if process is not None and processes.ended(process):
             self.reaper.forget(process.pid)
@@ -238,14 +238,16 @@ class Supervisor:
 
     def _start_ipi(self) -> None:
         script = ipi_script()
-        verbosity = ["-V", "low"] if self.simulation.verbosity == "quiet" else []  # the log must tell how it ended
+        verbosity = (
+            ["-V", "low"] if self.simulation.verbosity == "quiet" else []
+        )  # the log has to be read to know how it ended
         command = [sys.executable, "-u", str(script), *verbosity, self.simulation.path.name]
         keep = [self.lock.descriptor]
         self.ipi = processes.start(command, self.simulation.folder, self.plan.ipi_log, os.environ, keep)
         self.reaper.adopt(self.ipi.pid)
 
     def _tend(self, step: int | None) -> None:
-        """One look at everything."""
+        """Checks everything once."""
         self.lock.beat()
         if self.server is not None:
             self._tend_server(self.server)
@@ -259,13 +261,13 @@ class Supervisor:
             self._tell_stall(waited)
 
     def _listens(self) -> bool:
-        """Whether this i-PI listens. Until it does, a driver could reach somebody else at the same address."""
+        """Whether this i-PI listens. Until it does, a driver could reach another server at the same address."""
         names = [server.name for server in self.simulation.sockets]
         names += [name for tag, name in self.simulation.other_forcefields if tag == "ffcavphsocket"]
         return all(self.said.has(LISTENS.format(name=name)) for name in names)
 
     def _tend_drivers(self) -> None:
-        """Fills empty places; raises `GiveUp` when that has been in vain for too long."""
+        """Fills empty places; raises `GiveUp` when that has failed for too long."""
         now = time.monotonic()
         for slot in self.slots:
             if slot.alive():
@@ -279,12 +281,12 @@ class Supervisor:
                 self._start_driver(slot)
         self._count_time_without(now)
         if self.deaths and self.without_seconds > self.plan.deadline_seconds:
-            raise GiveUp(f"no driver could be had for {self.plan.deadline_seconds:g} s")
+            raise GiveUp(f"no driver could be started for {self.plan.deadline_seconds:g} s")
         if self.deaths >= self.plan.attempts:
-            raise GiveUp(f"drivers died {self.deaths} times and the simulation did not get on")
+            raise GiveUp(f"drivers died {self.deaths} times and the simulation did not advance")
 
     def _count_time_without(self, now: float) -> None:
-        """Time with a driver that loads its model does not count: it may take long."""
+        """Time in which a driver loads its model does not count: that may take long."""
         alive = [slot for slot in self.slots if slot.alive()]
         if any(slot.answers for slot in alive):
             self.without_seconds = 0.0
@@ -309,10 +311,10 @@ class Supervisor:
         if slot.crashes >= CRASHES_BEFORE_AN_ANSWER:
             raise GiveUp(
                 f"driver {slot.number} crashed {slot.crashes} times ({slot.reason}) before its first answer; "
-                f"the last it said: {last_line(self._driver_log(slot))}"
+                f"its last words: {last_line(self._driver_log(slot))}"
             )
         pause = min(FIRST_PAUSE_SECONDS * 2**self.deaths, LONGEST_PAUSE_SECONDS)
-        if code == 0:  # it was told to leave: mostly because i-PI is ending too
+        if code == 0:  # it was told to exit, usually because i-PI is ending too
             pause = max(pause, FAREWELL_SECONDS)
         self.deaths += 1
         slot.not_before = now + pause
@@ -331,7 +333,7 @@ class Supervisor:
         return self.plan.logs / f"driver-{slot.number}.log"
 
     def _tell_stall(self, waited: float) -> None:
-        doing = "; ".join(slot.describe() for slot in self.slots) or "the drivers are elsewhere"
+        doing = "; ".join(slot.describe() for slot in self.slots) or "the drivers run elsewhere"
         if processes.is_stopped(self.ipi):
             doing = f"i-PI (process {self.ipi.pid}) is stopped"
         self.display.say(f"no step for {waited:.0f} s: {doing}")
@@ -342,18 +344,18 @@ class Supervisor:
         return 128 + number
 
     def _end_ipi(self) -> None:
-        """Asks i-PI to end. It waits for the structures that are being computed, so after a moment none is any more."""
+        """Asks i-PI to end. It waits for structures in progress, so after a moment their connections are closed."""
         if not processes.wait([self.ipi], QUEUE_SECONDS) and not self.said.has(TOLD_TO_END):
             processes.tell_to_end(self.ipi)
         if not processes.wait([self.ipi], RESTART_SECONDS):
             processes.end([slot.process for slot in self.slots if slot.process and slot.alive()], FAREWELL_SECONDS)
             deadline = time.monotonic() + GRACE_SECONDS
             while not processes.wait([self.ipi], 0.5) and time.monotonic() < deadline:
-                processes.hang_up(self.ipi)  # drivers that others have started
+                processes.hang_up(self.ipi)  # drivers that this process has not started
             processes.kill([self.ipi])
 
     def _end_all(self) -> None:
-        """i-PI first, since it tells the drivers to leave; whoever stays is ended."""
+        """i-PI first, since it tells the drivers to exit; those that stay are killed."""
         self._end_ipi()
         remove_shared_memory(self.ipi.pid)
         left = [slot.process for slot in self.slots if slot.process is not None]
@@ -363,7 +365,7 @@ class Supervisor:
             self.reaper.forget(process.pid)
 
     def _judge(self, last: int | None) -> int:
-        """What i-PI said at its end; its exit code alone does not tell (it is 0 after a failure that it noticed)."""
+        """i-PI's last messages; its exit code alone is not enough (it is 0 after failures that i-PI noticed)."""
         code = self.ipi.returncode
         ended = self.said.has("I-PI reports success") or self.said.has("Restartable as is: YES")
         if code == 0 and ended and not self.said.has(THREAD_DIED):
@@ -377,8 +379,8 @@ class Supervisor:
 
 
 def remove_shared_memory(pid: int) -> None:
-    """Removes the segments of an i-PI that has ended; one that was killed leaves them."""
-    for path in Path("/dev/shm").glob(f"ipi_shm_{pid}_*"):  # nothing on systems without that folder
+    """Removes shared-memory segments that a killed i-PI left behind."""
+    for path in Path("/dev/shm").glob(f"ipi_shm_{pid}_*"):  # systems without that folder have none
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -391,11 +393,11 @@ def ipi_script() -> Path:
         path = Path(str(file.locate()))
         if file.name == "i-pi" and path.is_file():
             return path.resolve()
-    raise InputError("i-PI is installed without its program i-pi; reinstall it: pip install --force-reinstall ipi")
+    raise InputError("the program i-pi of i-PI is missing; reinstall it: pip install --force-reinstall ipi")
 
 
 def driver_environment(environment: Mapping[str, str], drivers: int, threads: int | None) -> dict[str, str]:
-    """The environment of a driver: i-PI gets a core and the drivers share the others, unless somebody has decided."""
+    """The environment of a driver: one core for i-PI, the others shared by the drivers, unless the user has set it."""
     if threads is None and "OMP_NUM_THREADS" in environment:
         return dict(environment)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -403,6 +405,6 @@ def driver_environment(environment: Mapping[str, str], drivers: int, threads: in
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log that is not empty."""
+    """The last non-empty line of a log."""
     lines = path.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "(its log is empty)"

@@ -1,1 +1,1 @@
-"""What a fitted model is, as data and as a file; one file a kind of model."""
+"""Fitted models as data and as files; one module per kind of model."""

@@ -136,7 +136,7 @@ class AceModel(Model):
 
 
 def _check_functions(header: AceHeader, functions: NDArray[np.int32]) -> None:
-    """`ValueError` unless all channels are there, and couple to invariants as the kernel takes it for granted."""
+    """`ValueError` unless all channels exist and couple to invariants, which the kernel takes for granted."""
     basis, blocks = header.ace.basis, len(header.species)
     channels = functions[:, :-1].reshape(len(functions), -1, 3)
     absent = (channels == -1).all(axis=2)
@@ -150,4 +150,4 @@ def _check_functions(header: AceHeader, functions: NDArray[np.int32]) -> None:
     fits = [(l1 == 0) & (last == 0), (l1 == l2) & (last == l1), coupled & (last == l3), coupled & coupled_right]
     wrong |= (total % 2 != 0) | ~np.choose(np.clip(order - 1, 0, 3), fits)
     if wrong.any():
-        raise ValueError(f"functions: row {int(wrong.argmax())} is no invariant of these species and radial functions")
+        raise ValueError(f"functions: row {int(wrong.argmax())} is not an invariant of these species and functions")

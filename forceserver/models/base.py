@@ -38,7 +38,7 @@ TABLES = "lammps/"
 
 
 class Units(Section):
-    """Those of all numbers in a file; there are no others."""
+    """The units of all numbers in a file; no others are allowed."""
 
     length: Literal["angstrom"]
     energy: Literal["eV"]
@@ -88,7 +88,7 @@ class Model(ABC):
 
     @abstractmethod
     def _own_header(self) -> dict[str, Any]:
-        """What its kind of header has beyond that of every model."""
+        """The fields that this kind of header has in addition to those of every model."""
 
     @abstractmethod
     def _arrays(self) -> dict[str, NDArray]:
@@ -97,12 +97,12 @@ class Model(ABC):
     @classmethod
     @abstractmethod
     def _expected(cls, header: Any, claims: Mapping[str, Claim]) -> dict[str, Claim]:
-        """Every array that a file with this header must have; sizes that the header leaves open are as claimed."""
+        """The arrays that a file with this header must have; sizes that the header leaves open are as claimed."""
 
     @classmethod
     @abstractmethod
     def _from(cls, header: Any, arrays: dict[str, NDArray]) -> "Self":
-        """The model of a file, whose arrays are as expected."""
+        """The model of a file, from its checked arrays."""
 
     @property
     @abstractmethod
@@ -132,7 +132,7 @@ class Model(ABC):
         return read_model(path, (cls,))
 
     def check(self) -> None:
-        """`ValueError` if shapes do not belong together or numbers are not finite."""
+        """`ValueError` if shapes do not fit together or numbers are not finite."""
         arrays = self._arrays()
         self._check_claims(
             self.HEADER.model_validate(self._header()),
@@ -155,7 +155,7 @@ class Model(ABC):
 
     @classmethod
     def _check_claims(cls, header: ModelHeader, claims: Mapping[str, Claim]) -> None:
-        """`ValueError` unless there are the arrays that the header promises, no others, in shapes that fit together."""
+        """`ValueError` unless the arrays are exactly those that the header promises, in shapes that fit together."""
         expected = cls._expected(header, claims)
         for name, claim in expected.items():
             if name not in claims:
@@ -201,7 +201,7 @@ def _read_header(file: ArrayFile, kinds: tuple[type[Model], ...]) -> tuple[type[
     if content.get("version") not in kind.READABLE:
         raise ValueError(
             f"has schema version {str(content.get('version'))[:80]}, this program reads versions up to "
-            f"{kind.VERSION}; use the version of forceserver that wrote it, or fit it anew"
+            f"{kind.VERSION}; use the version of forceserver that wrote it, or fit it again"
         )
     try:
         return kind, kind.HEADER.model_validate(content)

@@ -1,4 +1,4 @@
-"""Sparse kernel models as data, and the file that they live in.
+"""Sparse kernel models as data, and their file.
 
     E = sum_i [ e_0(a_i) + sum over descriptors and sparse points t of species a_i:  w_t (p_i . q_t)^zeta ] + E_pair
 
@@ -170,7 +170,7 @@ class GapModel(Model):
 
         def size(name: str, axis: int = 0) -> int:
             shape = claims[name].shape if name in claims else ()
-            return max(1, shape[axis]) if axis < len(shape) else 1  # of all there must be one at least
+            return max(1, shape[axis]) if axis < len(shape) else 1  # there must be at least one of each
 
         integer, real = np.dtype(np.int32), np.dtype(np.float64)
         expected = {}

@@ -1,4 +1,4 @@
-"""Energies of pairs of atoms as functions of their distance, as data: analytic forms, and what fits make of kernels."""
+"""Energies of pairs of atoms as functions of their distance, as data: analytic forms, and fitted kernels."""
 
 import math
 from functools import cached_property
@@ -18,11 +18,11 @@ KNOTS_PER_LENGTH = 24  # of a spline in place of Gaussian kernels
 
 
 class PairInteraction(Section):
-    """What all forms have.
+    """What all forms have in common.
 
     species: chemical symbols of the two atoms of the pair.
-    cutoff_angstrom: distance from which on there is nothing.
-    smoothing_angstrom: width of the region inside the cutoff in which the energy is multiplied with
+    cutoff_angstrom: distance beyond which the energy is zero.
+    smoothing_angstrom: width of the region inside the cutoff in which the energy is multiplied by
         1 - 10 x^3 + 15 x^4 - 6 x^5, x from 0 to 1: two continuous derivatives (Mei, Davenport and Fernando, PRB 43,
         4653 (1991)).
     """
@@ -63,7 +63,7 @@ class PairInteraction(Section):
 
 
 def smooth_step(r: Array, cutoff: float, smoothing: float) -> tuple[Array, Array]:
-    """The function that interactions are multiplied with, and its derivative (1/Angstrom), at the distances `r`."""
+    """The function that interactions are multiplied by, and its derivative (1/Angstrom), at the distances `r`."""
     x = np.clip(1 - (cutoff - r) / smoothing, 0.0, 1.0)
     return 1 - x**3 * (10 - x * (15 - 6 * x)), -30 * (x * (1 - x)) ** 2 / smoothing
 

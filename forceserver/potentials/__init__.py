@@ -1,7 +1,7 @@
 """Potentials: frames in, energies, forces and virials out.
 
-`PotentialConfig` is the section of the configuration that describes one, whichever it is; `build_potential` makes it
-ready for use. One file a potential, with its section and its class; a new one is put into the union here.
+`PotentialConfig` is the section of the configuration that describes one of any kind; `build_potential` makes it ready
+for use. There is one file per potential, with its section and its class; new ones are added to the union here.
 """
 
 from typing import Annotated
@@ -62,6 +62,6 @@ def build_potential(config: PotentialConfig | None, template: Frame) -> Potentia
         potential.close()
         raise InputError(
             f"the potential (kind = {config.kind!r}) gives infinite or undefined values for the template: energy "
-            f"{result.energy} eV, largest force {np.abs(result.forces).max()} eV/Angstrom; are two atoms on one place?"
+            f"{result.energy} eV, largest force {np.abs(result.forces).max()} eV/Angstrom; do two atoms coincide?"
         )
     return potential

@@ -23,7 +23,7 @@ from .model import ModelPotential, Term
 
 
 class AceConfig(Section):
-    """`kind = "ace"`: a model (.npz) that `forceserver fit` has made with `model = "ace"`.
+    """`kind = "ace"`: a model (.npz) that `forceserver fit` made with `model = "ace"`.
 
     uncertainty: send the energies of the eight members of the model and their standard deviation.
     """
@@ -34,7 +34,7 @@ class AceConfig(Section):
     skin_angstrom: float = Field(default=SKIN, ge=0)
 
     def build(self, template: Frame) -> "AcePotential":
-        """The potential; `InputError` if the file is damaged or has no members to tell an uncertainty from."""
+        """The potential; `InputError` if the file is damaged, or lacks members for a requested uncertainty."""
         return AcePotential.load(self.model, uncertainty=self.uncertainty, skin=self.skin_angstrom)
 
 

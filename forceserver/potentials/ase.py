@@ -61,7 +61,7 @@ def make_calculator(path: str, arguments: dict[str, Any]) -> "GetPropertiesMixin
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"calculator = {path!r}: cannot import {module_name!r}: {error}") from error
-    except (Exception, SystemExit) as error:  # of whatever a module does when it is imported
+    except (Exception, SystemExit) as error:  # raised by whatever a module does when it is imported
         told = f"{type(error).__name__}: {error}"
         raise InputError(f"calculator = {path!r}: {module_name!r} fails when it is imported: {told}") from error
     try:
@@ -88,9 +88,9 @@ def make_calculator(path: str, arguments: dict[str, Any]) -> "GetPropertiesMixin
 
 
 def as_potential(thing: "Potential | GetPropertiesMixin") -> Potential:
-    """A potential itself, or that of an ASE calculator; `InputError` for a class and for anything else."""
+    """A potential unchanged, or the potential of an ASE calculator; `InputError` for a class or anything else."""
     if isinstance(thing, type):
-        raise InputError(f"{thing.__name__} is a class where a potential is needed: make one, as in {thing.__name__}()")
+        raise InputError(f"{thing.__name__} is a class, not a potential: make one, as in {thing.__name__}()")
     if isinstance(thing, Potential):
         return thing
     if not hasattr(thing, "get_forces"):
@@ -206,7 +206,7 @@ class AsePotential(Potential):
             np.array_equal(getattr(atoms, name), getattr(given, name)) for name in ("numbers", "positions", "pbc")
         ) or not np.array_equal(atoms.cell.array, given.cell.array):
             raise PotentialError(
-                f"the ASE calculator {type(self._calculator).__name__} changes the atoms that it is given (positions "
+                f"the ASE calculator {type(self._calculator).__name__} changes the atoms that it gets (positions "
                 'or cell), so there is no stress = "numerical": let it work on a copy of them'
             )
 

@@ -12,7 +12,7 @@ from ..errors import PotentialError
 from ..frame import Frame, Result
 
 SKIN = 0.5
-"""Of neighbour lists, Angstrom: how far beyond the cutoff they look, so that they last for several steps."""
+"""Skin of neighbour lists, Angstrom: how far they reach beyond the cutoff, so as to last for several steps."""
 
 
 class Potential(ABC):

@@ -1,4 +1,4 @@
-"""A committee: several potentials for the same thing, whose mean is served and whose spread is an uncertainty.
+"""A committee: several potentials for the same system, whose mean is served and whose spread is an uncertainty.
 
 The extras carry what i-PI's committee tools read, `<ffcommittee>` with `parse_json` and the re-weighting script:
 
@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 class CommitteeConfig(Section):
     """`kind = "committee"`: the mean of the potentials in `members`.
 
-    send: what of the members goes into the extras: "all", or "energies" for short messages.
-    energy_threshold_ev, force_threshold_ev_per_angstrom: uncertainties (see above) from which on a frame is reported
-        in the log and saved; none by default.
-    save_to: extxyz file to which such frames are appended, `max_saved` of them at most.
+    send: which results of the members go into the extras: "all", or "energies" for short messages.
+    energy_threshold_ev, force_threshold_ev_per_angstrom: uncertainties (see above) above which a frame is reported in
+        the log and saved; none by default.
+    save_to: extxyz file to which such frames are appended, at most `max_saved` of them.
     """
 
     kind: Literal["committee"]

@@ -1,11 +1,11 @@
-"""What every potential must satisfy, tried out on it: `check_potential(potential, frame)` returns a readable report.
+"""What every potential must satisfy: `check_potential(potential, frame)` tests it and returns a readable report.
 
 The frame is rattled and sheared first, so that no symmetry hides an error and the cell is triclinic. Derivatives are
 compared with five-point central differences of the energy, along random displacements of all atoms and along the nine
 strains. All frames of a check go through `compute`, and a sample of them through `compute_one`.
 
-The rounding noise of the potential is measured first. It says which step the differences need (a network in single
-precision needs a hundred times that of double precision), and below which error nothing can be told.
+The rounding noise of the potential is measured first. It determines the step of the differences (a network in single
+precision needs a hundred times that of double precision), and the smallest error that can be detected.
 
     report = check_potential(potential, frame)
     print(report)
@@ -28,8 +28,8 @@ AXES = "xyz"
 STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of the first derivative, error h^4 f^(5) / 30
 SPREAD = float(np.linalg.norm([weight for _, weight in STENCIL]))  # noise of a derivative times step / noise
 SMALLEST_STEP, LARGEST_STEP = 5e-4, 5e-2  # Angstrom
-SIGMAS = 10  # of noise that are no error
-SINGLE = 1e-8  # relative noise from which on it is that of single precision
+SIGMAS = 10  # standard deviations of noise that are not an error
+SINGLE = 1e-8  # relative noise above which it is that of single precision
 LARGEST_NOISE = 1e-5  # relative; what single precision does to a sum of many terms
 LARGEST_JUMP = 1e-4  # eV in 0.02 Angstrom
 
@@ -84,17 +84,17 @@ class Noise:
     force_scale: float = 1.0
 
     def times(self, factor: float) -> "Noise":
-        """That of coordinates which are larger by a factor."""
+        """The noise for coordinates larger by a factor."""
         return replace(self, energy=factor * self.energy, forces=factor * self.forces, virial=factor * self.virial)
 
     @property
     def relative(self) -> float:
-        """The larger one of energy and forces."""
+        """The larger of energy and forces."""
         return max(self.energy / self.energy_scale, self.forces / self.force_scale)
 
     @property
     def step(self) -> float:
-        """Angstrom; where noise and what the differences leave out are about the same."""
+        """Angstrom; where noise and truncation error of the differences are about equal."""
         return float(np.clip(np.cbrt(self.energy), SMALLEST_STEP, LARGEST_STEP))
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ class Noise:
 
 
 class _Broken(Exception):
-    """A check has failed; the text says how, with numbers."""
+    """A check has failed; the message says how, with numbers."""
 
 
 def check_potential(
@@ -117,13 +117,13 @@ def check_potential(
     strain: float = 0.03,
     seed: int = 0,
 ) -> Report:
-    """Tries every check of this file on `potential`, near `frame`.
+    """Runs every check of this file on `potential`, near `frame`.
 
-    tolerance: of energies, forces and virials, relative to the largest number among them or to 1 eV (1 eV/Angstrom),
-        whichever is larger. Where ten standard deviations of the rounding noise are more, these count.
+    tolerance: of energies, forces and virials, relative to the largest among them or to 1 eV (1 eV/Angstrom),
+        whichever is larger. Ten standard deviations of the rounding noise replace it if they are more.
     step: of the finite differences, Angstrom for displacements; strains are a tenth of it. By default from the noise.
     skip: names of checks, as in `CHECKS`, that do not apply; "translation" and "rotation" for an external field.
-    rattle, strain: standard deviation of the displacements (Angstrom) and strains that take away the symmetry.
+    rattle, strain: standard deviation of the displacements (Angstrom) and strains that break the symmetry.
     """
     unknown = set(skip) - CHECKS.keys()
     if unknown:
@@ -160,8 +160,8 @@ def check_potential(
 
 
 def measure_noise(potential: Potential, frame: Frame, random: np.random.Generator) -> Noise:
-    """What is left of energies, forces and virials of sixteen frames along a random displacement after a polynomial of
-    fifth order through them is taken away.
+    """The residuals of energies, forces and virials of sixteen frames along a random displacement, after a fit by a
+    polynomial of fifth order.
 
     They lie within 1e-4 Angstrom, or ten, a hundred or a thousand times as much while some of the energies are equal:
     an energy of -2000 eV in single precision changes in steps of 1e-4 eV.
@@ -213,7 +213,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """A relative error, what of it the noise explains, and the words that describe it."""
+    """A relative error, the part of it that noise explains, and a description."""
 
     size: float
     noise: float
@@ -224,7 +224,7 @@ Errors = Iterator[Error]
 
 
 def _judged(error: Error, tolerance: float) -> tuple[float, float, str]:
-    """Size, limit and words."""
+    """Size, limit and description."""
     limit = max(tolerance, SIGMAS * error.noise)
     return error.size, limit, error.words
 
@@ -263,7 +263,7 @@ def _same(
 
 
 def _form(trial: Trial) -> Errors:
-    """Types, shapes, finite values, extras that JSON can hold."""
+    """Types, shapes, finite values, extras that JSON can represent."""
     potential, frame = trial.potential, trial.frame
     for result in (potential.compute_one(_changed(frame)), *potential.compute([_changed(frame)])):
         if not isinstance(result, Result):
@@ -294,7 +294,7 @@ def _form(trial: Trial) -> Errors:
 
 
 def _ownership(trial: Trial) -> Errors:
-    """Results are not changed by later calls, frames are never."""
+    """Later calls do not change results, and no call changes frames."""
     potential, frame, random = trial.potential, trial.frame, trial.random
     given = _changed(frame)
     first = potential.compute_one(given)
@@ -313,7 +313,7 @@ def _ownership(trial: Trial) -> Errors:
 
 
 def _batch(trial: Trial) -> Errors:
-    """A batch gives what the frames give one by one."""
+    """A batch gives the same results as its frames one by one."""
     potential, frame, random = trial.potential, trial.frame, trial.random
     frames = [
         _changed(
@@ -371,7 +371,7 @@ def _rotation(trial: Trial) -> Errors:
 
 
 def _unchanged(trial: Trial, moved: Frame, **symmetry: NDArray) -> Errors:
-    """The further away the atoms are the more of their positions is rounded off, if that is in single precision."""
+    """Far from the origin, positions in single precision are rounded off more."""
     result, expected = trial.potential.compute([moved])[0], trial.potential.compute_one(trial.frame)
     far, near = (max(np.abs(one.positions).max(), np.abs(one.cell).max()) for one in (moved, trial.frame))
     return _same(trial.noise.times(max(1.0, far / max(near, 1e-3))), result, expected, **symmetry)

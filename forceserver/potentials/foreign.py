@@ -1,7 +1,7 @@
-"""Models of other programs, which are read as models of this one.
+"""Models of other programs, read as models of this one.
 
-A reader turns a file into a `Model`; what its program can do and this one cannot, it refuses by name. From there on
-nothing knows where the model came from: it is evaluated, described and saved like one of `forceserver fit`.
+A reader turns a file into a `Model`, and rejects by name whatever has no counterpart here. From then on nothing knows
+where the model came from: it is evaluated, described and saved like one of `forceserver fit`.
 """
 
 from collections.abc import Callable

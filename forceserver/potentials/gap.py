@@ -47,7 +47,7 @@ class GapConfig(Section):
 
 
 def read_gap_model(path: Path) -> GapModel:
-    """Reads a kernel model, also of another program; `InputError` if it cannot be read or is another kind of model."""
+    """Reads a kernel model, possibly of another program; `InputError` if it cannot be read or is of another kind."""
     model = foreign.load(path, (GapModel,))
     if not isinstance(model, GapModel):
         raise InputError(f"model {path}: is a {model.FORMAT}, not a {GapModel.FORMAT}")

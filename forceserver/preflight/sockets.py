@@ -1,4 +1,4 @@
-"""Do the sockets of the configuration meet those of i-PI, and are the names free?"""
+"""Do the sockets of the configuration match those of i-PI, and are their names free?"""
 
 import os
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def _listens(server: "SocketServer") -> str:
     if server.mode == "inet":
         return f"mode='inet' at {server.address}:{server.port}"
-    nested = f" (inside '{server.forcefield}', where sockets_prefix does not count)" if server.nested else ""
+    nested = f" (inside '{server.forcefield}', where sockets_prefix does not apply)" if server.nested else ""
     return f"mode='{server.mode}' at {server.unix_path}{nested}"
 
 
 def _fits(socket: "SocketConfig", server: "SocketServer") -> bool:
     if socket.mode != server.mode:
         return False
-    if server.mode == "inet":  # the address is that of an interface there and that of a host here
+    if server.mode == "inet":  # there the address is that of an interface, here that of a host
         return socket.port == server.port
     return socket.path == server.unix_path
 
@@ -58,7 +58,7 @@ def inspect_sockets(config: Path, clients: dict[str, "SocketConfig"], ipi: "IpiI
 
 
 def inspect_cv_server(config: "CVServerConfig") -> Iterator[Finding]:
-    """Opens the CV server of the configuration for a moment, where it is to be opened."""
+    """Opens the CV server of the configuration for a moment, to see that it can be."""
     from ..cv_server.server import CVServer
     from ..errors import InputError
 
@@ -71,7 +71,7 @@ def inspect_cv_server(config: "CVServerConfig") -> Iterator[Finding]:
 
 
 def inspect_limits(driver: "DriverConfig", template: "Frame", server: "SocketServer | None") -> Iterator[Finding]:
-    """Will the driver take what it is sent?"""
+    """Will the driver accept what i-PI sends?"""
     sizes = {"max_atoms": (len(template), "atoms of the template")}
     if server is not None:
         sizes["max_batch"] = (server.batch_size, "structures of <batch_size>")

@@ -12,11 +12,11 @@ DEFAULT_LATENCY_MICROSECONDS = 64
 """What i-PI's default <latency> costs on every step (docs/benchmarks.md)."""
 
 LARGE_ATOMS = 4096
-"""From here on the positions and forces of a step weigh more than the messages around them."""
+"""Atoms from which on positions and forces cost more than the messages around them."""
 
 
 def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int, batches: bool | None) -> Iterator[Finding]:
-    """For the <ffsocket> that is served by so many drivers; `batches`: whether the potential computes several at once.
+    """Advice for an <ffsocket> with this many drivers; `batches`: whether the potential computes several at once.
 
     `batches` is None if that is not known.
     """
@@ -30,7 +30,7 @@ def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int, batches
             f"{DEFAULT_LATENCY_MICROSECONDS} µs a step",
         )
     if ipi.threading and len(ipi.systems) == 1:
-        text = "one system: threading='False' of <simulation> saves a thread that every step is handed to"
+        text = "one system: threading='False' in <simulation> avoids handing every step to a thread"
         yield Finding(ADVICE, "speed", text)
     if drivers > 1 and server.timeout_seconds <= 0:
         text = (

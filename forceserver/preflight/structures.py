@@ -1,4 +1,4 @@
-"""Does i-PI send the atoms and the cell that the template has?"""
+"""Does i-PI send the atoms and the cell of the template?"""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ def _symbols(template: "Frame") -> list[str]:
 
 
 def _species(template: "Frame", labels: list[str]) -> Iterator[Finding]:
-    """i-PI's labels against the template, by element: an isotope is its element to a potential.
+    """Compares i-PI's labels with the template, by element: to a potential, an isotope is its element.
 
     A label that stands for no element (E, L, X) may be anything to the potential.
     """
@@ -58,20 +58,20 @@ def _species(template: "Frame", labels: list[str]) -> Iterator[Finding]:
 
 
 def inspect_structure(template: "Frame", system: "System", server: "SocketServer | None") -> Iterator[Finding]:
-    """`server`: the <ffsocket> that sends the atoms, all of them or some."""
+    """`server`: the <ffsocket> that sends all or some of the atoms."""
     expected = list(system.species)
     if server is not None and server.active is not None:
         expected = [expected[i] for i in server.active if i < len(expected)]
     yield from _species(template, expected)
     if server is not None and server.pbc and not template.pbc.all():
         text = "<ffsocket pbc='True'> folds atoms into the cell, but the template is not periodic in all directions"
-        yield Finding(WRONG, "cell", f"{text}: what crosses the edge would be torn apart; write pbc='False'")
+        yield Finding(WRONG, "cell", f"{text}: molecules that cross the edge would be torn apart; set pbc='False'")
     yield from _cell(template, system)
     yield from _overlap(system)
 
 
 def _cell(template: "Frame", system: "System") -> Iterator[Finding]:
-    """Cells in the wrong unit; one that the input gives in place of the file's may be of any size."""
+    """Finds cells in the wrong unit; a cell that replaces the file's may have any size."""
     volume = abs(np.linalg.det(system.cell))
     if not template.pbc.all():
         return
@@ -90,7 +90,7 @@ def _cell(template: "Frame", system: "System") -> Iterator[Finding]:
 
 
 def _overlap(system: "System") -> Iterator[Finding]:
-    """Atoms on top of one another are mostly positions or a cell in the wrong unit."""
+    """Finds atoms on top of each other: usually positions or a cell in the wrong unit."""
     from ase import Atoms
     from ase.neighborlist import neighbor_list
 

@@ -360,7 +360,7 @@ def test_hills_of_something_else_are_refused(tmp_path):
     wider = ({**VARIABLES[0], "sigma": 0.25}, VARIABLES[1])
     aperiodic = (VARIABLES[0], {"name": "angle", "sigma": 0.3, "lower": -2, "upper": 2})
     for changes, message in (
-        ({"variables": renamed}, "bias of p angle, the configuration wants q angle"),
+        ({"variables": renamed}, "bias on p angle, the configuration has q angle"),
         ({"variables": wider}, r"hills of width \[0.2 0.3\], the configuration says \[0.25 0.3"),
         ({"variables": aperiodic}, "domain of angle"),
         ({"hills": {"bias_factor": 9}}, "bias factor 8, the configuration says 9"),

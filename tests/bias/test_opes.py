@@ -161,7 +161,7 @@ def test_input_that_cannot_be(changes, key, message, tmp_path):
         ({"variables": [{"name": "p", "sigma": 0.1}]}, "is for widths that are measured"),
         ({"walkers": {"id": 0, "count": 2, "directory": "."}}, "walkers cannot measure widths together: give sigma"),
         ({"hills": {"height_eV": 1, "pace_steps": 1, "temperature_K": 300}}, "hills or opes, not both"),
-        ({"engine": "metadynamics"}, "belong together"),
+        ({"engine": "metadynamics"}, "go together"),
     ],
 )
 def test_what_does_not_go_together(changes, message, tmp_path):
@@ -170,7 +170,7 @@ def test_what_does_not_go_together(changes, message, tmp_path):
 
 
 def test_the_engine_and_its_table_belong_together():
-    with pytest.raises(pydantic.ValidationError, match="belong together"):
+    with pytest.raises(pydantic.ValidationError, match="go together"):
         MetadynamicsConfig(engine="opes", time_step_fs=1, variables=[{"name": "p"}])
 
 
@@ -190,7 +190,7 @@ def test_a_constant_variable_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"variables": [{"name": "p"}]}, "is a bias of p angle, the configuration wants p"),
+        ({"variables": [{"name": "p"}]}, "is a bias on p angle, the configuration has p"),
         ({"variables": [{"name": "p"}, {"name": "angle"}]}, "the domain of angle is"),
         ({"opes": {"temperature_K": 310}}, "has the temperature 300, the configuration gives 310"),
         ({"opes": {"explore": True}}, "has the action OPES_METAD_kernels, the configuration gives OPES_METAD_EXPLORE"),

@@ -10,7 +10,7 @@ from polarization import POLARIZATION
 from forceserver.bias.journal import RecentSteps
 from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.host import PlumedBias
-from forceserver.bias.plumed.input import forgotten, keyword, read_actions, split
+from forceserver.bias.plumed.input import forgotten, keyword, named_files, read_actions, split
 from forceserver.bias.plumed.kernel import load_kernel
 from forceserver.cv import build_variables, variable_section
 from forceserver.errors import BiasError, InputError
@@ -57,6 +57,19 @@ def test_input_is_read_as_plumed_reads_it(tmp_path, monkeypatch):
     (tmp_path / "plumed.dat").write_text("METAD ...\nARG=p\n")
     with pytest.raises(InputError, match=r"METAD ARG=p \.\.\. does not end"):
         read_actions(tmp_path / "plumed.dat")
+
+
+def test_files_that_an_input_names(tmp_path):
+    """Those that exist, also of included files; comments name none, in whatever encoding they are."""
+    for name in ("grid", "a.pdb", "b.pdb", "HILLS.0", "comment"):
+        (tmp_path / name).touch()
+    (tmp_path / "more.dat").write_text("METAD ARG=d FILE=HILLS.0\n")
+    (tmp_path / "plumed.dat").write_bytes(
+        b"# \xc5 FILE=comment\nEXTERNAL ARG=d FILE=grid\nPATH REFERENCE={a.pdb,b.pdb}\nINCLUDE FILE=more.dat\n"
+        b"PRINT ARG=d FILE=COLVAR\n"
+    )
+    found = named_files(tmp_path / "plumed.dat", tmp_path)
+    assert found == {"grid", "a.pdb", "b.pdb", "more.dat", "HILLS.0"}
 
 
 @pytest.mark.plumed

@@ -154,7 +154,7 @@ def test_an_error_between_hill_and_clock_doubles_no_hill(tmp_path):
         bias.advance(s)
     (tmp_path / "HILLS.1").write_text("#! FIELDS something else\n1 2\n")
     for _ in range(3):
-        with pytest.raises(InputError, match=r"HILLS\.1 is no HILLS file"):
+        with pytest.raises(InputError, match=r"HILLS\.1 is not a HILLS file"):
             bias.advance([0.5, 0.5])
     (tmp_path / "HILLS.1").unlink()
     assert bias.advance([0.5, 0.5])

@@ -175,7 +175,7 @@ def test_sockets_in_a_committee_have_the_default_prefix(aluminium):
     aluminium.write_simulation(forcefield=COMMITTEE, beads=4)
     code, said = check(aluminium)
     assert code == 2
-    assert "mode='unix' at /tmp/ipi_al (inside 'al', where sockets_prefix does not count)" in said
+    assert "mode='unix' at /tmp/ipi_al (inside 'al', where sockets_prefix does not apply)" in said
     address = f"al{aluminium.folder.name}"
     aluminium.write_simulation(forcefield=COMMITTEE.replace("<address>al<", f"<address>{address}<"), beads=4)
     aluminium.write_config(f'address = "al"\nprefix = "{aluminium.prefix}"', f'address = "{address}"')
@@ -254,7 +254,7 @@ def test_advice_about_speed(aluminium):
     aluminium.write_simulation(beads=8, forcefield=BATCHES.format(3))
     assert "8 structures a step are no multiple of <batch_size> 3" in check(aluminium, "-n", 3)[1]
     aluminium.write_simulation(old="threading='False'", new="")
-    assert "threading='False' of <simulation> saves a thread" in check(aluminium)[1]
+    assert "threading='False' in <simulation> avoids handing" in check(aluminium)[1]
 
 
 def test_batches_need_consolidated_messages(aluminium):

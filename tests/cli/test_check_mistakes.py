@@ -137,8 +137,8 @@ CONFIGURATION = {
         CV.replace('neighbours = "Al"', 'neighbours = "Cu"') + "[socket]",
         "no atom of species",
     ),
-    "output that is there twice": ("[socket]", CV + 'outputs = ["x", "x"]\n[socket]', "'x' is there twice"),
-    "centre that is there twice": ("[socket]", CV + "per_centre = [3, 3]\n[socket]", "3 is there twice"),
+    "output that is there twice": ("[socket]", CV + 'outputs = ["x", "x"]\n[socket]', "'x' occurs twice"),
+    "centre that is there twice": ("[socket]", CV + "per_centre = [3, 3]\n[socket]", "3 occurs twice"),
     "server of variables in no folder": (
         "[socket]",
         CV + '[cv_server]\naddress = "/nowhere/at/all"\n[socket]',
@@ -192,7 +192,7 @@ def test_in_the_configuration(aluminium, mistake, monkeypatch):
 def test_a_socket_in_no_folder(aluminium):
     aluminium.write_config('address = "al"', 'address = "no/al"')
     aluminium.write_simulation(old="<address>al", new="<address>no/al")
-    assert "s_no in which this user may make it" in found(aluminium)
+    assert "s_no in which this user may create it" in found(aluminium)
 
 
 def test_batches_that_the_driver_does_not_take(aluminium):

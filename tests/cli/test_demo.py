@@ -87,7 +87,7 @@ def test_complete_results_are_shown_again_and_kept(undisturbed):
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
     again = run(place.parent, *SHORT)
     assert again.returncode == 0
-    assert "is complete; --force makes it anew" in again.stdout
+    assert "is complete; --force repeats it" in again.stdout
     assert str(place / "batio3.png") in again.stdout
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
 
@@ -123,7 +123,7 @@ def interrupted(tmp_path_factory):
     first.send_signal(signal.SIGINT)
     said, _ = first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGINT
-    assert "the same command goes on from here" in said
+    assert "the same command resumes it" in said
     assert not any(alive(pid) for pid in family)
     assert not (folder / "batio3" / "result.json").exists()
     return folder
@@ -154,7 +154,7 @@ def test_interrupted_and_killed_it_goes_on_with_the_same_command(interrupted, un
     said, _ = second.communicate(timeout=60)
     if second.returncode:  # it may just have ended
         assert "failed" in said
-        assert "the same command goes on from here" in said
+        assert "the same command resumes it" in said
 
     third = run(interrupted, *SHORT)
     assert third.returncode == 0, third.stdout + third.stderr
@@ -239,7 +239,7 @@ def test_two_demos_in_one_folder_are_refused(aluminium, undisturbed):
         for options in ((), ("--force",)):
             refused = aluminium.run_here("demo", "batio3", "--folder", place.parent, *options)
             assert refused.returncode == 2
-            assert "another demo is at work" in refused.stderr
+            assert "another demo is running" in refused.stderr
     assert (place / "result.json").exists()
 
 

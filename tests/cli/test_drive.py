@@ -17,7 +17,7 @@ restraints = [{ variable = "p_x", at = 0, kappa_eV = 1 }]
         ("[potential]", "[driver]\n[unused]", [], "unused: unknown key"),
         ("", "", ["--role", "cv"], "does not configure the role cv"),
         ("", "", ["--host", "node1"], "--host node1: "),
-        ("[socket]", f"{BIAS}[socket]", [], "section [bias_socket] is missing: it says where i-PI wants the bias"),
+        ("[socket]", f"{BIAS}[socket]", [], "section [bias_socket] is missing: it says where i-PI expects the bias"),
         ("", "", ["--role", "window"], "'force', 'bias', 'cv'"),
         ("EMT", "EMT3", [], "has no 'EMT3'"),
         ('file = "al.extxyz"', 'file = "input.xml"', [], "cannot be read"),

@@ -113,7 +113,7 @@ def test_nothing_is_overwritten(copper):
     before = (copper.folder / "a run" / "input.xml").read_bytes()
     run = init(copper, "--steps", 7)
     assert run.returncode == 2
-    assert "there already" in run.stderr
+    assert "exists already" in run.stderr
     assert (copper.folder / "a run" / "input.xml").read_bytes() == before
 
 

@@ -205,7 +205,7 @@ def test_gives_up_when_drivers_only_die(aluminium, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(aluminium.folder))
     run = aluminium.run("launch", aluminium.config, "--attempts", 2)
     assert run.returncode == 3
-    assert "drivers died 2 times and the simulation did not get on" in run.stderr
+    assert "drivers died 2 times and the simulation did not advance" in run.stderr
 
 
 def test_gives_up_when_no_driver_can_be_had_within_the_deadline(aluminium, monkeypatch):
@@ -214,7 +214,7 @@ def test_gives_up_when_no_driver_can_be_had_within_the_deadline(aluminium, monke
     monkeypatch.setenv("PYTHONPATH", str(aluminium.folder))
     run = aluminium.run("launch", aluminium.config, "--attempts", 1000, "--deadline", 2)
     assert run.returncode == 3
-    assert "no driver could be had for 2 s" in run.stderr
+    assert "no driver could be started for 2 s" in run.stderr
     assert not list(aluminium.folder.glob("s_*")), "a socket is left"
 
 
@@ -256,7 +256,7 @@ def test_a_connection_that_breaks_ipi_costs_a_restart(aluminium):
     launch.terminate()
     output, _ = launch.communicate(timeout=60)
     assert launch.returncode == 143, output
-    assert "a broken connection has ended i-PI's work" in output
+    assert "a broken connection has stopped i-PI" in output
     assert "going on from RESTART, step" in output
     rows = steps(aluminium)[:, 0]
     assert list(rows) == list(range(len(rows))), "nothing twice or lost"
@@ -338,7 +338,7 @@ def test_what_check_finds_can_be_overruled(aluminium):
 def test_restart_without_a_file_is_refused(aluminium):
     run = aluminium.run("launch", aluminium.config, "--restart")
     assert run.returncode == 2
-    assert "nothing to go on from" in run.stderr
+    assert "nothing to continue from" in run.stderr
 
 
 def test_cores_are_divided_among_drivers(monkeypatch):

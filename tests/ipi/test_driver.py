@@ -228,7 +228,7 @@ def make_nan(frame: Frame, result: Result) -> None:
     [
         (raise_boom, "RuntimeError: boom"),
         (make_nan, r"forces\[2, 1\] = nan"),
-        (call_exit, r"the potential wanted to end the program, sys.exit\('no licence'\)"),
+        (call_exit, r"the potential called sys.exit\('no licence'\)"),
     ],
 )
 def test_failure_is_told_saved_and_given_back(unix, tmp_path, caplog, spoil, what):

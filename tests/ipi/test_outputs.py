@@ -79,7 +79,7 @@ def test_rows_that_a_killed_ipi_had_in_memory_are_missed_aloud(tmp_path):
     (tmp_path / "out").write_text("# column   1     --> step\n" + "".join(f"{n}\n" for n in range(0, 41, 10)))
     said = cut_outputs(state(tmp_path, 65, properties=(PropertiesFile(tmp_path / "out", 10, ("step",)),)))
     assert len(said) == 1
-    assert "ends at step 40, the state is of step 65" in said[0]
+    assert "ends at step 40, the state is at step 65" in said[0]
     assert cut_outputs(state(tmp_path, 49, properties=(PropertiesFile(tmp_path / "out", 10, ("step",)),))) == []
 
 
@@ -109,7 +109,7 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
     for name in ("a cv", "HILLS"):
         assert (tmp_path / name).read_text() == "#! FIELDS time d\n" + "".join(f" {n}.000000 0.5\n" for n in range(4))
     assert len(said) == 1
-    assert "grid (PLUMED) does not tell steps" in said[0]
+    assert "grid (PLUMED) does not record steps" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_rows_that_plumed_had_in_memory_are_missed_aloud(tmp_path, rows, said):
     (tmp_path / "HILLS").write_text("#! FIELDS time d\n" * bool(rows) + "".join(f"{n}.0 1\n" for n in rows))
     texts = cut_outputs(state(tmp_path, 23, plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", 23),)))
     assert len(texts) == (said is not None)
-    assert all(f"HILLS {said}, the state is of step 23" in text for text in texts)
+    assert all(f"HILLS {said}, the state is at step 23" in text for text in texts)
 
 
 def test_files_of_no_output_stay_as_they_are(tmp_path):

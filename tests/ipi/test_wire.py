@@ -146,7 +146,7 @@ def test_extras_that_may_pass(extras):
         ({"raw": 1}, "raw"),
         ({"x": float("nan")}, "JSON"),
         ({"x": np.array([1.0, np.inf])}, "JSON"),
-        ({"x": object()}, "object has no form in JSON"),
+        ({"x": object()}, "object has no equivalent in JSON"),
         ("[1, 2]", "not an object"),
         ("1.5", "not an object"),
         ("null", "not an object"),

@@ -90,10 +90,10 @@ def test_plumed_dat(text, message, crystal, tmp_path):
 @pytest.mark.parametrize(
     ("hills", "message"),
     [
-        (HILLS.format("p_x", "p_z", 0.004), "is a bias of p_x p_z, the configuration wants p_x p_y"),
+        (HILLS.format("p_x", "p_z", 0.004), "is a bias on p_x p_z, the configuration has p_x p_y"),
         (HILLS.format("p_x", "p_y", 0.005), "has hills of width [0.005 0.005], the configuration says [0.004 0.004]"),
         (HILLS.format("p_x", "p_y", 0.004).replace("false", "true"), "hills with a covariance (ADAPTIVE)"),
-        ("#! FIELDS time x\n 1 2\n", "is no HILLS file of METAD"),
+        ("#! FIELDS time x\n 1 2\n", "is not a HILLS file of METAD"),
     ],
 )
 def test_hills_of_something_else_are_refused_and_kept(hills, message, crystal, tmp_path):

@@ -88,7 +88,7 @@ def test_tables_of_plumed_are_cut_and_what_is_missing_is_said(tmp_path, flushed)
         [*command, "--restart"], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True, timeout=120
     )
     assert run.returncode == 0, run.stderr
-    assert ("HILLS is empty, the state is of step 50" in run.stderr) == (not flushed)
+    assert ("HILLS is empty, the state is at step 50" in run.stderr) == (not flushed)
     times = {name: np.loadtxt(tmp_path / name, usecols=0) for name in ("HILLS", "COLVAR")}
     if flushed:
         np.testing.assert_allclose(times["HILLS"], np.arange(5, 101, 5), rtol=1e-6)

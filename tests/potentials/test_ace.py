@@ -127,8 +127,11 @@ def test_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda arrays, header: arrays["functions"].__setitem__((3, 2), 9), "functions: row 3 is no invariant"),
-        (lambda arrays, header: arrays["functions"].__setitem__((100, 12), 9), "functions: row 100 is no invariant"),
+        (lambda arrays, header: arrays["functions"].__setitem__((3, 2), 9), "functions: row 3 is not an invariant"),
+        (
+            lambda arrays, header: arrays["functions"].__setitem__((100, 12), 9),
+            "row 100 is not an invariant",
+        ),
         (lambda arrays, header: arrays.__setitem__("weights/8", np.ones(3)), "weights/8: is float64 (3,)"),
         (lambda arrays, header: arrays.pop("weights/8"), "weights/8: this array is missing"),
         (lambda arrays, header: header.__setitem__("version", 9), "has schema version 9"),

@@ -272,5 +272,5 @@ def test_a_calculator_that_changes_its_atoms(aluminium, change):
 
 def test_numerical_stress_of_a_calculator_that_changes_its_atoms(aluminium):
     potential = AsePotential(Meddling(*CHANGES["strained"]), stress="numerical")
-    with pytest.raises(PotentialError, match="changes the atoms that it is given"):
+    with pytest.raises(PotentialError, match="changes the atoms that it gets"):
         potential.compute_one(Frame.from_ase(aluminium))

@@ -212,7 +212,7 @@ def test_checksum(good, tmp_path):
 def test_truncated_files_are_told(good, tmp_path, keep):
     path = tmp_path / "model.npz"
     path.write_bytes(good[:keep])
-    with pytest.raises(InputError, match=r"model .*model\.npz: it is damaged or no \.npz"):
+    with pytest.raises(InputError, match=r"model .*model\.npz: it is damaged, or not an \.npz file"):
         GapModel.load(path)
 
 
@@ -278,7 +278,7 @@ def test_methods_of_zip(small, tmp_path, method):
 
 def test_members_of_other_kinds(small, tmp_path):
     path = tmp_path / "model.npz"
-    for name, message in (("readme.txt", "is no array"), ("header.npy", "header: is there twice")):
+    for name, message in (("readme.txt", "is not an array"), ("header.npy", "header: occurs twice")):
         path.write_bytes(small)
         with zipfile.ZipFile(path, "a") as file, pytest.warns() if name == "header.npy" else io.BytesIO():
             file.writestr(name, b"hello")

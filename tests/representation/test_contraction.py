@@ -234,7 +234,7 @@ def test_damaged_files(tmp_path):
     later = good["header"].tobytes().replace(b'"version":1', b'"version":9')
     refused("has schema version 9", header=np.frombuffer(later, np.uint8))
     path.write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"basis\.npz: it is damaged or no \.npz"):
+    with pytest.raises(InputError, match=r"basis\.npz: it is damaged, or not an \.npz file"):
         contraction_file.load(path)
 
 

@@ -1,13 +1,13 @@
-"""What a bias has done, on disk: one owner of its clock, its deposits (HILLS) and its rows (COLVAR).
+"""The record of a bias on disk: one owner of its clock, its deposits (HILLS) and its rows (COLVAR).
 
-    begin(fingerprint)   a configuration has come in: a new one, the current one, or one to which the engine went back
-    deposit(numbers)     what the current configuration leaves behind; it is on disk when this returns
-    commit(fingerprint)  the configuration is the current one now
-    replay()             what is on disk, where the clock stands: at every start, and after a return
+    begin(fingerprint)   a configuration arrives: a new one, the current one, or one to which the engine went back
+    deposit(numbers)     writes the deposit of the current configuration, which is on disk when this returns
+    commit(fingerprint)  makes the configuration the current one
+    replay()             the deposits up to the clock: at every start, and after the engine went back
 
-The order on disk is deposit, row, clock. A deposit acts from the configuration after its own on, so it is written when
-that one comes, and HILLS may be one deposit ahead of the clock: if the step was interrupted there, `deposit` finds it
-and writes none. Everything else that is later than the clock is taken back by `replay`.
+The order on disk is deposit, row, clock. A deposit acts from the next configuration on, so it is written when that one
+arrives, and HILLS may be one deposit ahead of the clock: if the step was interrupted there, `deposit` finds it and
+writes none. Everything else that is later than the clock is undone by `replay`.
 """
 
 from .fingerprint import fingerprint_of

@@ -28,7 +28,7 @@ class ColvarFile:
             raise
 
     def append(self, row: Sequence[float]) -> None:
-        """Writes a row; `BiasError`, and nothing is written, if the disk does not take it."""
+        """Writes a row, or raises `BiasError` and writes nothing if the disk refuses it."""
         try:
             append(self._file, self.path, ("".join(f" {number:.10g}" for number in row) + "\n").encode())
         except OSError as error:
@@ -38,7 +38,7 @@ class ColvarFile:
         return {}
 
     def restore(self, steps: RecentSteps) -> None:
-        """Takes rows of later times out, into a file of its own if the engine went back."""
+        """Removes rows of later times, to a file of their own if the engine went back."""
         last_time_ps = (steps.step + 0.5) * self._time_step
         if steps.is_going_back:
             undo(self.path, size_of_rows(self.path, lambda _, line: float(line.split()[0]) <= last_time_ps))
@@ -49,7 +49,7 @@ class ColvarFile:
         os.close(self._file)
 
     def _check(self, fields: list[str]) -> None:
-        """`InputError` if there are other columns; a header that was cut short is written again."""
+        """`InputError` if there are other columns; an incomplete header is written again."""
         with open(self.path, "rb") as file:
             head = file.readline().decode(errors="replace")
         if head.split() == ["#!", "FIELDS", *fields]:

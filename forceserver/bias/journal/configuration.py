@@ -1,4 +1,4 @@
-"""One configuration in a file: that for which the neighbour lists of the variables were built last."""
+"""One configuration in a file: the one for which the neighbour lists of the variables were last built."""
 
 import mmap
 import os
@@ -13,7 +13,7 @@ from .disk import open_file
 
 
 class StoredConfiguration:
-    """Positions and cell in a mapped file: they go into the slot that is not current, then one word makes it so.
+    """Positions and cell in a mapped file: they go into the slot that is not current, then one word makes it current.
 
     `InputError` if the file is that of a system of another size.
     """
@@ -40,7 +40,7 @@ class StoredConfiguration:
         return Frame(slot["positions"].copy(), slot["cell"].copy(), like.species, like.pbc)
 
     def store(self, frame: Frame) -> None:
-        """Makes a configuration the one that is stored."""
+        """Stores a configuration in place of the previous one."""
         free = 2 if self._current[0] == 1 else 1
         self._slots[free - 1]["positions"] = frame.positions
         self._slots[free - 1]["cell"] = frame.cell

@@ -1,7 +1,7 @@
-"""What a bias leaves behind at its configurations, in a file that is the truth: HILLS, and KERNELS of an OPES.
+"""The deposits of a bias, in a file that is the truth: HILLS, or KERNELS for OPES.
 
-A deposit is added to the bias as the numbers that its line holds, not as those that it was computed from, so that
-replaying the file gives the same bits.
+A deposit is added to the bias with the numbers in its line, not those that it was computed from, so that replaying the
+file gives the same bits.
 """
 
 import logging
@@ -31,8 +31,8 @@ class DepositFile(Generic[T]):
     An existing file is continued; an incomplete last line is cut off and reported. `InputError` if it belongs to
     another bias, or if another process writes to it.
 
-    biased: which of the values in a record are the centre of a deposit. others: the files of the other walkers; PLUMED
-    adds the wall clock to the lines where there are some.
+    biased: which of the values in a record are the centre of a deposit. others: files of the other walkers; if there
+    are any, PLUMED adds the wall-clock time to the lines.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class DepositFile(Generic[T]):
         self._count = self._committed = len(self._waiting)  # in the file; of these, those that act at the current step
 
     def deposit(self, numbers: Sequence[float] | None) -> T:
-        """Writes what the current configuration leaves behind, unless an interrupted step has done so; None: nothing.
+        """Writes the deposit of the current configuration (None: none), unless an interrupted step has done so.
 
         Returns what is on disk, acts from the next configuration on, and has not been returned before.
         `BiasError` if it cannot be written.
@@ -76,7 +76,7 @@ class DepositFile(Generic[T]):
                 yield new
 
     def _miss(self, table: FieldsReader) -> None:
-        """Says once that a file that was there is gone: a writer goes on in a file that somebody removed."""
+        """Warns once that a file has disappeared: its writer goes on writing to the removed file."""
         if table.offset and table.path not in self._missed:
             self._missed.add(table.path)
             log.warning(
@@ -86,12 +86,12 @@ class DepositFile(Generic[T]):
             )
 
     def note(self) -> dict[str, Any]:
-        """From the configuration that is committed on, all of them act."""
+        """Notes that all of them act from the committed configuration on."""
         self._committed = self._count
         return {"hills": self._count}
 
     def restore(self, steps: RecentSteps) -> None:
-        """Takes out what came after the current step, if the engine went back; otherwise the file is the truth.
+        """Removes what came after the current step, if the engine went back; otherwise the file is the truth.
 
         It may then be one ahead of the clock. A clock that is further behind, or lost, starts at the last deposit.
         `InputError` if deposits are missing.
@@ -113,7 +113,7 @@ class DepositFile(Generic[T]):
         self._committed = known
 
     def replay(self) -> T:
-        """After `restore`: the deposits that act at the current step."""
+        """The deposits that act at the current step; call after `restore`."""
         return self._take(self._committed)
 
     @property
@@ -122,7 +122,7 @@ class DepositFile(Generic[T]):
         return self._count
 
     def close(self) -> None:
-        """Closes the file; another process may write to it then."""
+        """Closes the file; then another process may write to it."""
         no_longer(self._file)
         os.close(self._file)
 
@@ -136,7 +136,7 @@ class DepositFile(Generic[T]):
 
     def _set_clock(self, steps: RecentSteps, last: T) -> None:
         step = round(float(last.times[0]) / self._time_step)
-        values = np.full(steps.shape("values"), np.nan)  # the others are not known, and not needed
+        values = np.full(steps.shape("values"), np.nan)  # the others are unknown, and not needed
         values[self._biased] = last.centres[0]
         steps.jump(step, values=values, hills=self._count - 1)
         log.warning("the clock starts at step %d, that of the last of %d %s", step, self._count, self._bias.noun)
@@ -158,7 +158,7 @@ class DepositFile(Generic[T]):
             ) from error
 
     def _continue(self) -> tuple[FieldsReader, T]:
-        """Reads the file, which has a header then and ends with a complete line."""
+        """Reads the file; afterwards it has a header and ends with a complete line."""
         table = FieldsReader(self.path)
         rows = table.read()
         if tail := table.incomplete():
@@ -175,7 +175,7 @@ class DepositFile(Generic[T]):
         return table, deposits
 
     def _read(self, table: FieldsReader) -> T:
-        """Those that are new and complete; after an error they are as unread as before."""
+        """The new and complete ones; after an error they remain unread."""
         before = table.place
         try:
             deposits = self._bias.parse(table, table.read())

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def open_locked(path: Path, flags: int) -> int:
-    """Opens a file, which is made if it is missing, and locks it: a second writer would ruin it.
+    """Opens a file, creating it if necessary, and locks it: a second writer would ruin it.
 
     `InputError` if it cannot be opened, or another process has locked it (a second server, or a second walker of the
     same number).
@@ -30,7 +30,7 @@ def open_locked(path: Path, flags: int) -> int:
 
 
 def open_file(path: Path, flags: int) -> int:
-    """Opens a file, which is made if it is missing; `InputError` if that cannot be."""
+    """Opens a file, creating it if necessary; `InputError` if that is impossible."""
     try:
         return os.open(path, flags | os.O_CREAT, 0o644)
     except OSError as error:
@@ -39,11 +39,11 @@ def open_file(path: Path, flags: int) -> int:
 
 
 def why_no_folder(folder: Path) -> str:
-    """Why files cannot be written to a folder, which may have to be made; nothing if they can."""
+    """Why files cannot be written to a folder, which may have to be created; None if they can."""
     there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
     if not there.is_dir():
         return f"{there} is a file"
-    return "" if os.access(there, os.W_OK | os.X_OK) else f"nothing may be written to {there}"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"there is no permission to write to {there}"
 
 
 def check_file(path: Path, key: str) -> None:
@@ -56,13 +56,13 @@ def check_file(path: Path, key: str) -> None:
     elif why := why_no_folder(path.parent):
         wrong = f"{why}; name another file"
     elif path.exists() and not os.access(path, os.W_OK):
-        wrong = "the file may not be written; name another file"
+        wrong = "there is no permission to write to the file; name another one"
     if wrong:
         raise InputError(f"bias: {key} = {str(path)!r}: {wrong}")
 
 
 def make_folder(folder: Path, key: str) -> None:
-    """Makes a folder for files of the bias; `InputError`, with the key that names it, if that cannot be."""
+    """Creates a folder for files of the bias; `InputError`, with the key that names it, if that is impossible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -71,7 +71,7 @@ def make_folder(folder: Path, key: str) -> None:
 
 
 def mapped(path: Path) -> mmap.mmap:
-    """The file in memory, opened anew: a map keeps a descriptor, and with that of the lock, children would keep it."""
+    """Maps the file, opened anew: a map keeps a descriptor, and with the locked one, children would keep the lock."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         return mmap.mmap(descriptor, 0)
@@ -80,7 +80,7 @@ def mapped(path: Path) -> mmap.mmap:
 
 
 def undo(path: Path, size: int) -> None:
-    """Cuts a file to `size` bytes; what was behind is appended to the file of that name with the ending `.undone`."""
+    """Cuts a file to `size` bytes; the rest is appended to the file of the same name with the ending `.undone`."""
     with open(path, "rb+") as file:
         file.seek(size)
         behind = file.read()
@@ -97,7 +97,7 @@ def undo(path: Path, size: int) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Waits until the name of a new file is on disk."""
+    """Waits until the directory entry of a new file is on disk."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

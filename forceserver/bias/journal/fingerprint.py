@@ -1,4 +1,4 @@
-"""By what a configuration is known again: four fixed random projections of its positions and cell.
+"""How a configuration is recognised: by four fixed random projections of its positions and cell.
 
 They are compared with a tolerance, since engines round positions in their checkpoints (i-PI: to nine digits, unless
 told otherwise).
@@ -11,13 +11,13 @@ import numpy as np
 from ...frame import Array, Frame
 
 LENGTH = 4
-"""Numbers of a fingerprint."""
+"""How many numbers a fingerprint has."""
 
 CLOSE = 3e-7
 """Configurations whose fingerprints differ by less (Angstrom) are the same."""
 
 UNKNOWN = np.full(LENGTH, np.nan)
-"""The fingerprint of a configuration that is not known by it: equal to none."""
+"""The fingerprint of an unrecognisable configuration: equal to none."""
 
 
 @lru_cache(maxsize=4)

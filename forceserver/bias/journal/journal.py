@@ -1,4 +1,4 @@
-"""The journal: what it does with a configuration, in which order, whoever writes the files that grow with it."""
+"""The journal: what it does with a configuration, in which order, whoever writes the files that grow."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Arrival(Enum):
-    """What a configuration is that has come in."""
+    """How an arriving configuration relates to the earlier ones."""
 
     NEW = "new"
     SAME = "same"
@@ -29,7 +29,7 @@ class KeptFile(Protocol):
     """A file, or several, that grow with the steps."""
 
     def note(self) -> dict[str, Any]:
-        """What the record of a step says of it, by the names of the fields."""
+        """What the record of a step says about it, by the names of the fields."""
 
     def restore(self, steps: RecentSteps) -> None:
         """Brings it to the current step: after a start, and after the clock has gone back (`steps.is_going_back`)."""
@@ -39,10 +39,10 @@ class KeptFile(Protocol):
 
 
 class Journal:
-    """The clock of a bias, and the files that are kept with it.
+    """The clock of a bias, and the files that are kept in step with it.
 
     deposits, colvar: those that the journal itself writes. files: others. is_shared: whether other walkers read them;
-    then nothing is taken back when the engine goes back.
+    then nothing is undone when the engine goes back.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Journal:
         self.steps.begin_connection()
 
     def begin(self, fingerprint: Array) -> Arrival:
-        """A configuration has come in: new, the current one, or an older one, before which the clock stands now."""
+        """Whether an arriving configuration is new, the current one, or an older one, before which the clock is set."""
         step = self.steps.recognise(fingerprint)
         if step is None:
             return Arrival.NEW
@@ -92,11 +92,11 @@ class Journal:
         return Arrival.BACK if self.steps.go_back_before(step) else Arrival.NEW
 
     def take_back(self) -> bool:
-        """For who cannot answer twice: the current configuration is to come again. True if `replay` has to follow."""
+        """For callers that cannot answer twice: makes the current step be repeated. True if `replay` has to follow."""
         return self.steps.go_back_before(self.step)
 
     def deposit(self, numbers: Sequence[float] | None) -> Any:
-        """Writes what the current configuration leaves behind, if it does; it is on disk when this returns.
+        """Writes the deposit of the current configuration, if any; it is on disk when this returns.
 
         Returns the deposits that act from the next configuration on and have not been returned before. `BiasError` if
         it cannot be written.
@@ -104,11 +104,11 @@ class Journal:
         return self._deposits.deposit(numbers) if self._deposits else ()
 
     def of_others(self) -> Iterable[Any]:
-        """The deposits that other walkers have written since the last time."""
+        """The deposits that other walkers have written since the last call."""
         return self._deposits.of_others() if self._deposits else ()
 
     def commit(self, fingerprint: Array, row: Sequence[float] | None = None, **fields: Any) -> None:
-        """The configuration is that of the next step, which is the current one now.
+        """Makes the configuration that of the next step, which becomes the current one.
 
         row: of COLVAR, if one is due. fields: what the record of the step says. `BiasError`, and the step is not taken,
         if the row cannot be written.
@@ -120,7 +120,7 @@ class Journal:
         self.steps.tick(self.steps.step + 1, fingerprint, **fields)
 
     def replay(self) -> Any:
-        """Brings all files to where the clock stands; returns the deposits that act there."""
+        """Brings all files to the step of the clock; returns the deposits that act there."""
         for file in self._files:
             file.restore(self.steps)
         self.steps.settle()

@@ -1,12 +1,12 @@
 """The clock of a bias: a record of each of the last steps, in a file that outlives the program.
 
-The clock counts configurations, not requests. A configuration that comes again (a reconnection, a restart of this
-program) is that of the current step. If the first one of a connection came some steps ago, the engine has gone back to
-a checkpoint. Later in a connection it is a new step: a system may visit a configuration twice.
+The clock counts configurations, not requests. A configuration that is repeated (a reconnection, a restart of this
+program) is that of the current step. If the first one of a connection is from some steps ago, the engine has gone back
+to a checkpoint. Later in a connection it is a new step: a system may visit a configuration twice.
 
 The file is a ring of records that is mapped into memory. A record is written before the one word that makes it current,
 so a process that is killed leaves the old state or the new one. It is not synchronised to disk at every step (deposits
-are); after a power failure a bias goes on from its last deposit.
+are); after a power failure a bias resumes from its last deposit.
 """
 
 import logging
@@ -29,23 +29,23 @@ from .fingerprint import CLOSE, LENGTH, UNKNOWN
 log = logging.getLogger(__name__)
 
 SPAN = 65536
-"""Steps that are remembered."""
+"""How many steps are remembered."""
 
 _HEADER_BYTES = 4096
 _HEADER = np.dtype([("next", "i8"), ("return", "i8"), ("first", "i8"), ("note", "S2048"), ("purpose", "S2024")])
 """next: of the current step, + 1. return: 0, or the step to which the bias is going back, + 2. first: of this run."""
 
 _FINGERPRINT = "marks"
-"""The field's name in the files: they tell their layout, and those that exist are to be read."""
+"""The field's name in the files, which contain their layout: existing files must stay readable."""
 
 
 class RecentSteps:
     """Records of the last `span` steps; `path` None: kept in memory.
 
-    step: the number of the current configuration; -1 before the first. While the bias goes back, that to which it goes.
+    step: the number of the current configuration; -1 before the first. While the bias goes back, the one it goes to.
 
-    payload: fields of a record beside its step and fingerprint, as for `numpy.dtype`. purpose: whose file it is;
-    another one in the file is an error.
+    payload: fields of a record besides its step and fingerprint, as for `numpy.dtype`. purpose: whose file it is;
+    a different one in the file is an error.
     Raises `InputError` if the file is that of another bias or system, or if another process writes to it.
     """
 
@@ -74,7 +74,7 @@ class RecentSteps:
 
     @property
     def current(self) -> Any:
-        """The record of the current step, which must be one."""
+        """The record of the current step, which must exist."""
         return self._ring[self.step % len(self._ring)]
 
     @property
@@ -100,7 +100,7 @@ class RecentSteps:
     def recognise(self, fingerprint: Array) -> int | None:
         """The step of the configuration with this fingerprint: the current one; an older one only after a connection.
 
-        Of several the last, and only of this run of the engine.
+        If there are several, the last one; only those of this run of the engine.
         """
         current, self._may_have_gone_back = not self._may_have_gone_back, False
         if current:
@@ -131,7 +131,7 @@ class RecentSteps:
         self._steps[_cell(float(fingerprint[0]))] = step
 
     def jump(self, step: int, **changes: Any) -> None:
-        """Makes `step` the current one, of which only `changes` are known; the rest is as it was, zero at the start."""
+        """Makes `step` the current one when only `changes` are known; the rest stays as it was, zero at the start."""
         known = {name: field[self.step % len(field)] for name, field in self._fields.items()}
         if self.step < 0:
             known = {name: np.zeros_like(value) for name, value in known.items()}
@@ -140,15 +140,15 @@ class RecentSteps:
         self.tick(step, UNKNOWN, **{**known, **changes})
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """That of a field of a record."""
+        """The type of a field of a record."""
         return self._fields[name].shape[1:]
 
     def begin_run(self) -> None:
-        """The engine has begun anew: what came before is no place to which it could go back."""
+        """To be called when the engine starts afresh: it cannot go back to what came before."""
         self._header["first"] = self.step + 1
 
     def go_back_before(self, step: int) -> bool:
-        """The engine is at `step` again: True if the clock goes back to the step before.
+        """Notes that the engine is at `step` again: True if the clock goes back to the step before.
 
         From then on every start has to bring the files there, until `settle` says that they are. The first
         configuration of a run is no sign that the engine went back: it has begun a new run with the old bias.
@@ -165,11 +165,11 @@ class RecentSteps:
 
     @property
     def is_going_back(self) -> bool:
-        """Whether files may still hold what came after the current step; perhaps the program was killed meanwhile."""
+        """Whether files may still contain what came after the current step, for example after a kill."""
         return bool(self._header["return"][0])
 
     def settle(self) -> None:
-        """The files are those of the current step."""
+        """Notes that the files are at the current step."""
         if self.is_going_back:
             self._header["next"] = self.step + 1
             self._header["return"] = 0
@@ -197,7 +197,7 @@ def _open(path: Path | None, size: int, purpose: bytes) -> tuple[mmap.mmap | byt
                 raise InputError(f"{path} belongs to another bias or system; remove or rename it")
         if found < size:
             if found:
-                log.warning("%s is incomplete (a power failure?) and is begun anew", path)
+                log.warning("%s is incomplete (a power failure?) and is started afresh", path)
             os.ftruncate(file, 0)
         reserve(file, size, path)
     except InputError:

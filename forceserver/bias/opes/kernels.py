@@ -98,7 +98,7 @@ def check_same(path: Path, kernels: Kernels, variables: Sequence[Coordinate], pa
     remedy = "change it back, or move the file away to start a new bias"
     if [v.name for v in kernels.variables] != [v.name for v in variables]:
         names, ours = (" ".join(v.name for v in which) for which in (kernels.variables, variables))
-        raise InputError(f"{path} is a bias of {names}, the configuration wants {ours}; {remedy}")
+        raise InputError(f"{path} is a bias on {names}, the configuration has {ours}; {remedy}")
     for theirs, wanted in zip(kernels.variables, variables, strict=True):
         if theirs.domain != wanted.domain:
             raise InputError(f"{path}: the domain of {theirs.name} is {theirs.domain}, not {wanted.domain}; {remedy}")

@@ -1,6 +1,6 @@
-"""The files that PLUMED writes, in the journal: after each step it is noted how long they are.
+"""The files that PLUMED writes, as part of the journal, which records their lengths after each step.
 
-A start cuts off what is longer, the update of a step that was not answered.
+A start cuts off the excess, which is the update of an unanswered step.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from ..journal import RecentSteps
 from ..journal.disk import undo
 
 MOST_FILES = 32
-"""Files whose sizes are noted."""
+"""How many files can be recorded."""
 
 FIELDS = [("sizes", "i8", (MOST_FILES,))]
 """What a record says of them."""
@@ -29,7 +29,7 @@ FIELDS = [("sizes", "i8", (MOST_FILES,))]
 class PlumedFiles:
     """The files of one plumed.dat by their names relative to a folder, which are kept beside the records of `steps`.
 
-    rewritten: those that PLUMED writes anew from time to time: their lengths say nothing, and they are left alone.
+    rewritten: those that PLUMED rewrites from time to time: their lengths mean nothing, and they are left alone.
     """
 
     def __init__(self, steps: RecentSteps, folder: Path, rewritten: Set[Path]) -> None:
@@ -50,12 +50,12 @@ class PlumedFiles:
         self._paths = [self._folder / name for name in names]
 
     def empty(self) -> list[str]:
-        """The names of those that are there and hold nothing."""
+        """The names of existing empty ones."""
         there = [name for name in self._names if (self._folder / name).exists()]
         return [name for name in there if (self._folder / name).stat().st_size == 0]
 
     def note(self) -> dict[str, Any]:
-        """How long they are; -1 where there is none."""
+        """Their lengths; -1 for those that do not exist."""
         return {"sizes": self._sizes()}
 
     def restore(self, steps: RecentSteps) -> None:
@@ -66,13 +66,13 @@ class PlumedFiles:
                 continue
             if steps.step >= 0:
                 _cut(file, int(steps.current["sizes"][place]))
-            elif file.exists():  # of a start without a step: PLUMED would keep a copy of it, and refuse after the 100th
+            elif file.exists():  # from a start without a step: PLUMED would keep a copy, and refuse after the 100th
                 undo(file, 0)
                 file.unlink()
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
-        """What PLUMED writes meanwhile is taken out."""
+        """Removes what PLUMED writes meanwhile."""
         sizes = self._sizes()
         yield
         for file, before, after in zip(self._paths, sizes, self._sizes(), strict=False):
@@ -80,7 +80,7 @@ class PlumedFiles:
                 os.truncate(file, before)
 
     def close(self) -> None:
-        """They are PLUMED's to close."""
+        """Does nothing: PLUMED closes them."""
 
     def _sizes(self) -> NDArray[np.int64]:
         sizes = np.full(MOST_FILES, -1)

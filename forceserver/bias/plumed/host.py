@@ -4,10 +4,10 @@ Every output of every collective variable is offered as EXTRACV NAME=variable_ou
 generalised force on each of them; contracted with the gradients and strain derivatives of the variables, these become
 forces on atoms and a virial. PLUMED's own variables act on atoms directly.
 
-The clock ticks once per new configuration: for each, PLUMED calculates and then updates (adds hills, prints). What is
-asked for twice in a row gets the answer that it got before. After every step it is noted how long PLUMED's files are
-(files.py). A start cuts off what is longer, the update of a step that was not answered; so does a configuration that
-comes again after a restart, or of some steps ago, after PLUMED has been taken back to the step before it.
+The clock ticks once per new configuration: for each, PLUMED calculates and then updates (adds hills, prints). A
+configuration that is requested twice in a row gets the same answer. The lengths of PLUMED's files are recorded after
+every step (files.py). A start cuts off the excess, which is the update of an unanswered step; so does a configuration
+that is repeated after a restart, or is from some steps ago, once PLUMED is back at the step before it.
 """
 
 import logging
@@ -55,7 +55,7 @@ class PlumedBias(Potential):
         has_charges = any(config.charges_e.values())
         check_actions(actions, config.plumed_dat, has_charges, is_periodic=bool(template.pbc.any()))
         if lost := forgotten(actions):
-            log.warning("PLUMED begins anew after a restart what no file of it holds: %s", ", ".join(lost))
+            log.warning("after a restart, PLUMED starts afresh what none of its files holds: %s", ", ".join(lost))
         self._outputs = _extra_cvs(actions, variables, config.plumed_dat)
         self._variables = {name: variable.copy() for name, variable in variables.items()}
         self._offered = offered(variables)
@@ -105,7 +105,7 @@ class PlumedBias(Potential):
             plumed.cmd("update")
         except ForceServerError:
             raise
-        except Exception as error:  # of many types, depending on what was thrown inside PLUMED
+        except Exception as error:  # of various types, depending on what was thrown inside PLUMED
             self._stop()
             raise BiasError(f"PLUMED at step {step}: {one_line(error)}") from error
         journal.commit(fingerprint)
@@ -120,7 +120,7 @@ class PlumedBias(Potential):
         self._journal.close()
 
     def _start(self) -> Session:
-        """Starts PLUMED where the clock stands, with its files as they were then."""
+        """Starts PLUMED at the step of the clock, with its files as they were then."""
         self._stop()
         config = self._config
         self._journal.replay()
@@ -135,16 +135,16 @@ class PlumedBias(Potential):
         return plumed
 
     def _empty_files(self) -> str:
-        """What may have been missing in a restart: OPES cannot be started again before its first kernel."""
+        """A hint about a failed restart: OPES cannot be restarted before its first kernel."""
         if not (self._is_restarted and (empty := self._files.empty())):
             return ""
         return (
             f"; {', '.join(empty)} is empty: if PLUMED cannot restart from that, there is no bias yet that could be "
-            f"lost, so move {self._config.state_file} away to begin anew"
+            f"lost, so move {self._config.state_file} away to start afresh"
         )
 
     def _repeat_last_step(self, plumed: Session, frame: Frame) -> None:
-        """METAD and its relatives add no hill in the first step after a start: this is one that leaves nothing."""
+        """Runs a step without effects: METAD and its relatives add no hill in the first step after a start."""
         with self._files.unchanged():
             self._calculate(plumed, frame, self._journal.step)
             plumed.cmd("update")
@@ -185,7 +185,7 @@ class PlumedBias(Potential):
         return Result(float(bias[0]), forces, 0.5 * (total + total.T), extras)
 
     def _fill(self, plumed: Session, path: Path) -> None:
-        """Passes the input and checks that it needs nothing that a bias does not have."""
+        """Passes the input on and checks that it needs nothing that a bias lacks."""
         needed = np.zeros(1, dtype=np.intc)
         try:
             plumed.cmd("readInputLine", f"INCLUDE FILE={{{path}}}")
@@ -196,16 +196,16 @@ class PlumedBias(Potential):
         except Exception as error:
             raise InputError(f"PLUMED refuses {path}: {one_line(error)}{self._empty_files()}") from error
         if needed[0]:
-            raise InputError(f"{path} uses ENERGY, which a bias does not know: it acts beside the potential")
+            raise InputError(f"{path} uses ENERGY, which is unknown to a bias beside the potential")
 
 
 def _extra_cvs(actions: list[Action], variables: Mapping[str, CollectiveVariable], path: Path) -> dict[str, Output]:
-    """What plumed.dat takes as EXTRACV, by name."""
+    """The EXTRACVs of plumed.dat, by name."""
     known, wanted = offered(variables), {}
     for name in (keyword(action, "NAME") for action in actions if action[0] == "EXTRACV"):
         if name is None:
             raise InputError(f"{path}: EXTRACV without NAME; there are {', '.join(known) or 'none'}")
-        if name not in known:  # PLUMED 2.10 would silently take it to be zero
+        if name not in known:  # PLUMED 2.10 would silently take it as zero
             raise InputError(f"{path}: no variable offers EXTRACV NAME={name}; there are {', '.join(known) or 'none'}")
         wanted[name] = known[name]
     return wanted

@@ -1,4 +1,4 @@
-"""What has to be known of a plumed.dat before PLUMED reads it: its actions, word by word."""
+"""What a plumed.dat says, known before PLUMED reads it: actions, and the files that they read and write."""
 
 import re
 from collections.abc import Iterator
@@ -15,13 +15,23 @@ def read_actions(path: Path, folder: Path = Path()) -> list[Action]:
     folder: where PLUMED runs; the names of included files are relative to it.
     `InputError` if a file cannot be read or an action that goes over several lines does not end.
     """
-    return list(_actions(Path(path), folder, depth=0))
+    return [action for action in _actions(Path(path), folder, depth=0) if not _include(action)]
+
+
+def named_files(path: Path, folder: Path) -> set[str]:
+    """The files in `folder` that a PLUMED input and those that it includes name: read, or written by an earlier run.
+
+    Errors as for `read_actions`.
+    """
+    words = (word for action in _actions(path, folder, depth=0) for word in action[1:])
+    values = (word.partition("=")[2].strip("{}") for word in words)
+    return {name for value in values for name in value.split(",") if name and (folder / name).is_file()}
 
 
 def _actions(path: Path, folder: Path, depth: int) -> Iterator[Action]:
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(errors="surrogateescape")  # comments may be in any encoding
+    except OSError as error:
         raise InputError(f"cannot read the PLUMED input {path}: {error}") from error
     if depth > 20:
         raise InputError(f"PLUMED input {path} includes itself")
@@ -49,7 +59,7 @@ def _actions(path: Path, folder: Path, depth: int) -> Iterator[Action]:
 
 
 def split(text: str) -> list[str]:
-    """The words of an action; what stands in braces is not split."""
+    """The words of an action; text in braces is not split."""
     words, depth = [""], 0
     for character in text:
         depth += (character == "{") - (character == "}")
@@ -62,10 +72,15 @@ def split(text: str) -> list[str]:
 
 def _included(words: Action, folder: Path, depth: int) -> Iterator[Action]:
     action = words[1:] if words[0].endswith(":") else words
-    if action and action[0] == "INCLUDE" and (file := keyword(action, "FILE")):
-        yield from _actions(folder / file, folder, depth + 1)
-    elif action:
+    if action:
         yield action
+    if file := _include(action):
+        yield from _actions(folder / file, folder, depth + 1)
+
+
+def _include(action: Action) -> str | None:
+    """The file that an action includes."""
+    return keyword(action, "FILE") if action[:1] == ["INCLUDE"] else None
 
 
 def keyword(action: Action, name: str) -> str | None:
@@ -85,19 +100,19 @@ FORGETFUL = {
     "VES_LINEAR_EXPANSION": "the averages of its optimiser",
     "VES_DELTA_F": "its coefficients",
 }
-"""Actions of which PLUMED starts anew what no file holds, measured by restarts in the middle of a run."""
+"""Actions with a state that no file holds and a restart loses, found by restarts in the middle of runs."""
 
 GROWING = ("METAD", "PBMETAD", "OPES_METAD", "OPES_METAD_EXPLORE", "OPES_EXPANDED", "MOVINGRESTRAINT")
 """Actions whose bias changes with time, in addition to those of FORGETFUL."""
 
 READ_AT_RESTART = ("GRID_RFILE", "GRID_RFILES", "STATE_RFILE", "DRR_RFILE")
-"""Keywords by which PLUMED restarts from a file that it rewrites from time to time, and not from that of its hills."""
+"""Keywords that make PLUMED restart from a file that it rewrites from time to time, not from its hills."""
 
 NEED_CHARGES = ("DIPOLE", "DHENERGY")
 NEED_A_BOX = ("VOLUME", "CELL")
 
 REWRITTEN = ("GRID_WFILE", "GRID_WFILES", "STATE_WFILE", "STATUS_FILE")
-"""Keywords of files that PLUMED writes anew from time to time, so that their lengths say nothing."""
+"""Keywords of files that PLUMED rewrites from time to time, so that their lengths mean nothing."""
 
 WRITTEN = (*REWRITTEN, "FILE", "OUT_RESTART", "COEFFS_FILE", "BIAS_FILE", "FES_FILE", "TARGETDIST_FILE")
 READERS = (
@@ -118,7 +133,7 @@ READERS = (
 
 
 def check_actions(actions: list[Action], path: Path, has_charges: bool, is_periodic: bool) -> None:
-    """`InputError` for what PLUMED accepts and cannot do behind a bias, where it would give wrong numbers or hang."""
+    """`InputError` for input that PLUMED accepts but that makes it give wrong numbers, or hang, behind a bias."""
     has_extra_cv = any(action[0] == "EXTRACV" for action in actions)
     for action in actions:
         if has_extra_cv and keyword(action, "ADAPTIVE") == "GEOM":
@@ -139,7 +154,7 @@ def check_actions(actions: list[Action], path: Path, has_charges: bool, is_perio
 
 
 def forgotten(actions: list[Action]) -> list[str]:
-    """What a restart of PLUMED begins anew, so that the bias is another one than before."""
+    """What a restart of PLUMED loses, so that the bias is not the same as before."""
     found = [f"{action[0]} ({FORGETFUL[action[0]]})" for action in actions if action[0] in FORGETFUL]
     found += ["ADAPTIVE=DIFF (the spread)" for action in actions if keyword(action, "ADAPTIVE") == "DIFF"]
     is_opes = (action for action in actions if action[0] in ("OPES_METAD", "OPES_METAD_EXPLORE"))
@@ -163,7 +178,7 @@ def depend_on_time(actions: list[Action]) -> bool:
 
 
 def rewritten_files(actions: list[Action]) -> set[Path]:
-    """The files that PLUMED writes anew, not those to which it appends."""
+    """The files that PLUMED rewrites, not those to which it appends."""
     appending = {"STORE_GRIDS", "STORE_STATES"}
     return {
         Path(file).resolve()
@@ -175,7 +190,7 @@ def rewritten_files(actions: list[Action]) -> set[Path]:
 
 
 def written_files(actions: list[Action]) -> list[str]:
-    """The files that the actions write, as far as they are named."""
+    """The files that the actions write, if named in them."""
     return [
         file
         for action in actions
@@ -186,7 +201,7 @@ def written_files(actions: list[Action]) -> list[str]:
 
 
 def make_folders(actions: list[Action]) -> None:
-    """Makes the folders of the files that PLUMED writes: it dies without a word where one is missing."""
+    """Creates the folders of the files that PLUMED writes: it dies silently if one is missing."""
     shared = [Path(name) for action in actions if (name := keyword(action, "WALKERS_DIR"))]
     for folder in [*shared, *(Path(file).parent for file in written_files(actions))]:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ HOW_TO_GET_IT = (
 
 
 def find_kernel() -> str | None:
-    """The PLUMED kernel: PLUMED_KERNEL, the active conda environment, this Python's prefix, or what the linker knows.
+    """The PLUMED kernel: from PLUMED_KERNEL, the active conda environment, this Python's prefix, or the linker.
 
     Raises `InputError` if PLUMED_KERNEL is set to a file that does not exist.
     """
@@ -33,7 +33,7 @@ def find_kernel() -> str | None:
 
 
 def load_kernel() -> str | None:
-    """The kernel that works, `InputError` with the reason and the remedy if there is none."""
+    """A working kernel; `InputError` with the reason and the remedy if there is none."""
     kernel = find_kernel()
     try:
         import plumed
@@ -49,12 +49,12 @@ def load_kernel() -> str | None:
 
 
 def one_line(error: Exception) -> str:
-    """What went wrong, on one line: PLUMED's messages are drawings."""
+    """The message of an error on one line: PLUMED's messages are drawings."""
     return " ".join(str(error).split())
 
 
 def find_program() -> str:
-    """The `plumed` program: on the PATH, or beside the kernel; `InputError` if it is at neither place."""
+    """The `plumed` program: on the PATH, or beside the kernel; `InputError` if it is in neither place."""
     program = shutil.which("plumed")
     if program is None:
         kernel = find_kernel()
@@ -66,7 +66,7 @@ def find_program() -> str:
 
 
 def program_environment() -> dict[str, str]:
-    """The environment for `find_program`: it finds its kernel also where that is not in the linker's path."""
+    """The environment for `find_program`, in which it finds its kernel even outside the linker's path."""
     environment = dict(os.environ)
     kernel = find_kernel()
     if kernel and os.path.dirname(kernel):
@@ -79,8 +79,8 @@ def program_environment() -> dict[str, str]:
 def link_flags() -> str:
     """Linker flags that tie a library to the kernel.
 
-    Python hosts (i-PI, ASE) load the kernel so that its symbols are visible to it alone: a library that was not linked
-    against it cannot be loaded there (unless PLUMED_LOAD_NAMESPACE=GLOBAL is set when Python starts).
+    Python hosts (i-PI, ASE) load the kernel with private symbols: a library that is not linked against it cannot be
+    loaded there (unless PLUMED_LOAD_NAMESPACE=GLOBAL is set when Python starts).
     """
     kernel = find_kernel()
     folder = os.path.dirname(kernel) if kernel else ""

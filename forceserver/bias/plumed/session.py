@@ -11,7 +11,7 @@ from .input import Action
 from .kernel import HOW_TO_GET_IT, one_line
 
 Session = Any
-"""A `plumed.Plumed`; the package `plumed` need not be there."""
+"""A `plumed.Plumed`; the package `plumed` may be missing."""
 
 OLDEST_API = 10
 """PLUMED 2.9's."""
@@ -52,10 +52,10 @@ def start_session(kernel: str | None, natoms: int, config: PlumedConfig, restart
 
 
 def extra_cv_force_unit(actions: list[Action], kernel: str | None) -> float:
-    """What one unit of PLUMED's force on an EXTRACV is in eV.
+    """The unit of PLUMED's force on an EXTRACV, in eV.
 
-    It is in the energy unit of the input (kJ/mol, or what UNITS says), whatever the energy unit of the host. That is
-    measured rather than assumed: a restraint of slope one, in the units of the input, at 1 and its force.
+    It is the energy unit of the input (kJ/mol, or what UNITS says), whatever the energy unit of the host. This is
+    measured rather than assumed, by the force of a restraint of slope one in the units of the input.
     """
     plumed = new_session(kernel, natoms=1)
     for action in actions:

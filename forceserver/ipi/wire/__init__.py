@@ -10,10 +10,10 @@ It never sees a socket. Whoever owns the socket repeats this:
     ...                                                         # act on the message
     sock.sendmsg(connection.something())                        # a list of buffers, one send per reply
 
-`space()` is the free part of the inbox behind what has already come in, so the numbers go from the kernel straight to
-the place where they are read, and it does not matter how the stream is split into segments. A message that carries
-numbers is moved to the front of the inbox if it does not lie there already (it does, unless the peer glued it to the
-one before), which keeps every view of the inbox valid from step to step.
+`space()` is the free part of the inbox after what has already come in, so numbers go from the kernel straight to where
+they are read, and it does not matter how the stream is split into segments. A message that carries numbers is moved to
+the front of the inbox unless it is already there (it is, unless the peer sent it together with the one before), which
+keeps every view of the inbox valid from step to step.
 
 `ClientConnection` is the force engine: it turns POSDATA into `Frame`s and `Result`s into FORCEREADY.
 `ServerConnection` is the simulation engine. The messages that they exchange:
@@ -21,22 +21,22 @@ one before), which keeps every view of the inbox valid from step to step.
     server  STATUS, INIT, POSDATA, GETFORCE, EXIT
     client  READY, NEEDINIT, HAVEDATA (each an answer to STATUS), FORCEREADY (the answer to GETFORCE)
 
-One idea a file:
+One idea per file:
 
     messages     the words, and the messages that carry text: INIT and the names of shared memory
     limits       the largest sizes that a peer may announce
     layout       where the numbers lie: single structures, batches, shared memory
     extras       the string that goes behind the numbers
-    states       what the client may be told when, and what it becomes: one table
+    states       which message may come in which state, and what follows: one table
     connection   the inbox, common to both ends
     frames       numbers of POSDATA as frames
     reply        results as FORCEREADY
     client       the force engine's end
     server       the simulation engine's end
 
-What may live here: bytes, units, shapes, and the refusal of what the protocol does not allow, in both directions.
-Sizes that the peer announces are checked before anything is allocated, and nothing leaves that would make i-PI hang
-(numbers that are not finite, wrong counts, extras that are JSON but no object). No sockets, no clocks, no policy.
+What belongs here: bytes, units, shapes, and rejecting what the protocol does not allow, in both directions. Sizes that
+the peer announces are checked before anything is allocated, and nothing is sent that would make i-PI hang (numbers that
+are not finite, wrong counts, extras that are JSON but not an object). No sockets, no clocks, no policy.
 
 Units. The wire is in bohr and hartree with cell vectors as columns; `Frame` and `Result` are in eV and Angstrom with
 cell vectors as rows. CODATA values as in `ase.units`. docs/protocol.md has the layouts byte by byte.

@@ -24,7 +24,7 @@ from .messages import (
 from .reply import Reply
 from .states import BEGIN, COMPUTING, NEEDINIT, RESULTS, SENT, SENT_WANTING_INIT, State
 
-_SPARE_BYTES = 1024  # in the inbox behind a POSDATA, for what a server sends without waiting
+_SPARE_BYTES = 1024  # in the inbox after a POSDATA, for what a server sends without waiting
 
 
 class ClientConnection(Connection):
@@ -36,13 +36,12 @@ class ClientConnection(Connection):
 
     `state` follows the table in states.py. Attributes after INIT: `replica`, `parameters` (the text), `batch`.
 
-    After POSDATA the state is COMPUTING until `set_results`. `frames` are views of what came in, and hold until the
-    next POSDATA or INIT. There are `batch` of them, less those at the end that only repeat the one before them, which
-    is how i-PI fills up a batch. The first frame carries the replica if INIT came right before it, all others -1: i-PI
-    does not tell.
+    After POSDATA the state is COMPUTING until `set_results`. `frames` are views of the inbox, valid until the next
+    POSDATA or INIT. There are `batch` of them, minus repetitions of the last one, with which i-PI fills up a batch. The
+    first frame has the replica if INIT came right before it; all others have -1, since i-PI does not say.
 
-    `wants_init` makes the answer to STATUS after a result NEEDINIT instead of READY, so that the server tells the
-    replica again. It costs two round trips.
+    `wants_init` makes the answer to STATUS after a result NEEDINIT instead of READY, so that the server sends the
+    replica again. This costs two round trips.
     """
 
     _known = SERVER_MESSAGES
@@ -74,18 +73,18 @@ class ClientConnection(Connection):
             self._incoming.attach(self._layout.structures_in(self._inbox))
 
     def attach(self, segments: Sequence[Array]) -> None:
-        """Gives the six shared-memory arrays, in the order of `segment_names` and of the shapes `segment_shapes()`."""
+        """Attaches the six shared-memory arrays, in the order of `segment_names`, of shapes `segment_shapes()`."""
         structures, results = in_segments(segments)
         self._incoming.attach(structures)
         self._reply.attach(results)
 
     def detach(self) -> None:
-        """Forgets the shared-memory arrays; the connection cannot be used any more."""
+        """Releases the shared-memory arrays; the connection can no longer be used."""
         self._incoming.detach()
         self._reply.detach()
 
     def next_message(self) -> bytes | None:
-        """The next message of the server, fully taken in; `None` if more bytes are needed.
+        """The next complete message of the server; `None` if more bytes are needed.
 
         One of STATUS, INIT, POSDATA, GETFORCE, EXIT; or SEGMENTS, once: `segment_names` must then be attached, and the
         POSDATA that brought the names comes with the next call.
@@ -149,7 +148,7 @@ class ClientConnection(Connection):
             return None
         self.frames = frames = self._incoming.take()
         frames[0].replica, self._replica_of_next = self._replica_of_next, -1
-        self._start = start  # and not to the front: what comes next must not overwrite the positions
+        self._start = start  # not at the front: what comes next must not overwrite the positions
         self.state = self.state.after[POSDATA]
         return POSDATA
 
@@ -177,7 +176,7 @@ class ClientConnection(Connection):
         try:
             state = self.state.after[RESULTS]
         except KeyError:
-            raise RuntimeError("set_results() without a structure that waits for results") from None
+            raise RuntimeError("set_results() without a structure waiting for results") from None
         if len(results) != len(self.frames):
             check_count(results, len(self.frames))
         self._reply.encode(results)

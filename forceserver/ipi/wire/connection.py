@@ -13,7 +13,7 @@ from .messages import HEADER_BYTES, INT
 class Connection:
     """One end of a connection.
 
-    A message that is refused stays where it is, so that asking again means being refused again.
+    A rejected message stays in the inbox, so that asking again raises the same error.
     """
 
     _known: Sequence[bytes]
@@ -25,7 +25,7 @@ class Connection:
         self.batch = batch
         self._limits = limits
         self._layout = MessageLayout(atoms, batch, shared_memory)
-        self._start = self._end = 0  # what has come in and is not used up: inbox[start:end]
+        self._start = self._end = 0  # received and not yet consumed: inbox[start:end]
         self._inbox = np.zeros(0, np.uint8)
         self._bytes = memoryview(self._inbox)
 
@@ -41,14 +41,14 @@ class Connection:
         return self._bytes[self._end :]
 
     def received(self, count: int) -> None:
-        """Says that `count` bytes have been written to the front of `space()`."""
+        """Notes that `count` bytes have been written to the front of `space()`."""
         self._end += count
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(atoms={self.atoms}, batch={self.batch}, unread={self.unread()!r})"
 
     def unread(self) -> bytes:
-        """The first 16 bytes that have come in and have not been understood (yet)."""
+        """The first 16 bytes that have been received and not (yet) understood."""
         return bytes(self._bytes[self._start : min(self._end, self._start + 16)])
 
     def _reserve(self, size: int) -> None:
@@ -60,7 +60,7 @@ class Connection:
             self._make_views()
 
     def _make_views(self) -> None:
-        """Looks at the numbers in the inbox, which is another one, or has another layout."""
+        """Makes the views of the numbers anew, after a change of inbox or layout."""
         raise NotImplementedError
 
     def _in_use(self) -> bool:
@@ -68,21 +68,21 @@ class Connection:
         return False
 
     def _to_front(self) -> None:
-        """Moves what has come in to the front of the inbox."""
+        """Moves what has been received to the front of the inbox."""
         start, end = self._start, self._end
         if start:
             self._bytes[: end - start] = self._bytes[start:end]
             self._start, self._end = 0, end - start
 
     def _used(self, end: int) -> None:
-        """Everything before `end` has been understood."""
+        """Notes that everything before `end` has been understood."""
         if end == self._end:
             self._start = self._end = 0
         else:
             self._start = end
 
     def _header(self) -> bytes | None:
-        """The header of the next message; `None` if it is not complete, an error as soon as it cannot become one."""
+        """The header of the next message; `None` while it is incomplete, an error as soon as it cannot become one."""
         start = self._start
         header = bytes(self._bytes[start : min(start + HEADER_BYTES, self._end)])
         if header in self._known:

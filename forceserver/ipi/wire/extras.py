@@ -1,4 +1,4 @@
-"""The string that goes behind the numbers: what i-PI can read, and nothing that makes it hang."""
+"""The string that follows the numbers: what i-PI can read, and nothing that makes it hang."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ ATOMIC_UNITS_OF_EXTRAS = {
     "atomic_energy_uncertainty": 1.0 / Hartree,
     "dipole": 1.0 / Bohr,
 }
-"""What our numbers (eV, Angstrom, elementary charges) are multiplied with in the extras whose names i-PI knows."""
+"""Factors for the extras whose names i-PI knows, from eV, Angstrom and elementary charges."""
 
 
 def _in_atomic_units(extras: dict[str, Any]) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def encode_extras(extras: dict[str, Any] | str, max_bytes: int = Limits.max_stri
     """The extras string as i-PI can read it.
 
     A dictionary becomes a JSON object, numpy arrays become lists, the names in `ATOMIC_UNITS_OF_EXTRAS` are converted;
-    text goes as it is. i-PI hangs on JSON that is not an object, on a field `raw` and on bytes that are not UTF-8,
-    hence `PotentialError` for these, and for numbers that are not finite, which JSON does not know.
+    text is sent as it is. i-PI hangs on JSON that is not an object, on a field `raw` and on bytes that are not UTF-8,
+    hence `PotentialError` for these, and for numbers that are not finite, which JSON does not have.
     """
     if isinstance(extras, str):
         text = extras
@@ -49,7 +49,7 @@ def encode_extras(extras: dict[str, Any] | str, max_bytes: int = Limits.max_stri
     if not isinstance(value, dict):
         raise PotentialError(f"the extras are JSON but not an object: {text[:40]!r}")
     if "raw" in value:
-        raise PotentialError("the extras have a field 'raw', a name that i-PI keeps for itself")
+        raise PotentialError("the extras have a field 'raw', a name that i-PI reserves")
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
@@ -93,7 +93,7 @@ def in_ev_and_angstrom(extras: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say, for numpy's arrays and scalars."""
+    """The JSON equivalents of numpy's arrays and scalars."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} has no equivalent in JSON")

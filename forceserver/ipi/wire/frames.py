@@ -24,7 +24,7 @@ class IncomingFrames:
         self._pbc = template.pbc
         self._several = layout.batch > 1
         self._in_place = not layout.shared_memory
-        self.attached = False  # whether it is known where the numbers lie
+        self.attached = False  # whether the place of the numbers is known
         self._positions = np.empty((layout.batch, layout.atoms, 3))
         self._cells = np.zeros((layout.batch, 3, 3))
         self._cells_seen = b""
@@ -34,7 +34,7 @@ class IncomingFrames:
         ]
 
     def attach(self, numbers: StructureNumbers) -> None:
-        """Says where the numbers lie from now on."""
+        """Sets where the numbers are from now on."""
         self.attached = True
         self._numbers = numbers
         self._cells_as_rows = numbers.cells.transpose(0, 2, 1)
@@ -44,12 +44,12 @@ class IncomingFrames:
                 frame.positions = positions
 
     def detach(self) -> None:
-        """Forgets where the numbers lay."""
+        """Forgets where the numbers were."""
         self.attached = False
         del self._numbers, self._cells_as_rows
 
     def take(self) -> list[Frame]:
-        """The frames of the POSDATA that has come in, less those at the end that only repeat the one before them.
+        """The frames of the POSDATA that was received, minus repetitions at the end.
 
         Raises `ProtocolError` for positions or cells that are not finite, and for cells that are singular.
         """
@@ -64,7 +64,7 @@ class IncomingFrames:
         return self.frames[: self._count_distinct()] if self._several else self.frames
 
     def _count_distinct(self) -> int:
-        """The number of structures without those at the end that repeat the one before them."""
+        """The number of structures, minus repetitions at the end."""
         count, positions, cells = len(self.frames), self._positions, self._cells
         while count > 1:
             last, before = positions[count - 1], positions[count - 2]

@@ -1,6 +1,6 @@
-"""Where the counts and the numbers of POSDATA and FORCEREADY lie: single structures, batches, shared memory.
+"""Where the counts and the numbers of POSDATA and FORCEREADY are: single structures, batches, shared memory.
 
-One structure has its cell in front of the number of atoms, a batch behind it; through shared memory only the number of
+A single structure has its cell before the number of atoms, a batch after it; with shared memory only the number of
 atoms and the extras are in the stream. docs/protocol.md shows the bytes. Everything here is in the units of the wire.
 """
 
@@ -38,9 +38,9 @@ class MessageLayout:
     """The layout of both messages for one number of atoms and one batch size.
 
     posdata_bytes: length of POSDATA, without the names of segments.
-    posdata_count_at: where it has the number of atoms.
+    posdata_count_at: offset of the number of atoms.
     forceready_bytes: length of FORCEREADY up to the extras.
-    forceready_count_at: where it has the number of atoms; not at all with shared memory.
+    forceready_count_at: offset of the number of atoms; unused with shared memory.
     """
 
     def __init__(self, atoms: int, batch: int, shared_memory: bool) -> None:

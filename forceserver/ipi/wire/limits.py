@@ -14,7 +14,7 @@ class Limits:
     max_string_bytes: int = 1 << 26
 
     def check_own_atoms(self, atoms: int) -> None:
-        """Raises `ProtocolError` for a number of atoms with which no connection can begin."""
+        """Raises `ProtocolError` for a number of atoms that no connection can have."""
         if not 0 < atoms <= self.max_atoms:
             raise ProtocolError(f"{atoms} atoms: must be at least 1 and at most max_atoms = {self.max_atoms}")
 
@@ -29,7 +29,7 @@ class Limits:
         raise ProtocolError(f"the peer announced {announced} atoms, but the template structure here has {expected}")
 
     def check_batch(self, text: str) -> int:
-        """The batch size that INIT announces; raises `ProtocolError` if it is no number or too large."""
+        """The batch size that INIT announces; raises `ProtocolError` if it is not a number or too large."""
         try:
             batch = int(text)
         except ValueError:

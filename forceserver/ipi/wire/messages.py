@@ -1,7 +1,7 @@
 """The words of the protocol, and the messages that carry text: INIT, and the names of shared-memory segments.
 
-A reader gets what has come in from the beginning of a message on, and returns the message or, if it is not all there,
-the number of bytes that it takes at least.
+A reader gets what has been received from the beginning of a message on, and returns the message or, if it is
+incomplete, the least number of bytes that it will have.
 """
 
 import codecs
@@ -29,7 +29,7 @@ READY, NEEDINIT, HAVEDATA, FORCEREADY = CLIENT_MESSAGES = (
 )
 
 SEGMENTS = b"SEGMENTS"
-"""Not on the wire: what `ClientConnection.next_message` returns when shared memory must be attached first."""
+"""Not on the wire: `ClientConnection.next_message` returns it when shared memory must be attached first."""
 
 SEGMENT_KINDS = ("pos", "h", "ih", "pot", "force", "vir")
 MAX_SEGMENT_NAME = 255
@@ -51,7 +51,7 @@ class Init(NamedTuple):
 
 
 def pack_strings(strings: Sequence[bytes]) -> bytes:
-    """Each string with its length in front."""
+    """Each string, preceded by its length."""
     return b"".join(INT.pack(len(string)) + string for string in strings)
 
 
@@ -64,7 +64,7 @@ def write_init(replica: int, parameters: str, batch: int) -> bytes:
 
 
 def read_init(data: memoryview, limits: Limits) -> Init | int:
-    """INIT, or how many bytes are needed. Raises `ProtocolError` for lengths, texts and batch sizes that cannot be."""
+    """INIT, or how many bytes are needed. Raises `ProtocolError` for impossible lengths, texts and batch sizes."""
     if len(data) < _INIT.size:
         return _INIT.size
     _, replica, length = _INIT.unpack_from(data)
@@ -82,7 +82,7 @@ def read_init(data: memoryview, limits: Limits) -> Init | int:
 def _read_text(data: memoryview, length: int, limits: Limits) -> bytes | int:
     """The text of INIT.
 
-    i-PI announces the length in characters but sends UTF-8, others announce bytes. The two differ only if there are
+    i-PI announces the length in characters but sends UTF-8, others announce bytes. They differ only if there are
     characters beyond ASCII; then the header that must follow INIT tells which it was.
     """
     if len(data) < length:
@@ -101,7 +101,7 @@ def _read_characters(data: memoryview, count: int, limits: Limits) -> bytes | in
     """The first `count` characters, as bytes."""
     decoder, characters, size = codecs.getincrementaldecoder("utf-8")(), 0, 0
     while characters < count:
-        needed = size + count - characters  # every character that is missing is at least one byte
+        needed = size + count - characters  # every missing character is at least one byte
         limits.check_length(needed, "INIT string")
         if len(data) < needed:
             return needed
@@ -126,9 +126,9 @@ def _announced_batch(parameters: str, limits: Limits) -> int:
 
 
 def read_segment_names(data: memoryview) -> tuple[list[str], int] | None:
-    """The six names, with the number of bytes that they take; `None` if they are not all there.
+    """The six names, with the number of bytes that they take; `None` if they are incomplete.
 
-    Raises `ProtocolError` for names that cannot be.
+    Raises `ProtocolError` for impossible names.
     """
     at, names = 0, []
     for _ in SEGMENT_KINDS:

@@ -18,7 +18,7 @@ _FORCE_UNIT = Hartree / Bohr
 
 
 class Reply:
-    """FORCEREADY of a client, encoded into one buffer that is allocated once; extras go behind it in one of their own.
+    """FORCEREADY of a client, encoded into a buffer that is allocated once; extras follow in a buffer of their own.
 
     `buffers`: what was encoded last, to be sent with one call.
     """
@@ -38,11 +38,11 @@ class Reply:
         self.buffers = self._without_extras
 
     def attach(self, numbers: ResultNumbers) -> None:
-        """Says where the numbers go from now on: into shared memory."""
+        """Makes the numbers go into shared memory from now on."""
         self._numbers = numbers
 
     def detach(self) -> None:
-        """Forgets the shared memory."""
+        """Releases the shared memory."""
         del self._numbers
 
     def encode(self, results: Sequence[Result]) -> None:

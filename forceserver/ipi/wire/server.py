@@ -27,7 +27,7 @@ from .messages import (
 class ServerConnection(Connection):
     """The simulation engine's end of one connection.
 
-    atoms, batch: what every POSDATA will hold; `batch` > 1 is announced in INIT.
+    atoms, batch: the content of every POSDATA; `batch` > 1 is announced in INIT.
     shared_memory: `attach()` must be called with the six arrays before the first `positions()`.
 
     After FORCEREADY, `results` has one `Result` per structure.
@@ -54,7 +54,7 @@ class ServerConnection(Connection):
             self._numbers = self._layout.results_in(self._inbox)
 
     def attach(self, segments: Sequence[Array], names: Sequence[str]) -> None:
-        """Gives the six shared-memory arrays, and the names under which the client finds them."""
+        """Attaches the six shared-memory arrays, and the names under which the client finds them."""
         self._structures, self._numbers = in_segments(segments)
         self._trigger = pack_strings([name.encode() for name in names])
 
@@ -63,7 +63,7 @@ class ServerConnection(Connection):
         return write_init(replica, parameters, self.batch)
 
     def positions(self, frames: Sequence[Frame], getforce: bool = True) -> Buffers:
-        """POSDATA for `batch` frames, with GETFORCE behind it as in i-PI's consolidated messages unless told otherwise.
+        """POSDATA for `batch` frames, followed by GETFORCE (i-PI's consolidated messages) unless told otherwise.
 
         The inverse of a singular cell is sent as zeros.
         """
@@ -83,7 +83,7 @@ class ServerConnection(Connection):
         return [message]
 
     def next_message(self) -> bytes | None:
-        """The next message of the client, fully taken in; `None` if more bytes are needed.
+        """The next complete message of the client; `None` if more bytes are needed.
 
         Raises `ProtocolError` if the client sends what the protocol or the limits do not allow.
         """

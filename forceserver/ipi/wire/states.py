@@ -1,7 +1,7 @@
-"""The client's side of the conversation as one table: what may happen in which state, and what the state is then.
+"""The client's side of the conversation as one table: what may happen in which state, and which state follows.
 
-Servers differ: i-PI sends POSDATA and GETFORCE together, ASE asks for the status in between. So the client takes
-everything in any order; the one thing that cannot be is GETFORCE before any POSDATA. docs/protocol.md shows the table.
+Servers differ: i-PI sends POSDATA and GETFORCE together, ASE asks for the status in between. So the client accepts
+messages in any order; only GETFORCE before any POSDATA is impossible. docs/protocol.md shows the table.
 """
 
 from enum import Enum
@@ -13,14 +13,14 @@ from .messages import EXIT, GETFORCE, INIT, POSDATA, STATUS
 class State(Enum):
     """Where a client stands.
 
-    after: what the state is after an event; what is not in it cannot happen, or is refused.
-    answer: what is answered to STATUS.
+    after: the state that follows an event; events that are not in it cannot happen, or are rejected.
+    answer: the answer to STATUS.
     """
 
     NEEDINIT = "wants INIT before the next structure"
     READY = "wants a structure"
-    RECEIVING = "has a part of INIT or POSDATA, and has forgotten what was there before"
-    COMPUTING = "has structures, which lie in the inbox, and no results"
+    RECEIVING = "has a part of INIT or POSDATA, and has dropped what it had before"
+    COMPUTING = "has structures, which are in the inbox, and no results"
     HAVEDATA = "has results"
 
     after: dict[bytes, "State"]
@@ -53,10 +53,10 @@ TRANSITIONS = {
 ANSWERS = {
     NEEDINIT: messages.NEEDINIT,
     READY: messages.READY,
-    RECEIVING: messages.READY,  # never asked: nothing is read behind a message that is incomplete or refused
-    COMPUTING: messages.READY,  # only after results that were refused: never HAVEDATA
+    RECEIVING: messages.READY,  # never asked: nothing is read after a message that is incomplete or rejected
+    COMPUTING: messages.READY,  # only after rejected results: never HAVEDATA
     HAVEDATA: messages.HAVEDATA,
 }
 
-for _state in State:  # on the way of every message: an attribute is found faster than a key
+for _state in State:  # used for every message: an attribute is found faster than a key
     _state.after, _state.answer = TRANSITIONS[_state], ANSWERS[_state]
