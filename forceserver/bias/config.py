@@ -25,7 +25,7 @@ from .engine import BiasEngine
 from .grid import Axis, HillGrid, HillSum, why_too_large
 from .journal import Journal, RecentSteps
 from .journal.colvar import ColvarFile
-from .journal.deposits import DepositFile
+from .journal.deposits import DepositFile, check_none_removed
 from .journal.disk import check_file, make_folder, why_no_folder
 from .metadynamics import GrowingHills
 from .opes.bias import Opes
@@ -355,6 +355,7 @@ class MetadynamicsConfig(Section):
     def _journal(self, total: TotalBias, time_step_ps: float) -> Journal:
         d, moving = len(self.variables), len(self.moving_restraints)
         fields = [("values", "f8", (d,)), ("hills", "i8"), ("work", "f8", (moving,))]
+        clock = self._own(self.clock_file)
         with contextlib.ExitStack() as stack:
             hills = colvar = state = None
             if (growing := total.growing) and growing.memory_size:
@@ -363,9 +364,12 @@ class MetadynamicsConfig(Section):
                 if self.walkers:
                     make_folder(self.walkers.directory, "walkers.directory")
                 file, others = self._hills_files
+                if clock.exists() and not file.exists():
+                    with contextlib.closing(RecentSteps(clock, fields)) as before:
+                        check_none_removed(file, before, growing.noun)
                 hills = DepositFile(file, growing, time_step_ps, total.biased, others)
                 stack.callback(hills.close)
-            steps = RecentSteps(self._own(self.clock_file), fields)
+            steps = RecentSteps(clock, fields)
             stack.callback(steps.close)
             if self.opes and self.opes.state_file and hills and isinstance(growing, Opes):
                 stride = self.opes.state_stride

@@ -199,6 +199,25 @@ def test_lost_hills_are_an_error(tmp_path):
     (tmp_path / "a" / "HILLS").unlink()
     with pytest.raises(InputError, match="knows of 9 hills, but HILLS has 0"):
         open_bias(tmp_path / "a", **EXTRA)
+    assert not (tmp_path / "a" / "HILLS").exists()  # other walkers would read the empty one that was made
+
+
+def test_lost_hills_of_a_walker_do_not_stop_the_others(tmp_path):
+    """A start in vain made an empty file, and those who had read the one before ended."""
+    walkers = [{"id": k, "count": 2, "directory": tmp_path} for k in range(2)]
+    first, second = (open_bias(tmp_path, walkers=keys, colvar_file=None) for keys in walkers)
+    for s in trajectory(10):
+        first.advance(s)
+        second.advance(s)
+    second.close()
+    (tmp_path / "HILLS.1").rename(tmp_path / "kept")
+    with pytest.raises(InputError, match=r"knows of 2 hills, but HILLS\.1 has 0"):
+        open_bias(tmp_path, walkers=walkers[1], colvar_file=None)
+    for s in trajectory(20)[10:]:
+        first.advance(s)
+    (tmp_path / "kept").rename(tmp_path / "HILLS.1")
+    first.advance([0.5, 0.5])
+    open_bias(tmp_path, walkers=walkers[1], colvar_file=None).close()
 
 
 CHILD = """
@@ -218,7 +237,9 @@ print("end", flush=True)
 
 
 @pytest.mark.parametrize("kind", ["metadynamics", "opes"])
-@pytest.mark.parametrize(("kills", "steps"), [(8, 1500), pytest.param(200, 6000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("kills", "steps"), [(8, 1500), pytest.param(200, 6000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 def test_kill_9_at_random_moments_loses_no_hill_and_doubles_none(tmp_path, kills, steps, kind):
     walk = trajectory(steps)
     expected = undisturbed(tmp_path / "a", walk, kind)

@@ -27,11 +27,11 @@ NOT_FOR_THIS_IPI = (
 
 
 def socket_of(root) -> dict | None:
-    """A section [socket] that meets the first <ffsocket>."""
+    """A section [socket] that meets the first <ffsocket>, unless its mode is to be filled in by a script."""
     part = root.find(".//ffsocket")
-    if part is None:
+    if part is None or (mode := part.get("mode", "inet")) not in ("unix", "inet", "shm"):
         return None
-    mode, address = part.get("mode", "inet"), (part.findtext("address") or "localhost").strip()
+    address = (part.findtext("address") or "localhost").strip()
     if mode == "inet":
         return {"mode": mode, "address": address, "port": int(part.findtext("port") or 65535)}
     prefix = root.get("sockets_prefix", "/tmp/ipi_") if part in list(root) else "/tmp/ipi_"

@@ -25,6 +25,25 @@ from .recent_steps import RecentSteps
 log = logging.getLogger(__name__)
 
 
+def known_deposits(steps: RecentSteps) -> int:
+    """How many deposits the clock knows of at the current step."""
+    return int(steps.current["hills"]) if steps.step >= 0 else 0
+
+
+def check_none_removed(path: Path, steps: RecentSteps, noun: str) -> None:
+    """For a file that is not there: `InputError` if the clock knows of deposits, before walkers find an empty one."""
+    if known := known_deposits(steps):
+        raise _lost(path, noun, known, 0)
+
+
+def _lost(path: Path, noun: str, known: int, found: int) -> InputError:
+    return InputError(
+        f"the clock file knows of {known} {noun}, but {path.name} has {found}; bring the file back (without the clock "
+        f"file the bias goes on from the last of the {noun} that are there; move {path.name}, COLVAR and the clock "
+        "file away to start a new bias)"
+    )
+
+
 class DepositFile(Generic[T]):
     """The deposits of this run, each of them on disk when `deposit` returns; and those of other walkers.
 
@@ -96,17 +115,13 @@ class DepositFile(Generic[T]):
         It may then be one ahead of the clock. A clock that is further behind, or lost, starts at the last deposit.
         `InputError` if deposits are missing.
         """
-        known = int(steps.current["hills"]) if steps.step >= 0 else 0
+        known = known_deposits(steps)
         if steps.is_going_back:
             undo(self.path, size_of_rows(self.path, lambda place, _: place < known))
             self._table, self._waiting = self._continue()
             self._count = len(self._waiting)
         if self._count < known:
-            raise InputError(
-                f"the clock file knows of {known} {self._bias.noun}, but {self.path.name} has {self._count}; "
-                f"bring the file back (without the clock file the bias goes on from the last of the {self._bias.noun} "
-                f"that are there; move {self.path.name}, COLVAR and the clock file away to start a new bias)"
-            )
+            raise _lost(self.path, self._bias.noun, known, self._count)
         if self._count - known > 1 or (self._count > known and steps.step < 0):
             known = self._count - 1
             self._set_clock(steps, self._waiting[known:])
