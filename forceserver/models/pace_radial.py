@@ -77,6 +77,8 @@ class PaceBond(Section):
                 f"inner cutoff {self.inner_angstrom:g} of width {self.inner_smoothing_angstrom:g} of the kind "
                 f"{self.inner!r}: functions jump there"
             )
+        if (self.radial == "ChebPow" and self.parameter <= 0) or (self.radial == "ChebExpCos" and self.parameter == 0):
+            raise ValueError(f"there are no functions {self.radial} of the parameter {self.parameter:g}")
         if self.smoothing_angstrom > self.cutoff_angstrom:
             raise ValueError(f"dcut = {self.smoothing_angstrom:g} is larger than rcut = {self.cutoff_angstrom:g}")
         return self
@@ -202,7 +204,7 @@ def _one_minus_chebyshev(x: Array, by_r: Array, count: int) -> tuple[Array, Arra
 
 
 def _cheb_pow(r: Array, bond: PaceBond) -> tuple[Array, Array]:
-    p, y = bond.parameter, np.maximum(1 - r / bond.cutoff_angstrom, 0)
+    p, y = bond.parameter, np.maximum(1 - r / bond.cutoff_angstrom, 1e-30)
     by_r = 2 * p / bond.cutoff_angstrom * y ** (p - 1)
     return _one_minus_chebyshev(1 - 2 * y**p, by_r, bond.n_base)
 

@@ -22,12 +22,13 @@ from ..errors import InputError
 from ..frame import Array
 from ..models.pace import HIGHEST_ORDER, PaceEmbedding, PaceModel
 from ..models.pace_radial import PaceBond
-from ..representation.couplings import complex_from_real
+from ..representation.couplings import complex_from_real, n_invariants
 from ..representation.expansion import L_MAX
 from ..representation.products import Channel, coupled_values, independent
 from ..sections import explain
 
 EXACT = 1e-8  # relative deviation of a polynomial from the coupled products, above which it is none of them
+MOST = 2000  # couplings of channels of one function that are not equal
 NOTHING = 1e-13  # of the largest weight of functions of the same channels
 
 
@@ -129,6 +130,8 @@ def _check(function: Function, content: Content, centre: int, densities: int) ->
         raise ValueError(f"{name}: has rank {order}, ranks up to {HIGHEST_ORDER} are read")
     if max(function.l) > L_MAX:
         raise ValueError(f"{name}: l up to {L_MAX} are read")
+    if n_invariants(function.l, range(order)) > MOST:
+        raise ValueError(f"{name}: there are too many couplings of these l (more than {MOST})")
     if not (len(function.species) == len(function.n) == order and function.m.shape[1] == order):
         raise ValueError(f"{name}: mus, ns, ls and ms_combs do not fit each other")
     if function.c.shape != (len(function.m), densities):

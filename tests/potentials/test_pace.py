@@ -1,7 +1,9 @@
 """PACE potentials: files with random coefficients against what the evaluator of ICAMS predicts with them."""
 
+import contextlib
 import json
 import os
+import tempfile
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from pace_files import POTENTIALS, ace, aluminium_nickel, copper, water, yace
+from hypothesis import given
+from hypothesis import strategies as st
+from pace_files import POTENTIALS, ace, aluminium_nickel, bond, copper, water, yace
 from typer.testing import CliRunner
 
 from forceserver.api import load_potential
@@ -29,6 +33,7 @@ pytest.importorskip("yaml", reason="no PyYAML")
 
 REFERENCES = json.loads((Path(__file__).parent / "data" / "pace.json").read_text())
 NO_PEER = "no PACE evaluator"
+TEXT = yace(water())
 
 
 def atoms_of(reference):
@@ -181,6 +186,16 @@ def changed(where, what):
     return content
 
 
+def one_of(ls):
+    """A function of equal radial functions of these degrees."""
+    rank = len(ls)
+    return {
+        "rank": rank, "ndensity": 2, "num_ms_combs": 1, "mus": [0] * rank, "ns": [1] * rank, "ls": ls,
+        "ms_combs": [0] * rank, "ctildes": [1.0, 1.0],
+    }  # fmt: skip
+
+
+PIECES = ["", "0", "-1", "[", "}", ": ", "x", "1e400", ".nan", "\n", "[1, 2]", "9" * 30]
 BAD = {
     "radial functions": (changed(("bonds", (0, 0), "radbasename"), "TEAMD"), r"radial functions 'TEAMD' are not known"),
     "embedding": (changed(("embeddings", 0, "npoti"), "Tanh"), r"embedding 'Tanh' is not known"),
@@ -196,6 +211,9 @@ BAD = {
     "no such species": (changed(("functions", 0, -1, "mus"), [1] * 6), r"names element 1 \(counted from 0\) of 1"),
     "m": (changed(("functions", 0, 5, "ms_combs"), [3, -3, 0, 0]), r"an m that is larger than its l"),
     "shape": (changed(("bonds", (0, 0), "nradmax"), 4), r"radcoefficients: have the shape"),
+    "parameter": (changed(("bonds", (0, 0)), bond("ChebPow", 0.0, 3, 3, 5, np.random.default_rng(0))), r"ChebPow of"),
+    "rank": (changed(("functions", 0, -1), one_of([0] * 9)), r"has rank 9"),
+    "couplings": (changed(("functions", 0, -1), one_of([6] * 8)), r"too many couplings"),
     "ends early": (yace(copper())[:3000], r"not complete, or no YAML"),
     "no mapping": ("- 1\n- 2\n", r"no mapping"),
     "nothing": ("", r"no mapping"),
@@ -210,6 +228,20 @@ def test_what_cannot_be_read_is_told(case, write):
     content, message = BAD[case]
     with pytest.raises(InputError, match=message):
         load(write(content))
+
+
+@given(st.data())
+def test_any_damage_is_told(data):
+    """A piece of the text is gone or replaced: the potential can be computed, or it is said what is wrong."""
+    text = TEXT
+    start = data.draw(st.integers(0, len(text) - 1))
+    stop = data.draw(st.integers(start, min(len(text), start + 40)))
+    instead = data.draw(st.sampled_from(PIECES))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.yace"
+        path.write_text(text[:start] + instead + text[stop:])
+        with contextlib.suppress(InputError):
+            load(path).check()
 
 
 def test_functions_that_rotations_change_are_refused(write):
