@@ -144,6 +144,11 @@ def _where_to_begin(path: Path, restart: bool, configuration: "Configuration", l
     if not restart:
         return simulation
     state = newest_state(simulation)
+    if state.total_steps != simulation.total_steps:
+        tell(
+            f"forceserver: {state.path.name} asks for {state.total_steps} steps and {path.name} for "
+            f"{simulation.total_steps}: i-PI reads nothing but {state.path.name} now, so changes belong there"
+        )
     if state.step == 0 and configuration.bias is not None:
         tell(
             f"forceserver: {state.path} is at step 0: remove the files of the bias, or this counts as a new run "

@@ -194,6 +194,13 @@ def test_a_complete_run_and_what_follows_it(aluminium):
     run = aluminium.run_here("launch", aluminium.config, "--restart")
     assert run.returncode == 0
     assert "nothing to do, step 5 of total_steps 5: the simulation is complete" in run.stderr
+    assert "asks for" not in run.stderr
+    aluminium.write_simulation(steps=8)
+    assert (
+        "RESTART asks for 5 steps and input.xml for 8"
+        in aluminium.run_here("launch", aluminium.config, "--restart").stderr
+    )
+    aluminium.write_simulation()
 
     before = {path.name: path.read_bytes() for path in aluminium.folder.glob("sim.*")}
     owner = {"host": "node17", "machine": "m", "boot": "b", "pid": 1, "since": time.time(), "job": None}
