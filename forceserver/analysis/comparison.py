@@ -37,6 +37,7 @@ class Options:
 
     local_points, local_tests: of LFRE, training points of each map and test points. regulariser: of the rigidity.
     jacobians: number of environments. seed: of all random choices.
+    zeta: of A and B, exponents of kernels whose features are compared, but for the Jacobians; 1 for none.
     """
 
     environments: int = 2000
@@ -46,6 +47,7 @@ class Options:
     regulariser: float = 1e-6
     jacobians: int = 4
     seed: int = 0
+    zeta: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +170,8 @@ def compare(maps: Maps, structures: Sequence["Atoms"], options: Options, show: S
     """The comparison of two maps, "A" and "B". `InputError`: they have other centres, or too few, or no memory."""
     frames = _drawn(maps, [Frame.from_ase(atoms, step=k) for k, atoms in enumerate(structures)], options)
     x, structure, where = _features(maps, frames, show)
+    for side, zeta in zip(SIDES, options.zeta, strict=True):
+        x[side] = x[side] if zeta == 1 else measures.kernel_features(x[side], zeta)
     split = measures.Split.of(structure, options.seed, options.train_fraction)
     gfre: dict[str, float] = {}
     gfrd: dict[str, float] = {}
@@ -183,7 +187,7 @@ def compare(maps: Maps, structures: Sequence["Atoms"], options: Options, show: S
     if split.by == "structure":
         rigidity = {side: measures.rigidity(x[side], structure, split, options.regulariser) for side in SIDES}
     return Comparison(
-        {side: maps[side].name for side in SIDES},
+        {side: _name(maps[side], zeta) for side, zeta in zip(SIDES, options.zeta, strict=True)},
         {side: len(maps[side]) for side in SIDES},
         split,
         options,
@@ -246,6 +250,10 @@ def _sensitivities(maps: Maps, where: list[tuple[Frame, int]], options: Options,
         sides = {side: jacobian(maps[side], frame, atom, options.seed) for side in SIDES}
         found.append(Sensitivity(frame.step, atom, symbols([int(frame.species[atom])]), sides))
     return found
+
+
+def _name(features: FeatureMap, zeta: int) -> str:
+    return features.name if zeta == 1 else f"{features.name}, kernel of zeta = {zeta}"
 
 
 def _told(values: Array) -> dict[str, Any]:

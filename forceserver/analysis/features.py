@@ -24,6 +24,8 @@ from ..representation.multispectrum_fit import Show, unseen
 PERCENTILES = (50, 90, 99, 100)
 PARTS = 20
 """Steps of the bar of LFRE."""
+RANK = 1e-13
+"""Of eigenvalues of kernels, below which they are rounding."""
 FEWEST = 8
 """Environments: two folds of two halves of two each."""
 
@@ -77,6 +79,20 @@ def compact(x: Array) -> Array:
     if not np.isfinite(x).all():
         raise InputError("compare: there are features that are not finite")
     return x if x.shape[1] <= x.shape[0] else np.ascontiguousarray(linalg.qr(x.T, mode="r")[0][: len(x)].T)
+
+
+def kernel_features(x: Array, zeta: int) -> Array:
+    """Features (C, rank) whose scalar products are the kernel (x_i . x_j / |x_i| |x_j|)^zeta: those that it induces.
+
+    `InputError` for an environment without features.
+    """
+    lengths = np.linalg.norm(x, axis=1)
+    if not lengths.all():
+        raise InputError("compare: an environment has no neighbours, hence no direction for a kernel; leave zeta out")
+    unit = x / lengths[:, None]
+    values, vectors = linalg.eigh((unit @ unit.T) ** zeta)
+    kept = values > RANK * values[-1]
+    return np.ascontiguousarray(vectors[:, kept] * np.sqrt(values[kept]))
 
 
 def reconstruction(x: Array, y: Array, split: Split) -> tuple[float, float]:

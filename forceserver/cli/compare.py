@@ -33,6 +33,8 @@ def compare(
     local_tests: Annotated[int, typer.Option(min=1, help="Test environments for LFRE, at random.")] = 200,
     regulariser: Annotated[float, typer.Option(min=0.0, help="Of the rigidity, for features of unit size.")] = 1e-6,
     jacobians: Annotated[int, typer.Option(min=0, help="Environments whose Jacobian is computed.")] = 4,
+    zeta_a: Annotated[int, typer.Option(min=1, max=32, help="Exponent of a kernel of A; 1 for its own features.")] = 1,
+    zeta_b: Annotated[int, typer.Option(min=1, max=32, help="The same for B.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of all random choices.")] = 0,
     verbose: arguments.Verbose = False,
 ) -> None:
@@ -57,7 +59,9 @@ def compare(
     sections = {side: _section(path) for side, path in zip(SIDES, (first, second), strict=True)}
     read = list(read_structures(structures))
     maps = {side: FeatureMap(section, read, progress) for side, section in sections.items()}
-    options = Options(environments, train_fraction, local_points, local_tests, regulariser, jacobians, seed)
+    options = Options(
+        environments, train_fraction, local_points, local_tests, regulariser, jacobians, seed, (zeta_a, zeta_b)
+    )
     found = compute(maps, read, options, progress)
     for line in found.table():
         typer.echo(line)

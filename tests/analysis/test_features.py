@@ -50,6 +50,19 @@ def test_wide_features_are_compared_as_they_are():
     np.testing.assert_allclose(measures.rigidity(small, structure, by_structure, 1e-3), theirs, rtol=1e-8)
 
 
+def test_features_of_a_kernel():
+    """Of exponent 2 these are the products of pairs of features."""
+    x = np.random.default_rng(2).normal(size=(60, 4))
+    induced = measures.kernel_features(x, 2)
+    assert induced.shape == (60, 10)
+    x /= np.linalg.norm(x, axis=1)[:, None]
+    products = (x[:, :, None] * x[:, None, :]).reshape(60, 16)
+    np.testing.assert_allclose(induced @ induced.T, products @ products.T, atol=1e-12)
+    assert measures.reconstruction(induced, products, split_of(60))[0] < 1e-9
+    with pytest.raises(InputError, match="an environment has no neighbours"):
+        measures.kernel_features(np.zeros((9, 3)), 2)
+
+
 def test_whole_structures_are_split():
     structure = np.repeat(np.arange(10), 4)
     split = measures.Split.of(structure, 3, 0.3)

@@ -65,6 +65,15 @@ def test_two_representations(folder):
     assert run(folder, multi, "").stdout == said
 
 
+def test_kernels(folder):
+    """Exponent 2 of radial features, compared with themselves."""
+    radial = "power_spectrum = false"
+    said = run(folder, radial, radial, "--jacobians", "0", "--zeta-a", "2", "--environments", "1000").stdout
+    assert "A: coefficients, l = 0, kernel of zeta = 2, 9 features" in said
+    forth, back = (float(word) for word in said.partition("GFRE")[2].split("\n")[0].split())
+    assert forth < back
+
+
 def test_the_same_twice(folder):
     radial = "power_spectrum = false"
     said = run(folder, radial, radial, "--jacobians", "0", "--seed", "3", "--environments", "1000")

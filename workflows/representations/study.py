@@ -1,7 +1,12 @@
-"""What contraction keeps: one command a figure, `python study.py a` or `b`. Results are stored beside the pictures.
+"""What representations keep and know: one command a figure, `python study.py a`; results lie beside the pictures.
 
 a: the optimal radial functions of silicon, l = 0 and 4, from DVR and from GTO with n_max = 20.
 b: the residual variance of the coefficients against the number of functions, for silicon and for molecules.
+c: the reconstruction error of the power spectrum with fewer radial functions, and with selected features.
+d: the residual variance of multispectra up to order 4, against the rule that retained fractions multiply.
+h: reconstruction errors between densities, radial scalings, cutoffs, orders and sorted distances.
+i: local reconstruction errors on scikit-matter's degenerate manifold of methane.
+j: singular values of the Jacobians of methane environments.
 """
 
 import argparse
@@ -9,12 +14,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from ase.io import read
+from common import RESULTS, SILICON, TOLERANCE
 
 from forceserver.frame import Frame
 from forceserver.representation.contraction import Covariance
@@ -22,16 +25,9 @@ from forceserver.representation.dvr import DvrBasis
 from forceserver.representation.gto import GtoBasis
 from forceserver.representation.laplacian import LaplacianBasis
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-SILICON = HERE.parent / "silicon" / "Si_training.extxyz"
 KINDS = {"GTO": GtoBasis, "DVR": DvrBasis, "Laplacian": LaplacianBasis}
 N_MAX = 20
-TOLERANCE = 1e-5
 COUNTS = (2, 4, 6, 8)
-
-plt.rcParams.update({"font.size": 8, "axes.titlesize": 8, "legend.frameon": False, "lines.linewidth": 1.2})
-plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
 
 def basis(name: str, n_max: int, l_max: int, cutoff: float, sigma: float, width: float):
@@ -120,20 +116,36 @@ def draw_residuals(sets: dict) -> None:
     figure.savefig(RESULTS / "residual_variance.png", dpi=110)
 
 
+def figures(every: int, molecules: Path | None) -> dict:
+    """By letter: the name of the results, and what computes them."""
+    import degenerate
+    import feature_space
+    import higher_orders
+    import sensitivity
+    import truncation
+
+    return {
+        "a": ("optimal_functions", lambda: optimal_functions(every)),
+        "b": ("residual_variance", lambda: residual_variance(every, molecules)),
+        "c": ("truncation", lambda: truncation.reconstruction_errors(every, molecules)),
+        "d": ("multispectra", lambda: higher_orders.residual_variance(every, molecules)),
+        "h": ("feature_space", lambda: feature_space.comparisons(every, molecules)),
+        "i": ("degenerate_manifold", degenerate.manifold),
+        "j": ("jacobians", sensitivity.spectra),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figure", choices=("a", "b"))
+    parser.add_argument("figure", choices=tuple("abcdhij"))
     parser.add_argument("--every", type=int, default=1, help="take every so many structures only")
-    parser.add_argument("--molecules", type=Path, help="extxyz with H, C, N, O, for (b)")
+    parser.add_argument("--molecules", type=Path, help="extxyz with H, C, N, O, for b, c, d and h")
     arguments = parser.parse_args()
+    if arguments.figure in "bcdh" and arguments.molecules is None:
+        parser.error(f"--molecules is needed for {arguments.figure}")
     RESULTS.mkdir(exist_ok=True)
-    if arguments.figure == "a":
-        name, found = "optimal_functions", optimal_functions(arguments.every)
-    elif arguments.molecules is None:
-        parser.error("--molecules is needed for (b)")
-    else:
-        name, found = "residual_variance", residual_variance(arguments.every, arguments.molecules)
-    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    name, compute = figures(arguments.every, arguments.molecules)[arguments.figure]
+    (RESULTS / f"{name}.json").write_text(json.dumps(compute(), indent=1) + "\n")
 
 
 if __name__ == "__main__":
