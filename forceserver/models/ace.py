@@ -8,7 +8,7 @@ which have weights of their own.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,6 +85,12 @@ class AceModel(Model):
     @property
     def reach(self) -> float:
         return self.hypers.basis.cutoff.cutoff_angstrom
+
+    def member(self, number: int) -> "AceModel":
+        if self.pair_members is None or self.members is None:
+            raise ValueError("the model has no members")
+        weights = {s: np.ascontiguousarray(members[:, number]) for s, members in self.members.items()}
+        return replace(self, weights=weights, members=None, pairs=self.pair_members[number], pair_members=None)
 
     def _own_header(self) -> dict[str, Any]:
         embedding = None if self.embedding is None else self.embedding.model_dump(mode="json")

@@ -114,6 +114,10 @@ class Model(ABC):
         """Whether there is an uncertainty."""
         return self.pair_members is not None
 
+    def member(self, number: int) -> "Self":
+        """One of the eight members as a model of its own, which has none. `ValueError` if there are no members."""
+        raise ValueError(f"a {self.FORMAT} has no members")
+
     def save(self, path: Path, *, tables: Mapping[str, NDArray] | None = None) -> None:
         """Writes the file; it is complete or not there. `ValueError` if `load` would refuse it.
 

@@ -7,7 +7,7 @@ variance of the kernel is part of the weights.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,6 +117,18 @@ class GapModel(Model):
     @property
     def reach(self) -> float:
         return max((term.hypers.basis.cutoff.cutoff_angstrom for term in self.soap), default=0.0)
+
+    def member(self, number: int) -> "GapModel":
+        if self.pair_members is None:
+            raise ValueError("the model has no members")
+        soap = tuple(
+            replace(
+                term, weights={s: np.ascontiguousarray(m[:, number]) for s, m in term.members.items()}, members=None
+            )
+            for term in self.soap
+            if term.members is not None
+        )
+        return replace(self, soap=soap, pairs=self.pair_members[number], pair_members=None)
 
     def _own_header(self) -> dict[str, Any]:
         return {

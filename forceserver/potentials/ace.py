@@ -19,18 +19,19 @@ from ..representation.neighbours import NeighbourList
 from ..representation.products import ProductGraph
 from ..sections import InputFile, Section
 from .base import SKIN
-from .model import ModelPotential, Term
+from .model import ModelPotential, Term, Uncertainty
 
 
 class AceConfig(Section):
     """`kind = "ace"`: a model (.npz) that `forceserver fit` made with `model = "ace"`.
 
-    uncertainty: send the energies of the eight members of the model and their standard deviation.
+    uncertainty: send the energies of the eight members of the model and their standard deviation; "atoms", "forces": as
+        for `kind = "gap"`.
     """
 
     kind: Literal["ace"]
     model: InputFile
-    uncertainty: bool = False
+    uncertainty: Uncertainty = False
     skin_angstrom: float = Field(default=SKIN, ge=0)
 
     def build(self, template: Frame) -> "AcePotential":
@@ -41,8 +42,8 @@ class AceConfig(Section):
 class AcePotential(ModelPotential):
     """A model at work; the arguments are those of `AceConfig`, errors those of `ModelPotential`."""
 
-    def __init__(self, model: AceModel, *, uncertainty: bool = False, skin: float = SKIN) -> None:
-        super().__init__(model, lambda: [_at_work(model, uncertainty)], uncertainty, skin)
+    def __init__(self, model: AceModel, *, uncertainty: Uncertainty = False, skin: float = SKIN) -> None:
+        super().__init__(model, lambda: [_at_work(model, bool(uncertainty))], uncertainty, skin)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> "AcePotential":

@@ -18,7 +18,7 @@ from ..representation.invariants import PowerSpectrum
 from ..sections import InputFile, Section
 from . import foreign
 from .base import SKIN
-from .model import ModelPotential, Term
+from .model import ModelPotential, Term, Uncertainty
 
 _kernel = _ext.kernel("sparse_kernel")
 
@@ -27,13 +27,14 @@ class GapConfig(Section):
     """`kind = "gap"`: a model from `forceserver fit` (.npz) or librascal (.json).
 
     precision: "single" for the products behind the forces; energies are always in double precision.
-    uncertainty: send the energies of the model's eight members and their standard deviation.
+    uncertainty: send the energies of the model's eight members and their standard deviation; "atoms": also that of the
+        energy of each atom; "forces": also forces and virials of the members, at nine times the cost.
     """
 
     kind: Literal["gap"]
     model: InputFile
     precision: Literal["double", "single"] = "double"
-    uncertainty: bool = False
+    uncertainty: Uncertainty = False
     skin_angstrom: float = Field(default=SKIN, ge=0)
 
     def build(self, template: Frame) -> "GapPotential":
@@ -63,7 +64,9 @@ class GapPotential(ModelPotential):
         model: the model; `load` reads one from a file.
         precision: "single" for the products behind the forces; energies are always in double precision.
         uncertainty: add the energies of the model's eight members (`committee_pot`, eV) and their standard deviation
-            (`committee_uncertainty`, eV) to the extras.
+            (`committee_uncertainty`, eV) to the extras. "atoms": also `atomic_uncertainty` (N,), eV, the standard
+            deviation of the energy of each atom. "forces": also `committee_force` (8, N, 3), `committee_virial` and
+            `committee_force_uncertainty`, at nine times the cost.
         skin: skin of the neighbour lists, Angstrom.
 
     Attributes:
@@ -79,12 +82,12 @@ class GapPotential(ModelPotential):
         model: GapModel,
         *,
         precision: Literal["double", "single"] = "double",
-        uncertainty: bool = False,
+        uncertainty: Uncertainty = False,
         skin: float = SKIN,
     ) -> None:
         single = precision == "single"
         super().__init__(
-            model, lambda: [_at_work(term, model, single, uncertainty) for term in model.soap], uncertainty, skin
+            model, lambda: [_at_work(term, model, single, bool(uncertainty)) for term in model.soap], uncertainty, skin
         )
 
     @classmethod

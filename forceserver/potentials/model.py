@@ -8,7 +8,7 @@ potentials and members are here.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,12 @@ from ..models.pairs import PairInteraction
 from ..representation.neighbours import NeighbourList, Selection
 from ..representation.pairs import pairs_within
 from .base import Potential
+from .committee import mean_of
 from .pair import PairPotential
+
+Uncertainty = bool | Literal["atoms", "forces"]
+"""Whether the extras have energies of the members and their spread; for "atoms" also the spread of the energy of each
+atom, for "forces" also forces and virials of the members."""
 
 ENOUGH = 1e-6  # accuracy of tables of pairs where a smoothing ends within the reach of another interaction
 
@@ -91,7 +96,9 @@ class ModelPotential(Potential):
     `PotentialError` for a species that the model does not know and for atoms that coincide.
     """
 
-    def __init__(self, model: Model, terms: Callable[[], Sequence[Term]], uncertainty: bool, skin: float) -> None:
+    def __init__(
+        self, model: Model, terms: Callable[[], Sequence[Term]], uncertainty: Uncertainty, skin: float
+    ) -> None:
         if uncertainty and not model.has_members:
             raise InputError("uncertainty: the model has no members; fit it with members = true")
         self.model = model
@@ -105,6 +112,9 @@ class ModelPotential(Potential):
             ]
         except ValueError as error:
             raise InputError(f"the model cannot be computed: {error}") from error
+        # forces of the members are those of eight more potentials: nothing of the first one helps them
+        numbers = range(MEMBERS if uncertainty == "forces" else 0)
+        self._forces_of = [type(self)(model.member(number), skin=skin) for number in numbers]  # type: ignore[call-arg]
         self._slots: list[_BatchSlot] = []
         self._threads: ThreadPoolExecutor | None = None
 
@@ -154,6 +164,8 @@ class ModelPotential(Potential):
 
     def close(self) -> None:
         """Ends the threads."""
+        for member in self._forces_of:
+            member.close()
         if self._threads is not None:
             self._threads.shutdown()
             self._threads = None
@@ -225,6 +237,22 @@ class ModelPotential(Potential):
                 members += [member[number].energy for member in pairs]
             result.extras["committee_pot"] = members
             result.extras["committee_uncertainty"] = float(members.std(ddof=1))
+            if self._uncertainty == "atoms":
+                result.extras["atomic_uncertainty"] = self._atomic_members(slot, frames[number]).std(axis=1, ddof=1)
+        if self._uncertainty == "forces":
+            by_member = [member.compute(frames) for member in self._forces_of]
+            for result, of_members in zip(results, zip(*by_member, strict=True), strict=True):
+                result.extras |= mean_of(of_members).extras
+
+    def _atomic_members(self, slot: "_BatchSlot", frame: Frame) -> Array:
+        """(N, 8) eV: the energies of the atoms, from every member."""
+        energies = np.repeat(slot.base[:, None], MEMBERS, axis=1)
+        for term in slot.terms:
+            energies[term.order] += term.members
+        for member, pairs in zip(energies.T, self.model.pair_members or (), strict=False):
+            for interaction in pairs:
+                member += pair_shares(interaction, frame)
+        return energies
 
 
 class _BatchSlot:

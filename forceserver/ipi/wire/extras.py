@@ -17,6 +17,7 @@ ATOMIC_UNITS_OF_EXTRAS = {
     "committee_force_uncertainty": Bohr / Hartree,
     "energy_uncertainty": 1.0 / Hartree,
     "atomic_energy_uncertainty": 1.0 / Hartree,
+    "atomic_uncertainty": 1.0 / Hartree,
     "dipole": 1.0 / Bohr,
 }
 """Factors for the extras whose names i-PI knows, from eV, Angstrom and elementary charges."""
