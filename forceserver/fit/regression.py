@@ -225,13 +225,15 @@ class Validation:
 
     def beside_the_others(self, quantity: str) -> tuple[float, float] | None:
         """The labels of a quantity beside what a fit to the other quantities says of them: the factor that makes them
-        of these predictions (least squares), and the correlation. None without others, or without any predictions."""
+        of these predictions (least squares), and the correlation. None without others, without any predictions, or if
+        the labels are no more than digits."""
         others = [_added(products) for other, products in self._products.items() if other != quantity]
         if not others:
             return None
         u, mine = _solve_normal(_added(others)), _added(self._products[quantity])
         both, predicted, labels = u @ mine[:-1, -1], u @ mine[:-1, :-1] @ u, mine[-1, -1]
-        if not (predicted > 0 and labels > 0):
+        count = sum(part.count for part in self._factors[quantity])
+        if not (predicted > 0 and labels > RESOLVED**2 * count):
             return None
         return float(both / predicted), float(both / np.sqrt(predicted * labels))
 

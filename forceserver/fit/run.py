@@ -20,9 +20,11 @@ from .calibration import Calibration, calibrate
 from .columns import Columns, columns_of, joined_rows
 from .config import FitConfig
 from .contradictions import contradiction
+from .copies import copies
 from .data import Labelled
 from .limits import Limit
 from .making import Maker, summary_of
+from .misfit import misfits
 from .preparation import Problem, groups_of, prepare, read
 from .progress import Progress, silent
 from .regression import Validation, fit_all, leave_two_out
@@ -73,6 +75,8 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
         InputError: No model can be made from the data or the configuration, or another fit is writing this model.
     """
     data = read(config)
+    for told in copies(data.train):
+        log.warning("%s: %s", config.data.train, told)
     with parts.folder_for(config.output) as folder:
         return _fit(prepare(config, data), folder, progress)
 
@@ -90,6 +94,9 @@ def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
     del validation  # it is large
     regulariser = config.solver.regulariser(factors, chosen, regulariser)
     solution = fit_all(factors, chosen, regulariser)
+    if not config.sigma:
+        for told in misfits(factors, chosen, solution.weights):
+            log.warning("%s: %s", config.data.train, told)
     summary = summary_of(problem, factors, chosen, table)
     make = Maker(problem, columns, summary)
     if config.embedding is not None:
