@@ -9,10 +9,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <math.h>
 
 namespace forceserver {
 
 #include "ace.h"
+#include "embedding.h"
 #include "invariants.h"
 #include "sparse_kernel.h"
 #include "splined_pair.h"
@@ -40,7 +42,7 @@ struct Neighbours {
 /// What one thread needs for one block.
 struct Workspace {
   std::vector<Neighbours> neighbours;    // of each centre
-  Aligned<double> tile, c, g, p, dp, norm, kernel, energy, pair_gradient;
+  Aligned<double> tile, c, g, p, dp, norm, kernel, energy, pair_gradient, phi, slopes;
 };
 
 /// One term of a model: coefficients of the density around a centre, and an energy that depends on them.
@@ -228,12 +230,15 @@ class KernelTerm : public ModelTerm {
   }
 };
 
-/// Products of coefficients, with weights of their own for every species of centres.
+/// Products of coefficients, with weights of their own for every species of centres; of several properties, an embedding
+/// is the energy.
 class AceTerm : public ModelTerm {
   Graph graph_{};
   std::vector<Term> terms_;
   Aligned<std::int32_t> right_;
   std::vector<const double *> weights_;
+  std::vector<Embedding> embeddings_;    // of each species, or none
+  int n_properties_ = 1, n_functions_;
 
  public:
   AceTerm(const Npz &npz, const std::string &here, const std::vector<int> &species) :
@@ -261,8 +266,17 @@ class AceTerm : public ModelTerm {
     graph_.group_first = npz.numbers<std::int32_t>(at + "group_first", graph_.n_groups + 1);
     graph_.right = right_.data();
     graph_.terms = terms_.data();
-    for (const int number : species)
-      weights_.push_back(npz.numbers<double>(here + "weights/" + std::to_string(number), n_dots));
+    n_functions_ = n_dots;
+    const std::int32_t *shape = nullptr;
+    if (npz.has(here + "embedding/shape")) {
+      shape = npz.numbers<std::int32_t>(here + "embedding/shape", 3);
+      n_properties_ = shape[1];
+    }
+    for (const int number : species) {
+      const std::string name = std::to_string(number);
+      weights_.push_back(npz.numbers<double>(here + "weights/" + name, n_properties_ * n_dots));
+      if (shape) embeddings_.push_back({shape[0], shape[1], shape[2], npz.numbers<double>(here + "embedding/" + name)});
+    }
   }
 
   int block() const override { return 8; }
@@ -272,11 +286,31 @@ class AceTerm : public ModelTerm {
   {
     ModelTerm::prepare(w);
     w.kernel.reserve(fs_graph_size(&graph_));
+    w.phi.reserve(n_properties_ * block());
+    w.slopes.reserve(n_properties_ * block() * size());
   }
 
   void energies(int kind, int n, Workspace &w) const override
   {
-    fs_graph_energies(&graph_, n, w.c.data(), size(), weights_[kind], w.energy.data(), w.g.data(), w.kernel.data());
+    if (embeddings_.empty()) {
+      fs_graph_energies(&graph_, n, w.c.data(), size(), weights_[kind], w.energy.data(), w.g.data(), w.kernel.data());
+      return;
+    }
+    const int width = block() * size();
+    for (int p = 0; p < n_properties_; p++)
+      fs_graph_energies(&graph_, n, w.c.data(), size(), weights_[kind] + p * n_functions_, w.phi.data() + p * block(),
+                        w.slopes.data() + p * width, w.kernel.data());
+    std::vector<double> phi(n_properties_), slope(n_properties_);
+    std::fill_n(w.g.data(), n * size(), 0.0);
+    for (int i = 0; i < n; i++) {
+      for (int p = 0; p < n_properties_; p++) phi[p] = w.phi[p * block() + i];
+      w.energy[i] = fs_embed(&embeddings_[kind], phi.data(), slope.data());
+      double *g = w.g.data() + i * size();
+      for (int p = 0; p < n_properties_; p++) {
+        const double *of_property = w.slopes.data() + p * width + i * size();
+        for (int k = 0; k < size(); k++) g[k] += slope[p] * of_property[k];
+      }
+    }
   }
 };
 

@@ -51,6 +51,8 @@ static const char *const symbols[] = {
     "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U",  "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm", "Md",
     "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds", "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og"};
 
+static constexpr bigint largest = bigint(1) << 40;    // bytes of a model
+
 class PairForceServer : public Pair {
  public:
   explicit PairForceServer(class LAMMPS *lmp) : Pair(lmp)
@@ -94,7 +96,12 @@ class PairForceServer : public Pair {
       for (int a = 0; a < 3; a++) own_[3 * list[k] + a] += buffer[3 * k + a];
   }
 
-  double memory_usage() override { return Pair::memory_usage() + bytes_; }
+  double memory_usage() override
+  {
+    double numbers = own_.capacity();
+    for (const Thread &thread : threads_) numbers += thread.forces.capacity();
+    return Pair::memory_usage() + numbers * sizeof(double);
+  }
 
  private:
   struct Block {
@@ -116,7 +123,6 @@ class PairForceServer : public Pair {
   std::vector<Block> blocks_;
   std::vector<Thread> threads_;
   std::vector<double> own_;    // forces on owned atoms and ghosts with newton off
-  double bytes_ = 0.0;
 
   void load();
   Bytes read(const std::string &path);
@@ -149,8 +155,9 @@ Bytes PairForceServer::read(const std::string &path)
       std::fseek(file, 0, SEEK_END);
       size = std::ftell(file);
       std::rewind(file);
-      bytes.resize(std::max<bigint>(size, 0));
-      if (std::fread(bytes.data(), 1, bytes.size(), file) != bytes.size()) size = -1;
+      if (size < 0 || size > largest) size = 0;    // a folder
+      bytes.resize(size);
+      if (size == 0 || std::fread(bytes.data(), 1, bytes.size(), file) != bytes.size()) size = -1;
       std::fclose(file);
     }
   }
@@ -324,7 +331,7 @@ void PairForceServer::gather(Thread &thread, int centre, double cutoff, Neighbou
     const int j = neighbours[k] & NEIGHMASK, kind = kind_of_[atom->type[j]];
     const double *b = x + 3 * static_cast<std::size_t>(j);
     const double dx = b[0] - a[0], dy = b[1] - a[1], dz = b[2] - a[2], r2 = dx * dx + dy * dy + dz * dz;
-    if (r2 >= limit || kind < 0) continue;
+    if (!(r2 < limit) || kind < 0) continue;
     if (r2 < 1e-16) {    // directions are not defined
       thread.too_close[0] = centre;
       thread.too_close[1] = j;

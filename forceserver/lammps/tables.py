@@ -43,8 +43,9 @@ def tables(model: Model) -> Arrays:
     """The tables by name, without the prefix that they have in a file.
 
     layout (1,): LAYOUT. species, energies (S,). Of term k: `k/basis/...`, and either `k/spectrum/...`, `k/pull/...` and
-    `k/sums/...` (kernel models; the sparse points are in the model) or `k/products/...` and `k/weights/...` (cluster
-    expansions). `pairs/...`: the splines of pair potentials. Shapes are those of the kernels, see cython_ext.
+    `k/sums/...` (kernel models; the sparse points are in the model) or `k/products/...`, `k/weights/...` and
+    `k/embedding/...` (cluster expansions). `pairs/...`: the splines of pair potentials. Shapes are those of the
+    kernels, see cython_ext.
     """
     found: Arrays = {
         "layout": _integers(LAYOUT),
@@ -61,7 +62,7 @@ def tables(model: Model) -> Arrays:
 def _terms(model: Model) -> list[Arrays]:
     if isinstance(model, GapModel):
         return [_kernel_term(model, term) for term in model.soap]
-    if isinstance(model, AceModel) and model.embedding is None:
+    if isinstance(model, AceModel):
         return [_ace_term(model)]
     raise InputError(f"the pair style of LAMMPS does not compute a {model.FORMAT} of this kind")
 
@@ -91,7 +92,11 @@ def _ace_term(model: AceModel) -> Arrays:
     found["products/factors"] = np.ascontiguousarray(terms["c"])
     found["products/components"] = _integers(graph.n_components)
     for species, weights in model.weights.items():
-        found[f"weights/{species}"] = products.prepared(weights)[None]
+        found[f"weights/{species}"] = np.stack([products.prepared(row) for row in np.atleast_2d(weights)])
+    if model.embedding is not None:
+        found["embedding/shape"] = _integers(*model.embedding.shape)
+        for species, theta in model.parameters.items():
+            found[f"embedding/{species}"] = np.array(model.embedding.parameters(theta), dtype=np.float64)
     return found
 
 

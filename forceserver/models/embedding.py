@@ -8,6 +8,7 @@ parameters theta, so that forces can be trained without a matrix of second deriv
     S = sum_i [a_i F(phi_i) + sum_p b_ip dF/dphi_p(phi_i)]
 
 F is phi_1 for small others, so that training begins at the linear model. F(0) is 0: atoms without neighbours have e_0.
+cython_ext/embedding.h computes F and its gradient, here is what training needs besides.
 """
 
 from typing import Annotated, Literal
@@ -15,11 +16,42 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from .. import _ext
 from ..frame import Array
 from ..sections import Section
 
+_kernel = _ext.kernel("embedding")
 
-class FinnisSinclair(Section):
+
+class BaseEmbedding(Section):
+    """What all kinds have."""
+
+    kind: str
+
+    @property
+    def n_properties(self) -> int:
+        """P."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What the kernel calls the kind, P, and the number of neurons."""
+        return _kernel.KINDS[self.kind], self.n_properties, getattr(self, "width", 0)
+
+    def parameters(self, theta: Array) -> Array:
+        """What the kernel reads: theta, or what stands in its place where it is not trained."""
+        return theta
+
+    def evaluate(self, phi: Array, theta: Array) -> tuple[Array, Array]:
+        """F (n,) and dF/dphi (n, P) of properties (n, P), eV."""
+        kind, properties, width = self.shape
+        values, slopes = np.empty(len(phi)), np.empty((len(phi), properties))
+        parameters = np.ascontiguousarray(self.parameters(theta), dtype=np.float64)
+        _kernel.evaluate(kind, width, parameters, np.ascontiguousarray(phi), values, slopes)
+        return values, slopes
+
+
+class FinnisSinclair(BaseEmbedding):
     """`kind = "finnis_sinclair"`: phi_1 + s(phi_2) with s(x) = sign(x) (sqrt(|x| + exp(-|x|)/4) - exp(-|x|)/2).
 
     The square root of Finnis and Sinclair, smooth at zero (Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021)).
@@ -35,33 +67,22 @@ class FinnisSinclair(Section):
         """Parameters to begin with."""
         return np.zeros(0)
 
-    def evaluate(self, phi: Array, theta: Array) -> tuple[Array, Array]:
-        """F (n,) and dF/dphi (n, P) of properties (n, P), eV."""
-        value, slope, _ = smooth_root(phi[:, 1])
-        return phi[:, 0] + value, np.column_stack([np.ones(len(phi)), slope])
-
     def pull(self, phi: Array, theta: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """dS/dphi (n, P) and dS/dtheta of S with a (n,) and b (n, P)."""
-        _, slope, curvature = smooth_root(phi[:, 1])
+        slope, curvature = self.evaluate(phi, theta)[1][:, 1], root_curvature(phi[:, 1])
         return np.column_stack([a, a * slope + b[:, 1] * curvature]), np.zeros(0)
 
 
-def smooth_root(x: Array) -> tuple[Array, Array, Array]:
-    """s(x) and its first two derivatives.
-
-    It is odd and linear around zero, where the second derivative jumps.
-    """
+def root_curvature(x: Array) -> Array:
+    """The second derivative of s(x), which is odd and linear around zero, where it jumps."""
     y = np.abs(x)
     e = np.exp(-y)
     q, dq, ddq = y + 0.25 * e, 1 - 0.25 * e, 0.25 * e
     root = np.sqrt(q)
-    value = root - 0.5 * e
-    slope = 0.5 * dq / root + 0.5 * e
-    curvature = 0.5 * ddq / root - 0.25 * dq**2 / (root * q) - 0.5 * e
-    return np.sign(x) * value, slope, np.sign(x) * curvature
+    return np.sign(x) * (0.5 * ddq / root - 0.25 * dq**2 / (root * q) - 0.5 * e)
 
 
-class Powers(Section):
+class Powers(BaseEmbedding):
     """`kind = "powers"`: phi_1 + sum of signed powers x (x^2 + e^2)^((m - 1) / 2) - of exponents m, e is 0.1 eV.
 
     trained: whether exponents are parameters; they begin as given.
@@ -79,19 +100,14 @@ class Powers(Section):
         """Parameters to begin with."""
         return np.array(self.exponents) if self.trained else np.zeros(0)
 
-    def _exponents(self, theta: Array) -> Array:
+    def parameters(self, theta: Array) -> Array:
+        """The exponents."""
         return theta if self.trained else np.array(self.exponents)
-
-    def evaluate(self, phi: Array, theta: Array) -> tuple[Array, Array]:
-        """F (n,) and dF/dphi (n, P) of properties (n, P), eV."""
-        x, q, k = phi[:, 1:], phi[:, 1:] ** 2 + 0.01, 0.5 * (self._exponents(theta) - 1)
-        slope = q**k + 2 * k * x**2 * q ** (k - 1)
-        return phi[:, 0] + (x * q**k).sum(axis=1), np.column_stack([np.ones(len(phi)), slope])
 
     def pull(self, phi: Array, theta: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """dS/dphi (n, P) and dS/dtheta of S with a (n,) and b (n, P)."""
-        x, q, k = phi[:, 1:], phi[:, 1:] ** 2 + 0.01, 0.5 * (self._exponents(theta) - 1)
-        slope = q**k + 2 * k * x**2 * q ** (k - 1)
+        x, q, k = phi[:, 1:], phi[:, 1:] ** 2 + 0.01, 0.5 * (self.parameters(theta) - 1)
+        slope = self.evaluate(phi, theta)[1][:, 1:]
         curvature = 6 * k * x * q ** (k - 1) + 4 * k * (k - 1) * x**3 * q ** (k - 2)
         in_phi = np.column_stack([a, a[:, None] * slope + b[:, 1:] * curvature])
         if not self.trained:
@@ -100,7 +116,7 @@ class Powers(Section):
         return in_phi, by_m.sum(axis=0)
 
 
-class Network(Section):
+class Network(BaseEmbedding):
     """`kind = "network"`: phi_1 + v . (tanh(U phi + c) - tanh(c)), one dense layer of `width` neurons."""
 
     kind: Literal["network"] = "network"
@@ -121,14 +137,6 @@ class Network(Section):
     def _split(self, theta: Array) -> tuple[Array, Array, Array]:
         w, size = self.width, self.width * self.properties
         return theta[:size].reshape(w, self.properties), theta[size : size + w], theta[size + w :]
-
-    def evaluate(self, phi: Array, theta: Array) -> tuple[Array, Array]:
-        """F (n,) and dF/dphi (n, P) of properties (n, P), eV."""
-        u, c, v = self._split(theta)
-        h = np.tanh(phi @ u.T + c)
-        slope = ((1 - h**2) * v) @ u
-        slope[:, 0] += 1
-        return phi[:, 0] + (h - np.tanh(c)) @ v, slope
 
     def pull(self, phi: Array, theta: Array, a: Array, b: Array) -> tuple[Array, Array]:
         """dS/dphi (n, P) and dS/dtheta of S with a (n,) and b (n, P)."""

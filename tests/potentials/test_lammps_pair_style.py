@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from forceserver.frame import Frame
 from forceserver.lammps import build as building
 from forceserver.lammps.build import build_plugin
 from forceserver.lammps.tables import export
+from forceserver.models.embedding import FinnisSinclair, Network, Powers
 from forceserver.potentials import PotentialConfig, build_potential
 from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.lammps import _open_library
@@ -120,6 +122,24 @@ def test_powers_and_features_without_norm(pair_style, tmp_path, sheared):
     lammps.close()
 
 
+@pytest.mark.parametrize(
+    "embedding",
+    [FinnisSinclair(), Powers(exponents=(0.5, 1.5)), Powers(trained=False), Network(properties=3, width=4)],
+    ids=["finnis_sinclair", "powers", "fixed powers", "network"],
+)
+def test_cluster_expansions_with_an_embedding(pair_style, tmp_path, sheared, embedding):
+    linear, rng = some_ace(members=False), np.random.default_rng(1)
+    factors = rng.normal(size=(embedding.n_properties, 1))
+    weights = {species: factors * rng.permuted(weight) for species, weight in linear.weights.items()}
+    theta = {species: embedding.start(rng) for species in linear.species}
+    replace(linear, weights=weights, embedding=embedding, parameters=theta).save(tmp_path / "model.npz")
+    export(tmp_path / "model.npz", tmp_path / "model.npz")
+    lammps = potential_of(pair_style, style_of(tmp_path / "model.npz"), sheared)
+    frame = Frame.from_ase(sheared)
+    assert_same(lammps.compute_one(frame), load_potential(tmp_path / "model.npz").compute_one(frame))
+    lammps.close()
+
+
 def test_file_with_tables_is_the_same_model(tmp_path, model):
     plain = tmp_path / "plain.npz"
     load_model(model).save(plain)
@@ -134,6 +154,7 @@ def test_file_with_tables_is_the_same_model(tmp_path, model):
         (["pair_style forceserver", "pair_coeff * * {model} O Ti Sr"], "knows O, Ti, Ba only, .* Sr for atom type 3"),
         (["pair_style forceserver", "pair_coeff * * {model} O Ti NULL"], "All pair coeffs are not set"),
         (["pair_style forceserver", "pair_coeff * * nowhere.npz O Ti Ba"], "cannot read the model nowhere.npz"),
+        (["pair_style forceserver", "pair_coeff * * /tmp O Ti Ba"], "cannot read the model /tmp"),
         (["pair_style forceserver", "pair_coeff * * {plain} O Ti Ba"], "plain.npz has no tables .* lammps export"),
         (
             ["pair_style forceserver", "pair_coeff * * {damaged} O Ti Ba"],
