@@ -122,7 +122,7 @@ def test_contracted_functions_are_kept_in_the_file(batio3, tmp_path):
     [
         ({}, "lda", {}, "lda: needs the name of a label"),
         ({}, "pca", {"label": "phase"}, "pca: has no labels"),
-        ({}, "lda", {"label": "fase"}, r"structure 0 has no label 'fase'; there are height, phase, volume"),
+        ({}, "lda", {"label": "colour"}, r"structure 0 has no label 'colour'; there are height, phase, volume"),
         ({}, "lda", {"label": "positions"}, r"has shape \(8, 3\), must be one number or word"),
         ({}, "ridge", {"label": "phase"}, "'fcc' somewhere, must be a number; lda takes words"),
         ({}, "lda", {"label": "phase", "components": 3}, "components = 3: must be 1 to 2"),
