@@ -1,6 +1,7 @@
 """Files that are either complete or absent; working in another directory for a while."""
 
 import errno
+import glob
 import json
 import math
 import os
@@ -34,6 +35,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_parts(path: Path) -> None:
+    """Removes what writers of `path` left behind that were killed, if nobody else writes it now."""
+    for part in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
         part.unlink(missing_ok=True)
 
 

@@ -226,7 +226,9 @@ def test_a_torn_state_is_reported_and_written_anew(tmp_path, cut, caplog):
     bias.close()
     text = (tmp_path / "b" / "STATE").read_bytes()
     (tmp_path / "b" / "STATE").write_bytes(text[: max(len(text) - cut, 0)])
+    (tmp_path / "b" / ".STATE.123.part").write_bytes(text[:100])  # of a writer that was killed
     bias = open_bias(tmp_path / "b", **OPES)
+    assert not (tmp_path / "b" / ".STATE.123.part").exists()
     assert "STATE is no complete STATE file" in caplog.text
     assert go(bias, trajectory(60)[40:]) == expected[40:]
     for name in "KERNELS", "STATE":

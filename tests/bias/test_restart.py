@@ -264,3 +264,4 @@ def test_kill_9_at_random_moments_loses_no_hill_and_doubles_none(tmp_path, kills
     for n, results in seen.items():
         assert set(results) == {expected[n]}
     assert files(again) == files(tmp_path / "a")
+    assert {path.name for path in again.iterdir()} == {path.name for path in (tmp_path / "a").iterdir()}

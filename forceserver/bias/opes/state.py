@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ...files import atomic_write
+from ...files import atomic_write, remove_parts
 from ...frame import Array
 from ..coordinates import domain_constants, shortest
 from ..journal import RecentSteps
@@ -35,6 +35,7 @@ class StateFile:
         self.path = path
         self._bias, self._steps, self._stride, self._time_step = bias, steps, stride, time_step_ps
         self._check(deposits)
+        remove_parts(path)  # only who has the lock of the deposits writes it
 
     def note(self) -> dict[str, Any]:
         """Nothing; writes the state of the current step, which is complete when the next one is committed."""
