@@ -10,7 +10,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from .errors import InputError, PotentialError
 from .frame import Frame
 from .potentials.base import Potential
-from .potentials.results import check_results
+from .results import check_results
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -137,7 +137,7 @@ def _predict(
     potential: "Potential", structures: Iterable[LabelledAtoms], batch: int
 ) -> Iterator[tuple["Atoms", "Labels", "Frame", "Result"]]:
     from ..frame import Frame
-    from ..potentials.results import check_count, check_results
+    from ..results import check_count, check_results
 
     done = 0
     for group in _batches(structures, batch):

@@ -1,6 +1,6 @@
 """What a driver may not let pass from a server, said as `ProtocolError` so that a reader finds the culprit.
 
-What it may not let pass from a potential is in potentials/results.py.
+What it may not let pass from a potential is in results.py.
 """
 
 import numpy as np

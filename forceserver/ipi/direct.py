@@ -13,7 +13,7 @@ from ase.units import Bohr, Hartree
 from ..errors import ProtocolError
 from ..frame import Array, Frame, Result
 from ..potentials.base import Potential
-from ..potentials.results import check_count, check_results
+from ..results import check_count, check_results
 from .checks import check_cells, check_positions
 from .driver import DriverConfig
 from .failures import failed_evaluation

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -309,3 +311,9 @@ def test_inbox_is_not_allocated_again():
         client.forces()
         np.testing.assert_allclose(client.frames[0].positions, structure(seed).positions, rtol=1e-15)
     assert (client._inbox.ctypes.data, client.frames[0].positions.ctypes.data) == before
+
+
+def test_the_codec_is_imported_without_potentials():
+    """Some of them are clients themselves, and import it."""
+    code = "import sys, forceserver.ipi.wire; sys.exit('forceserver.potentials' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ...errors import ProtocolError
 from ...frame import Array, Frame, Result
-from ...potentials.results import check_count
+from ...results import check_count
 from .connection import Connection
 from .frames import IncomingFrames
 from .layout import MessageLayout, in_segments

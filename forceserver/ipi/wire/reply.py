@@ -8,7 +8,7 @@ from ase.units import Bohr, Hartree
 from ... import _ext
 from ...errors import PotentialError
 from ...frame import Result
-from ...potentials.results import check_results
+from ...results import check_results
 from .extras import encode_extras
 from .layout import MessageLayout, ResultNumbers
 from .messages import FORCEREADY, HEADER_BYTES, INT, Buffers, pack_strings

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import PotentialError
-from ..frame import Result
+from .errors import PotentialError
+from .frame import Result
 
 
 def check_count(results: Sequence[Result], structures: int) -> None:
