@@ -74,18 +74,37 @@ class PacePotential(ModelPotential):
 
 def _at_work(model: PaceModel, centre: int, tolerance: float) -> Term:
     """The term of the atoms of one species."""
+    groups = _alike(model, centre)
     functions, weights = with_first_order(model, centre)
-    graph = ProductGraph(functions)
-    bases = {
-        neighbour: _expansion(model, centre, neighbour, _counts(graph, block), tolerance)
-        for block, neighbour in enumerate(model.species)
-    }
+    graph = ProductGraph(_in_blocks(functions, [model.species.index(z) for group in groups for z in group]))
+    ends = np.cumsum([0, *map(len, groups)]).tolist()
+    bases = [
+        _expansion(model, centre, group, _counts(graph, range(start, end)), tolerance)
+        for group, start, end in zip(groups, ends, ends[1:], strict=False)
+    ]
     bonds = {neighbour: model.bonds[centre, neighbour] for neighbour in model.species}
-    products = InvariantProducts(graph, list(bases.values()))
+    products = InvariantProducts(graph, [basis for basis in bases for _ in basis.species])
     cores = {z: _core_expansion(bond) for z, bond in bonds.items() if bond.has_core}
     nearest = bonds if bonds[centre].inner == "zbl" else {}
     kernel = PaceKernel(products, weights, model.embeddings[centre], bool(cores), bool(nearest))
     return Term(lambda around: Environment(around, bases, cores, nearest), {centre: kernel})
+
+
+def _alike(model: PaceModel, centre: int) -> list[tuple[int, ...]]:
+    """The neighbours whose radial functions can be splined on one grid, in groups that share a neighbour list."""
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for neighbour in model.species:
+        bond = model.bonds[centre, neighbour]
+        groups.setdefault((bond.cutoff_angstrom, *bond.breaks), []).append(neighbour)
+    return [tuple(group) for group in groups.values()]
+
+
+def _in_blocks(functions: NDArray[np.int32], order: Sequence[int]) -> NDArray[np.int32]:
+    """The functions with blocks in another order: `order` are their numbers before."""
+    place = np.append(np.argsort(order), -1).astype(np.int32)
+    moved, blocks = functions.copy(), slice(0, 3 * ((functions.shape[1] + 3) // 4), 3)
+    moved[:, blocks] = place[functions[:, blocks]]
+    return moved
 
 
 def with_first_order(model: PaceModel, centre: int) -> tuple[NDArray[np.int32], Array]:
@@ -102,29 +121,50 @@ def with_first_order(model: PaceModel, centre: int) -> tuple[NDArray[np.int32], 
     return np.concatenate([rows, functions]), np.hstack([*[np.eye(densities)] * len(model.species), weights])
 
 
-def _counts(graph: ProductGraph, block: int) -> tuple[int, ...]:
-    """For each l the number of radial functions of a block that are in use."""
-    used = [channel for channel in graph.channels if channel.block == block]
+def _counts(graph: ProductGraph, blocks: range) -> tuple[int, ...]:
+    """For each l the largest number of radial functions of these blocks that are in use."""
+    used = [channel for channel in graph.channels if channel.block in blocks]
     l_max = max(channel.l for channel in used)
     return tuple(max((1 + c.n for c in used if c.l == l), default=0) for l in range(l_max + 1))
 
 
 def _expansion(
-    model: PaceModel, centre: int, neighbour: int, counts: tuple[int, ...], tolerance: float
+    model: PaceModel, centre: int, neighbours: Sequence[int], counts: tuple[int, ...], tolerance: float
 ) -> ExpansionBasis:
-    """The coefficients of neighbours of one species."""
-    pair = centre, neighbour
-    bond, radial, first = model.bonds[pair], model.radial[pair], model.first[pair]
-    rows = [[radial[n, l] for n in range(min(count, len(radial)))] for l, count in enumerate(counts)]
-    rows[0] = [*radial[:, 0], *(ROOT * first)]
-    matrix = np.array([row for of_l in rows for row in of_l])
+    """The coefficients of neighbours of species that are alike."""
+    bonds = [model.bonds[centre, neighbour] for neighbour in neighbours]
+    matrices = [_mixing(model, centre, neighbour, counts) for neighbour in neighbours]
 
     def functions(r: Array) -> tuple[Array, Array]:
-        value, slope = bond.functions(r)
-        return value @ matrix.T, slope @ matrix.T
+        """Those of the first l of all neighbours, then those of the next."""
+        values = [[part @ m.T for part in bond.functions(r)] for bond, m in zip(bonds, matrices, strict=True)]
+        ends = np.cumsum(counts)[:-1]
+        value, slope = (
+            np.hstack(
+                [part for of_l in zip(*(np.split(v[k], ends, axis=1) for v in values), strict=True) for part in of_l]
+            )
+            for k in (0, 1)
+        )
+        return value, slope
 
-    table = _splined(functions, bond.cutoff_angstrom, bond.breaks, counts, tolerance)
-    return ExpansionBasis({neighbour: table}, centre_contribution=False)
+    each = len(neighbours)
+    table = _splined(functions, bonds[0].cutoff_angstrom, bonds[0].breaks, tuple(each * n for n in counts), tolerance)
+    tables = {
+        neighbour: table.contract([np.eye(each * n)[k * n : (k + 1) * n] for n in counts])
+        for k, neighbour in enumerate(neighbours)
+    }
+    return ExpansionBasis(tables, centre_contribution=False)
+
+
+def _mixing(model: PaceModel, centre: int, neighbour: int, counts: tuple[int, ...]) -> Array:
+    """(sum of counts, n_base): radial functions as combinations of base functions, by l; zero for those it lacks."""
+    radial, first = model.radial[centre, neighbour], ROOT * model.first[centre, neighbour]
+    mixing = []
+    for l, count in enumerate(counts):
+        rows = radial[:count, l] if l < radial.shape[1] else radial[:0, 0]
+        rows = np.concatenate([rows, first]) if l == 0 else rows
+        mixing.append(np.concatenate([rows, np.zeros((count - len(rows), rows.shape[1]))]))
+    return np.concatenate(mixing)
 
 
 def _core_expansion(bond: PaceBond) -> ExpansionBasis:
@@ -178,23 +218,23 @@ def _common(breaks: Sequence[float]) -> float:
 class Environment:
     """What the atoms of one species have around them, (n, F).
 
-    The coefficients of neighbours of each species, one after the other; if there is a repulsion, its sum; and, if the
-    nearest neighbour matters, its distance beyond the inner end of its switch.
+    The coefficients of neighbours, of one group of species after the other; if there is a repulsion, its sum; and, if
+    the nearest neighbour matters, how far in its switch it is.
     """
 
     def __init__(
         self,
         around: Surroundings,
-        bases: Mapping[int, ExpansionBasis],
+        bases: Sequence[ExpansionBasis],
         cores: Mapping[int, ExpansionBasis],
         nearest: Mapping[int, PaceBond],
     ) -> None:
-        ends = np.cumsum([0, *(basis.size for basis in bases.values())]).tolist()
+        ends = np.cumsum([0, *(basis.n_blocks * basis.size for basis in bases)]).tolist()
         there = set(around.species.tolist())
         self._parts = [
-            (slice(start, end), SphericalExpansion(basis, around.within(basis.cutoff, (species,))))
-            for (species, basis), start, end in zip(bases.items(), ends, ends[1:], strict=False)
-            if species in there
+            (slice(start, end), SphericalExpansion(basis, around.within(basis.cutoff, present)))
+            for basis, start, end in zip(bases, ends, ends[1:], strict=False)
+            if (present := tuple(species for species in basis.species if species in there))
         ]
         self._cores = [
             SphericalExpansion(basis, around.within(basis.cutoff, (species,)))
@@ -209,7 +249,7 @@ class Environment:
         """(n, F); `ValueError` if two atoms coincide."""
         features = self._features
         for part, expansion in self._parts:
-            features[:, part] = expansion.values()[:, 0]
+            features[:, part] = expansion.values().reshape(len(features), -1)
         if self._cores:
             features[:, self._core_column] = sum(expansion.values()[:, 0, 0] for expansion in self._cores)
         if self._nearest is not None:
@@ -218,7 +258,10 @@ class Environment:
 
     def vjp(self, gradient: Array) -> tuple[Array, Array]:
         """Forces (N, 3) and virial (3, 3) of an energy with this gradient (n, F)."""
-        found = [expansion.vjp(np.ascontiguousarray(gradient[:, part])[:, None]) for part, expansion in self._parts]
+        found = []
+        for part, expansion in self._parts:
+            shape = len(gradient), expansion.basis.n_blocks, expansion.basis.size
+            found.append(expansion.vjp(np.ascontiguousarray(gradient[:, part]).reshape(shape)))
         if self._cores:
             by_core = np.zeros((len(gradient), 1, self._cores[0].basis.size))
             by_core[:, 0, 0] = gradient[:, self._core_column]

@@ -136,9 +136,9 @@ def water() -> dict[str, Any]:
     """Two elements that are switched over to the repulsion of Ziegler, Biersack and Littmark."""
     rng = np.random.default_rng(3)
 
-    def of(rcut: float, rcut_in: float, dcut_in: float) -> dict[str, Any]:
+    def of(rcut: float, rcut_in: float, dcut_in: float, n_max: int = 2) -> dict[str, Any]:
         inner = {"inner_cutoff_type": "zbl", "rcut_in": rcut_in, "dcut_in": dcut_in, "prehc": 1.0}
-        return bond("ChebExpCos", 4.0, 2, 2, 3, rng, rcut=rcut, dcut=0.5, **inner)
+        return bond("ChebExpCos", 4.0, n_max, 2, 3, rng, rcut=rcut, dcut=0.5, **inner)
 
     return {
         "elements": ["H", "O"],
@@ -147,7 +147,7 @@ def water() -> dict[str, Any]:
         "bonds": {
             (0, 0): of(3.5, 0.9, 0.3),
             (0, 1): of(4.0, 1.1, 0.25),
-            (1, 0): of(4.0, 1.1, 0.25),
+            (1, 0): of(4.5, 1.1, 0.25, 3),
             (1, 1): of(4.5, 1.5, 0.5),
         },
         "functions": {k: list(functions([0, 1], SHAPES[:6], 2, 3, 2, rng, 0.1)) for k in (0, 1)},
