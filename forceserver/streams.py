@@ -27,7 +27,7 @@ def keep_standard_streams() -> None:
             _open(number)
         if number not in _copies:
             _copies[number] = os.dup(number)
-        if getattr(sys, name) is None:
+        if (stream := getattr(sys, name)) is None or stream.closed:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - to the end
 
 

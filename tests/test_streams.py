@@ -15,6 +15,7 @@ from forceserver.ipi.transports import Disconnected, Link, SocketConfig, listen
 
 MODEL = """
 import os
+import sys
 from ase.calculators.emt import EMT
 
 
@@ -29,7 +30,7 @@ class Talkative(EMT):
         os.write(1, b"this is no message of the protocol\\n")
         if self.count == {when}:
             for number in self.closed:
-                os.close(number)
+                os.close(number) if isinstance(number, int) else getattr(sys, number).close()
 """
 
 CONFIG = """
@@ -82,7 +83,10 @@ def answer(server: Link) -> bytes:
     return message
 
 
-@pytest.mark.parametrize(("at_start", "by_model", "when"), [("", (1, 2), 1), ("", (0, 1, 2), 2), ("<&- >&-", (), 0)])
+@pytest.mark.parametrize(
+    ("at_start", "by_model", "when"),
+    [("", (1, 2), 1), ("", (0, 1, 2), 2), ("", ("stderr", "stdout"), 2), ("<&- >&-", (), 0)],
+)
 def test_what_a_model_prints_does_not_go_to_the_server(tmp_path, at_start, by_model, when):
     frames = []
     for seed in range(3):

@@ -4,6 +4,14 @@ import logging
 import sys
 
 
+class _Lines(logging.StreamHandler):
+    """To standard error as it is when a message comes: a model may have closed the one before."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def set_up_logging(verbose: bool = False) -> None:
     """Sends the messages of the package to standard error; with `verbose`, also those for debugging."""
     handler: logging.Handler
@@ -14,7 +22,7 @@ def set_up_logging(verbose: bool = False) -> None:
         handler = RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False)
         handler.setFormatter(logging.Formatter("%(message)s", datefmt="[%X]"))
     else:
-        handler = logging.StreamHandler()
+        handler = _Lines()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("forceserver")
     logger.handlers[:] = [handler]
