@@ -65,3 +65,22 @@ def test_sorted_distances_and_soap(study):
     assert found["names"] == ["SOAP, σ 0.2", "SOAP, σ 0.5", "sorted"]
     assert np.all(np.diag(found["gfre"]) == 0)
     assert found["gfre"][0][1] < found["gfre"][1][0] + 0.05 < 1
+
+
+def test_retained_fractions_multiply(study, monkeypatch):
+    """Of a truncated density nearly; of contracted orders at least."""
+    import higher_orders
+
+    monkeypatch.setattr(higher_orders, "SHAPE", (3, 1, 3.5, 0.4, 0.5))
+    monkeypatch.setattr(higher_orders, "SMALL", (3, 1, 3.5, 0.4, 0.5))
+    monkeypatch.setattr(higher_orders, "CHANNELS", (2, 4))
+    monkeypatch.setattr(higher_orders, "COMPONENTS", (3,))
+    structures = [molecule(name) for name in ("H2O", "CH3OH", "H2CO", "CH3CHO") for _ in range(4)]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.1, seed=seed)
+    for one in higher_orders.density_truncated(structures).values():
+        assert one["measured"] == sorted(one["measured"])
+        np.testing.assert_allclose(one["measured"], one["rule"], rtol=0.4)
+    for one in higher_orders.contracted(structures).values():
+        assert one["measured"][0] == pytest.approx(one["rule"][0], rel=1e-6)
+        assert all(measured < rule for measured, rule in zip(one["measured"][1:], one["rule"][1:], strict=True))
