@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
+from ase.io import write
 from pydantic import TypeAdapter
 
 from forceserver.cv.linear_functions import LinearFunctions
@@ -32,6 +34,18 @@ def weights_file(name, species=(8, 22), normalise=True):
     number = 5 * 3 * len(species) * (3 * len(species) + 1) // 2
     weights, offsets = 0.1 * np.random.default_rng(7).normal(size=(2, number)), np.array([0.3, -0.2])
     LinearFunctions(basis, species, ("up", "down"), weights, offsets, normalise).save(FOLDER / name)
+    return FOLDER / name
+
+
+def references_file(name):
+    """Three crystals of Ti and O, the first with two environments of each species that differ."""
+    frames = []
+    for seed in range(3):
+        atoms = Atoms("TiOTiO", cell=[4.2 - 0.1 * seed, 4.4, 4.6 + 0.3 * seed], pbc=True)
+        atoms.set_scaled_positions([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+        atoms.rattle(0.15, seed=seed)
+        frames.append(atoms)
+    write(FOLDER / name, frames)
     return FOLDER / name
 
 
@@ -67,5 +81,12 @@ KINDS = {
         "normalise": False,
         "reduction": "sum",
         "weights": weights_file("plain.npz", normalise=False),
+    },
+    "distance to structures": {
+        "kind": "distance_to_structure",
+        "basis": BASIS,
+        "references": references_file("references.extxyz"),
+        "sharpness": 20.0,
+        "outputs": ("similarity", "distance", "s", "z"),
     },
 }

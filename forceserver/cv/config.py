@@ -11,6 +11,7 @@ from .base import VariableConfig
 from .coordination import CoordinationConfig
 from .power_spectrum import PowerSpectrumConfig
 from .steinhardt import SteinhardtConfig
+from .structure_distance import StructureDistanceConfig
 from .vector import VectorConfig
 
 DEFAULT = "vector"
@@ -19,6 +20,7 @@ SECTIONS: dict[str, type[VariableConfig]] = {
     "coordination": CoordinationConfig,
     "steinhardt": SteinhardtConfig,
     "power_spectrum": PowerSpectrumConfig,
+    "distance_to_structure": StructureDistanceConfig,
 }
 
 
@@ -30,7 +32,8 @@ CVConfig = Annotated[
     Annotated[VectorConfig, Tag("vector")]
     | Annotated[CoordinationConfig, Tag("coordination")]
     | Annotated[SteinhardtConfig, Tag("steinhardt")]
-    | Annotated[PowerSpectrumConfig, Tag("power_spectrum")],
+    | Annotated[PowerSpectrumConfig, Tag("power_spectrum")]
+    | Annotated[StructureDistanceConfig, Tag("distance_to_structure")],
     Discriminator(_kind),
 ]
 

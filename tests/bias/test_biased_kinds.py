@@ -40,8 +40,8 @@ def check(bias, atoms):
     result = bias.compute_one(Frame.from_ase(atoms))
     assert abs(result.forces).max() > 1e-3
     gradients, strain = central_differences(Energy(bias), atoms)
-    np.testing.assert_allclose(result.forces, -gradients[0], atol=1e-6)
-    np.testing.assert_allclose(result.virial, -0.5 * (strain[0] + strain[0].T), atol=1e-6)
+    np.testing.assert_allclose(result.forces, -gradients[0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(result.virial, -0.5 * (strain[0] + strain[0].T), rtol=1e-6, atol=1e-6)
     return result
 
 
