@@ -7,6 +7,7 @@ d: the residual variance of multispectra up to order 4, against the rule that re
 h: reconstruction errors between densities, radial scalings, cutoffs, orders and sorted distances.
 i: local reconstruction errors on scikit-matter's degenerate manifold of methane.
 j: singular values of the Jacobians of methane environments.
+s: what the tolerance of splines does to predictions of the model of barium titanate.
 """
 
 import argparse
@@ -122,6 +123,7 @@ def figures(every: int, molecules: Path | None) -> dict:
     import feature_space
     import higher_orders
     import sensitivity
+    import spline_accuracy
     import truncation
 
     return {
@@ -132,12 +134,13 @@ def figures(every: int, molecules: Path | None) -> dict:
         "h": ("feature_space", lambda: feature_space.comparisons(every, molecules)),
         "i": ("degenerate_manifold", degenerate.manifold),
         "j": ("jacobians", sensitivity.spectra),
+        "s": ("spline_accuracy", lambda: spline_accuracy.predictions(every)),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figure", choices=tuple("abcdhij"))
+    parser.add_argument("figure", choices=tuple("abcdhijs"))
     parser.add_argument("--every", type=int, default=1, help="take every so many structures only")
     parser.add_argument("--molecules", type=Path, help="extxyz with H, C, N, O, for b, c, d and h")
     arguments = parser.parse_args()
