@@ -15,21 +15,17 @@ from pydantic import Field
 from ..frame import Array, Frame
 from ..models.pace import PaceEmbedding, PaceModel
 from ..models.pace_radial import PaceBond, inner_step
+from ..models.pace_splines import core_of, expansion_of
 from ..representation.expansion import ExpansionBasis, SphericalExpansion
 from ..representation.invariant_products import InvariantProducts
 from ..representation.neighbours import NeighbourList
 from ..representation.products import ProductGraph
-from ..representation.spline import Functions, SplineTable
 from ..sections import InputFile, Section
 from . import foreign
 from .base import SKIN
 from .model import ModelPotential, Surroundings, Term
 
 TOLERANCE = 1e-6  # of radial functions, relative to the largest value of each
-CORE_TOLERANCE = 1e-8  # of repulsions, relative to the value at `NEAREST`
-FINEST = 20_000  # intervals between two nodes that functions of one bond must have
-NEAREST = 0.25  # Angstrom; radial functions go on as straight lines from about here to zero
-ROOT = np.sqrt(4 * np.pi)
 
 
 class PaceConfig(Section):
@@ -79,12 +75,12 @@ def _at_work(model: PaceModel, centre: int, tolerance: float) -> Term:
     graph = ProductGraph(_in_blocks(functions, [model.species.index(z) for group in groups for z in group]))
     ends = np.cumsum([0, *map(len, groups)]).tolist()
     bases = [
-        _expansion(model, centre, group, _counts(graph, range(start, end)), tolerance)
+        expansion_of(model, centre, group, _counts(graph, range(start, end)), tolerance)
         for group, start, end in zip(groups, ends, ends[1:], strict=False)
     ]
     bonds = {neighbour: model.bonds[centre, neighbour] for neighbour in model.species}
     products = InvariantProducts(graph, [basis for basis in bases for _ in basis.species])
-    cores = {z: _core_expansion(bond) for z, bond in bonds.items() if bond.has_core}
+    cores = {z: core_of(bond) for z, bond in bonds.items() if bond.has_core}
     nearest = bonds if bonds[centre].inner == "zbl" else {}
     kernel = PaceKernel(products, weights, model.embeddings[centre], bool(cores), bool(nearest))
     return Term(lambda around: Environment(around, bases, cores, nearest), {centre: kernel})
@@ -126,93 +122,6 @@ def _counts(graph: ProductGraph, blocks: range) -> tuple[int, ...]:
     used = [channel for channel in graph.channels if channel.block in blocks]
     l_max = max(channel.l for channel in used)
     return tuple(max((1 + c.n for c in used if c.l == l), default=0) for l in range(l_max + 1))
-
-
-def _expansion(
-    model: PaceModel, centre: int, neighbours: Sequence[int], counts: tuple[int, ...], tolerance: float
-) -> ExpansionBasis:
-    """The coefficients of neighbours of species that are alike."""
-    bonds = [model.bonds[centre, neighbour] for neighbour in neighbours]
-    matrices = [_mixing(model, centre, neighbour, counts) for neighbour in neighbours]
-
-    def functions(r: Array) -> tuple[Array, Array]:
-        """Those of the first l of all neighbours, then those of the next."""
-        values = [[part @ m.T for part in bond.functions(r)] for bond, m in zip(bonds, matrices, strict=True)]
-        ends = np.cumsum(counts)[:-1]
-        value, slope = (
-            np.hstack(
-                [part for of_l in zip(*(np.split(v[k], ends, axis=1) for v in values), strict=True) for part in of_l]
-            )
-            for k in (0, 1)
-        )
-        return value, slope
-
-    each = len(neighbours)
-    table = _splined(functions, bonds[0].cutoff_angstrom, bonds[0].breaks, tuple(each * n for n in counts), tolerance)
-    tables = {
-        neighbour: table.contract([np.eye(each * n)[k * n : (k + 1) * n] for n in counts])
-        for k, neighbour in enumerate(neighbours)
-    }
-    return ExpansionBasis(tables, centre_contribution=False)
-
-
-def _mixing(model: PaceModel, centre: int, neighbour: int, counts: tuple[int, ...]) -> Array:
-    """(sum of counts, n_base): radial functions as combinations of base functions, by l; zero for those it lacks."""
-    radial, first = model.radial[centre, neighbour], ROOT * model.first[centre, neighbour]
-    mixing = []
-    for l, count in enumerate(counts):
-        rows = radial[:count, l] if l < radial.shape[1] else radial[:0, 0]
-        rows = np.concatenate([rows, first]) if l == 0 else rows
-        mixing.append(np.concatenate([rows, np.zeros((count - len(rows), rows.shape[1]))]))
-    return np.concatenate(mixing)
-
-
-def _core_expansion(bond: PaceBond) -> ExpansionBasis:
-    """The repulsion by neighbours of one species as a coefficient."""
-
-    def function(r: Array) -> tuple[Array, Array]:
-        value, slope = bond.core(r)
-        return ROOT * value[:, None], ROOT * slope[:, None]
-
-    table = _splined(function, bond.core_reach, (), (1,), CORE_TOLERANCE)
-    return ExpansionBasis({bond.neighbour: table}, centre_contribution=False)
-
-
-def _splined(
-    functions: Functions, cutoff: float, breaks: Sequence[float], counts: tuple[int, ...], tolerance: float
-) -> SplineTable:
-    """Functions of any size, relative to their largest values; straight lines where atoms never are."""
-    unit = _common(breaks) or cutoff
-    nearest = _node_below(NEAREST, unit, cutoff)
-    sizes = np.abs(functions(np.linspace(nearest, cutoff, 1000))[0]).max(axis=0)
-    sizes[sizes == 0] = 1.0
-
-    def scaled(r: Array) -> tuple[Array, Array]:
-        value, slope = functions(np.maximum(r, nearest))
-        value = value + np.minimum(r - nearest, 0)[:, None] * slope
-        return value / sizes, slope / sizes
-
-    table = SplineTable.fit(scaled, cutoff, unit, counts, tolerance)
-    return table.contract([np.diag(part) for part in np.split(sizes, np.cumsum(counts)[:-1])])
-
-
-def _node_below(distance: float, unit: float, cutoff: float) -> float:
-    """A node of every grid that `SplineTable.fit` tries, once it is fine enough, for nodes at multiples of `unit`."""
-    step = unit / max(1, round(8 * unit / cutoff))
-    while step > distance:
-        step /= 2
-    return float(step * np.floor(distance / step))
-
-
-def _common(breaks: Sequence[float]) -> float:
-    """A distance that divides all of these, or the first of them if there is none that is not small; 0 for none."""
-    if not breaks:
-        return 0.0
-    for parts in range(1, FINEST):
-        unit = breaks[0] / parts
-        if all(abs(place / unit - round(place / unit)) < 1e-9 for place in breaks):
-            return unit
-    return breaks[0]
 
 
 class Environment:

@@ -271,3 +271,15 @@ def test_an_npz_with_functions_that_are_none_is_refused(write, tmp_path):
 def test_without_members_there_is_no_uncertainty(write):
     with pytest.raises(InputError, match="uncertainty"):
         ForceServerCalculator.from_model(write(copper()), uncertainty=True)
+
+
+def test_threads_do_not_change_a_bit(write, threads):
+    atoms = bulk("NiAl", "cesiumchloride", a=2.9, cubic=True) * (3, 3, 3)
+    atoms.rattle(0.1, seed=0)
+    results = []
+    for number in (1, 3):
+        threads(number)
+        results.append(PacePotential.load(write(aluminium_nickel())).compute_one(Frame.from_ase(atoms)))
+    assert results[0].energy == results[1].energy
+    np.testing.assert_array_equal(results[0].forces, results[1].forces)
+    np.testing.assert_array_equal(results[0].virial, results[1].virial)

@@ -1,0 +1,105 @@
+"""What atoms see of their neighbours in a PACE potential, as splines for the kernel of the spherical expansion."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..frame import Array
+from ..representation.expansion import ExpansionBasis
+from ..representation.spline import Functions, SplineTable
+from .pace import PaceModel
+from .pace_radial import PaceBond
+
+CORE_TOLERANCE = 1e-8  # of repulsions, relative to the value at `NEAREST`
+FINEST = 20_000  # intervals between two nodes that functions of one bond must have
+NEAREST = 0.25  # Angstrom; radial functions go on as straight lines from about here to zero
+ROOT = np.sqrt(4 * np.pi)
+
+
+def expansion_of(
+    model: PaceModel, centre: int, neighbours: Sequence[int], counts: tuple[int, ...], tolerance: float
+) -> ExpansionBasis:
+    """The coefficients of neighbours of species that are alike."""
+    bonds = [model.bonds[centre, neighbour] for neighbour in neighbours]
+    matrices = [_mixing(model, centre, neighbour, counts) for neighbour in neighbours]
+
+    ends = np.cumsum(counts)[:-1]
+
+    def by_l(parts: Sequence[Array]) -> Array:
+        """Functions of each neighbour as columns: those of l = 0 of all neighbours, then those of l = 1."""
+        split = [np.split(part, ends, axis=1) for part in parts]
+        return np.hstack([of_one[l] for l in range(len(counts)) for of_one in split])
+
+    def functions(r: Array) -> tuple[Array, Array]:
+        both = [bond.functions(r) for bond in bonds]
+        return (
+            by_l([value @ m.T for (value, _), m in zip(both, matrices, strict=True)]),
+            by_l([slope @ m.T for (_, slope), m in zip(both, matrices, strict=True)]),
+        )
+
+    each = len(neighbours)
+    table = _splined(functions, bonds[0].cutoff_angstrom, bonds[0].breaks, tuple(each * n for n in counts), tolerance)
+    tables = {
+        neighbour: table.contract([np.eye(each * n)[k * n : (k + 1) * n] for n in counts])
+        for k, neighbour in enumerate(neighbours)
+    }
+    return ExpansionBasis(tables, centre_contribution=False)
+
+
+def _mixing(model: PaceModel, centre: int, neighbour: int, counts: tuple[int, ...]) -> Array:
+    """(sum of counts, n_base): radial functions as combinations of base functions, by l; zero for those it lacks."""
+    radial, first = model.radial[centre, neighbour], ROOT * model.first[centre, neighbour]
+    mixing = []
+    for l, count in enumerate(counts):
+        rows = radial[:count, l] if l < radial.shape[1] else radial[:0, 0]
+        rows = np.concatenate([rows, first]) if l == 0 else rows
+        mixing.append(np.concatenate([rows, np.zeros((count - len(rows), rows.shape[1]))]))
+    return np.concatenate(mixing)
+
+
+def core_of(bond: PaceBond) -> ExpansionBasis:
+    """The repulsion by neighbours of one species as a coefficient."""
+
+    def function(r: Array) -> tuple[Array, Array]:
+        value, slope = bond.core(r)
+        return ROOT * value[:, None], ROOT * slope[:, None]
+
+    table = _splined(function, bond.core_reach, (), (1,), CORE_TOLERANCE)
+    return ExpansionBasis({bond.neighbour: table}, centre_contribution=False)
+
+
+def _splined(
+    functions: Functions, cutoff: float, breaks: Sequence[float], counts: tuple[int, ...], tolerance: float
+) -> SplineTable:
+    """Functions of any size, relative to their largest values; straight lines where atoms never are."""
+    unit = _common(breaks) or cutoff
+    nearest = _node_below(NEAREST, unit, cutoff)
+    sizes = np.abs(functions(np.linspace(nearest, cutoff, 1000))[0]).max(axis=0)
+    sizes[sizes == 0] = 1.0
+
+    def scaled(r: Array) -> tuple[Array, Array]:
+        value, slope = functions(np.maximum(r, nearest))
+        value = value + np.minimum(r - nearest, 0)[:, None] * slope
+        return value / sizes, slope / sizes
+
+    table = SplineTable.fit(scaled, cutoff, unit, counts, tolerance)
+    return table.contract([np.diag(part) for part in np.split(sizes, np.cumsum(counts)[:-1])])
+
+
+def _node_below(distance: float, unit: float, cutoff: float) -> float:
+    """A node of every grid that `SplineTable.fit` tries, once it is fine enough, for nodes at multiples of `unit`."""
+    step = unit / max(1, round(8 * unit / cutoff))
+    while step > distance:
+        step /= 2
+    return float(step * np.floor(distance / step))
+
+
+def _common(breaks: Sequence[float]) -> float:
+    """A distance that divides all of these, or the first of them if there is none that is not small; 0 for none."""
+    if not breaks:
+        return 0.0
+    for parts in range(1, FINEST):
+        unit = breaks[0] / parts
+        if all(abs(place / unit - round(place / unit)) < 1e-9 for place in breaks):
+            return unit
+    return breaks[0]
