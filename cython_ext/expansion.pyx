@@ -114,10 +114,10 @@ cdef class Expansion:
     def values(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
                const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[::1] centre_site,
                const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
-               const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own,
+               const double[:, :, ::1] own, const int32_t[::1] centre_own,
                double[:, ::1] work, double[::1] closest2,
                double[:, :, ::1] c):
-        """c: (n_centres, n_blocks, size). A centre i with s = centre_own[i] >= 0 adds own[s] (l = 0) to block own_block[s].
+        """c: (n_centres, n_blocks, size). A centre i with s = centre_own[i] >= 0 adds own[s, b] (l = 0) to block b.
         closest2: (chunks,), smallest squared distances. work: (threads, workspace())."""
         cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
         cdef int threads = threads_for(pair_site.shape[0], 256, work.shape[0])
@@ -125,25 +125,26 @@ cdef class Expansion:
             for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
                 closest2[k] = self.values_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0], &pair_image[0],
                                              &centre_site[0], &site_kind[0], &kind_table[0], &kind_block[0],
-                                             own, own_block, centre_own, k * CHUNK, min(n_centres, (k + 1) * CHUNK),
+                                             own, centre_own, k * CHUNK, min(n_centres, (k + 1) * CHUNK),
                                              &work[openmp.omp_get_thread_num(), 0], c)
 
     cdef double values_of(self, const double* packed, const double* images, const int64_t* first,
                           const int32_t* pair_site, const int16_t* pair_image, const int32_t* centre_site,
                           const int32_t* site_kind, const int32_t* kind_table, const int32_t* kind_block,
-                          const double[:, ::1] own, const int32_t[::1] own_block, const int32_t[::1] centre_own,
+                          const double[:, :, ::1] own, const int32_t[::1] centre_own,
                           Py_ssize_t start, Py_ssize_t stop,
                           double* work, double[:, :, ::1] c) noexcept nogil:
         cdef Tile t = fs_tile_in(&self.basis, work)
         cdef Py_ssize_t i
         cdef int64_t p
-        cdef int k
+        cdef int b, k
         cdef double closest2 = 1e300
         for i in range(start, stop):
             memset(&c[i, 0, 0], 0, self.n_blocks * self.size * sizeof(double))
             if centre_own[i] >= 0:
-                for k in range(own.shape[1]):
-                    c[i, own_block[centre_own[i]], k] = own[centre_own[i], k]
+                for b in range(self.n_blocks):
+                    for k in range(own.shape[2]):
+                        c[i, b, k] = own[centre_own[i], b, k]
             p = first[i]
             while p < first[i + 1]:
                 p = self.collect(&t, packed, images, pair_site, pair_image, centre_site[i], site_kind, p,

@@ -78,9 +78,9 @@ class Density(torch.nn.Module):
         place = {s: k for k, s in enumerate(basis.species)}
         own = np.zeros((len(species), basis.n_blocks * basis.size))
         for k, s in enumerate(species):
-            if 0 in basis.counts and basis.centre_contribution:
-                start = int(basis.block_of[place[s]]) * basis.size + basis.offsets[0]
-                own[k, start : start + round_to_lanes(basis.counts[0])] = basis.own[place[s]]
+            for block in range(basis.n_blocks if 0 in basis.counts else 0):
+                start = block * basis.size + basis.offsets[0]
+                own[k, start : start + round_to_lanes(basis.counts[0])] = basis.own_by_block[place[s], block]
         self.register_buffer("own", _numbers(own))
         self.register_buffer("nodes", _numbers(basis.nodes))
         self.register_buffer("table_of", _places(basis.table_of[[place[s] for s in species]]))

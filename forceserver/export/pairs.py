@@ -7,7 +7,7 @@ import ase.units
 import numpy as np
 import torch
 
-from ..models.pairs import GaussianPair, LennardJones, PairInteraction, SplinedPair, Zbl
+from ..models.pairs import CubicPair, GaussianPair, LennardJones, PairInteraction, SmoothedPair, SplinedPair, Zbl
 from .density import _numbers
 
 
@@ -23,7 +23,9 @@ class PairEnergy(torch.nn.Module):
     def __init__(self, interaction: PairInteraction, places: Tuple[int, int]) -> None:
         super().__init__()
         self.lower, self.upper = places
-        self.cutoff, self.smoothing = interaction.cutoff_angstrom, interaction.smoothing_angstrom
+        self.cutoff, self.smoothing, self.switch = interaction.cutoff_angstrom, 1.0, "none"
+        if isinstance(interaction, SmoothedPair):
+            self.smoothing, self.switch = interaction.smoothing_angstrom, getattr(interaction, "switch", "polynomial")
         self.form, self.a, self.b = "", 0.0, 0.0
         knots, coefficients = np.zeros(2), np.zeros((1, 2))
         if isinstance(interaction, LennardJones):
@@ -39,6 +41,11 @@ class PairEnergy(torch.nn.Module):
             pieces = PPoly.from_spline(interaction._spline)
             used = np.flatnonzero(np.diff(pieces.x) > 0)
             knots, coefficients = np.append(pieces.x[used], pieces.x[-1]), pieces.c[:, used]
+        elif isinstance(interaction, CubicPair):
+            self.form, first, slope = "spline", interaction.distances_angstrom[0], interaction.slope_ev_per_angstrom
+            straight = [[0.0], [0.0], [slope], [interaction.energies_ev[0] - slope]]  # from 1 Angstrom before it
+            knots = np.append(first - 1.0, interaction._spline.x)
+            coefficients = np.hstack([straight, interaction._spline.c])
         elif isinstance(interaction, GaussianPair):
             self.form, self.b = "gaussians", interaction.length_angstrom
             knots, coefficients = np.array(interaction.distances_angstrom), np.array([interaction.weights_ev])
@@ -74,7 +81,11 @@ class PairEnergy(torch.nn.Module):
         near = torch.nonzero(mine & (r < self.cutoff))[:, 0]
         d = r[near]
         x = torch.clamp(1.0 - (self.cutoff - d) / self.smoothing, 0.0, 1.0)
-        energy = 0.5 * self.bare(d) * (1.0 - x**3 * (10.0 - x * (15.0 - 6.0 * x)))
+        energy = 0.5 * self.bare(d)
+        if self.switch == "polynomial":
+            energy = energy * (1.0 - x**3 * (10.0 - x * (15.0 - 6.0 * x)))
+        elif self.switch == "cosine":
+            energy = energy * torch.cos(0.5 * 3.141592653589793 * x) ** 2
         return torch.zeros([atoms], dtype=r.dtype, device=r.device).index_add(0, centre[near], energy)
 
 

@@ -101,6 +101,8 @@ def _ace_term(model: AceModel) -> Arrays:
 
 
 def _basis(expansion: ExpansionBasis) -> Arrays:
+    if expansion.centre_in_all_blocks and expansion.n_blocks > 1:
+        raise InputError("the pair style of LAMMPS does not compute centres that count in the density of every species")
     own = expansion.own if expansion.centre_contribution and 0 in expansion.counts else expansion.own[:, :0]
     return {
         "basis/layout": expansion.layout,

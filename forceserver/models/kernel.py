@@ -27,12 +27,18 @@ from .pairs import PairInteraction
 
 
 class SoapHypers(Section):
-    """What a power spectrum is made of, and the exponent of its kernel."""
+    """What a power spectrum is made of, and the exponent of its kernel.
+
+    centre_weight: how much the centre itself counts in l = 0. centre_in_all_blocks: it counts in the density of every
+    species, not of its own only.
+    """
 
     basis: AnyRadialBasis
     zeta: int = Field(default=4, ge=1, le=32)
     normalise: bool = True
     spline_tolerance: float = Field(default=1e-8, ge=1e-12, le=1e-4)
+    centre_weight: float = Field(default=1.0, ge=0)
+    centre_in_all_blocks: bool = False
 
     def power_spectrum(
         self,
@@ -50,7 +56,12 @@ class SoapHypers(Section):
         tables = dict.fromkeys(species, table)
         if mixing is not None:
             tables = contracted(table, {s: mixing[s] for s in species})
-        expansion = ExpansionBasis(tables, sum_species=sum_species)
+        expansion = ExpansionBasis(
+            tables,
+            sum_species=sum_species,
+            centre_contribution=self.centre_weight,
+            centre_in_all_blocks=self.centre_in_all_blocks,
+        )
         return PowerSpectrumBasis(expansion, features, normalise=self.normalise, multiplicity=multiplicity)
 
 
@@ -104,7 +115,7 @@ class GapModel(Model):
     FORMAT: ClassVar[str] = "forceserver sparse kernel model"
     VERSION: ClassVar[int] = 4
     READABLE: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
-    """2: multiplicities, mixed radial functions; 3: splines of pairs; 4: mixed species."""
+    """2: multiplicities, mixed radial functions; 3: splines of pairs; 4: mixed species, weights of centres."""
     HEADER: ClassVar[type[ModelHeader]] = KernelHeader
 
     species: tuple[int, ...]

@@ -8,10 +8,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ..frame import Array
+from ..representation.cutoff import ShiftedCosine
 from ..sections import Element, Section
 
 if TYPE_CHECKING:
-    from scipy.interpolate import BSpline
+    from scipy.interpolate import BSpline, CubicSpline
 
 TABLE_START = 2.0**-3.5  # Angstrom; where tables of analytic forms begin
 KNOTS_PER_LENGTH = 24  # of a spline in place of Gaussian kernels
@@ -22,20 +23,10 @@ class PairInteraction(Section):
 
     species: chemical symbols of the two atoms of the pair.
     cutoff_angstrom: distance beyond which the energy is zero.
-    smoothing_angstrom: width of the region inside the cutoff in which the energy is multiplied by
-        1 - 10 x^3 + 15 x^4 - 6 x^5, x from 0 to 1: two continuous derivatives (Mei, Davenport and Fernando, PRB 43,
-        4653 (1991)).
     """
 
     species: tuple[Element, Element]
     cutoff_angstrom: float = Field(gt=0.1)
-    smoothing_angstrom: float = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _smoothing_fits(self) -> "PairInteraction":
-        if self.smoothing_angstrom > self.cutoff_angstrom:
-            raise ValueError(f"smoothing_angstrom must not exceed cutoff_angstrom = {self.cutoff_angstrom:g}")
-        return self
 
     @property
     def numbers(self) -> tuple[int, int]:
@@ -50,14 +41,43 @@ class PairInteraction(Section):
         """The smallest distance for which there is a value, Angstrom."""
         return TABLE_START
 
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        """Where forces are less smooth than elsewhere (Angstrom), so that a table need not be as accurate."""
+        return ()
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        """Energies (eV) and derivatives (eV/Angstrom) at the distances `r` >= closest, Angstrom."""
+        raise NotImplementedError
+
+
+class SmoothedPair(PairInteraction):
+    """An interaction that is switched off inside the cutoff.
+
+    smoothing_angstrom: width of the region inside the cutoff in which the energy is multiplied by
+        1 - 10 x^3 + 15 x^4 - 6 x^5, x from 0 to 1: two continuous derivatives (Mei, Davenport and Fernando, PRB 43,
+        4653 (1991)).
+    """
+
+    smoothing_angstrom: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _smoothing_fits(self) -> "SmoothedPair":
+        if self.smoothing_angstrom > self.cutoff_angstrom:
+            raise ValueError(f"smoothing_angstrom must not exceed cutoff_angstrom = {self.cutoff_angstrom:g}")
+        return self
+
     def bare(self, r: Array) -> tuple[Array, Array]:
         """Energy and derivative before the smoothing."""
         raise NotImplementedError
 
+    def switch_at(self, r: Array) -> tuple[Array, Array]:
+        """What the energy is multiplied with, and its derivative (1/Angstrom)."""
+        return smooth_step(r, self.cutoff_angstrom, self.smoothing_angstrom)
+
     def evaluate(self, r: Array) -> tuple[Array, Array]:
-        """Energies (eV) and derivatives (eV/Angstrom) at the distances `r` >= closest, Angstrom."""
         r = np.asarray(r, dtype=np.float64)
-        switch, slope = smooth_step(r, self.cutoff_angstrom, self.smoothing_angstrom)
+        switch, slope = self.switch_at(r)
         energy, derivative = self.bare(np.minimum(r, self.cutoff_angstrom))
         return energy * switch, derivative * switch + energy * slope
 
@@ -68,7 +88,7 @@ def smooth_step(r: Array, cutoff: float, smoothing: float) -> tuple[Array, Array
     return 1 - x**3 * (10 - x * (15 - 6 * x)), -30 * (x * (1 - x)) ** 2 / smoothing
 
 
-class LennardJones(PairInteraction):
+class LennardJones(SmoothedPair):
     """`form = "lennard_jones"`: 4 epsilon ((sigma/r)^12 - (sigma/r)^6)."""
 
     form: Literal["lennard_jones"] = "lennard_jones"
@@ -80,7 +100,7 @@ class LennardJones(PairInteraction):
         return 4 * self.epsilon_ev * power * (power - 1), -24 * self.epsilon_ev / r * power * (2 * power - 1)
 
 
-class Zbl(PairInteraction):
+class Zbl(SmoothedPair):
     """`form = "zbl"`: the screened Coulomb repulsion of two nuclei, as it is at short distances.
 
     Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Matter (1985): the universal screening function.
@@ -107,15 +127,18 @@ def screened_coulomb(z1: int, z2: int, r: Array) -> tuple[Array, Array, Array]:
     return bare * screening, bare * (slope - screening / r), bare * (curvature - 2 * slope / r + 2 * screening / r**2)
 
 
-class SplinedPair(PairInteraction):
+class SplinedPair(SmoothedPair):
     """`form = "spline"`: a spline of degree five through energies at equal distances from `closest` to the cutoff.
 
     What a fitted two-body kernel becomes: the weights of its Gaussians are large and cancel, which leaves rounding
     errors that narrow intervals of a table would amplify.
+
+    switch: "cosine" for half a period of the cosine, `representation.cutoff.ShiftedCosine`, instead of the polynomial.
     """
 
     form: Literal["spline"] = "spline"
     energies_ev: tuple[float, ...] = Field(min_length=6)
+    switch: Literal["polynomial", "cosine"] = "polynomial"
 
     @cached_property
     def _spline(self) -> "BSpline":
@@ -126,13 +149,65 @@ class SplinedPair(PairInteraction):
     def bare(self, r: Array) -> tuple[Array, Array]:
         return self._spline(r), self._spline(r, nu=1)
 
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        ends = (self.cutoff_angstrom - self.smoothing_angstrom, self.cutoff_angstrom)
+        return ends if self.switch == "cosine" else ()
+
+    def switch_at(self, r: Array) -> tuple[Array, Array]:
+        if self.switch == "polynomial":
+            return super().switch_at(r)
+        cosine = ShiftedCosine(cutoff_angstrom=self.cutoff_angstrom, width_angstrom=self.smoothing_angstrom)
+        return cosine.evaluate(r)
+
+
+class CubicPair(PairInteraction):
+    """`form = "cubic_spline"`: a cubic spline through points, straight before the first, nothing from the last one on.
+
+    distances_angstrom, energies_ev: the points; the last is at the cutoff, where the energy is zero.
+    slope_ev_per_angstrom: derivative at the first point and before it. At the last one it is zero.
+    """
+
+    form: Literal["cubic_spline"] = "cubic_spline"
+    distances_angstrom: tuple[float, ...] = Field(min_length=3)
+    energies_ev: tuple[float, ...]
+    slope_ev_per_angstrom: float = 0.0
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> "CubicPair":
+        r = np.array(self.distances_angstrom)
+        if len(self.energies_ev) != len(r):
+            raise ValueError(f"{len(self.energies_ev)} energies_ev for {len(r)} distances_angstrom")
+        if (np.diff(r) <= 0).any() or r[0] < 0 or r[-1] != self.cutoff_angstrom:
+            raise ValueError("distances_angstrom must increase from zero or above to cutoff_angstrom")
+        if self.energies_ev[-1] != 0:
+            raise ValueError(f"energies_ev: the last is {self.energies_ev[-1]:g}; it must be zero, as it is beyond")
+        return self
+
+    @cached_property
+    def _spline(self) -> "CubicSpline":
+        from scipy.interpolate import CubicSpline
+
+        ends = ((1, self.slope_ev_per_angstrom), (1, 0.0))
+        return CubicSpline(self.distances_angstrom, self.energies_ev, bc_type=ends)
+
+    @property
+    def breaks(self) -> tuple[float, ...]:
+        return self.distances_angstrom
+
+    def evaluate(self, r: Array) -> tuple[Array, Array]:
+        first, last = self.distances_angstrom[0], self.cutoff_angstrom
+        inside = np.clip(r, first, last)
+        before = np.minimum(np.asarray(r, dtype=np.float64) - first, 0.0)
+        return self._spline(inside) + before * self.slope_ev_per_angstrom, self._spline(inside, nu=1)
+
 
 def knots(cutoff: float, count: int) -> Array:
     """The distances of a `SplinedPair`, (count,), Angstrom."""
     return np.linspace(TABLE_START, cutoff, count)
 
 
-class GaussianPair(PairInteraction):
+class GaussianPair(SmoothedPair):
     """`form = "gaussians"`: sum_t w_t exp(-(r - r_t)^2 / 2 s^2), a two-body kernel model after its fit.
 
     Files up to version 2 have it; a fit writes its `splined`.
@@ -172,4 +247,4 @@ def gaussians(r: Array, centres: Array, length: float) -> tuple[Array, Array]:
     return value, -x / length * value
 
 
-ModelInteraction = Annotated[LennardJones | Zbl | GaussianPair | SplinedPair, Field(discriminator="form")]
+ModelInteraction = Annotated[LennardJones | Zbl | GaussianPair | SplinedPair | CubicPair, Field(discriminator="form")]

@@ -21,6 +21,7 @@ from .metatomic import MetatomicConfig
 from .multispectrum import MultispectrumPotentialConfig
 from .pace import PaceConfig
 from .pair import PairConfig
+from .quip import QuipConfig
 from .socket import SocketPotentialConfig
 from .sum import SumConfig, TermConfig
 
@@ -34,6 +35,7 @@ PotentialConfig = Annotated[
     | MultispectrumPotentialConfig
     | PaceConfig
     | PairConfig
+    | QuipConfig
     | SocketPotentialConfig
     | SumConfig,
     Field(discriminator="kind"),

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..models.base import Model, read_model
-from . import librascal, yace
+from . import gap_xml, librascal, yace
 
 READERS: dict[str, Callable[[Path], Model]] = {
     ".json": librascal.load,
+    ".xml": gap_xml.load,
     ".yace": yace.load,
     ".ace": yace.load,
     ".yaml": yace.load,

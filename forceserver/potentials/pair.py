@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from .. import _ext
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
-from ..models.pairs import TABLE_START, LennardJones, PairInteraction, Zbl
+from ..models.pairs import TABLE_START, LennardJones, PairInteraction, SmoothedPair, Zbl
 from ..representation.hermite import FLANK, MIDDLE, cubics
 from ..sections import InputFile, Section
 from .base import SKIN, Potential
@@ -25,6 +25,8 @@ from .base import SKIN, Potential
 _kernel = _ext.kernel("pair")
 
 ENOUGH_ATOMS = 2000  # in a batch; from here on threads over the neighbour lists pay
+AT_BREAKS = 5e-6
+"""Accuracy of tables in the intervals where a force has a kink, which no cubic follows."""
 MANTISSA_BITS = 52
 FEWEST_BITS, MOST_BITS = 5, 14  # of the mantissa that number the intervals
 
@@ -32,7 +34,7 @@ PairFunction = Callable[[Array], tuple[Array, Array]]
 """Distances (k,) in Angstrom to energies (eV) and their derivatives (eV/Angstrom)."""
 
 
-class Table(PairInteraction):
+class Table(SmoothedPair):
     """`form = "table"`: energies from a file, interpolated by a spline of degree five.
 
     file: text, one point a line, distance (Angstrom) and energy (eV), distances increasing, `#` begins a comment. It
@@ -124,7 +126,8 @@ class PairPotential(Potential):
         self._cutoffs = np.array([max(term.cutoff_angstrom for term in terms) for terms in of_pair.values()])
         closest = np.array([max(term.closest for term in terms) for terms in of_pair.values()])
         functions = [_total(terms) for terms in of_pair.values()]
-        self._tables = Tables.fit(functions, closest, self._cutoffs, tolerance, enough)
+        breaks = [[r for term in terms for r in term.breaks] for terms in of_pair.values()]
+        self._tables = Tables.fit(functions, closest, self._cutoffs, tolerance, enough, breaks)
         self._lists: list = []
 
     def kinds(self, species: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -220,7 +223,15 @@ class Tables:
     low: (channels,), the node from which on the functions are known.
     """
 
-    def __init__(self, functions: Sequence[PairFunction], closest: Array, cutoffs: Array, bits: int) -> None:
+    def __init__(
+        self,
+        functions: Sequence[PairFunction],
+        closest: Array,
+        cutoffs: Array,
+        bits: int,
+        breaks: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        self._breaks = [()] * len(functions) if breaks is None else breaks
         self.shift = MANTISSA_BITS - bits
         self.first = _bits(TABLE_START**2) >> self.shift
         last = _bits(cutoffs.max() ** 2) >> self.shift
@@ -242,18 +253,20 @@ class Tables:
         cutoffs: Array,
         tolerance: float,
         enough: float | None = None,
+        breaks: Sequence[Sequence[float]] | None = None,
     ) -> "Tables":
-        """Halves the intervals until the errors are below `tolerance`.
+        """Halves the intervals until the errors are below `tolerance`, those at the breaks below `AT_BREAKS`.
 
-        `ValueError` if that takes too many, unless the best of them are below `enough`.
+        `ValueError` if that takes too many, unless the best of them are below `enough`; errors at breaks, where the
+        force has a kink, are then as they are.
         """
         best, least = None, np.inf
         for bits in range(FEWEST_BITS, MOST_BITS + 1):
-            tables = cls(functions, closest, cutoffs, bits)
-            error = tables.error()
-            if error <= tolerance:
+            tables = cls(functions, closest, cutoffs, bits, breaks)
+            error, at_breaks = tables.errors()
+            if error <= tolerance and at_breaks <= max(tolerance, AT_BREAKS):
                 return tables
-            if error < least:
+            if error <= least:
                 best, least = tables, error
         if best is not None and least <= (enough or tolerance):
             return best
@@ -262,16 +275,22 @@ class Tables:
             "table in a file may be too rough, or the smoothing too narrow"
         )
 
-    def error(self) -> float:
+    def errors(self) -> tuple[float, float]:
         """Largest error of energy and of its derivative, relative where they or the energy over r are above one.
+
+        The second number is that of the intervals in which a function has a break.
 
         (An energy E has rounding errors that make those of its derivative grow with E / r, whatever the derivative.)
 
         Taken where in the intervals the energies and the derivatives of Hermite cubics err most.
         """
         width = np.diff(self._nodes)
-        worst = 0.0
-        for a, function, low, high in zip(self.coefficients, self._functions, self.low, self._cutoffs, strict=True):
+        worst, at_breaks = 0.0, 0.0
+        for a, function, low, high, breaks in zip(
+            self.coefficients, self._functions, self.low, self._cutoffs, self._breaks, strict=True
+        ):
+            broken = np.zeros(len(width), dtype=bool)
+            broken[np.clip(np.searchsorted(self._nodes, np.square(breaks)) - 1, 0, len(width) - 1)] = True
             for order, fraction in ((0, MIDDLE), (1, FLANK)):
                 t = fraction * width
                 r = np.sqrt(self._nodes[:-1] + t)
@@ -284,8 +303,9 @@ class Tables:
                     splined = 2 * r * (a[:, 1] + t * (2 * a[:, 2] + 3 * t * a[:, 3]))
                 scale = np.abs(exact) if order == 0 else np.maximum(np.abs(exact), np.abs(both[0]) / r)
                 errors = np.abs(splined - exact) / np.maximum(1.0, scale)
-                worst = max(worst, errors[inside].max(initial=0.0))
-        return worst
+                worst = max(worst, errors[inside & ~broken].max(initial=0.0))
+                at_breaks = max(at_breaks, errors[inside & broken].max(initial=0.0))
+        return worst, at_breaks
 
 
 def _bits(x: float) -> int:

@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from .dvr import DvrBasis
+from .equispaced import EquispacedGaussianBasis
 from .gto import GtoBasis
 from .laplacian import LaplacianBasis
 
-AnyRadialBasis = Annotated[GtoBasis | DvrBasis | LaplacianBasis, Field(discriminator="kind")]
+AnyRadialBasis = Annotated[GtoBasis | DvrBasis | LaplacianBasis | EquispacedGaussianBasis, Field(discriminator="kind")]

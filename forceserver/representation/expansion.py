@@ -34,7 +34,8 @@ class ExpansionBasis:
     tables: neighbour species (atomic number) -> spline; all with the same channels, on one grid. The channels
         counts[l] of a table choose the l (those with none are left out).
     sum_species: one block for all species instead of one for each: contractions over species are in the tables.
-    centre_contribution: whether the centre itself counts, in l = 0 of its own species.
+    centre_contribution: whether the centre itself counts, in l = 0 of its own species; a number is its weight.
+    centre_in_all_blocks: it counts in the blocks of all species, whatever its own.
 
     Coefficients come as arrays (..., n_blocks, size); `split` shows them by l. Within a block they are
     laid out [l][m][n], n padded to a multiple of eight with numbers that mean nothing.
@@ -50,13 +51,15 @@ class ExpansionBasis:
         tables: Mapping[int, SplineTable],
         *,
         sum_species: bool = False,
-        centre_contribution: bool = True,
+        centre_contribution: float = True,
+        centre_in_all_blocks: bool = False,
     ) -> None:
         if not tables:
             raise ValueError("tables: at least one species is needed")
         self.species = tuple(sorted(tables))
         self.sum_species = sum_species
         self.centre_contribution = centre_contribution
+        self.centre_in_all_blocks = centre_in_all_blocks
         one = tables[self.species[0]]
         for species in self.species:
             table = tables[species]
@@ -90,12 +93,23 @@ class ExpansionBasis:
         self.own = np.zeros((len(self.species), round_to_lanes(self.counts.get(0, 0))))
         if centre_contribution and 0 in self.counts:
             for row, species in zip(self.own, self.species, strict=True):
-                row[: self.counts[0]] = Y00 * tables[species].at_zero[: self.counts[0]]
+                row[: self.counts[0]] = centre_contribution * Y00 * tables[species].at_zero[: self.counts[0]]
+        self.own_by_block = self._by_block(centre_in_all_blocks)
         layout = (list(self.counts), list(self.counts.values()), padded, radial, list(self.offsets.values()))
         self.layout = np.array(layout, dtype=np.int32)
         self.nodes = nodes
         self.grid = one.cutoff, one.step, one.inverse_step
         self.kernel = _kernel.Expansion(*self.layout, size, self.n_blocks, nodes, *self.grid)
+
+    def _by_block(self, in_all_blocks: bool) -> NDArray[np.float64]:
+        """What a centre of each species adds to l = 0 of each block, (species, n_blocks, padded)."""
+        found = np.zeros((len(self.species), self.n_blocks, self.own.shape[1]))
+        places = np.arange(len(self.species))
+        if in_all_blocks and not self.sum_species:
+            found[:] = self.own
+        else:
+            found[places, self.block_of] = self.own
+        return found
 
     def split(self, coefficients: NDArray[np.float64]) -> dict[int, NDArray[np.float64]]:
         """Views (..., 2 l + 1, n_l) of an array (..., size), for every l."""
@@ -148,7 +162,7 @@ class SphericalExpansion:
         self._kind_block = basis.block_of[places]
         n_centres, n_sites = len(neighbours.centres), len(neighbours.site_atom)
         species = neighbours.species[neighbours.centres]
-        known = np.isin(species, basis.species) & basis.centre_contribution & (0 in basis.counts)
+        known = np.isin(species, basis.species) & (basis.centre_contribution != 0) & (0 in basis.counts)
         place = np.minimum(np.searchsorted(basis.species, species), len(basis.species) - 1)
         self._centre_own = np.where(known, place, -1).astype(np.int32)
         self._site_centre = np.full(n_sites, -1, dtype=np.int32)
@@ -173,8 +187,7 @@ class SphericalExpansion:
             self._coefficients = aligned_zeros((len(self.neighbours.centres), self.basis.n_blocks, self.basis.size))
         self.basis.kernel.values(
             *self._pairs(),
-            self.basis.own,
-            self.basis.block_of,
+            self.basis.own_by_block,
             self._centre_own,
             self._work,
             self._closest2,

@@ -122,7 +122,7 @@ def gaussian_kernel(r: Array, r_prime: Array, sigma: float, l_max: int) -> tuple
 
     From i_l' = i_(l+1) + l/z i_l (https://dlmf.nist.gov/10.51#E5), with exp(-z) i_l(z) from scipy.
     """
-    r = np.maximum(r, 1e-100)[:, None]  # the limit r -> 0, without 0/0
+    r, r_prime = np.maximum(r, 1e-100)[:, None], np.maximum(r_prime, 1e-100)  # the limit -> 0, without 0/0
     degrees = np.arange(l_max + 2)[:, None, None]
     z = r * r_prime / sigma**2
     prefactor = 4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.exp(-0.5 * ((r - r_prime) / sigma) ** 2)

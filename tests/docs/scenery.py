@@ -241,6 +241,14 @@ def multispectrum_model(folder: Path) -> None:
     (folder / "forceserver.toml").write_text('[structure]\nfile = "start.extxyz"\n')
 
 
+def quip_potential(folder: Path) -> None:
+    data = ROOT / "tests" / "peers" / "data" / "quip"
+    for file in data.glob("two_species.xml*"):
+        shutil.copy(file, folder)
+    shutil.move(folder / "two_species.xml", folder / "gap.xml")
+    template("Cu", "Au")(folder)
+
+
 def metatomic_models(folder: Path) -> None:
     sys.path.append(str(ROOT / "tests" / "potentials"))
     from test_metatomic import export
@@ -309,6 +317,7 @@ SCENES = {
         'kind = "gap"': model,
         'kind = "ace"\nmodel': expansion_model,
         'kind = "pace"\nmodel': pace_potential,
+        'kind = "quip"': quip_potential,
         "forceserver convert model.json": librascal_model,
     },
     "docs/ace.md": {'kind = "ace"\nmodel': expansion_model},

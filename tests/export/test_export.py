@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from forceserver.errors import InputError
 from forceserver.frame import Frame
 from forceserver.models.embedding import FinnisSinclair, Network, Powers
 from forceserver.models.kernel import GapModel, SoapTerm
-from forceserver.models.pairs import LennardJones, SplinedPair
+from forceserver.models.pairs import CubicPair, LennardJones, SplinedPair
 from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.model_files import potential_of
 
@@ -28,6 +29,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore:.*deprecated
 
 from forceserver.export.density import Harmonics  # noqa: E402
 from forceserver.export.metatomic import export_model  # noqa: E402
+from forceserver.export.pairs import PairEnergy  # noqa: E402
 from forceserver.potentials.metatomic import MetatomicPotential  # noqa: E402
 
 CELL = np.array([[6.0, 0.3, 0.1], [0.2, 6.4, 0.0], [0.0, 0.5, 5.8]])
@@ -71,7 +73,16 @@ def mixed_species():
     return GapModel((8, 22, 56), {8: -1.0, 22: 2.0, 56: 0.5}, (term,), pairs)
 
 
+def like_quip():
+    """Centres count less, and in the density of every species."""
+    model = some_model(members=False)
+    centre = {"centre_weight": 0.6, "centre_in_all_blocks": True}
+    soap = tuple(replace(term, hypers=term.hypers.model_copy(update=centre)) for term in model.soap)
+    return replace(model, soap=soap)
+
+
 MODELS = {
+    "like QUIP": like_quip,
     "kernel": lambda: some_model(),
     "cubic kernel": lambda: some_model(zeta=3, members=False),
     "mixed": mixed_species,
@@ -100,6 +111,28 @@ def test_energies_and_derivatives_are_ours(name, tmp_path):
             if model.has_members:
                 members = expected.extras["committee_pot"]
                 np.testing.assert_allclose(found.extras["committee_pot"], members, atol=1e-9 * size)
+
+
+@pytest.mark.parametrize(
+    "interaction",
+    [
+        SplinedPair(
+            species=("O", "Ba"), cutoff_angstrom=4, smoothing_angstrom=1, energies_ev=range(9), switch="cosine"
+        ),
+        CubicPair(
+            species=("O", "Ba"),
+            cutoff_angstrom=4,
+            distances_angstrom=(1.5, 2.2, 4),
+            energies_ev=(3.0, 1.0, 0.0),
+            slope_ev_per_angstrom=-2,
+        ),
+    ],
+)
+def test_pairs_as_quip_has_them(interaction):
+    r = np.linspace(0.3, 4.3, 200)
+    centre, first, second = np.arange(200), np.zeros(200, int), np.ones(200, int)
+    found = PairEnergy(interaction, (0, 1))(*map(torch.from_numpy, (r, centre, first, second)), 200)
+    np.testing.assert_allclose(2 * found.numpy(), interaction.evaluate(r)[0], atol=1e-12)
 
 
 def test_it_conforms(tmp_path):

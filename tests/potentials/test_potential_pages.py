@@ -24,7 +24,16 @@ EXAMPLES = [example for example in ALL_EXAMPLES if example not in FITS]
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example_is_valid(tmp_path, example):
-    for name in ("model.pt", "model-1.pt", "model-2.pt", "si.npz", "ace.npz", "copper.yace", "molecules.npz"):
+    for name in (
+        "model.pt",
+        "model-1.pt",
+        "model-2.pt",
+        "si.npz",
+        "ace.npz",
+        "copper.yace",
+        "gap.xml",
+        "molecules.npz",
+    ):
         (tmp_path / name).touch()
     np.savetxt(tmp_path / "arne.dat", np.stack([np.linspace(2, 9, 20), np.zeros(20)], axis=1))
     section = tomllib.loads(example)["potential"]
