@@ -51,8 +51,6 @@ def fit_ridge(
         InputError: the section has no multispectrum or a choice of atoms, energies are not finite or not as many as
             structures, structures do not suffice, or more memory is needed than there is.
     """
-    from skmatter.linear_model import Ridge2FoldCV
-
     y = _checked(section, structures, energies)
     frames = [Frame.of(atoms) for atoms in structures]
     species = tuple(section.neighbour_species(structures))
@@ -67,18 +65,15 @@ def fit_ridge(
     spectrum = make(section.multispectrum, hypers.expansion(species, mixing), frames, show=show)
     x, composition = rows(spectrum, frames, species, show)
     scale = np.tile(_scales(spectrum, x, len(species)), len(species))
-    rest, target = (_without(composition, array) for array in (x * scale, y[:, None]))
-    ridge = Ridge2FoldCV(
-        alphas=ALPHAS, alpha_type="relative", random_state=seed, scoring="neg_root_mean_squared_error"
-    ).fit(rest, target)
-    weights = np.ravel(ridge.coef_) * scale
+    weights, alpha = _ridge(_without(composition, x * scale), _without(composition, y), seed)
+    weights = weights * scale
     e_0 = np.linalg.lstsq(composition, y - x @ weights, rcond=None)[0]
     errors = x @ weights + composition @ e_0 - y
     summary = {
         "method": "Ridge2FoldCV",
         "structures": len(frames),
         "features": len(spectrum),
-        "alpha": float(ridge.alpha_),
+        "alpha": alpha,
         "seed": seed,
         "training_rmse_ev_per_atom": float(np.sqrt((errors**2).mean())),
     }
@@ -109,6 +104,16 @@ def rows(
             row[k] = features[mine].sum(axis=0) / len(frame)
             share[k] = mine.mean()
     return x.reshape(len(frames), -1), composition
+
+
+def _ridge(x: Array, y: Array, seed: int) -> tuple[Array, float]:
+    """Weights (n,) of the columns of x (S, n), and the strength of the ridge, relative to the largest eigenvalue."""
+    from skmatter.linear_model import Ridge2FoldCV
+
+    ridge = Ridge2FoldCV(
+        alphas=ALPHAS, alpha_type="relative", random_state=seed, scoring="neg_root_mean_squared_error"
+    ).fit(x, y[:, None])
+    return np.ravel(ridge.coef_), float(ridge.alpha_)
 
 
 def _checked(section: ExpansionConfig, structures: Sequence["Atoms"], energies: ArrayLike) -> Array:
