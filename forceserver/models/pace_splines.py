@@ -72,7 +72,7 @@ def _splined(
     functions: Functions, cutoff: float, breaks: Sequence[float], counts: tuple[int, ...], tolerance: float
 ) -> SplineTable:
     """Functions of any size, relative to their largest values; straight lines where atoms never are."""
-    unit = _common(breaks) or cutoff
+    unit = _common([place for place in breaks if place > NEAREST]) or cutoff
     nearest = _node_below(NEAREST, unit, cutoff)
     sizes = np.abs(functions(np.linspace(nearest, cutoff, 1000))[0]).max(axis=0)
     sizes[sizes == 0] = 1.0

@@ -105,6 +105,24 @@ def test_both_formats_are_the_same_potential(write):
         np.testing.assert_allclose(array, arrays[name], rtol=1e-14, atol=1e-14)
 
 
+def test_both_of_two_conjugate_products_may_be_there(write):
+    """As FitSNAP writes files: every combination of m, and an inner cutoff where no atoms are."""
+    content = copper()
+    content["bonds"][0, 0] |= {"inner_cutoff_type": "distance", "rcut_in": 0.1, "dcut_in": 0.01}
+    half = load(write(content))
+    for function in content["functions"][0]:
+        ms = np.reshape(function["ms_combs"], (-1, function["rank"]))
+        c = np.reshape(function["ctildes"], (len(ms), -1)) / 2
+        function["num_ms_combs"] *= 2
+        function["ms_combs"] = [*ms.ravel().tolist(), *(-ms).ravel().tolist()]
+        function["ctildes"] = [*c.ravel().tolist(), *c.ravel().tolist()]
+    both = load(write(content))
+    np.testing.assert_array_equal(both.functions[29], half.functions[29])
+    np.testing.assert_allclose(both.weights[29], half.weights[29], rtol=1e-10, atol=1e-14)
+    frame = Frame.from_ase(bulk("Cu", cubic=True, a=3.5))
+    assert PacePotential(both).compute_one(frame).energy == pytest.approx(PacePotential(half).compute_one(frame).energy)
+
+
 def test_conformance(write):
     atoms = bulk("Cu", cubic=True, a=3.5)
     check_potential(PacePotential.load(write(copper())), Frame.from_ase(atoms)).raise_on_failure()
