@@ -100,7 +100,9 @@ class ModelPotential(Potential):
         self, model: Model, terms: Callable[[], Sequence[Term]], uncertainty: Uncertainty, skin: float
     ) -> None:
         if uncertainty and not model.has_members:
-            raise InputError("uncertainty: the model has no members; fit it with members = true")
+            raise InputError(
+                "uncertainty: the model has no members; `forceserver fit` adds them if it has eight structures or more"
+            )
         self.model = model
         self._uncertainty = uncertainty
         self._skin = skin

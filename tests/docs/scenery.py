@@ -125,7 +125,7 @@ def labelled(folder: Path) -> None:
 
 def for_scripts(folder: Path) -> None:
     """Labelled silicon, a simulation for soft spheres, and barium titanate."""
-    silicon(folder)
+    silicon(folder, 8)
     polarised(folder)
     bulk("Si", cubic=True).write(folder / "start.extxyz")
     (folder / "input.xml").write_text(INPUT.replace("'al'", "'spheres'").replace(">al<", ">spheres<"))
@@ -199,11 +199,11 @@ def silicon_model() -> bytes:
         return (Path(folder) / "si.npz").read_bytes()
 
 
-def silicon(folder: Path) -> None:
-    """Some structures with DFT energies and forces."""
-    frames = ase.io.read(ROOT / "tests" / "data" / "silicon.extxyz", ":6")
-    ase.io.write(folder / "train.extxyz", frames[:4])
-    ase.io.write(folder / "test.extxyz", frames[4:])
+def silicon(folder: Path, count: int = 4) -> None:
+    """Some structures with DFT energies and forces; models have members if they are eight."""
+    frames = ase.io.read(ROOT / "tests" / "data" / "silicon.extxyz", f":{count + 2}")
+    ase.io.write(folder / "train.extxyz", frames[:count])
+    ase.io.write(folder / "test.extxyz", frames[count:])
 
 
 def model(folder: Path) -> None:
@@ -286,8 +286,10 @@ SCENERY = {
     "docs/commands/lammps.md": in_lammps,
     "docs/commands/launch.md": aluminium,
     "docs/howto/constant_pressure.md": crystal,
+    "docs/howto/multiple_time_steps.md": crystal,
     "docs/howto/own_network.md": crystal,
     "docs/howto/path_integrals.md": crystal,
+    "docs/howto/replica_exchange.md": crystal,
     "docs/lammps.md": in_lammps,
     "docs/metadynamics.md": biased,
     "docs/plumed.md": polarised,
