@@ -97,8 +97,7 @@ def in_lammps(folder: Path) -> None:
     """Barium titanate with its potential, for LAMMPS."""
     atoms = ase.io.read(ROOT / "workflows" / "batio3" / "demo" / "cold" / "start.extxyz")
     atoms.write(folder / "batio3.data", format="lammps-data", specorder=["Ba", "Ti", "O"], masses=True)
-    for name in ("batio3.npz", "model.npz"):
-        shutil.copy(ROOT / "workflows" / "batio3" / "potential" / "batio3.npz", folder / name)
+    shutil.copy(ROOT / "workflows" / "batio3" / "potential" / "batio3.npz", folder)
 
 
 def biased(folder: Path) -> None:
@@ -283,7 +282,6 @@ SCENERY = {
     "docs/commands/fit.md": silicon,
     "docs/commands/info.md": model,
     "docs/commands/init.md": crystal,
-    "docs/commands/lammps.md": in_lammps,
     "docs/commands/launch.md": aluminium,
     "docs/howto/constant_pressure.md": crystal,
     "docs/howto/multiple_time_steps.md": crystal,

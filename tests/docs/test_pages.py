@@ -25,6 +25,7 @@ ELSEWHERE = {
     "apt install slurm-wlm": "tests/peers/test_slurm.py",
     "forceserver fit fit.toml": "tests/docs/test_fit_page.py",
     "./run.sh": "tests/workflows/test_lammps_engine.py",
+    "forceserver lammps build": "tests/docs/test_pages.py",  # the page docs/lammps.md
 }
 """First words of commands that take minutes, another machine or another program -> what runs them."""
 

@@ -22,7 +22,6 @@ from forceserver.lammps.build import build_plugin
 from forceserver.lammps.tables import export
 from forceserver.models.embedding import FinnisSinclair, Network, Powers
 from forceserver.potentials import PotentialConfig, build_potential
-from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.lammps import _open_library
 from forceserver.potentials.model_files import load_model, load_potential
 
@@ -98,12 +97,6 @@ def test_a_cell_smaller_than_the_cutoff(pair_style, model, sheared):
     cell.symbols = "BaTiO3"
     lammps = potential_of(pair_style, style_of(model), cell)
     assert_same(lammps.compute_one(Frame.from_ase(cell)), load_potential(model).compute_one(Frame.from_ase(cell)))
-    lammps.close()
-
-
-def test_conformance(pair_style, model, sheared):
-    lammps = potential_of(pair_style, style_of(model), sheared)
-    check_potential(lammps, Frame.from_ase(sheared)).raise_on_failure()
     lammps.close()
 
 

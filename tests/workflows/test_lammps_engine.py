@@ -118,6 +118,7 @@ def test_forces_are_those_of_lammps_and_the_bias_is_ours(study):
     np.testing.assert_array_equal(np.loadtxt(folder / "batio3.out")[:, 0], np.arange(2 * STEPS + 1))
 
 
+@pytest.mark.slow
 def test_our_model_on_two_ranks(study, pair_style):
     inputs = study / "model"
     shutil.copy(pair_style, inputs / "forceserverplugin.so")
