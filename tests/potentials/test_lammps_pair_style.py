@@ -291,6 +291,31 @@ def test_dynamics_restarts_and_hybrids_on_two_ranks(pair_style, kernel_model, sh
     np.testing.assert_allclose(heat[6:], heat[3:6], atol=1e-3)
 
 
+def test_virials_for_heat_fluxes(pair_style, model, sheared, tmp_path):
+    """W_j = sum_i (r_j - r_i) (x) (-dE_i/dr_j) with energies E_i of atoms, of Fan et al.; the cell is out of reach."""
+    cluster = sheared[:5]
+    cluster.set_cell([20, 20, 20])
+    cluster.positions = [[6, 6, 6], [8.1, 8.0, 8.2], [8.0, 8.1, 6.1], [8.1, 6.1, 8.0], [6.1, 8.0, 8.1]]
+    python, step = load_potential(model), 1e-4
+    expected = np.zeros((5, 3, 3))
+    for j, axis in np.ndindex(5, 3):
+        energies = []
+        for sign in (1, -1):
+            moved = cluster.copy()
+            moved.positions[j, axis] += sign * step
+            energies.append(python.atomic_energies(Frame.from_ase(moved)))
+        forces = -(energies[0] - energies[1]) / (2 * step)
+        expected[j, :, axis] = (cluster.positions[j] - cluster.positions).T @ forces
+    write(tmp_path / "in.data", cluster, format="lammps-data", specorder=SPECIES.split(), masses=True)
+    columns = " ".join(f"c_centroid[{k}]" for k in range(1, 10))
+    text = f"plugin load {pair_style}\n{HEAD.format(newton='on')}" + "\n".join(style_of(model))
+    text += f"\ncompute centroid all centroid/stress/atom NULL\ndump 1 all custom 1 heat.dump id {columns}\n"
+    run(tmp_path, text + "dump_modify 1 sort id format float %.17g\nrun 0\n")
+    found = -np.loadtxt(tmp_path / "heat.dump", skiprows=9)[:, 1:] / BAR
+    order = [(0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2), (1, 0), (2, 0), (2, 1)]
+    np.testing.assert_allclose(found, [[w[place] for place in order] for w in expected], atol=1e-5)
+
+
 def test_units_and_headers_that_do_not_fit(pair_style, kernel_model, sheared, tmp_path, monkeypatch):
     write(tmp_path / "in.data", sheared, format="lammps-data", specorder=SPECIES.split(), masses=True)
     text = f"plugin load {pair_style}\n{HEAD.format(newton='on').replace('metal', 'lj')}" + "\n".join(
