@@ -50,6 +50,7 @@ TOTAL = "(all)"
 
 
 MARKS = "osD^v"
+FEW_POINTS = 300  # up to which they are drawn larger
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -153,6 +154,7 @@ class ParityTable:
         if names:
             handles = [Line2D([], [], linestyle="", markersize=6, **_look(number)) for number in range(len(names))]
             figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize="small", frameon=False)
+        figure.draw_without_rendering()  # the layout knows powers of ten on the axes from the second time on
         with atomic_write(path) as part:
             figure.savefig(part, dpi=150)
 
@@ -160,10 +162,11 @@ class ParityTable:
         from matplotlib.ticker import MaxNLocator
 
         total = self._drawn(TOTAL, quantity)
-        axes.plot(*total, ".", markersize=3, color="0.5" if names else None, rasterized=True)
+        size = 2 if len(total[0]) > FEW_POINTS else 4
+        axes.plot(*total, ".", markersize=size + 1, color="0.5" if names else None, rasterized=True)
         for number, name in enumerate(names):
             if quantity in self.groups[name]:
-                axes.plot(*self._drawn(name, quantity), linestyle="", markersize=2, rasterized=True, **_look(number))
+                axes.plot(*self._drawn(name, quantity), linestyle="", markersize=size, rasterized=True, **_look(number))
         low, high = np.min(total), np.max(total)
         margin = 0.05 * (high - low) or 0.5 * max(abs(low), 1e-3)
         limits = (low - margin, high + margin)

@@ -7,6 +7,7 @@ from ase.build import bulk
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from forceserver.analysis.parity import ENERGY, STRESS, TOTAL, ParityTable
 from forceserver.fit.labels import Labels
@@ -70,6 +71,15 @@ def test_groups_are_told_apart_outside_of_the_panels(tmp_path, monkeypatch):
     lines = [line for line in axes.get_lines() if line.get_linestyle() == "None"][1:]
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
     assert max(len(tick.get_text()) for tick in axes.get_xticklabels()) <= 5
+
+
+def test_the_title_is_inside_the_figure(tmp_path):
+    """A power of ten above an axis, of which a layout does not know at first, lifted it off."""
+    table, result = ParityTable(), Result(-1.0 + 5.6e-4, np.zeros((1, 3)), np.zeros((3, 3)))
+    table.compare("bulk", Labels(-1.0, None, None), result, Frame.from_ase(Atoms("Cu")))
+    table.plot(tmp_path / "one.png")
+    white = (imread(tmp_path / "one.png")[..., :3] == 1.0).all(axis=(1, 2))
+    assert white[:3].all()
 
 
 def test_figures(tmp_path):
