@@ -4,7 +4,8 @@ Silicon, SOAP with n 8, l 6, cutoff 5 A (width 0.5 A), sigma 0.5 A, zeta 4, 1000
 energy, forces and virial of 512 atoms that move 0.001 A between calls; "stages" are those of one call. Training: the
 214 structures of `workflows/silicon`, sigma 0.001 eV and 0.1 eV/A, errors on its test structures; CPU time and
 memory as the operating system reports them of the process. QUIP is that of `pip install quippy-ase f90wrap`;
-its threads are those of `OMP_NUM_THREADS`, which should be 1.
+its threads are those of `OMP_NUM_THREADS`, which should be 1. "QUIP's potential" is the one that `gap_fit` has made,
+read by forceserver.
 """
 
 import os
@@ -21,6 +22,8 @@ from forceserver.fit.config import FitConfig, load
 from forceserver.frame import Frame
 from forceserver.models.kernel import GapModel
 from forceserver.potentials.gap import GapPotential
+from forceserver.potentials.model import ModelPotential
+from forceserver.potentials.model_files import load_potential
 
 from .harness import Table, interleave
 
@@ -128,7 +131,7 @@ def of_quip(potential):
     return predict
 
 
-def of_ours(potential: GapPotential):
+def of_ours(potential: ModelPotential):
     def predict(atoms):
         result = potential.compute_one(Frame.from_ase(atoms))
         return result.energy, result.forces
@@ -187,6 +190,7 @@ def evaluation(folder: Path, quick: bool) -> Table:
         "forceserver, 2 threads": ours(2),
     }
     if "QUIP" in made:
+        contenders["forceserver, QUIP's potential, 1 thread"] = read_from_quip(folder)
         atoms = silicon(4)
         contenders["QUIP, 1 thread"] = moving(lambda atoms: made["QUIP"].calculate(atoms, WANTED), atoms)
     timings = interleave(contenders, rounds=3 if quick else 9)
@@ -197,6 +201,35 @@ def evaluation(folder: Path, quick: bool) -> Table:
     for name, timing in timings.items():
         faster = slowest.median / timing.median if slowest else None
         table.rows.append((name, 1e6 * timing.median / 512, 1e6 * timing.best / 512, faster))
+    return table
+
+
+def read_from_quip(folder: Path):
+    """Our evaluation of what `gap_fit` has made, on one thread."""
+    _ext.cpu.set_threads(1)
+    potential = load_potential(folder / "gp.xml")
+
+    def compute(atoms):
+        _ext.cpu.set_threads(1)
+        potential.compute_one(Frame.from_ase(atoms))
+
+    return moving(compute, silicon(4))
+
+
+def agreement(folder: Path) -> Table:
+    """How far our results are from QUIP's, for its potential."""
+    import ase.io
+
+    ours, theirs = of_ours(load_potential(folder / "gp.xml")), of_quip(calculators(folder)["QUIP"])
+    energies, forces = [], []
+    for atoms in ase.io.read(WORKFLOW / "Si_test.extxyz", ":"):
+        (energy, force), (other, expected) = ours(atoms), theirs(atoms)
+        energies.append(abs(energy - other) / len(atoms))
+        forces.append(np.abs(force - expected).max())
+    columns = ("", "largest", "median")
+    table = Table("QUIP's potential here and in QUIP: differences on the test structures", columns)
+    for name, found in (("energy, eV/atom", energies), ("force, eV/A", forces)):
+        table.rows.append((name, float(np.max(found)), float(np.median(found))))
     return table
 
 
@@ -235,6 +268,8 @@ def tables(quick: bool) -> Iterator[Table]:
         try:
             yield training(folder, quick, 1000)
             yield evaluation(folder, quick)
+            if (folder / "gp.xml").exists():
+                yield agreement(folder)
             _ext.cpu.set_threads(1)
             yield stages(folder, quick)
         finally:

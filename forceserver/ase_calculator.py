@@ -46,7 +46,8 @@ class ForceServerCalculator(Calculator):
         """Builds a calculator from a model file.
 
         Args:
-            path: an .npz file from `forceserver fit`, or a file of another program (.json of librascal; .yace, .ace).
+            path: an .npz file from `forceserver fit`, or a file of another program (.json of librascal, .xml of QUIP,
+                .yace, .ace).
             options: keyword arguments of its potential: `uncertainty`, `skin`, `precision` of kernel models, and
                 `spline_tolerance` of PACE potentials.
 

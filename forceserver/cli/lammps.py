@@ -35,7 +35,7 @@ def build(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="A model file, .npz, or .json of librascal.", dir_okay=False)],
+    model: Annotated[Path, typer.Argument(help="A model: .npz, .json of librascal, .xml of QUIP.", dir_okay=False)],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write. [default: the model itself]")
     ] = None,
