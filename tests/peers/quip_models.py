@@ -156,23 +156,27 @@ def fit() -> None:
     Path("train.xyz.idx").unlink(missing_ok=True)
 
 
+def predictions(name: str) -> list:
+    """What QUIP computes, in the folder of the potential, where it looks for sparse points."""
+    calculator = Potential(param_filename=f"{name}.xml")
+    found = []
+    for atoms in structures():
+        atoms.calc = calculator
+        result = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces().tolist()}
+        if atoms.pbc.all():
+            result["stress"] = atoms.get_stress().tolist()
+        found.append(result)
+    return found
+
+
 def main() -> None:
     DATA.mkdir(exist_ok=True, parents=True)
-    os.chdir(DATA)  # QUIP looks for sparse points in the folder where it runs
+    os.chdir(DATA)
     fit()
     rng = np.random.default_rng(3)
     for name, model in MODELS.items():
         write(name, *model, rng)
-    found: dict[str, list] = {}
-    for name in ("fitted", *MODELS):
-        calculator = Potential(param_filename=f"{name}.xml")
-        found[name] = []
-        for atoms in structures():
-            atoms.calc = calculator
-            result = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces().tolist()}
-            if atoms.pbc.all():
-                result["stress"] = atoms.get_stress().tolist()
-            found[name].append(result)
+    found = {name: predictions(name) for name in ("fitted", *MODELS)}
     Path("predictions.json").write_text(json.dumps(found) + "\n")
     ase.io.write("structures.extxyz", structures())
 
