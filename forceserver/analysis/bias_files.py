@@ -64,7 +64,7 @@ class SummedHills:
 
 
 class SummedKernels:
-    """The kernels of an OPES, perhaps of its walkers; rows are reweighted by the bias alone, there is no c(t)."""
+    """The kernels of OPES, possibly of several walkers; rows are reweighted by the bias alone, there is no c(t)."""
 
     def __init__(self, paths: Sequence[Path], regrid: Regrid, kt: float) -> None:
         self._paths, self._kt = paths, kt

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".pdf", ".svg")
 SMALLEST = 1e-12
-"""Of a fraction of the variance; what is smaller is rounding."""
+"""Fractions of the variance below this are rounding errors."""
 
 
 def draw_contraction(made: Contraction, path: Path) -> None:

@@ -35,7 +35,7 @@ class Estimate:
     note: str = NOT_CONVERGED
 
     def project(self, names: Sequence[str]) -> "Estimate":
-        """The same of fewer variables, in the given order."""
+        """The estimate for fewer variables, in the given order."""
         axes = [index_of(self.surface.names, name) for name in names]
         others = tuple(k for k in range(len(self.surface.names)) if k not in axes)
 

@@ -122,7 +122,7 @@ class ParityTable:
         return bool(self.groups)
 
     def coverage(self) -> Coverage | None:
-        """Of the energies by their uncertainties, if the potential had some."""
+        """Errors of energies relative to their uncertainties, if the potential has any."""
         return Coverage(*np.array(self._uncertain).T) if self._uncertain else None
 
     def quantities(self) -> list[Quantity]:

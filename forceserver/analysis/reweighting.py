@@ -63,7 +63,7 @@ class Colvar:
         return [f"{label}.rct" for label in labels if f"{label}.rct" in self.fields and not self._is_opes(label)]
 
     def moving(self, biases: Sequence[str]) -> list[str]:
-        """Those of the biases that print the work they have done: a moving restraint has no weights of equilibrium."""
+        """The biases that print their work: a moving restraint has no equilibrium weights."""
         return [name for name in biases if name.endswith(".bias") and f"{name.removesuffix('bias')}work" in self.fields]
 
     def _is_opes(self, label: str) -> bool:

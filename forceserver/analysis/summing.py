@@ -102,7 +102,7 @@ def _shares(count: int, most: int) -> list[int]:
 
 
 def _growing(grid: HillGrid, hills: Hills, numbers: Iterable[int], scale: float = 1.0) -> Iterator[int]:
-    """Adds hills to the grid, their heights times `scale`, and stops whenever it has so many of them."""
+    """Adds hills to the grid, their heights times `scale`, and yields whenever it has reached one of the counts."""
     done = 0
     for number in numbers:
         chunk = hills[done:number]

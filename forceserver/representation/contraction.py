@@ -61,7 +61,7 @@ class Covariance:
         centre_contribution: bool = True,
         tolerance: float = 1e-8,
     ) -> "Covariance":
-        """Of the environments of all `frames`, in one pass.
+        """The covariance of the environments of all `frames`, in one pass.
 
         species: atomic numbers of neighbours that count. centres: the atoms whose environments these are; structures
         without any are passed over. neighbours: the atoms that are seen, where that is not all of `species`.
@@ -148,7 +148,7 @@ class Contraction:
 
     @property
     def species(self) -> tuple[int, ...]:
-        """Of neighbours, ascending."""
+        """Species of neighbours, ascending."""
         return tuple(sorted(self.matrices))
 
     @property
@@ -182,13 +182,13 @@ class Contraction:
         if basis != self.basis:
             raise InputError(
                 f"contraction {source} was made for the basis {_difference(self.basis, basis)}, "
-                f"and cannot be used with {_difference(basis, self.basis)}; make it anew with `forceserver basis`"
+                f"and cannot be used with {_difference(basis, self.basis)}; repeat `forceserver basis`"
             )
         missing = sorted(set(species) - set(self.species))
         if missing:
             raise InputError(
                 f"contraction {source}: has no functions for neighbours {symbols(missing)}, only for "
-                f"{symbols(self.species)}; make it anew from structures with all of them"
+                f"{symbols(self.species)}; repeat it with structures that have all of them"
             )
 
 

@@ -43,7 +43,7 @@ class EquispacedGaussianBasis(RadialBasis):
         try:
             self._matrices()
         except linalg.LinAlgError as error:
-            raise ValueError(f"n_max = {self.n_max}: so many Gaussians depend on each other; take fewer") from error
+            raise ValueError(f"n_max = {self.n_max}: this many Gaussians are linearly dependent; take fewer") from error
         return self
 
     def functions(self, r: Array) -> tuple[Array, Array]:

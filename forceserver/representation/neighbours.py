@@ -139,7 +139,7 @@ class NeighbourList:
         return len(self.pair_site)
 
     def update(self, positions: NDArray[np.float64], cell: NDArray[np.float64] | None = None) -> bool:
-        """Takes new positions (N, 3) and cell (3, 3; rows, Angstrom); True if the list had to be built anew.
+        """Takes new positions (N, 3) and cell (3, 3; rows, Angstrom); True if the list had to be rebuilt.
 
         The cell is ignored along directions that are not periodic, and may be left out if none is.
         ValueError: wrong shape or dtype, positions of selected atoms that are not finite, singular periodic cell.

@@ -260,7 +260,7 @@ class ProductGraph:
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
-        """Those in use, sorted by block, l and n."""
+        """The channels in use, sorted by block, l and n."""
         parts = self._parts_of_functions.reshape(-1, 3)
         used = {Channel(*map(int, part)) for part in np.unique(parts[parts[:, 0] >= 0], axis=0)}
         return tuple(sorted(used, key=lambda c: (c.block, c.l, c.n)))
@@ -292,7 +292,7 @@ class ProductGraph:
 
     @cached_property
     def n_channel_components(self) -> int:
-        """Those of channels, with the first, which is 1."""
+        """The values of the channels, after a first value of 1."""
         return 1 + sum(2 * c.l + 1 for c in self.channels)
 
     def is_invariant(self, function: int) -> bool:

@@ -100,7 +100,7 @@ class Opes:
             self._remember(kernels.centres[place], kernels.sigmas[place])
 
     def replay(self, runs: Sequence[Kernels]) -> None:
-        """It is the sum of these kernels, merged in the order of their times: which ones merge depends on it."""
+        """Makes it the sum of these kernels, merged in the order of their times: which ones merge depends on that."""
         self._clear()
         self.add(in_order_of_time(runs))
 
@@ -122,7 +122,7 @@ class Opes:
 
     @property
     def effective_size(self) -> float:
-        """Of the sample: (1 + sum w)^2 / (1 + sum w^2)."""
+        """Effective size of the sample: (1 + sum w)^2 / (1 + sum w^2)."""
         return (1 + self.sum_weights) ** 2 / (1 + self.sum_weights2)
 
     def parse(self, table: FieldsReader, rows: Array) -> Kernels:
@@ -143,7 +143,7 @@ class Opes:
         }
 
     def _size(self, counter: int, sum_weights: float, sum_weights2: float) -> float:
-        """Of the sample, for the widths."""
+        """Size of the sample that determines the widths."""
         return counter if self._explore else (1 + sum_weights) ** 2 / (1 + sum_weights2)
 
     def _remember(self, centre: Array, sigmas: Array) -> None:

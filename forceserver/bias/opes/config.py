@@ -114,6 +114,6 @@ class OpesConfig(Section):
         return Opes(coordinates, parameters, widths)
 
     def _sigmas(self, variables: Sequence["BiasVariableConfig"], parameters: OpesParameters) -> list[float]:
-        """Of the first kernel; those of the sampled density are wider than those of the unbiased one."""
+        """Widths of the first kernel; those of the sampled density are wider than those of the unbiased one."""
         widening = math.sqrt(parameters.bias_factor) if self.explore else 1.0
         return [variable.sigma * widening for variable in variables if variable.sigma]

@@ -1,6 +1,6 @@
 """STATE, the compressed kernels and all sums of an OPES: PLUMED goes on from it, scripts make free energies of it.
 
-The bias itself goes on from KERNELS, which is complete: STATE is written anew from time to time, as a whole.
+The bias itself resumes from KERNELS, which is complete: STATE is rewritten as a whole from time to time.
 """
 
 import logging
@@ -59,7 +59,7 @@ class StateFile:
             log.info("%s is of configurations that come again: it is %s.undone now", self.path, self.path)
 
     def close(self) -> None:
-        """It is only open while it is written."""
+        """Does nothing: the file is open only while it is written."""
 
     def _check(self, deposits: DepositFile) -> None:
         if not self.path.exists():
