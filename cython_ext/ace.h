@@ -97,8 +97,8 @@ static inline void fs_dot_dual(int size, const double *u, const double *v, const
 }
 
 /* Vectors of `rows` components, u at 8 * left and v_k at 8 * (place[k] + skip): E += u . y with y = sum_k w_k v_k;
- * dE/du += y, dE/dv_k += w_k u. */
-FS_INLINE vw fs_dots_rows(const int rows, int n, const int32_t *place, int skip, const double *weight, const double *x,
+ * dE/du += y, dE/dv_k += w_k u. Weights are those of all centres, or, in lanes, those of each. */
+FS_INLINE vw fs_dots_rows(const int rows, const int lanes, int n, const int32_t *place, int skip, const double *weight, const double *x,
                           double *g, int64_t left) {
     vw u[FS_DOT_ROWS], y[FS_DOT_ROWS], energy = vw_set(0.0);
     for (int m = 0; m < rows; m++) {
@@ -108,7 +108,7 @@ FS_INLINE vw fs_dots_rows(const int rows, int n, const int32_t *place, int skip,
     for (int k = 0; k < n; k++) {
         const double *xv = x + 8 * (int64_t)(place[k] + skip);
         double *gv = g + 8 * (int64_t)(place[k] + skip);
-        const double w = weight[k];
+        const vw w = lanes ? vw_load(weight + 8 * k) : vw_set(weight[k]);
         for (int m = 0; m < rows; m++) {
             y[m] += w * vw_load(xv + 8 * m);
             vw_store(gv + 8 * m, vw_load(gv + 8 * m) + w * u[m]);
@@ -122,14 +122,15 @@ FS_INLINE vw fs_dots_rows(const int rows, int n, const int32_t *place, int skip,
 }
 
 /* The same for vectors of any size and eight centres, whose energies are added to. */
-static inline void fs_dots(int size, int n, const int32_t *place, const double *weight, const double *x, double *g,
-                           int32_t left, double *energy) {
+FS_INLINE void fs_dots(const int lanes, int size, int n, const int32_t *place, const double *weight, const double *x,
+                       double *g, int32_t left, double *energy) {
     for (int skip = 0; skip < size; skip += FS_DOT_ROWS) {
         const int rows = size - skip < FS_DOT_ROWS ? size - skip : FS_DOT_ROWS;
         for (int k = 0; k < 8; k += FS_WIDTH) {
             vw sum = vw_load(energy + k);
 #define FS_CASE(r) case r: if (r <= FS_DOT_ROWS) \
-            sum += fs_dots_rows(r <= FS_DOT_ROWS ? r : 1, n, place, skip, weight, x + k, g + k, left + skip); break;
+            sum += fs_dots_rows(r <= FS_DOT_ROWS ? r : 1, lanes, n, place, skip, weight + (lanes ? k : 0), x + k, g + k, \
+                                left + skip); break;
             switch (rows) {
                 FS_CASE(1) FS_CASE(2) FS_CASE(3) FS_CASE(4) FS_CASE(5) FS_CASE(6) FS_CASE(7) FS_CASE(8) FS_CASE(9)
                 FS_CASE(10) FS_CASE(11) FS_CASE(12) FS_CASE(13)
@@ -201,24 +202,75 @@ static inline void fs_graph_backwards(const Graph *q, const double *x, double *g
         }
 }
 
-/* Energies of n <= 8 centres with coefficients c, and dE/dc to gradient, both rows of `size`. */
-static inline void fs_graph_energies(const Graph *q, int n, const double *c, int64_t size, const double *weights,
-                                     double *energies, double *gradient, double *work) {
-    double *x = work, *g = x + 8 * (int64_t)q->n_components, *energy = g + 8 * (int64_t)q->n_components;
+/* Sums of all products of n <= 8 centres with coefficients c, which stay in the work space behind the vectors and their
+ * derivatives, and derivatives by c to gradient, both rows of `size`. */
+FS_INLINE double *fs_graph_sums(const Graph *q, const int lanes, int n, const double *c, int64_t size,
+                                const double *weights, double *gradient, double *work) {
+    double *x = work, *g = x + 8 * (int64_t)q->n_components, *sums = g + 8 * (int64_t)q->n_components;
     fs_graph_forwards(q, n, c, size, x);
     memset(g, 0, (8 * (int64_t)q->n_components + 8) * sizeof(double));
     for (int k = 0; k < q->n_groups; k++) {
         const int32_t begin = q->group_first[k];
-        fs_dots(q->groups[2 * k + 1], q->group_first[k + 1] - begin, q->right + begin, weights + begin, x, g,
-                q->groups[2 * k], energy);
+        fs_dots(lanes, q->groups[2 * k + 1], q->group_first[k + 1] - begin, q->right + begin,
+                weights + (lanes ? 8 : 1) * (int64_t)begin, x, g, q->groups[2 * k], sums);
     }
     fs_graph_backwards(q, x, g);
     for (int lane = 0; lane < n; lane++) {
         double *row = gradient + lane * size;
-        energies[lane] = energy[lane];
         memset(row, 0, size * sizeof(double));
         for (int k = 1; k < q->n_channel_components; k++) row[q->source[k]] = g[8 * k + lane];
     }
+    return sums;
+}
+
+/* Energies of n <= 8 centres with coefficients c, and dE/dc to gradient, both rows of `size`. */
+static inline void fs_graph_energies(const Graph *q, int n, const double *c, int64_t size, const double *weights,
+                                     double *energies, double *gradient, double *work) {
+    const double *sums = fs_graph_sums(q, 0, n, c, size, weights, gradient, work);
+    for (int lane = 0; lane < n; lane++) energies[lane] = sums[lane];
+}
+
+/* Number of functions. */
+static inline int32_t fs_graph_functions(const Graph *q) { return q->group_first[q->n_groups]; }
+
+/* Doubles that one thread needs for eight centres with n_p properties. */
+static inline int64_t fs_graph_mixed_size(const Graph *q, int n_p) {
+    return fs_graph_size(q) + 8 * ((int64_t)fs_graph_functions(q) + n_p);
+}
+
+/* n_p properties of n <= 8 centres: phi[p * stride + centre] = sum_k weights[p][k] u . v. */
+static inline void fs_graph_properties(const Graph *q, int n, const double *c, int64_t size, int n_p,
+                                       const double *weights, double *phi, int64_t stride, double *work) {
+    const int32_t n_functions = fs_graph_functions(q);
+    double *sums = work + fs_graph_size(q), product[8];
+    fs_graph_forwards(q, n, c, size, work);
+    memset(sums, 0, 8 * n_p * sizeof(double));
+    for (int k = 0; k < q->n_groups; k++)
+        for (int32_t d = q->group_first[k]; d < q->group_first[k + 1]; d++) {
+            fs_dot(q->groups[2 * k + 1], work + 8 * (int64_t)q->groups[2 * k], work + 8 * (int64_t)q->right[d], product);
+            for (int k = 0; k < 8; k += FS_WIDTH)
+                for (int p = 0; p < n_p; p++)
+                    vw_store(sums + 8 * p + k, vw_load(sums + 8 * p + k)
+                                                   + weights[p * (int64_t)n_functions + d] * vw_load(product + k));
+        }
+    for (int p = 0; p < n_p; p++)
+        for (int lane = 0; lane < n; lane++) phi[p * stride + lane] = sums[8 * p + lane];
+}
+
+/* Derivatives by c of an energy with these derivatives by the properties, slope[p * stride + centre], to gradient. */
+static inline void fs_graph_pull(const Graph *q, int n, const double *c, int64_t size, int n_p, const double *weights,
+                                 const double *slope, int64_t stride, double *gradient, double *work) {
+    const int32_t n_functions = fs_graph_functions(q);
+    double *mixed = work + fs_graph_size(q), *of_lanes = mixed + 8 * (int64_t)n_functions;
+    for (int p = 0; p < n_p; p++)
+        for (int lane = 0; lane < 8; lane++) of_lanes[8 * p + lane] = lane < n ? slope[p * stride + lane] : 0.0;
+    for (int k = 0; k < 8; k += FS_WIDTH)
+        for (int32_t d = 0; d < n_functions; d++) {
+            vw sum = vw_set(0.0);
+            for (int p = 0; p < n_p; p++) sum += weights[p * (int64_t)n_functions + d] * vw_load(of_lanes + 8 * p + k);
+            vw_store(mixed + 8 * (int64_t)d + k, sum);
+        }
+    fs_graph_sums(q, 1, n, c, size, mixed, gradient, work);
 }
 
 #endif

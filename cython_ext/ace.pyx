@@ -35,6 +35,10 @@ cdef extern from "ace.h" nogil:
     int64_t fs_graph_size(const Graph*)
     void fs_graph_forwards(const Graph*, int, const double*, int64_t, double*)
     void fs_graph_energies(const Graph*, int, const double*, int64_t, const double*, double*, double*, double*)
+    int64_t fs_graph_mixed_size(const Graph*, int)
+    void fs_graph_properties(const Graph*, int, const double*, int64_t, int, const double*, double*, int64_t, double*)
+    void fs_graph_pull(const Graph*, int, const double*, int64_t, int, const double*, const double*, int64_t, double*,
+                       double*)
     void fs_couple_tangent(int, const int32_t*, const Term*, const double*, const double*, const double*,
                            const double*, double*)
     void fs_couple_dual(int, const int32_t*, const Term*, const double*, const double*, const double*, const double*,
@@ -109,6 +113,33 @@ cdef class Products:
                 fs_graph_energies(&self.graph, <int>min(<int64_t>8, n - 8 * block), &c[8 * block, 0], c.shape[1],
                                   &weights[0], &energies[8 * block], &gradient[8 * block, 0],
                                   &work[openmp.omp_get_thread_num(), 0])
+
+    def mixed_workspace(self, int n_properties):
+        """Doubles that one thread needs for `properties` and `pull`."""
+        return fs_graph_mixed_size(&self.graph, n_properties)
+
+    def properties(self, const double[:, ::1] c, const double[:, ::1] weights, double[:, ::1] phi, double[:, ::1] work):
+        """phi (P, n) of coefficients c (n, size), with weights (P, K); work: (threads, mixed_workspace(P))."""
+        cdef int64_t n = c.shape[0], block
+        cdef int64_t n_blocks = (n + 7) // 8
+        cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
+        if n:
+            for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
+                fs_graph_properties(&self.graph, <int>min(<int64_t>8, n - 8 * block), &c[8 * block, 0], c.shape[1],
+                                    weights.shape[0], &weights[0, 0], &phi[0, 8 * block], n,
+                                    &work[openmp.omp_get_thread_num(), 0])
+
+    def pull(self, const double[:, ::1] c, const double[:, ::1] weights, const double[:, ::1] slopes,
+             double[:, ::1] gradient, double[:, ::1] work):
+        """dE/dc to gradient (n, size) of an energy with derivatives slopes (P, n) by the properties."""
+        cdef int64_t n = c.shape[0], block
+        cdef int64_t n_blocks = (n + 7) // 8
+        cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
+        if n:
+            for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
+                fs_graph_pull(&self.graph, <int>min(<int64_t>8, n - 8 * block), &c[8 * block, 0], c.shape[1],
+                              weights.shape[0], &weights[0, 0], &slopes[0, 8 * block], n, &gradient[8 * block, 0],
+                              &work[openmp.omp_get_thread_num(), 0])
 
     def values(self, const double[:, ::1] c, double[:, ::1] out, double[:, ::1] work):
         """Scalar products u . v, without norms, (n, K), in the order of dots."""

@@ -86,7 +86,8 @@ class EmbeddedKernel:
 
     def __init__(self, products: InvariantProducts, weights: Array, embedding: Embedding, parameters: Array) -> None:
         self._products = products
-        self._weights = [products.prepared(row) for row in weights]
+        self._together = products.prepared(weights)
+        self._weights = list(self._together)
         self._embedding, self._parameters = embedding, parameters
 
     def properties(self, features: Array) -> tuple[Array, Array]:
@@ -99,9 +100,9 @@ class EmbeddedKernel:
 
     def evaluate(self, features: Array, energies: Array, gradient: Array, members: Array) -> None:
         """See `model.Kernel`; there are no members."""
-        phi, slopes = self.properties(features)
-        energies[:], of_properties = self._embedding.evaluate(phi, self._parameters)
-        np.einsum("np,pnf->nf", of_properties, slopes, out=gradient)
+        phi = self._products.properties(features, self._together)
+        energies[:], of_properties = self._embedding.evaluate(phi.T, self._parameters)
+        self._products.pull(features, self._together, of_properties.T, gradient)
 
 
 class AceKernel:

@@ -230,24 +230,13 @@ class PaceKernel:
         self, products: InvariantProducts, weights: Array, embedding: PaceEmbedding, core: bool, nearest: bool
     ) -> None:
         self._products = products
-        self._weights = [products.prepared(row) for row in weights]
+        self._weights = products.prepared(weights)
         self._embedding = embedding
         self._core, self._nearest = core, nearest
-        self._slopes = np.empty((0, 0, 0))
-
-    def _slopes_like(self, features: Array) -> Array:
-        """Work space (P, n, F)."""
-        shape = (len(self._weights), *features.shape)
-        if self._slopes.shape != shape:
-            self._slopes = np.empty(shape)
-        return self._slopes
 
     def evaluate(self, features: Array, energies: Array, gradient: Array, members: Array) -> None:
         """See `model.Kernel`; there are no members."""
-        rho = np.empty((len(self._weights), len(features)))
-        slopes = self._slopes_like(features)
-        for weights, values, slope in zip(self._weights, rho, slopes, strict=True):
-            self._products.energies(features, weights, values, slope)
+        rho = self._products.properties(features, self._weights)
         energy, by_rho = self._embedding.evaluate(rho.T)
         core = features[:, self._products.size] if self._core else np.zeros(len(features))
         if self._nearest:
@@ -258,10 +247,7 @@ class PaceKernel:
             switch, slope = self._embedding.switch(core)
             energies[:] = energy * switch + core
             by_core = 1 + energy * slope
-        gradient[:] = 0.0
-        for by_one, of_one in zip((by_rho * switch[:, None]).T, slopes, strict=True):
-            of_one *= by_one[:, None]
-            gradient += of_one
+        self._products.pull(features, self._weights, (by_rho * switch[:, None]).T, gradient)
         if self._core:
             gradient[:, self._products.size] = by_core
         if self._nearest:

@@ -40,12 +40,28 @@ class InvariantProducts:
         return len(self.graph)
 
     def prepared(self, weights: Array) -> Array:
-        """Weights (K,) of the functions as `energies` takes them."""
-        return np.ascontiguousarray(weights[self._order] * self._norms)
+        """Weights (K,) of the functions, or (P, K), as `energies`, `properties` and `pull` take them."""
+        return np.ascontiguousarray(weights[..., self._order] * self._norms)
 
     def energies(self, c: Array, prepared: Array, energies: Array, gradient: Array) -> None:
         """Energies (n,) sum_k w_k f_k of centres with coefficients c (n, size), and dE/dc to gradient (n, size)."""
         self._kernel.energies(c, prepared, energies, gradient, self._work)
+
+    def properties(self, c: Array, prepared: Array) -> Array:
+        """Several sums phi_p = sum_k w_pk f_k, (P, n), of centres with coefficients c (n, size)."""
+        phi = np.empty((len(prepared), len(c)))
+        self._kernel.properties(c, prepared, phi, self._mixed_work(len(prepared)))
+        return phi
+
+    def pull(self, c: Array, prepared: Array, slopes: Array, gradient: Array) -> None:
+        """dE/dc to gradient (n, size) of an energy with derivatives slopes (P, n) by the `properties`."""
+        self._kernel.pull(c, prepared, np.ascontiguousarray(slopes), gradient, self._mixed_work(len(prepared)))
+
+    def _mixed_work(self, properties: int) -> Array:
+        size = round_to_lanes(self._kernel.mixed_workspace(properties))
+        if self._work.shape[1] < size:
+            self._work = np.zeros((len(self._work), size))
+        return self._work
 
     def values(self, c: Array) -> Array:
         """The functions (n, K)."""

@@ -149,3 +149,23 @@ def test_damaged_files(tmp_path, change, message):
         np.savez(file, checksum=checksum(arrays), **arrays)
     with pytest.raises(InputError, match=re.escape(message)):
         AceModel.load(path)
+
+
+def test_several_properties_at_once():
+    """The sums, and the derivative of any function of them, are those of one sum after the other."""
+    from forceserver.representation.invariant_products import InvariantProducts
+    from forceserver.representation.products import ProductGraph
+
+    model = some_ace(functions=60)
+    graph = ProductGraph(model.functions)
+    expansion = model.hypers.expansion(model.species, graph)
+    products, rng = InvariantProducts(graph, expansion), np.random.default_rng(0)
+    c, weights, slopes = (rng.normal(size=shape) for shape in ((21, products.size), (3, 60), (3, 21)))
+    prepared, gradient, expected = products.prepared(weights), np.empty_like(c), np.zeros_like(c)
+    for row, phi, slope in zip(prepared, products.properties(c, prepared), slopes, strict=True):
+        values, derivatives = np.empty(21), np.empty_like(c)
+        products.energies(c, row, values, derivatives)
+        np.testing.assert_allclose(phi, values, rtol=1e-10, atol=1e-10 * np.abs(values).max())
+        expected += slope[:, None] * derivatives
+    products.pull(c, prepared, slopes, gradient)
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
