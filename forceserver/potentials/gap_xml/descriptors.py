@@ -13,6 +13,7 @@ import pydantic
 from pydantic import BeforeValidator, Field
 
 from ...sections import Section, explain
+from .document import MOST
 
 TRAINING = frozenset(
     [
@@ -68,7 +69,8 @@ def _list(value: Any) -> Any:
     return value.split() if isinstance(value, str) else value
 
 
-Numbers = Annotated[tuple[int, ...], BeforeValidator(_list)]
+Number = Annotated[int, Field(ge=0, le=MOST)]
+Numbers = Annotated[tuple[Number, ...], BeforeValidator(_list)]
 
 
 class Soap(Section):
@@ -104,8 +106,8 @@ class Distance(Section):
 
     cutoff: float = Field(gt=0)
     cutoff_transition_width: float = Field(default=0.5, gt=0)
-    Z1: int = 0
-    Z2: int = 0
+    Z1: Number = 0
+    Z2: Number = 0
     exponents: int = 1
 
 

@@ -21,6 +21,8 @@ import numpy as np
 
 from ...frame import Array
 
+MOST = 118
+"""Elements there are."""
 COVARIANCES = {0: "none", 1: "ard_se", 2: "dot_product", 3: "bond_real_space", 4: "pp"}
 
 
@@ -81,7 +83,7 @@ def read(path: Path) -> Document:
     return Document(
         init_args="" if potential is None else potential.get("init_args", ""),
         version=integer(params, "gap_version", 0),
-        energies={integer(e, "Z"): number(e, "value") for e in data.findall("e0")},
+        energies={atomic_number(e, "Z"): number(e, "value") for e in data.findall("e0")},
         energy=number(data, "e0", 0.0),
         coordinates=coordinates,
         root=root,
@@ -190,3 +192,11 @@ def integer(element: Element, name: str, default: float | None = None) -> int:
     if value != int(value) or value < 0:
         raise ValueError(f"{element.tag}: {name} = {value:g} is not a whole number")
     return int(value)
+
+
+def atomic_number(element: Element, name: str) -> int:
+    """That of an element that there is; `ValueError` otherwise, and as for `number`."""
+    value = integer(element, name)
+    if not 1 <= value <= MOST:
+        raise ValueError(f"{element.tag}: {name} = {value} is no atomic number")
+    return value

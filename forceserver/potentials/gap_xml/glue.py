@@ -12,7 +12,7 @@ import numpy as np
 
 from ...frame import Array
 from ...models.pairs import CubicPair
-from .document import integer, number
+from .document import atomic_number, integer, number
 
 NATURAL = 0.99e30
 NOTHING = 1e-6
@@ -27,11 +27,14 @@ def baseline(root: Element) -> tuple[tuple[CubicPair, ...], dict[int, float]]:
     if len(found) != 1:
         raise ValueError(f"it has {len(found)} elements Glue_params; one is needed for IP Glue")
     glue = found[0]
-    species = {integer(one, "type"): integer(one, "atomic_num") for one in glue.findall("per_type_data")}
-    energies = {integer(one, "atomic_num"): _of_atom(one) for one in glue.findall("per_type_data")}
+    species = {integer(one, "type"): atomic_number(one, "atomic_num") for one in glue.findall("per_type_data")}
+    energies = {atomic_number(one, "atomic_num"): _of_atom(one) for one in glue.findall("per_type_data")}
     pairs = {}
     for one in glue.findall("per_pair_data"):
-        first, second = sorted(species[integer(one, name)] for name in ("type1", "type2"))
+        types = [integer(one, name) for name in ("type1", "type2")]
+        if not set(types) <= set(species):
+            raise ValueError(f"Glue: per_pair_data of the types {types}, but there are {sorted(species)} only")
+        first, second = sorted(species[kind] for kind in types)
         for table in one.findall("potential_pair"):
             pairs[first, second] = _pair((chemical_symbols[first], chemical_symbols[second]), table)
     return tuple(pairs.values()), energies
