@@ -257,7 +257,7 @@ def test_a_connection_that_breaks_ipi_costs_a_restart(aluminium):
     output, _ = launch.communicate(timeout=60)
     assert launch.returncode == 143, output
     assert "a broken connection has stopped i-PI" in output
-    assert "going on from RESTART, step" in output
+    assert "continuing from RESTART, step" in output
     rows = steps(aluminium)[:, 0]
     assert list(rows) == list(range(len(rows))), "nothing twice or lost"
 
