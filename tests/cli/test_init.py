@@ -174,7 +174,7 @@ def test_help_keeps_sections_and_fits_a_terminal(copper, monkeypatch):
 
 
 def test_completion():
-    variables = {"_FORCESERVER_COMPLETE": "complete_bash", "COMP_WORDS": "forceserver la", "COMP_CWORD": "1"}
+    variables = {"_FORCESERVER_COMPLETE": "complete_bash", "COMP_WORDS": "forceserver lau", "COMP_CWORD": "1"}
     program = Path(sys.executable).with_name("forceserver")
     run = subprocess.run([program], env={**os.environ, **variables}, capture_output=True, text=True, timeout=120)
     assert run.stdout.split() == ["launch"]
