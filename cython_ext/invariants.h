@@ -6,9 +6,11 @@
 
 /* sum_m c[source][m] c[tile][m] for the eight channels of a tile. */
 FS_INLINE void fs_products(int rows, int stride, const double *source, const double *tile, double *out) {
-    v8 sum = v8_set(0.0);
-    for (int m = 0; m < rows; m++) sum += source[m * stride] * v8_load(tile + m * stride);
-    v8_store(out, sum);
+    vw sum[8 / FS_WIDTH];
+    for (int k = 0; k < 8 / FS_WIDTH; k++) sum[k] = vw_set(0.0);
+    for (int m = 0; m < rows; m++)
+        for (int k = 0; k < 8 / FS_WIDTH; k++) sum[k] += source[m * stride] * vw_load(tile + m * stride + k * FS_WIDTH);
+    for (int k = 0; k < 8 / FS_WIDTH; k++) vw_store(out + k * FS_WIDTH, sum[k]);
 }
 
 /* g[tile][m] += (weight dE/dp of the eight lanes) c[source][m]. */
@@ -16,18 +18,26 @@ FS_INLINE void fs_pull_products(int rows, int stride, const double *source, cons
                                 const int32_t *feature, const double *dp, double *g) {
     double lanes[8];
     for (int k = 0; k < 8; k++) lanes[k] = dp[feature[k]];
-    v8 d = v8_load(weight) * v8_load(lanes);
-    for (int m = 0; m < rows; m++) v8_store(g + m * stride, v8_load(g + m * stride) + d * source[m * stride]);
+    vw d[8 / FS_WIDTH];
+    for (int k = 0; k < 8 / FS_WIDTH; k++) d[k] = vw_load(weight + k * FS_WIDTH) * vw_load(lanes + k * FS_WIDTH);
+    for (int m = 0; m < rows; m++)
+        for (int k = 0; k < 8 / FS_WIDTH; k++) {
+            double *out = g + m * stride + k * FS_WIDTH;
+            vw_store(out, vw_load(out) + d[k] * source[m * stride]);
+        }
 }
 
 /* sum_k x[k] y[k], with eight partial sums. */
 static inline double fs_dot_features(int n, const double *x, const double *y) {
-    v8 sum = v8_set(0.0);
+    vw sum[8 / FS_WIDTH];
+    for (int j = 0; j < 8 / FS_WIDTH; j++) sum[j] = vw_set(0.0);
     int k = 0;
-    for (; k + 8 <= n; k += 8) sum += v8_load(x + k) * v8_load(y + k);
-    double rest = 0.0;
+    for (; k + 8 <= n; k += 8)
+        for (int j = 0; j < 8 / FS_WIDTH; j++) sum[j] += vw_load(x + k + j * FS_WIDTH) * vw_load(y + k + j * FS_WIDTH);
+    double rest = 0.0, lanes[8];
     for (; k < n; k++) rest += x[k] * y[k];
-    return v8_sum(sum) + rest;
+    for (int j = 0; j < 8 / FS_WIDTH; j++) vw_store(lanes + j * FS_WIDTH, sum[j]);
+    return v8_sum(v8_load(lanes)) + rest;
 }
 
 /* terms (n, 4), feature (n, 8), weight (n, 8), see invariants.pyx. */
