@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from plumed_runs import driver, table
+from variable_kinds import KINDS
 
 from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server.server import CVServer, CVServerConfig
@@ -114,3 +116,31 @@ def test_local_and_averaged(action, copper, tmp_path, l):
     compare(tmp_path, action, copper, keys | {"outputs": ("mean_local",)}, local, "a_mean")
     average = order + f"a: LOCAL_AVERAGE SPECIES=q SWITCH={{{near}}} MEAN"
     compare(tmp_path, action, copper, keys | {"outputs": ("mean_averaged",)}, average, "a_mean")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_derivatives_in_plumed_are_those_of_the_values(action, tmp_path, kind):
+    """Of every kind of variable, through the action: positions and cell."""
+    rng = np.random.default_rng(5)
+    cell = np.diag([7.4, 7.1, 7.7])
+    places = np.array([[0, 0, 0], [0.3, 0.3, 0], [0.3, 0, 0.3], [0, 0.3, 0.3]])
+    atoms = Atoms("Ti2O2", places @ cell + rng.normal(0, 0.2, (4, 3)), cell=cell, pbc=True)
+    keys = {"name": "p", "centres": ["Ti", "O"], "neighbours": ["Ti", "O"], "tolerance": 1e-9} | KINDS[kind]
+    variables = build_variables([variable_section(keys)], Frame.from_ase(atoms))
+    names = variables["p"].outputs
+    with CVServer(CVServerConfig(address=str(tmp_path / "cv.sock")), variables) as server:
+        lines = [
+            f"UNITS LENGTH=A ENERGY=eV\nLOAD FILE={action}",
+            f"a: FORCESERVER ADDRESS={server.address} CV=p",
+            f"n: FORCESERVER ADDRESS={server.address} CV=p NUMERICAL_DERIVATIVES",
+            *(f"DUMPDERIVATIVES ARG=a.{name},n.{name} FILE={name} FMT=%.10f" for name in names),
+        ]
+        run = driver(tmp_path, "\n".join(lines) + "\n", [atoms])
+    assert run.returncode == 0, run.stdout + run.stderr
+    largest = []
+    for name in names:
+        _, _, analytical, numerical = table(tmp_path / name).values()
+        assert len(analytical) == 3 * 4 + 9
+        largest.append(abs(analytical).max())
+        np.testing.assert_allclose(analytical, numerical, rtol=1e-5, atol=1e-5)
+    assert max(largest) > 1e-3
