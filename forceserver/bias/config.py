@@ -23,7 +23,7 @@ from ..units import EnergyUnit
 from .coordinates import Coordinate, domain_constants, parse_number
 from .engine import BiasEngine
 from .grid import Axis, HillGrid, HillSum, why_too_large
-from .journal import Journal, RecentSteps
+from .journal import Journal, RecentSteps, last_step
 from .journal.colvar import ColvarFile
 from .journal.deposits import DepositFile, check_none_removed
 from .journal.disk import check_file, make_folder, why_no_folder
@@ -32,6 +32,7 @@ from .opes.bias import Opes
 from .opes.config import OpesConfig
 from .opes.state import StateFile
 from .restraints import MovingRestraint, Restraint, Wall
+from .tables import FieldsReader
 from .total import TotalBias
 
 log = logging.getLogger(__name__)
@@ -278,6 +279,16 @@ class MetadynamicsConfig(Section):
         check_file(self._own(self.clock_file), "clock_file")
         if self.colvar_file:
             check_file(self._own(self.colvar_file), "colvar_file")
+
+    def begun(self) -> str:
+        """What the bias would go on from ("is at step 7 ..."); empty if it has had no more than one configuration."""
+        clock, (file, _) = self._own(self.clock_file), self._hills_files
+        found = []
+        if (self.hills or self.opes) and file.exists() and (count := len(FieldsReader(file).read())):
+            found.append(f"has {count} {'hill' if self.hills else 'kernel'}{'s' * (count != 1)} in {file}")
+        if (step := last_step(clock)) > 0:
+            found.append(f"is at step {step} in {clock}")
+        return " and ".join(found)
 
     def check_start(self, values: dict[str, float]) -> None:
         """`InputError` if a variable starts off the grid: the bias would fail at the first step."""

@@ -1,5 +1,6 @@
 """`forceserver launch`: starts i-PI and its drivers as one program, which also ends as one."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,7 +117,7 @@ def run_simulation(
         )
         if restart:
             _cut_outputs(simulation)
-        return _see_through(plan, simulation, lock, signals)
+        return _see_through(plan, simulation, configuration, lock, signals)
 
 
 def _ports(config: Path, configuration: "Configuration", simulation: "IpiInput", port: int | None) -> dict[str, int]:
@@ -149,12 +150,22 @@ def _where_to_begin(path: Path, restart: bool, configuration: "Configuration", l
             f"forceserver: {state.path.name} asks for {state.total_steps} steps and {path.name} for "
             f"{simulation.total_steps}: i-PI reads nothing but {state.path.name} now, so changes belong there"
         )
-    if state.step == 0 and configuration.bias is not None:
-        tell(
-            f"forceserver: {state.path} is at step 0: remove the files of the bias, or this counts as a new run "
-            "with the existing hills"
-        )
+    _tell_of_bias(state, configuration)
     return state
+
+
+def _tell_of_bias(state: "IpiInput", configuration: "Configuration") -> None:
+    """The first configuration of a simulation is no sign that it went back, so the bias would not either."""
+    from ..bias.choice import chosen
+
+    if state.step > 0 or configuration.bias is None:
+        return
+    with contextlib.suppress(InputError):  # `check` tells it
+        if found := chosen(configuration.bias).begun():
+            tell(
+                f"forceserver: {state.path} is at step 0, but the bias {found}: move its files away, or this counts "
+                "as a new run with the old bias"
+            )
 
 
 def _nothing_to_do(simulation: "IpiInput", restart: bool) -> int:
@@ -211,7 +222,9 @@ def _cut_outputs(state: "IpiInput") -> None:
         tell(f"forceserver: {text}")
 
 
-def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signals: list[int]) -> int:
+def _see_through(
+    plan: "Plan", simulation: "IpiInput", configuration: "Configuration", lock: "FolderLock", signals: list[int]
+) -> int:
     """Runs i-PI to its end, resuming from its newest state after a broken connection; returns the exit code."""
     from ..ipi.addresses import remove_dead_sockets
     from ..ipi.ports import at_ports
@@ -233,6 +246,7 @@ def _see_through(plan: "Plan", simulation: "IpiInput", lock: "FolderLock", signa
         except InputError as error:
             tell(f"forceserver: {error}")
             return code
+        _tell_of_bias(simulation, configuration)
         _cut_outputs(simulation)
         tell(
             f"forceserver: a broken connection has stopped i-PI (a client that closed without reading, usually "

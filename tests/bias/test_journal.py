@@ -13,13 +13,14 @@ from polarization import POLARIZATION
 
 from forceserver.bias.atomic import AtomicBias
 from forceserver.bias.config import MetadynamicsConfig
-from forceserver.bias.journal import Journal, RecentSteps, colvar, deposits, fingerprint_of
+from forceserver.bias.journal import Journal, RecentSteps, colvar, deposits, fingerprint_of, last_step
 from forceserver.bias.journal.colvar import ColvarFile
 from forceserver.bias.journal.deposits import DepositFile
 from forceserver.bias.journal.fingerprint import CLOSE
 from forceserver.bias.metadynamics import GrowingHills
 from forceserver.bias.opes.bias import Opes
 from forceserver.bias.opes.state import StateFile
+from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.cv import build_variables, variable_section
 from forceserver.errors import InputError
 from forceserver.frame import Frame
@@ -273,6 +274,22 @@ def test_the_memory_is_a_ring(tmp_path):
     again.close()
     with pytest.raises(InputError, match="belongs to another bias or system"):
         RecentSteps(tmp_path / "clock", [("n", "i8", (2,))], span=8)
+
+
+def test_where_a_clock_is_can_be_read_beside_its_owner(tmp_path):
+    """Also of PLUMED's, on the way back, where there is none, and where there is something else."""
+    path = tmp_path / "PLUMED.state"
+    path.write_bytes(b"short")
+    plumed = PlumedConfig(plumed_dat=__file__, time_step_fs=1, state_file=path)
+    assert (last_step(tmp_path / "none"), last_step(path), plumed.begun()) == (-1, -1, "")
+    path.unlink()
+    with contextlib.closing(RecentSteps(path, [("n", "i8")])) as steps:
+        for n in range(6):
+            assert last_step(path) == n - 1
+            assert plumed.begun() == (f"is at step {n - 1} in {path}" if n > 1 else "")
+            steps.tick(n, FINGERPRINTS[n], n=n)
+        assert steps.go_back_before(3)
+        assert last_step(path) == 2
 
 
 @pytest.mark.parametrize("groups", [{}, {"left": [1, 6], "right": [11, 16]}])

@@ -12,6 +12,6 @@ writes none. Everything else that is later than the clock is undone by `replay`.
 
 from .fingerprint import fingerprint_of
 from .journal import Arrival, Journal, KeptFile
-from .recent_steps import RecentSteps
+from .recent_steps import RecentSteps, last_step
 
-__all__ = ["Arrival", "Journal", "KeptFile", "RecentSteps", "fingerprint_of"]
+__all__ = ["Arrival", "Journal", "KeptFile", "RecentSteps", "fingerprint_of", "last_step"]

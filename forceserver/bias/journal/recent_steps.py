@@ -184,6 +184,19 @@ class RecentSteps:
             self._file = None
 
 
+def last_step(path: Path) -> int:
+    """The step to which a file of records has come, without opening it as a clock; -1 if there is none."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEADER.itemsize)
+    except OSError:
+        return -1
+    if len(head) < _HEADER.itemsize:
+        return -1
+    header = np.frombuffer(head, _HEADER)[0]
+    return int(header["return"]) - 2 if header["return"] else int(header["next"]) - 1
+
+
 def _open(path: Path | None, size: int, purpose: bytes) -> tuple[mmap.mmap | bytearray, int | None]:
     """The bytes of the ring, and the descriptor of its file, which is locked; all room on the disk is taken."""
     if path is None:

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 
 from ...sections import Element, InputFile, OutputPath, Section
+from ..journal import last_step
 from ..journal.disk import check_file
 
 
@@ -26,3 +27,8 @@ class PlumedConfig(Section):
         """`InputError` if a file cannot be written where the configuration wants it."""
         check_file(self.log_file, "log_file")
         check_file(self.state_file, "state_file")
+
+    def begun(self) -> str:
+        """What the bias would go on from ("is at step 7 ..."); empty if it has had no more than one configuration."""
+        step = last_step(self.state_file)
+        return f"is at step {step} in {self.state_file}" if step > 0 else ""
