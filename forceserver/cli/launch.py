@@ -114,10 +114,19 @@ def run_simulation(
             attempts=attempts,
             evaluation_deadline_seconds=configuration.driver.evaluation_deadline_seconds,
             cv_server_first=configuration.cv_server is not None and bool(simulation.plumed),
+            served=_served(configuration, simulation),
         )
         if restart:
             _cut_outputs(simulation)
         return _see_through(plan, simulation, configuration, lock, signals)
+
+
+def _served(configuration: "Configuration", simulation: "IpiInput") -> frozenset[str]:
+    """Names of the <ffsocket> to which drivers of this configuration connect."""
+    from ..preflight.sockets import find_server
+
+    found = (find_server(socket, simulation) for socket in (configuration.socket, configuration.bias_socket))
+    return frozenset(server.name for server in found if server is not None)
 
 
 def _ports(config: Path, configuration: "Configuration", simulation: "IpiInput", port: int | None) -> dict[str, int]:

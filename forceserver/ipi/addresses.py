@@ -96,6 +96,20 @@ def owner_of(path: Path) -> str | None:
         return str(user)
 
 
+def clients_at(server: SocketServer) -> int | None:
+    """How many clients i-PI, on this machine, has accepted there; None on systems that do not show it as Linux does."""
+    is_tcp = server.mode == "inet"
+    try:
+        lines = Path("/proc/net/tcp" if is_tcp else "/proc/net/unix").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    if is_tcp:
+        port = f":{server.port:04X}"
+        return sum(row[1].endswith(port) and row[3] == "01" for row in map(str.split, lines))
+    rows = (line.split(maxsplit=7) for line in lines)  # a path may contain spaces
+    return sum(row[5] == "03" and row[7:] == [server.unix_path] for row in rows)
+
+
 def remove_dead_sockets(state: IpiInput) -> None:
     """Removes the sockets of a simulation that no process of this machine has open.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .. import processes
 from ..errors import InputError
 from ..ipi.activity import VARIABLE, Activity, shared_page
+from ..ipi.addresses import clients_at
 from ..locks import FolderLock
 from .progress import LaunchDisplay, Patience, Said, StepReader, tell
 from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
@@ -84,6 +85,8 @@ class Plan:
     evaluation_deadline_seconds: float | None
     cv_server_first: bool = False
     """Whether PLUMED inside i-PI needs variables: it asks for them before i-PI listens."""
+    served: frozenset[str] = frozenset()
+    """Names of the <ffsocket> to which these drivers connect."""
 
     @property
     def ipi_log(self) -> Path:
@@ -334,9 +337,18 @@ class Supervisor:
 
     def _tell_stall(self, waited: float) -> None:
         doing = "; ".join(slot.describe() for slot in self.slots) or "the drivers run elsewhere"
+        doing = "; ".join([doing, *self._served_by_others()])
         if processes.is_stopped(self.ipi):
             doing = f"i-PI (process {self.ipi.pid}) is stopped"
         self.display.say(f"no step for {waited:.0f} s: {doing}")
+
+    def _served_by_others(self) -> Iterator[str]:
+        """The sockets of i-PI that wait for drivers which this program has not started, and who is there."""
+        for server in self.simulation.sockets:
+            if self.slots and server.name in self.plan.served:
+                continue
+            there = {None: "", 0: " (none is connected)"}.get(count := clients_at(server), f" ({count} connected)")
+            yield f"other drivers must serve <ffsocket name='{server.name}'> at {server.place}{there}"
 
     def _stop(self, number: int) -> int:
         self.display.say(f"{signal.Signals(number).name}: ending i-PI, which writes its RESTART")

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from proc import alive, descendants
 
-from forceserver.ipi.addresses import free_port
+from forceserver.ipi.addresses import clients_at, free_port
 from forceserver.launch.progress import Patience, StepReader
 from forceserver.locks import FOLDER_LOCK
 
@@ -313,6 +313,42 @@ def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
     run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 128 + signal.SIGINT
     assert re.search(r"no step for \d+ s: driver 1 \(process \d+\) has computed for \d+ s", "\n".join(told)), told
+
+
+def test_a_stall_is_told_with_the_sockets_that_others_must_serve(aluminium, monkeypatch):
+    """The driver of this launch has answered, and nobody comes to the other socket."""
+    monkeypatch.setattr("forceserver.launch.progress.Patience.FIRST_SECONDS", 0.2)
+    sockets = "<ffsocket name='al' mode='unix'><address>al</address></ffsocket>"
+    other = sockets.replace(">al<", ">other<").replace("'al'", "'far'")
+    aluminium.write_simulation(forcefield=sockets + other, old="</forces>", new="<force forcefield='far'/></forces>")
+    told = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if "has nothing to do" in text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("forceserver.launch.progress.tell", tell)
+    run = aluminium.run_here("launch", aluminium.config)
+    assert run.returncode == 128 + signal.SIGINT
+    stall = next(text for text in told if "has nothing to do" in text)
+    assert f"other drivers must serve <ffsocket name='far'> at {aluminium.prefix}other (none is connected)" in stall
+    assert "name='al'" not in stall
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/unix"), reason="reads what Linux shows")
+@pytest.mark.parametrize("mode", ["unix", "inet"])
+def test_clients_are_counted(tmp_path, mode):
+    path = str(tmp_path / "a socket")
+    with socket.socket(socket.AF_UNIX if mode == "unix" else socket.AF_INET) as server, contextlib.ExitStack() as stack:
+        server.bind(path if mode == "unix" else ("127.0.0.1", 0))
+        server.listen()
+        port = 0 if mode == "unix" else server.getsockname()[1]
+        of_ipi = SimpleNamespace(mode=mode, unix_path=path, port=port)
+        for count in range(3):
+            assert clients_at(of_ipi) == count
+            stack.enter_context(socket.socket(server.family)).connect(server.getsockname())
+            stack.enter_context(server.accept()[0])
 
 
 class Clock:
