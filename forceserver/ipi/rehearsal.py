@@ -47,6 +47,8 @@ class Rehearsal:
     systems: tuple[SystemAsUnderstood, ...]
     problems: tuple[str, ...]
     """What i-PI would stumble over later: fixed atoms, and outputs in its own words."""
+    doubts: tuple[str, ...]
+    """What is meant in some simulations, and forgotten in others."""
 
 
 def rehearse(path: Path) -> Rehearsal:
@@ -58,7 +60,8 @@ def rehearse(path: Path) -> Rehearsal:
         except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
             raise InputError(f"{path}: i-PI would not start: {_words(error, said.getvalue())}") from error
         problems = (*_fixed_atoms(simulation), *_idle_parts(simulation), *_try_outputs(simulation))
-        return Rehearsal(tuple(_understood(system, simulation) for system in simulation.syslist), problems)
+        systems = tuple(_understood(system, simulation) for system in simulation.syslist)
+        return Rehearsal(systems, problems, tuple(_constant_enthalpy(simulation)))
 
 
 def _words(error: BaseException, said: str) -> str:
@@ -144,16 +147,26 @@ def _fixed_atoms(simulation: Any) -> Iterator[str]:
             yield f"<motion> fixes atom {wrong // 3}; there are atoms 0 to {atoms - 1}"
 
 
-def _idle_parts(simulation: Any) -> Iterator[str]:
-    """What i-PI accepts and silently ignores."""
+def _without_thermostat(simulation: Any) -> Iterator[str]:
+    """The mode of every <dynamics> that has no <thermostat>."""
     from ipi.engine.thermostats import Thermostat
 
     for system in simulation.syslist:
-        motion = system.motion
-        if (getattr(motion, "enstype", None) or "").startswith(("nvt", "npt")) and type(
-            motion.thermostat
-        ) is Thermostat:
-            yield f"<dynamics mode='{motion.enstype}'> has no <thermostat>: the temperature is free"
+        if type(getattr(system.motion, "thermostat", None)) is Thermostat:
+            yield getattr(system.motion, "enstype", None) or ""
+
+
+def _constant_enthalpy(simulation: Any) -> Iterator[str]:
+    for mode in _without_thermostat(simulation):
+        if mode in ("npt", "nst"):
+            yield f"<dynamics mode='{mode}'> has no <thermostat>: the enthalpy is constant, not the temperature"
+
+
+def _idle_parts(simulation: Any) -> Iterator[str]:
+    """What i-PI accepts and silently ignores."""
+    for mode in _without_thermostat(simulation):
+        if mode.startswith("nvt"):
+            yield f"<dynamics mode='{mode}'> has no <thermostat>: the temperature is free"
     biased = {part.ffield for system in simulation.syslist for part in system.ensemble.bcomp}
     for move in all_in(simulation.smotion):
         for name in getattr(move, "metaff", ()):

@@ -30,6 +30,7 @@ def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
         return None, [Finding(WRONG, "simulation", str(error))]
     return rehearsal, [
         *(Finding(WRONG, "simulation", text) for text in rehearsal.problems),
+        *(Finding(ADVICE, "dynamics", text) for text in rehearsal.doubts),
         *(finding for system in rehearsal.systems for finding in _system(system)),
     ]
 

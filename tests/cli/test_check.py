@@ -200,6 +200,20 @@ def test_the_socket_of_rotations(aluminium):
     assert "no <ffsocket>: nothing to drive" in said
 
 
+@pytest.mark.parametrize(("mode", "barostat"), [("npt", "isotropic"), ("nst", "anisotropic")])
+def test_constant_enthalpy_is_no_mistake(aluminium, mode, barostat):
+    """It is how i-PI is told of it, but may also be a <thermostat> that was forgotten."""
+    cell = "<h0>[15, 0, 0, 0, 15, 0, 0, 0, 15]</h0>"
+    size = f"<barostat mode='{barostat}'><tau units='femtosecond'>200</tau>{cell}</barostat>"
+    aluminium.write_simulation(old="<dynamics mode='nve'>", new=f"<dynamics mode='{mode}'>{size}")
+    path = aluminium.folder / "input.xml"
+    target = "<pressure>0</pressure>" if mode == "npt" else "<stress>[0, 0, 0, 0, 0, 0, 0, 0, 0]</stress>"
+    path.write_text(path.read_text().replace("</temperature>", f"</temperature>{target}"))
+    code, said = check(aluminium)
+    assert code == 0, said
+    assert f"advice dynamics <dynamics mode='{mode}'> has no <thermostat>: the enthalpy is constant" in said
+
+
 def test_several_sockets(aluminium):
     other = "<ffsocket name='bias' mode='unix'><address>bias</address></ffsocket>"
     aluminium.write_simulation(old="<system>", new=f"{other}<system>")

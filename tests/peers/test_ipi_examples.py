@@ -20,6 +20,9 @@ from forceserver.preflight import WRONG, inspect
 NOT_FOR_THIS_IPI = (
     "int() with base 10: 'FIXATOMS'",  # to be filled in by a script
     "'plumedextras' is not a recognized property",  # newer than the release
+    "'ls_options' is not a recognized property of 'neb_optimizer'",  # pes/neb, of an older i-PI
+    'Only "ase" or default units can be used with extended xyz format',  # ensemble-deltamu: format ase in angstrom
+    "centroid virial kinetic energy estimator not applicable to bosons",  # bosons: kinetic_cv among the properties
     "unexpected keyword argument 'fixatoms_dof'",  # temp/broken
     "'Forces' object has no attribute 'copy'",  # temp/broken
 )
