@@ -144,7 +144,7 @@ Descriptor = Annotated[SoapDescriptor | PairDescriptor | AceDescriptor, Field(di
 class CrossValidationConfig(Section):
     """Section [cross_validation]: sigmas of energies and forces are multiplied by these factors, and the best are kept.
 
-    Every combination is fitted four times without a fourth of the structures, whose error decides.
+    Every combination is fitted eight times without an eighth of the structures, whose errors decide.
     """
 
     energy_factors: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)

@@ -1,6 +1,4 @@
-"""Labels of training structures that a model does not meet, though its expected errors were chosen for them."""
-
-from collections.abc import Mapping
+"""Labels of training structures that a model does not meet, though nothing kept it from following them."""
 
 import numpy as np
 
@@ -8,31 +6,32 @@ from ..frame import Array
 from .labels import PLURAL
 from .regression import Factors
 
-TOO_MUCH = 3.0
-"""Expected errors, root mean square, from which on labels are not met."""
+LARGEST_SHARE = 0.3
+"""Of the labels beyond atoms and pair potentials, root mean square, that a model may leave."""
+NOTICED = 3.0
+"""Default expected errors below which it does not matter."""
 
 
-def misfits(factors: Factors, sigma: Mapping[str, float], weights: Array) -> list[str]:
-    """What people should know about labels that are further from the model than expected.
+def misfits(factors: Factors, weights: Array) -> list[str]:
+    """What people should know about labels that the model does not describe.
 
     Args:
-        factors: Of all groups.
-        sigma: By which the expected errors were multiplied.
+        factors: Of all groups, with the default expected errors.
         weights: Those of the model, (n,).
 
     Returns:
-        A line for each quantity whose errors are `TOO_MUCH`.
+        A line for each quantity of which a large share is left.
     """
     residual = np.append(weights, -1.0)
     told = []
     for quantity, parts in factors.items():
-        square = sum(((part.r @ residual) ** 2).sum() for part in parts)
         count = sum(part.count for part in parts)
-        ratio = float(np.sqrt(square / count)) / sigma.get(quantity, 1.0)
-        if ratio > TOO_MUCH:
+        left = np.sqrt(sum(((part.r @ residual) ** 2).sum() for part in parts) / count)
+        labels = np.sqrt(sum((part.r[:, -1] ** 2).sum() for part in parts) / count)
+        if left > max(NOTICED, LARGEST_SHARE * labels):
             told.append(
-                f"the {PLURAL[quantity]} of the training structures are {ratio:.2g} times their expected errors from "
-                f"those of the model: its {len(weights)} weights cannot follow {count} labels. Give it more different "
-                "structures, and look for labels that are wrong"
+                f"the model leaves {left / labels:.0%} of the {PLURAL[quantity]} of the training structures (root mean "
+                f"square): its {len(weights)} weights cannot follow {count} labels. Give it more different structures, "
+                "and look for labels that are wrong"
             )
     return told

@@ -19,7 +19,6 @@ from ..frame import Array
 
 BATCH = 1024  # rows
 PANEL = 32  # columns of the blocked decomposition
-FOLDS = 4  # of the cross-validation
 RESOLVED = 0.01  # in sigmas (0.03 meV, 1 meV/Angstrom by default): smaller errors are the digits of labels
 QUANTITIES = ("energy", "forces", "virial")
 
@@ -164,17 +163,28 @@ def _added(parts: Iterable[Array]) -> Array:
 
 def _solve_normal(total: Array) -> Array:
     """u of the normal equations (n + 1, n + 1), which are overwritten, with |u|^2 added."""
+    return _factorised(total)[1]
+
+
+def _factorised(total: Array) -> tuple[tuple[Array, bool], Array]:
+    """The same, after the factor that it comes from, as `cho_factor` gives it."""
     n = len(total) - 1
     total[np.diag_indices(n)] += 1 + 1e-13 * np.trace(total[:n, :n])
-    return cho_solve(cho_factor(total[:n, :n]), total[:n, n])
+    factor = cho_factor(total[:n, :n])
+    return factor, cho_solve(factor, total[:n, n])
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Weighted errors, at factors of one, of what was left out: for each quantity the sums of squares (groups,) and the
-    counts (groups,)."""
+    """Errors of what was left out, in expected errors at factors of one, for some factors of the quantities.
+
+    squares: for each quantity the sums of squares (groups,). slopes: for each pair of quantities the derivatives
+    (groups,) of the squares of the first by the logarithm of the factor of the second. counts: numbers of labels
+    (groups,) of each quantity.
+    """
 
     squares: Mapping[str, Array]
+    slopes: Mapping[tuple[str, str], Array]
     counts: Mapping[str, Array]
 
     def errors(self) -> dict[str, float]:
@@ -191,46 +201,69 @@ class LeftOut:
             total = total + np.where(counts > 0, logarithms, 0.0) * len(counts) / np.count_nonzero(counts)
         return total
 
+    def score(self) -> float:
+        """Their mean: the logarithm of the product of the geometric means of the errors of groups."""
+        return float(self.logarithms().mean())
+
+    def gradient(self) -> dict[str, float]:
+        """The derivatives of the score by the logarithm of the factor of each quantity."""
+        gradient = dict.fromkeys(self.squares, 0.0)
+        for (quantity, factor), slopes in self.slopes.items():
+            counts, squares = self.counts[quantity], self.squares[quantity]
+            labelled = counts > 0
+            relative = slopes[labelled] / (squares[labelled] + RESOLVED**2 * counts[labelled])
+            gradient[factor] += float(0.5 * relative.mean())
+        return gradient
+
 
 class Validation:
-    """Errors of structures that were left out, for any sigmas, from normal equations in an orthonormal basis.
+    """Errors of groups of structures that are left out, for any sigmas, from normal equations in an orthonormal basis.
 
-    The groups are put together into four folds. In the basis of the kernel's functions, u = S w, normal equations are
-    well enough conditioned to compare sigmas; the fit itself does without.
+    In the basis of the kernel's functions, u = S w, normal equations are well enough conditioned to compare sigmas;
+    the fit itself does without.
     """
 
     def __init__(self, factors: Factors, regulariser: Array) -> None:
         self._inverse = np.linalg.inv(regulariser).astype(np.float64, copy=False)
         self._factors = {q: parts for q, parts in factors.items() if any(part.count for part in parts)}
-        self._products = {
-            quantity: [_product(parts[k::FOLDS], self._inverse) for k in range(min(FOLDS, len(parts)))]
-            for quantity, parts in self._factors.items()
-        }
-        self.folds = min(FOLDS, *(len(parts) for parts in factors.values()))
+        self._products = {q: [_product([part], self._inverse) for part in parts] for q, parts in self._factors.items()}
+        self._totals = {q: _added(products) for q, products in self._products.items()}
+        self._counts = {q: np.array([part.count for part in parts]) for q, parts in self._factors.items()}
+        self._groups = min(len(parts) for parts in factors.values())
 
     def left_out(self, sigma: Mapping[str, float]) -> LeftOut:
-        """Errors of every group with the weights of the other folds."""
-        squares = {quantity: np.zeros(len(parts)) for quantity, parts in self._factors.items()}
-        for k in range(self.folds):
-            total = _added(
-                product / sigma.get(quantity, 1.0) ** 2
-                for quantity, products in self._products.items()
-                for fold, product in enumerate(products)
-                if fold != k
-            )
-            residual = np.append(self._inverse @ _solve_normal(total), -1.0)
+        """Errors of every group with the weights of a fit to the others."""
+        squares = {q: np.zeros(self._groups) for q in self.quantities}
+        slopes = {(q, by): np.zeros(self._groups) for q in self.quantities for by in self.quantities}
+        for k in range(self._groups):
+            others = {q: total - self._products[q][k] for q, total in self._totals.items()}
+            weights, changes = self._weights(others, sigma)
             for quantity, parts in self._factors.items():
-                squares[quantity][k::FOLDS] = [((part.r @ residual) ** 2).sum() for part in parts[k::FOLDS]]
-        return LeftOut(squares, {q: np.array([part.count for part in parts]) for q, parts in self._factors.items()})
+                errors = parts[k].r @ np.append(weights, -1.0)
+                squares[quantity][k] = errors @ errors
+                for by, change in changes.items():
+                    slopes[quantity, by][k] = 2 * errors @ (parts[k].r[:, :-1] @ change)
+        return LeftOut(squares, slopes, self._counts)
+
+    def _weights(self, products: Mapping[str, Array], sigma: Mapping[str, float]) -> tuple[Array, dict[str, Array]]:
+        """Weights (n,) of normal equations, and their derivatives (n,) by the logarithms of the sigmas."""
+        strength = {q: sigma.get(q, 1.0) ** -2 for q in products}
+        total = _added(strength[q] * product for q, product in products.items())
+        factor, u = _factorised(total)
+        changes = {
+            q: 2 * strength[q] * cho_solve(factor, product[:-1, :-1] @ u - product[:-1, -1])
+            for q, product in products.items()
+        }
+        return self._inverse @ u, {q: self._inverse @ change for q, change in changes.items()}
 
     def beside_the_others(self, quantity: str) -> tuple[float, float] | None:
         """The labels of a quantity beside what a fit to the other quantities says of them: the factor that makes them
         of these predictions (least squares), and the correlation. None without others, without any predictions, or if
         the labels are no more than digits."""
-        others = [_added(products) for other, products in self._products.items() if other != quantity]
+        others = [total for other, total in self._totals.items() if other != quantity]
         if not others:
             return None
-        u, mine = _solve_normal(_added(others)), _added(self._products[quantity])
+        u, mine = _solve_normal(_added(others)), self._totals[quantity]
         both, predicted, labels = u @ mine[:-1, -1], u @ mine[:-1, :-1] @ u, mine[-1, -1]
         count = sum(part.count for part in self._factors[quantity])
         if not (predicted > 0 and labels > RESOLVED**2 * count):

@@ -95,7 +95,7 @@ def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
     regulariser = config.solver.regulariser(factors, chosen, regulariser)
     solution = fit_all(factors, chosen, regulariser)
     if not config.sigma:
-        for told in misfits(factors, chosen, solution.weights):
+        for told in misfits(factors, solution.weights):
             log.warning("%s: %s", config.data.train, told)
     summary = summary_of(problem, factors, chosen, table)
     make = Maker(problem, columns, summary)

@@ -1,27 +1,32 @@
 """The expected errors of the labels by cross-validation: factors with the smallest errors of what is left out.
 
-What is to be small is the product of the errors of energies, forces and virials, each the geometric mean over groups of
-structures: one group that no sigmas can predict does not decide. A few structures say little of errors; so a step must
-gain more than its standard error over the groups (the rule of one standard error of Breiman et al., Classification and
-Regression Trees, 1984, for pairs), and nothing is expected to err by more than it does where it was left out.
+Each of eight groups of structures is predicted by a fit to the others. The score is the logarithm of the product of the
+errors of energies, forces and virials, each the geometric mean over the groups: a group that no sigmas can predict does
+not decide. Its gradient comes with it at no cost.
+
+All sigmas together are first divided by one of `STRENGTHS`: that of the smallest score among those whose gain is more
+than its standard error over the groups (the rule of one standard error of Breiman et al., Classification and Regression
+Trees, 1984, for pairs). Few or very different structures, whose groups disagree, so begin at the defaults. From there
+the score descends to the next minimum.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
 
 from ..errors import InputError
+from ..frame import Array
 from .config import FitConfig
 from .progress import Progress
 from .regression import Factor, LeftOut, Validation
 
-STEP = 2.0  # by which sigmas change in the search for the best
-LARGEST_STEP = 5  # how often they may
-FARTHEST = 3  # from those of other quantities: the errors of one are not to be had at any price of another
-WORTH = 0.01  # gain in the logarithm of the errors for which the search goes on
-
-Steps = tuple[int, ...]
-"""For each quantity how often its sigma is multiplied by STEP."""
+STRENGTHS = (1.0, 4.0, 16.0)  # by which all sigmas are divided where the search may begin
+LEAST = 0.02  # gain of the score for which it begins at another than the first
+STRONGEST, WEAKEST = 64.0, 8.0  # by which a sigma may be divided, and multiplied
+EVALUATIONS = 20  # at most
+WORTH, SLOPE = 1e-3, 0.01  # gain of the score, and its slope, below which the search ends
 
 
 def choose_sigmas(
@@ -29,7 +34,7 @@ def choose_sigmas(
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Factors of the sigmas with the smallest product of errors of what is left out, and all that were tried.
 
-    Among those of [cross_validation], or, if there are neither these nor sigmas, step by step from the defaults.
+    Among those of [cross_validation], or, if there are neither these nor sigmas, by a search from the defaults.
     """
     scan = config.cross_validation
     if scan is None and config.sigma:
@@ -39,7 +44,7 @@ def choose_sigmas(
             return {}, []
         raise InputError("cross_validation: needs two structures at least")
     if scan is None:
-        return _descend(validation, tuple(factors), progress)
+        return _minimise(validation, tuple(factors), progress)
     grid = [
         {"energy": energy, "forces": forces}
         for energy in (scan.energy_factors if "energy" in factors else (1.0,))
@@ -50,43 +55,50 @@ def choose_sigmas(
 
 
 def _entry(sigma: dict[str, float], left_out: LeftOut) -> dict[str, Any]:
-    return {"factors": sigma, "errors": left_out.errors(), "score": float(left_out.logarithms().mean())}
+    return {"factors": sigma, "errors": left_out.errors(), "score": left_out.score()}
 
 
-def _descend(
+def _minimise(
     validation: Validation, quantities: tuple[str, ...], progress: Progress
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Multiplies or divides one sigma after the other by STEP, the one that gains most, while that is sure to gain."""
-    tried: dict[Steps, LeftOut] = {}
+    """The factors at a minimum of the score, by L-BFGS in their logarithms, and all that were tried."""
+    table: list[dict[str, Any]] = []
+    shown = iter(progress(range(EVALUATIONS), "cross-validation", EVALUATIONS))
 
-    def sigma(steps: Steps) -> dict[str, float]:
-        return {quantity: STEP**step for quantity, step in zip(quantities, steps, strict=True)}
+    def left_out(logarithms: Array) -> LeftOut:
+        next(shown, None)
+        sigma = dict(zip(quantities, np.exp(logarithms).tolist(), strict=True))
+        found = validation.left_out(sigma)
+        table.append(_entry(sigma, found))
+        return found
 
-    def left_out(steps: Steps) -> LeftOut:
-        if steps not in tried:
-            tried[steps] = validation.left_out(sigma(steps))
-        return tried[steps]
+    def slopes(found: LeftOut) -> Array:
+        gradient = found.gradient()
+        return np.array([gradient[quantity] for quantity in quantities])
 
-    def gain(steps: Steps) -> float:
-        """By which the logarithm becomes smaller than at the best so far; 0 if that is not sure."""
-        gains = left_out(best).logarithms() - left_out(steps).logarithms()
-        sure = gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains))
-        return float(gains.mean()) if sure and _is_met(sigma(steps), left_out(steps)) else 0.0
+    def score(logarithms: Array) -> tuple[float, Array]:
+        found = left_out(logarithms)
+        return found.score() / scale, slopes(found) / scale
 
-    best: Steps = (0,) * len(quantities)
-    for _ in progress(range(2 * LARGEST_STEP), "cross-validation", 2 * LARGEST_STEP):
-        better = max(_neighbours(best), key=gain)
-        if gain(better) < WORTH:
-            break
-        best = better
-    return sigma(best), [_entry(sigma(steps), found) for steps, found in tried.items()]
+    starts = [np.full(len(quantities), -np.log(strength)) for strength in STRENGTHS]
+    begun = [left_out(start) for start in starts]
+    first = _surest(begun)
+    scale = max(float(np.linalg.norm(slopes(begun[first]))), SLOPE)  # the first step changes factors by e
+    found = minimize(
+        score,
+        starts[first],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-np.log(STRONGEST), np.log(WEAKEST))] * len(quantities),
+        options={"maxfun": EVALUATIONS - len(table), "ftol": WORTH, "gtol": SLOPE / scale},
+    )
+    for _ in shown:
+        pass
+    return dict(zip(quantities, np.exp(found.x).tolist(), strict=True)), table
 
 
-def _neighbours(steps: Steps) -> list[Steps]:
-    near = [steps[:k] + (steps[k] + sign,) + steps[k + 1 :] for k in range(len(steps)) for sign in (-1, 1)]  # noqa: RUF005
-    return [one for one in near if max(map(abs, one)) <= LARGEST_STEP and max(one) - min(one) <= FARTHEST]
-
-
-def _is_met(sigma: dict[str, float], left_out: LeftOut) -> bool:
-    """Whether no sigma above its default expects more errors than there are where the quantity is left out."""
-    return all(factor <= max(1.0, left_out.errors()[quantity]) for quantity, factor in sigma.items())
+def _surest(found: Sequence[LeftOut]) -> int:
+    """The place of the smallest score among those that are smaller than the first by more than their standard error."""
+    gains = np.array([found[0].logarithms() - one.logarithms() for one in found])
+    needed = np.maximum(gains.std(axis=1, ddof=1) / np.sqrt(gains.shape[1]), LEAST)
+    return int(np.where(gains.mean(axis=1) > needed, gains.mean(axis=1), 0.0).argmax())

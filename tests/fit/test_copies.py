@@ -32,7 +32,7 @@ def test_copies_of_one_structure_are_told_and_so_is_what_they_cannot_do(content,
         run.fit(FitConfig.model_validate(content))
     said = [record.message for record in caplog.records]
     assert any("19 of 20 structures are copies of others (structure 1 of structure 0)" in line for line in said)
-    assert any("the forces of the training structures are" in line and "4 weights" in line for line in said)
+    assert any("% of the forces of the training structures" in line and "4 weights" in line for line in said)
     assert not any("contradict" in line for line in said)
 
 

@@ -48,6 +48,18 @@ def test_silicon(name):
     assert any(equals(printed, 1e-3 * errors["force component (meV/Å)"]) for printed in forces)
 
 
+def test_the_expansion_of_silicon():
+    """The row of its page, and the sentence of the workflow."""
+    errors = json.loads((FOLDER.parent / "silicon" / "errors.json").read_text())["ace"]
+    found = [errors["energy per atom (meV)"], 1e-3 * errors["force component (meV/Å)"]]
+    page = (FOLDER.parents[1] / "docs" / "ace.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith("| silicon, `ace.toml`"))
+    assert all(map(equals, [numbers(cell)[0] for cell in row.strip("| ").split(" | ")[3:5]], found))
+    readme = (FOLDER.parent / "silicon" / "README.md").read_text()
+    (line,) = (line for line in readme.splitlines() if line.startswith("| `ace.toml`"))
+    assert all(any(equals(printed, value) for printed in numbers(line)) for value in found)
+
+
 def test_path_integral():
     page, results = page_and_results("path_integral")
     for beads, row in results["beads"].items():
