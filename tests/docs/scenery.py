@@ -144,7 +144,7 @@ def molecules(folder: Path) -> None:
 
 
 def hills(folder: Path) -> None:
-    """Two walkers in a double well."""
+    """Two walkers of a metadynamics in a double well, and an OPES."""
     axis = {"name": "x", "sigma": 0.2, "lower": -3, "upper": 3}
     for walker in range(2):
         place = folder / str(walker)
@@ -153,6 +153,11 @@ def hills(folder: Path) -> None:
         shutil.copy(place / "HILLS", folder / f"HILLS.{walker}")
     shutil.copy(folder / "HILLS.0", folder / "HILLS")
     shutil.copy(folder / "0" / "COLVAR", folder / "COLVAR")
+    place = folder / "opes"
+    place.mkdir()
+    keys = {"engine": "opes", "barrier_eV": 0.2, "pace_steps": 50, "state_file": place / "STATE"}
+    sample(place, [{"name": "x"}], double_well_slope, 10_000, **keys)
+    shutil.copy(place / "KERNELS", folder / "KERNELS")
 
 
 def walkers(folder: Path) -> None:
