@@ -129,8 +129,12 @@ def test_plumed_is_asked_for_the_same_hills(study):
     assert settings.bias.plumed.time_step_fs == bias.time_step_fs
 
 
+LONG = ("npt", "finite_size", "replica_exchange")
+"""The others stand for them in the fast suite: walkers in processes of their own, and beads."""
+
+
 @pytest.mark.parametrize(
-    "study", [pytest.param(study, marks=pytest.mark.slow if study == "npt" else ()) for study in STEPS]
+    "study", [pytest.param(study, marks=pytest.mark.slow if study in LONG else ()) for study in STEPS]
 )
 def test_a_few_steps(study, tmp_path):
     finish(start(study, tmp_path, STEPS[study], *RUNS.get(study, ())))
