@@ -8,6 +8,11 @@ from .errors import PotentialError
 from .frame import Result
 
 
+def is_finite(result: Result) -> bool:
+    """Whether energy, forces and virial are all finite."""
+    return bool(np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all())
+
+
 def check_count(results: Sequence[Result], structures: int) -> None:
     """There must be a result for each structure."""
     if len(results) != structures:

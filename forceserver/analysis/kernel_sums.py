@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bias.coordinates import Coordinate, coordinate_of
+from ..bias.coordinates import Coordinate
 from ..bias.grid import Axis
 from ..bias.opes.bias import Opes
-from ..bias.opes.kernels import Kernels, in_order_of_time, kernels_of
+from ..bias.opes.kernels import Kernels, coordinates_of, in_order_of_time, kernels_of
 from ..bias.opes.parameters import OpesParameters
 from ..bias.opes.widths import FixedWidths
 from ..bias.tables import FieldsReader
@@ -129,8 +129,7 @@ def read_densities(paths: Sequence[Path], stride: int | None = None) -> Densitie
     """
     tables = [_read(path) for path in paths]
     first, rows = tables[0]
-    names = [field.removeprefix("sigma_") for field in first.fields if field.startswith("sigma_")]
-    variables = tuple(coordinate_of(name, first.constants) for name in names)
+    variables = coordinates_of(first)
     try:
         parameters = _parameters(first.constants)
     except (KeyError, ValueError) as error:
@@ -142,7 +141,7 @@ def read_densities(paths: Sequence[Path], stride: int | None = None) -> Densitie
     if is_state and len(paths) > 1:
         raise InputError(f"{first.path} is a STATE, which has the kernels of all walkers: give one file")
     if is_state:
-        sums = list(_states(rows, len(names)))
+        sums = list(_states(rows, len(variables)))
     else:
         sums = list(_merging(in_order_of_time([kernels_of(*table) for table in tables]), parameters, stride))
     kappa = parameters.bias_factor if parameters.explore else 1.0

@@ -13,6 +13,7 @@ from ..errors import InputError, PotentialError
 from ..frame import Array, Frame
 from ..models.base import MEMBERS, Model
 from ..potentials.model_files import potential_of
+from ..results import is_finite
 from . import limits, nonlinear, parts
 from .accumulation import accumulate
 from .ace_rows import AceRows
@@ -148,7 +149,7 @@ def _try(model: Model, frame: Frame) -> None:
         result = potential_of(model, uncertainty=model.has_members).compute_one(frame)
     except PotentialError as error:
         raise InputError(f"the model was not written, it cannot be used: {error}") from error
-    if not (np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all()):
+    if not is_finite(result):
         raise InputError(
             "the model was not written, it gives numbers that are not finite: raise sigma or lower n_sparse"
         )

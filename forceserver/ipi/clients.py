@@ -24,6 +24,7 @@ from .. import processes
 from ..errors import InputError, PotentialError, ProtocolError
 from ..forks import close_in_children
 from ..frame import Array, Frame, Result
+from ..results import is_finite
 from ..sockets import prepare_tcp
 from . import wire
 from .transports import Disconnected, Link
@@ -76,6 +77,21 @@ class Running:
     deaths: int = 0
 
 
+@dataclass(frozen=True)
+class Terms:
+    """On what terms clients are served.
+
+    start_seconds: how long a structure waits for any client. compute_seconds: how long a client may take for one;
+    None: for ever. attempts: how many clients a structure may cost, and how often a program may die without a result.
+    parameters: the text of INIT.
+    """
+
+    start_seconds: float = 300.0
+    compute_seconds: float | None = None
+    attempts: int = 3
+    parameters: str = " "
+
+
 class ClientPool:
     """Clients of one listening socket, and the programs that were started to be these.
 
@@ -83,10 +99,7 @@ class ClientPool:
         listener: the socket, which this object closes.
         atoms: of every structure.
         programs: started at the first structure, and again when they die; none: clients come by themselves.
-        start_seconds: how long a structure waits for any client.
-        compute_seconds: how long a client may take for a structure; None: for ever.
-        attempts: how many clients a structure may cost, and how often a program may die without a result.
-        parameters: the text of INIT.
+        terms: see `Terms`.
     """
 
     def __init__(
@@ -94,15 +107,11 @@ class ClientPool:
         listener: socket.socket,
         atoms: int,
         programs: Sequence[Program] = (),
-        start_seconds: float = 300.0,
-        compute_seconds: float | None = None,
-        attempts: int = 3,
-        parameters: str = " ",
+        terms: Terms = Terms(),
     ) -> None:
         self._listener, self._atoms = listener, atoms
         self._running = [Running(program) for program in programs]
-        self._start_seconds, self._compute_seconds = start_seconds, compute_seconds
-        self._attempts, self._parameters = attempts, parameters
+        self._terms = terms
         self._clients: list[Client] = []
         self._lost: list[int] = []
         self._last_loss = ""
@@ -132,9 +141,10 @@ class ClientPool:
                 lost.update(self._lost)
                 waiting.extendleft(self._lost)
                 self._lost.clear()
-                if lost and max(lost.values()) >= self._attempts:
+                if lost and max(lost.values()) >= self._terms.attempts:
                     raise PotentialError(
-                        f"{self._attempts} clients were lost with one structure ({self._last_loss}){self._tails()}"
+                        f"{self._terms.attempts} clients were lost with one structure ({self._last_loss})"
+                        + self._tails()
                     )
         except BaseException:
             for client in [c for c in self._clients if c.job is not None]:
@@ -173,7 +183,7 @@ class ClientPool:
             if running.process is not None:
                 running.deaths += 1
                 how = processes.describe_end(running.process.returncode)
-                if running.deaths >= self._attempts:
+                if running.deaths >= self._terms.attempts:
                     raise PotentialError(
                         f"{' '.join(running.program.command)} has ended {running.deaths} times without a result "
                         f"({how}){running.program.tail()}"
@@ -234,7 +244,7 @@ class ClientPool:
             self._send(client, wire.STATUS)
             return done
         if message == wire.NEEDINIT:
-            self._send(client, client.link.connection.init(0, self._parameters), wire.STATUS)
+            self._send(client, client.link.connection.init(0, self._terms.parameters), wire.STATUS)
         client.ready = message == wire.READY
         return None
 
@@ -242,7 +252,7 @@ class ClientPool:
         result = client.link.connection.results[0]
         result.extras = wire.in_ev_and_angstrom(result.extras)
         result.virial = whole_virial(result.virial)
-        if not (np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all()):
+        if not is_finite(result):
             raise PotentialError(
                 f"{client.name} gives infinite or undefined numbers: energy {result.energy} eV, largest force "
                 f"{np.abs(result.forces).max()} eV/Angstrom{self._tails()}"
@@ -252,14 +262,15 @@ class ClientPool:
         return result
 
     def _look_at_deadlines(self) -> None:
-        now, limit = time.monotonic(), self._compute_seconds
+        now, limit = time.monotonic(), self._terms.compute_seconds
         for client in [c for c in self._clients if limit and c.job is not None and now - c.since > limit]:
             self._drop(client, f"it has computed for more than {limit:g} s (deadline_seconds)")
         if self._clients:
             self._had_client = now
-        elif now - self._had_client > self._start_seconds:
+        elif now - self._had_client > self._terms.start_seconds:
             raise PotentialError(
-                f"no client has connected within {self._start_seconds:g} s (start_deadline_seconds){self._tails()}"
+                f"no client has connected within {self._terms.start_seconds:g} s (start_deadline_seconds)"
+                + self._tails()
             )
 
     def _drop(self, client: Client, why: str = "") -> None:

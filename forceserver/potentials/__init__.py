@@ -11,6 +11,7 @@ from pydantic import Field
 
 from ..errors import ForceServerError, InputError
 from ..frame import Frame
+from ..results import is_finite
 from .ace import AceConfig
 from .ase import AseConfig
 from .base import Potential
@@ -60,7 +61,7 @@ def build_potential(config: PotentialConfig | None, template: Frame) -> Potentia
         potential.close()
         reason = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {error}"
         raise InputError(f"the potential (kind = {config.kind!r}) cannot compute the template: {reason}") from error
-    if not (np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all()):
+    if not is_finite(result):
         potential.close()
         raise InputError(
             f"the potential (kind = {config.kind!r}) gives infinite or undefined values for the template: energy "

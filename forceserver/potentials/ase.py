@@ -14,6 +14,7 @@ from pydantic import Field
 
 from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
+from ..results import is_finite
 from ..sections import Section
 from .base import Potential
 
@@ -141,7 +142,7 @@ class AsePotential(Potential):
         try:
             result = self._compute(frame)
         finally:
-            if result is None or not _is_finite(result):
+            if result is None or not is_finite(result):
                 self._forget()
         return result
 
@@ -219,7 +220,3 @@ class AsePotential(Potential):
                 f"{', '.join(self._calculator.results)}"
             ) from None
         return np.array(value) if isinstance(value, np.ndarray) else value
-
-
-def _is_finite(result: Result) -> bool:
-    return bool(np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all())

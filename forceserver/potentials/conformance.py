@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import PotentialError
 from ..frame import Array, Frame, Result
+from ..results import is_finite
 from .base import Potential
 
 AXES = "xyz"
@@ -285,7 +286,7 @@ def _form(trial: Trial) -> Errors:
                     f"{name} has shape {array.shape}, type {array.dtype} and is {layout}; "
                     f"should be {shape}, float64, C-contiguous"
                 )
-        if not (np.isfinite(result.energy) and np.isfinite(result.forces).all() and np.isfinite(result.virial).all()):
+        if not is_finite(result):
             raise _Broken("energy, forces or virial are not finite")
         try:
             json.dumps(result.extras, default=np.ndarray.tolist, allow_nan=False)

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_v
 
 from ..errors import InputError
 from ..frame import Frame, Result
-from ..ipi.clients import ClientPool, Program
+from ..ipi.clients import ClientPool, Program, Terms
 from ..ipi.transports import SocketConfig, listen
 from ..sections import OutputPath, Section
 from .base import Potential
@@ -71,10 +71,7 @@ class SocketPotentialConfig(Section):
             where,
             len(template),
             [self._program(where, number) for number in range(self.clients)] if self.command else [],
-            self.start_deadline_seconds,
-            self.deadline_seconds,
-            self.attempts,
-            self.parameters,
+            Terms(self.start_deadline_seconds, self.deadline_seconds, self.attempts, self.parameters),
         )
 
     def _program(self, where: SocketConfig, number: int) -> Program:
@@ -101,7 +98,7 @@ class SocketPotential(Potential):
         where: the socket at which clients find it.
         atoms: of every structure.
         programs: what to start as clients; none: they come by themselves.
-        start_seconds, compute_seconds, attempts, parameters: as in `ClientPool`.
+        terms: on what terms clients are served.
 
     Raises:
         InputError: the address is in use, or cannot be had.
@@ -112,14 +109,11 @@ class SocketPotential(Potential):
         where: SocketConfig,
         atoms: int,
         programs: Sequence[Program] = (),
-        start_seconds: float = 300.0,
-        compute_seconds: float | None = None,
-        attempts: int = 3,
-        parameters: str = " ",
+        terms: Terms = Terms(),
     ) -> None:
         with contextlib.ExitStack() as stack:
             listener: socket.socket = stack.enter_context(listen(where, backlog=64))
-            self._pool = ClientPool(listener, atoms, programs, start_seconds, compute_seconds, attempts, parameters)
+            self._pool = ClientPool(listener, atoms, programs, terms)
             stack.callback(self._pool.close)
             self._open = stack.pop_all()
 

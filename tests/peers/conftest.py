@@ -1,6 +1,14 @@
 """Fixtures of the tests with real peers."""
 
+import os
+
 import pytest
+
+
+@pytest.fixture
+def no_waiting_for_the_disk(monkeypatch):
+    """Durability is tested elsewhere; a thousand hills or kernels would take seconds."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture

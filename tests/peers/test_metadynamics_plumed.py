@@ -1,6 +1,5 @@
 """The embedded bias against PLUMED: its stored output everywhere, PLUMED itself where there is a kernel."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -24,10 +23,7 @@ METAD = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    """Durability is tested elsewhere; a thousand hills would take seconds."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def plumed_output(name: str, source: str) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """The embedded OPES against PLUMED's actions: their stored output everywhere, PLUMED itself where there is a kernel."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -15,10 +14,7 @@ source = pytest.mark.parametrize("source", ["stored", pytest.param("kernel", mar
 each = pytest.mark.parametrize("name", list(CASES))
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch):
-    """Durability is tested elsewhere; a thousand kernels would take seconds."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def plumed_output(name: str, source: str) -> dict[str, np.ndarray]:

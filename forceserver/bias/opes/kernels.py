@@ -60,10 +60,16 @@ def kernels_constants(parameters: OpesParameters, coordinates: Sequence[Coordina
     return {**opes_constants(parameters, "kernels"), **domains, "temperature": shortest(parameters.temperature)}
 
 
+def coordinates_of(table: FieldsReader) -> tuple[Coordinate, ...]:
+    """The variables of a table of kernels, KERNELS or STATE: those that have widths."""
+    names = [field.removeprefix("sigma_") for field in table.fields if field.startswith("sigma_")]
+    return tuple(coordinate_of(name, table.constants) for name in names)
+
+
 def kernels_of(table: FieldsReader, rows: Array) -> Kernels:
     """The kernels that rows (n, columns) of a table are; `InputError` if it is no KERNELS file."""
-    names = [field.removeprefix("sigma_") for field in table.fields if field.startswith("sigma_")]
-    coordinates, d = tuple(coordinate_of(name, table.constants) for name in names), len(names)
+    coordinates = coordinates_of(table)
+    d = len(coordinates)
     if table.fields and table.fields[: 3 + 2 * d] != kernels_fields(coordinates):
         raise InputError(f"{table.path} is no KERNELS file of OPES: its columns are {' '.join(table.fields)}")
     rows = rows.reshape(len(rows), max(len(table.fields), 3))
