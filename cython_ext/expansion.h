@@ -16,35 +16,19 @@ enum { FS_ROWS = 13, FS_PULL_ROWS = 7 };
 enum { FS_ROWS = 12, FS_PULL_ROWS = 5 };
 #endif
 
-/* Unit vector, 1/r and place in the spline of eight pairs, from x, y, z. */
-typedef struct {
-    v8 ux, uy, uz, inverse_r, fraction;
-    v8s interval;
-} Eight;
-
-FS_INLINE Eight fs_eight(v8 x, v8 y, v8 z, double step, double inverse_step) {
-    Eight e;
-    v8 r = v8_sqrt(x * x + y * y + z * z);
-    e.inverse_r = 1.0 / r;
-    e.ux = x * e.inverse_r;
-    e.uy = y * e.inverse_r;
-    e.uz = z * e.inverse_r;
-    e.interval = __builtin_convertvector(r * inverse_step, v8s);
-    e.fraction = (r - __builtin_convertvector(e.interval, v8) * step) * inverse_step;
-    return e;
-}
-
 /* Prepares a tile of n pairs (n a multiple of eight): in place xyz -> unit vectors. All arrays have n doubles. */
 static inline void fs_prepare(int n, double *x, double *y, double *z, double *inverse_r, double *fraction,
                               int32_t *interval, double step, double inverse_step) {
-    for (int p = 0; p < n; p += 8) {
-        Eight e = fs_eight(v8_load(x + p), v8_load(y + p), v8_load(z + p), step, inverse_step);
-        v8_store(x + p, e.ux);
-        v8_store(y + p, e.uy);
-        v8_store(z + p, e.uz);
-        v8_store(inverse_r + p, e.inverse_r);
-        v8_store(fraction + p, e.fraction);
-        memcpy(interval + p, &e.interval, sizeof e.interval);
+    for (int p = 0; p < n; p += FS_WIDTH) {
+        const vw dx = vw_load(x + p), dy = vw_load(y + p), dz = vw_load(z + p);
+        const vw r = vw_sqrt(dx * dx + dy * dy + dz * dz), by_r = 1.0 / r;
+        const vws at = __builtin_convertvector(r * inverse_step, vws);
+        vw_store(x + p, dx * by_r);
+        vw_store(y + p, dy * by_r);
+        vw_store(z + p, dz * by_r);
+        vw_store(inverse_r + p, by_r);
+        vw_store(fraction + p, (r - __builtin_convertvector(at, vw) * step) * inverse_step);
+        memcpy(interval + p, &at, sizeof at);
     }
 }
 
@@ -257,16 +241,16 @@ static inline void fs_jacobian(int n_l, const int32_t *l, const int32_t *padded,
                                const int32_t *block_offset, const double *y, const double *value, const double *slope,
                                double ux, double uy, double uz, double inverse_r, int size, double *out) {
     for (int k = 0; k < n_l; k++)
-        for (int n = 0; n < padded[k]; n += 8) {
-            v8 v = inverse_r * v8_load(value + radial_offset[k] + n);
-            v8 s = v8_load(slope + radial_offset[k] + n) - l[k] * v;
+        for (int n = 0; n < padded[k]; n += FS_WIDTH) {
+            vw v = inverse_r * vw_load(value + radial_offset[k] + n);
+            vw s = vw_load(slope + radial_offset[k] + n) - l[k] * v;
             const double *ym = y + 32 * l[k] * l[k];
             double *o = out + block_offset[k] + n;
             for (int m = 0; m < 2 * l[k] + 1; m++) {
-                v8 along = s * ym[32 * m];
-                v8_store(o, along * ux + v * ym[32 * m + 8]);
-                v8_store(o + size, along * uy + v * ym[32 * m + 16]);
-                v8_store(o + 2 * size, along * uz + v * ym[32 * m + 24]);
+                vw along = s * ym[32 * m];
+                vw_store(o, along * ux + v * ym[32 * m + 8]);
+                vw_store(o + size, along * uy + v * ym[32 * m + 16]);
+                vw_store(o + 2 * size, along * uz + v * ym[32 * m + 24]);
                 o += padded[k];
             }
         }

@@ -27,19 +27,6 @@ FS_INLINE void fs_pull_products(int rows, int stride, const double *source, cons
         }
 }
 
-/* sum_k x[k] y[k], with eight partial sums. */
-static inline double fs_dot_features(int n, const double *x, const double *y) {
-    vw sum[8 / FS_WIDTH];
-    for (int j = 0; j < 8 / FS_WIDTH; j++) sum[j] = vw_set(0.0);
-    int k = 0;
-    for (; k + 8 <= n; k += 8)
-        for (int j = 0; j < 8 / FS_WIDTH; j++) sum[j] += vw_load(x + k + j * FS_WIDTH) * vw_load(y + k + j * FS_WIDTH);
-    double rest = 0.0, lanes[8];
-    for (; k < n; k++) rest += x[k] * y[k];
-    for (int j = 0; j < 8 / FS_WIDTH; j++) vw_store(lanes + j * FS_WIDTH, sum[j]);
-    return v8_sum(v8_load(lanes)) + rest;
-}
-
 /* terms (n, 4), feature (n, 8), weight (n, 8), see invariants.pyx. */
 typedef struct {
     int n;
@@ -61,14 +48,14 @@ static inline void fs_spectrum(const Terms *t, const double *c, double *p) {
 
 /* Divides n features by their length, which is returned. */
 static inline double fs_normalise(int n, double *p) {
-    const double norm = __builtin_sqrt(fs_dot_features(n, p, p)), inverse = norm > 0.0 ? 1.0 / norm : 0.0;
+    const double norm = __builtin_sqrt(fs_inner(n, p, p)), inverse = norm > 0.0 ? 1.0 / norm : 0.0;
     for (int k = 0; k < n; k++) p[k] *= inverse;
     return norm;
 }
 
 /* Derivative through p / |p|, dp and out may be the same; zero where there is no neighbour. */
 static inline void fs_project_out(int n, const double *p, double norm, const double *dp, double *out) {
-    const double along = fs_dot_features(n, p, dp), inverse = norm > 0.0 ? 1.0 / norm : 0.0;
+    const double along = fs_inner(n, p, dp), inverse = norm > 0.0 ? 1.0 / norm : 0.0;
     for (int k = 0; k < n; k++) out[k] = (dp[k] - along * p[k]) * inverse;
 }
 

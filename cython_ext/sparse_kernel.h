@@ -21,20 +21,20 @@
 #include <stdlib.h>
 #include "simd.h"
 
+/* Rows times registers of a tile: with its columns and one number of a row they fill the 32 or 16 registers. */
 #ifdef __AVX512F__
 #define FS_TILE_ROWS 8
-#define FS_TILES 2
 #else
 #define FS_TILE_ROWS 6
-#define FS_TILES 1
 #endif
+#define FS_TILES 2
 
 enum { FS_CENTRES = 24, FS_POINTS = 64, FS_MEMBERS = 8, FS_DIRECTIONS = 16 };  /* multiple of WIDTH_double */
 
-typedef float v16f __attribute__((vector_size(64)));
+typedef float vwf __attribute__((vector_size(sizeof(vw))));
 
 #define FS_REAL double
-#define FS_VECTOR v8
+#define FS_VECTOR vw
 #define FS_NAME(name) name##_double
 #include "sparse_kernel_of.h"
 #undef FS_REAL
@@ -42,7 +42,7 @@ typedef float v16f __attribute__((vector_size(64)));
 #undef FS_NAME
 
 #define FS_REAL float
-#define FS_VECTOR v16f
+#define FS_VECTOR vwf
 #define FS_NAME(name) name##_float
 #include "sparse_kernel_of.h"
 #undef FS_REAL
@@ -80,40 +80,35 @@ static inline int64_t fs_work_size(int64_t n_features) {
 /* Of one centre, b (POINTS) becomes zeta w b d_(zeta-1), the slopes; its share of w b^2 r_zeta is added to the energy. */
 static inline void fs_powers(int zeta, double a, const double *along, const double *weight, const double *members,
                              double *b, double *energy, double *member_energy) {
-    v8 sum = v8_set(0.0), of_member = v8_set(0.0);
+    double shares[8] = {0}, powers[8];
     for (int t = 0; t < FS_POINTS; t += 8) {
-        const v8 y = v8_load(b + t), x = a * v8_load(along + t), u = x + y, wb = v8_load(weight + t) * y;
-        v8 power = v8_set(1.0), d = v8_set(0.0), r = v8_set(0.0);  /* u^k, d_k, r_k */
-        for (int k = 1; k < zeta; k++) {
-            r = x * r + d;
-            d = x * d + power;
-            power *= u;
+        for (int j = 0; j < 8; j += FS_WIDTH) {
+            const vw y = vw_load(b + t + j), x = a * vw_load(along + t + j), u = x + y, wb = vw_load(weight + t + j) * y;
+            vw power = vw_set(1.0), d = vw_set(0.0), r = vw_set(0.0);  /* u^k, d_k, r_k */
+            for (int k = 1; k < zeta; k++) {
+                r = x * r + d;
+                d = x * d + power;
+                power *= u;
+            }
+            vw_store(shares + j, vw_load(shares + j) + wb * y * (x * r + d));
+            vw_store(powers + j, power * u);
+            vw_store(b + t + j, zeta * (wb * d));
         }
-        sum += wb * y * (x * r + d);
-        if (members) {
-            power *= u;
-            for (int k = 0; k < 8; k++) of_member += power[k] * v8_load(members + (t + k) * FS_MEMBERS);
-        }
-        v8_store(b + t, zeta * (wb * d));
+        if (members)
+            for (int j = 0; j < FS_MEMBERS; j += FS_WIDTH) {
+                vw sum = vw_load(member_energy + j);
+                for (int k = 0; k < 8; k++) sum += powers[k] * vw_load(members + (t + k) * FS_MEMBERS + j);
+                vw_store(member_energy + j, sum);
+            }
     }
-    *energy += v8_sum(sum);
-    if (members) v8_store(member_energy, v8_load(member_energy) + of_member);
+    *energy += fs_sum_eight(shares);
 }
 
 /* The parts d and a (returned) of p; the energy is set to what needs no sum over the points (e . S_1 is S_0). */
 static inline double fs_split(const SparsePoints *q, const double *p, double *d, double *energy) {
-    const int64_t n = q->n_features, whole = n / 16 * 16;
-    v8 sum_a[2] = {v8_set(0.0), v8_set(0.0)}, sum_b[2] = {v8_set(0.0), v8_set(0.0)};
-    for (int64_t f = 0; f < whole; f += 16)
-        for (int k = 0; k < 2; k++) {
-            sum_a[k] += v8_load(p + f + 8 * k) * v8_load(q->mean + f + 8 * k);
-            sum_b[k] += v8_load(p + f + 8 * k) * v8_load(q->sums + f + 8 * k);
-        }
-    double a = v8_sum(sum_a[0] + sum_a[1]), b = v8_sum(sum_b[0] + sum_b[1]), power = 1.0;
-    for (int64_t f = whole; f < n; f++) {
-        a += p[f] * q->mean[f];
-        b += p[f] * q->sums[f];
-    }
+    const int64_t n = q->n_features;
+    const double a = fs_inner(n, p, q->mean), b = fs_inner(n, p, q->sums);
+    double power = 1.0;
     for (int64_t f = 0; f < n; f++) d[f] = p[f] - a * q->mean[f];
     for (int k = 1; k < q->zeta; k++) power *= a;
     *energy = power * (a * q->sum + q->zeta * (b - a * q->sum));

@@ -1,6 +1,6 @@
-/* Products of matrices for one precision: FS_REAL, FS_VECTOR (64 bytes of them), FS_NAME. See sparse_kernel.h. */
+/* Products of matrices for one precision: FS_REAL, FS_VECTOR (a register of them), FS_NAME. See sparse_kernel.h. */
 
-enum { FS_NAME(LANES) = 64 / sizeof(FS_REAL), FS_NAME(WIDTH) = FS_TILES * 64 / sizeof(FS_REAL) };
+enum { FS_NAME(LANES) = sizeof(FS_VECTOR) / sizeof(FS_REAL), FS_NAME(WIDTH) = FS_TILES * FS_NAME(LANES) };
 
 /* Columns of the gradient, padded to whole panels. */
 static inline int64_t FS_NAME(fs_columns)(int64_t n_features) {
@@ -22,16 +22,16 @@ FS_INLINE void FS_NAME(fs_tile)(int64_t depth, const FS_REAL *a, int64_t lda, co
     FS_VECTOR sum[FS_TILE_ROWS][FS_TILES], column[FS_TILES];
     for (int r = 0; r < FS_TILE_ROWS; r++)
         for (int k = 0; k < FS_TILES; k++) {
-            if (add) memcpy(&sum[r][k], c + r * ldc + k * FS_NAME(LANES), 64);
+            if (add) memcpy(&sum[r][k], c + r * ldc + k * FS_NAME(LANES), sizeof(FS_VECTOR));
             else sum[r][k] = (FS_VECTOR){0};
         }
     for (int64_t d = 0; d < depth; d++) {
-        for (int k = 0; k < FS_TILES; k++) memcpy(&column[k], b + d * FS_NAME(WIDTH) + k * FS_NAME(LANES), 64);
+        for (int k = 0; k < FS_TILES; k++) memcpy(&column[k], b + d * FS_NAME(WIDTH) + k * FS_NAME(LANES), sizeof(FS_VECTOR));
         for (int r = 0; r < FS_TILE_ROWS; r++)
             for (int k = 0; k < FS_TILES; k++) sum[r][k] += a[r * lda + d] * column[k];
     }
     for (int r = 0; r < FS_TILE_ROWS; r++)
-        for (int k = 0; k < FS_TILES; k++) memcpy(c + r * ldc + k * FS_NAME(LANES), &sum[r][k], 64);
+        for (int k = 0; k < FS_TILES; k++) memcpy(c + r * ldc + k * FS_NAME(LANES), &sum[r][k], sizeof(FS_VECTOR));
 }
 
 /* d (n, columns) += slopes (n, POINTS) times a block of points. */

@@ -15,11 +15,10 @@ from cython.parallel cimport prange
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 
 cdef extern from "vector_mean.h" nogil:
-    ctypedef double v8
     ctypedef struct VectorSums:
-        v8 s[3]
-        v8 third[10]
-        v8 closest2
+        double s[3][8]
+        double third[10][8]
+        double closest2[8]
     ctypedef struct VectorModel:
         const double* packed
         const double* images
@@ -31,8 +30,8 @@ cdef extern from "vector_mean.h" nogil:
         int32_t n_intervals
     void vector_sums_clear(VectorSums*)
     void vector_pairs(const VectorModel*, const int32_t*, const int16_t*, const int32_t*, int, VectorSums*, double*)
-    double v8_sum(v8)
-    double v8_smallest(v8)
+    double fs_sum_eight(const double*)
+    double fs_smallest(const double*)
 
 cdef enum:
     CHUNK = 128  # centres
@@ -129,10 +128,10 @@ cdef void one_chunk(const VectorModel* model, const int64_t* first, const int32_
                 own[k] -= pair_gradient[6 * p + k]
         unfold(own, gradient + 3 * <int64_t>model.centre_site[c], plane)
     for k in range(3):
-        partial[k] = v8_sum(sums.s[k])
+        partial[k] = fs_sum_eight(sums.s[k])
     for k in range(10):
-        partial[3 + k] = v8_sum(sums.third[k])
-    partial[SUMS - 1] = v8_smallest(sums.closest2)
+        partial[3 + k] = fs_sum_eight(sums.third[k])
+    partial[SUMS - 1] = fs_smallest(sums.closest2)
 
 
 cdef inline void unfold(const double* g, double* full, Py_ssize_t plane) noexcept nogil:
