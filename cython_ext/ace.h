@@ -1,25 +1,26 @@
-/* Inner loops of products of coefficients; ace.pyx has the formulas and the layout.
+/* Inner loops for products of coefficients; ace.pyx has the formulas and the layout.
  *
- * Every component of a vector is eight doubles: eight centres, or, for derivatives, eight directions at one centre. */
+ * Every component of a vector is stored as eight doubles: eight centres, or, for derivatives, eight directions at one
+ * centre. */
 #ifndef FORCESERVER_ACE_H
 #define FORCESERVER_ACE_H
 
 #include "simd.h"
 
-/* Components of a vector whose sums stay in registers. */
+/* The number of vector components that are accumulated in registers at once. */
 #if defined(__AVX512F__)
 enum { FS_DOT_ROWS = 13 };
 #else
 enum { FS_DOT_ROWS = 6 };
 #endif
 
-/* One product of a coupling: places in the two factors (or the result), times eight, and the coefficient. */
+/* One product of a coupling: positions in the two factors (or in the result), times eight, and the coefficient. */
 typedef struct {
     int32_t p, q;
     double c;
 } Term;
 
-/* For each of n components o of the target: target[o] = or += sum over its terms c x[p] y[q]. */
+/* For each of the n components o of the target: target[o] = (or +=) the sum of c x[p] y[q] over its terms. */
 FS_INLINE void fs_couple(int n, const int32_t *first, const Term *term, const double *x, const double *y,
                          double *target, const int add) {
     for (int o = 0; o < n; o++) {
@@ -44,8 +45,8 @@ static inline void fs_couple_add(int n, const int32_t *first, const Term *term, 
     fs_couple(n, first, term, x, y, target, 1);
 }
 
-/* Derivative of a coupling at one centre along eight directions: out = sum c (dx[p] y[q] + x[p] dy[q]), x and y scalars.
- * p and q are places times eight. */
+/* Derivative of a coupling at one centre along eight directions: out = sum c (dx[p] y[q] + x[p] dy[q]). The components
+ * of x and y are scalars; p and q are positions times eight. */
 static inline void fs_couple_tangent(int n, const int32_t *first, const Term *term, const double *x, const double *y,
                                      const double *dx, const double *dy, double *out) {
     for (int o = 0; o < n; o++) {
@@ -60,7 +61,7 @@ static inline void fs_couple_tangent(int n, const int32_t *first, const Term *te
     }
 }
 
-/* A coupling of eight centres and its derivative along one direction of each. */
+/* A coupling at eight centres and its derivative along one direction at each of them. */
 static inline void fs_couple_dual(int n, const int32_t *first, const Term *term, const double *x, const double *y,
                                   const double *dx, const double *dy, double *out, double *d_out) {
     for (int o = 0; o < n; o++)
@@ -76,7 +77,7 @@ static inline void fs_couple_dual(int n, const int32_t *first, const Term *term,
         }
 }
 
-/* sum over eight centres of a_p u . v + b_p d(u . v), for each of n_sums p: out[p * stride] +=. */
+/* out[p * stride] += the sum over eight centres of a_p u . v + b_p d(u . v), for p = 0 .. n_sums - 1. */
 static inline void fs_dot_dual(int size, const double *u, const double *v, const double *du, const double *dv,
                                int n_sums, const double *a, const double *b, double *out, int64_t stride) {
     double sums[64] = {0};
@@ -96,8 +97,8 @@ static inline void fs_dot_dual(int size, const double *u, const double *v, const
     for (int p = 0; p < n_sums; p++) out[p * stride] += sums[p];
 }
 
-/* Vectors of `rows` components, u at 8 * left and v_k at 8 * (place[k] + skip): E += u . y with y = sum_k w_k v_k;
- * dE/du += y, dE/dv_k += w_k u. Weights are those of all centres, or, in lanes, those of each. */
+/* For vectors with `rows` components, u at 8 * left and v_k at 8 * (place[k] + skip): E += u . y with
+ * y = sum_k w_k v_k, dE/du += y, dE/dv_k += w_k u. Weights are common to all centres, or, with `lanes`, separate. */
 FS_INLINE vw fs_dots_rows(const int rows, const int lanes, int n, const int32_t *place, int skip, const double *weight, const double *x,
                           double *g, int64_t left) {
     vw u[FS_DOT_ROWS], y[FS_DOT_ROWS], energy = vw_set(0.0);
@@ -121,7 +122,7 @@ FS_INLINE vw fs_dots_rows(const int rows, const int lanes, int n, const int32_t 
     return energy;
 }
 
-/* The same for vectors of any size and eight centres, whose energies are added to. */
+/* The same for vectors of any size and eight centres; adds to their energies. */
 FS_INLINE void fs_dots(const int lanes, int size, int n, const int32_t *place, const double *weight, const double *x,
                        double *g, int32_t left, double *energy) {
     for (int skip = 0; skip < size; skip += FS_DOT_ROWS) {
@@ -141,7 +142,7 @@ FS_INLINE void fs_dots(const int lanes, int size, int n, const int32_t *place, c
     }
 }
 
-/* u . v for eight centres. */
+/* u . v at eight centres. */
 static inline void fs_dot(int size, const double *u, const double *v, double *out) {
     for (int k = 0; k < 8; k += FS_WIDTH) {
         vw sum = vw_set(0.0);
@@ -170,12 +171,12 @@ typedef struct {
 /* Doubles that one thread needs for eight centres. */
 static inline int64_t fs_graph_size(const Graph *q) { return 16 * (int64_t)q->n_components + 8; }
 
-/* Table 0, 1 or 2 of a kind: by components of the result, of the first, of the second factor. */
+/* Table 0, 1 or 2 of a kind: its terms sorted by the components of the result, the first or the second factor. */
 static inline const int32_t *fs_coupling_table(const Graph *q, int kind, int table) {
     return q->first + (3 * kind + table) * q->longest;
 }
 
-/* All vectors x of n centres with coefficients c, rows of `size`; lanes without a centre are those of the last one. */
+/* All vectors x of n centres with coefficients c in rows of `size`; surplus lanes repeat the last centre. */
 static inline void fs_graph_forwards(const Graph *q, int n, const double *c, int64_t size, double *x) {
     for (int lane = 0; lane < 8; lane++) {
         const double *row = c + (lane < n ? lane : n - 1) * size;
@@ -190,9 +191,9 @@ static inline void fs_graph_forwards(const Graph *q, int n, const double *c, int
         }
 }
 
-/* Derivatives g by all vectors become, in the end, those by the channels. */
+/* Propagates the derivatives g with respect to all vectors down to the channels. */
 static inline void fs_graph_backwards(const Graph *q, const double *x, double *g) {
-    for (int k = q->n_kinds - 1; k >= 0; k--) /* coupled vectors before those that they are made of */
+    for (int k = q->n_kinds - 1; k >= 0; k--) /* coupled vectors before their factors */
         for (int d = q->kind_first[k]; d < q->kind_first[k + 1]; d++) {
             const int32_t *place = q->couplings + 3 * d;
             fs_couple_add(2 * q->kinds[3 * k] + 1, fs_coupling_table(q, k, 1), q->terms, x + place[1], g + place[2],
@@ -202,8 +203,9 @@ static inline void fs_graph_backwards(const Graph *q, const double *x, double *g
         }
 }
 
-/* Sums of all products of n <= 8 centres with coefficients c, which stay in the work space behind the vectors and their
- * derivatives, and derivatives by c to gradient, both rows of `size`. */
+/* The weighted sums of all products at n <= 8 centres with coefficients c. Returns them (they are stored in the work
+ * space, behind the vectors and their derivatives) and writes their derivatives with respect to c to gradient; c and
+ * gradient have rows of `size`. */
 FS_INLINE double *fs_graph_sums(const Graph *q, const int lanes, int n, const double *c, int64_t size,
                                 const double *weights, double *gradient, double *work) {
     double *x = work, *g = x + 8 * (int64_t)q->n_components, *sums = g + 8 * (int64_t)q->n_components;
@@ -223,7 +225,7 @@ FS_INLINE double *fs_graph_sums(const Graph *q, const int lanes, int n, const do
     return sums;
 }
 
-/* Energies of n <= 8 centres with coefficients c, and dE/dc to gradient, both rows of `size`. */
+/* Energies of n <= 8 centres with coefficients c; writes dE/dc to gradient. Both have rows of `size`. */
 static inline void fs_graph_energies(const Graph *q, int n, const double *c, int64_t size, const double *weights,
                                      double *energies, double *gradient, double *work) {
     const double *sums = fs_graph_sums(q, 0, n, c, size, weights, gradient, work);
@@ -257,7 +259,8 @@ static inline void fs_graph_properties(const Graph *q, int n, const double *c, i
         for (int lane = 0; lane < n; lane++) phi[p * stride + lane] = sums[8 * p + lane];
 }
 
-/* Derivatives by c of an energy with these derivatives by the properties, slope[p * stride + centre], to gradient. */
+/* Given the derivatives of an energy with respect to the properties, slope[p * stride + centre], writes those with
+ * respect to c to gradient. */
 static inline void fs_graph_pull(const Graph *q, int n, const double *c, int64_t size, int n_p, const double *weights,
                                  const double *slope, int64_t stride, double *gradient, double *work) {
     const int32_t n_functions = fs_graph_functions(q);

@@ -1,13 +1,15 @@
-"""Invariants that are products of coefficients, models that are linear in them, and their derivatives.
+"""Invariants formed as products of coefficients, models that are linear in them, and their derivatives.
 
     f_k = norm_k u_k . v_k,    E_i = sum_k w_k f_k
 
 where u and v are vectors: 1, the coefficients of one channel, or two vectors coupled by Clebsch-Gordan coefficients
-(representation/products.py). They form a graph, computed once for eight centres in the lanes of a register: coefficients
--> coupled vectors -> scalar products, and back. Many functions share a vector, so that all that hang on one u become one
-vector y = sum_k w_k v_k: a function costs 2 L + 1 products forwards and as many backwards.
+(representation/products.py). They form a graph, coefficients -> coupled vectors -> scalar products, which is evaluated
+for eight centres at a time, one in each lane of a register, and then traversed backwards for the derivatives. Many
+functions share the same u, so their other factors are first summed to one vector y = sum_k w_k v_k: a function then
+costs 2 L + 1 products forwards and as many backwards.
 
-Blocks of eight centres are computed by one thread each, in a fixed order: threads do not change a bit.
+Each block of eight centres is computed by one thread, in a fixed order, so results do not depend on the number of
+threads.
 """
 
 from cython.parallel cimport prange
@@ -55,18 +57,18 @@ TERM = np.dtype([("p", np.int32), ("q", np.int32), ("c", np.float64)])
 
 
 cdef class Products:
-    """The graph. All arguments are read as they are: `representation.products_kernel` makes them.
+    """The graph. Arguments are not checked: `representation.invariant_products` makes them.
 
-    source: (n_channel_components,) int32: where component c of a channel is among the coefficients of a centre; that
-        of the first component, which is one, is not read.
-    kinds: (n_kinds, 3) int32: l1, l2, L. kind_first: (n_kinds + 1,): couplings of a kind.
-    couplings: (D, 3) int32: components of both factors and the result, times eight; factors that are results of
-        couplings are those of kinds before.
-    first, terms: for each kind three tables one after the other, by components of the result, of the first and of
-        the second factor: first (n_kinds, 3, longest + 2) int32, places in terms.
-    dots: (K, 3) int32: components of u and v, and 2 L + 1; sorted by u. groups: (G, 3) int32: u, first of dots, and
-        size; group_first has one row more.
-    n_components: of all vectors.
+    source: (n_channel_components,) int32: position of each component of the channels among the coefficients of a
+        centre; the first entry, that of the constant component 1, is not read.
+    kinds: (n_kinds, 3) int32: l1, l2, L. kind_first: (n_kinds + 1,): range of couplings of each kind.
+    couplings: (D, 3) int32: first components of both factors and of the result, times eight; a factor that is itself a
+        result belongs to an earlier kind.
+    first, terms: three consecutive tables for each kind, sorted by the components of the result, of the first and of
+        the second factor; first: (n_kinds, 3, longest + 2) int32, positions in terms.
+    dots: (K, 3) int32: first components of u and v, and 2 L + 1; sorted by u. groups: for each different u, its first
+        component and its size, int32; group_first: (G + 1,) int32: the range of each group in dots.
+    n_components: total number of components of all vectors.
     """
 
     cdef readonly int n_components, n_channel_components, n_functions
@@ -97,14 +99,14 @@ cdef class Products:
         )
 
     def workspace(self):
-        """Doubles that one thread needs."""
+        """Doubles of work space that one thread needs."""
         return fs_graph_size(&self.graph)
 
     def energies(self, const double[:, ::1] c, const double[::1] weights, double[::1] energies,
                  double[:, ::1] gradient, double[:, ::1] work):
-        """From coefficients c (n, size): energies (n,), dE/dc to gradient (n, size).
+        """Writes the energies (n,) of centres with coefficients c (n, size), and dE/dc to gradient (n, size).
 
-        weights: (K,), with the norms, in the order of dots. work: (threads, workspace())."""
+        weights: (K,), multiplied by the norms, in the order of dots. work: (threads, workspace())."""
         cdef int64_t n = c.shape[0], block
         cdef int64_t n_blocks = (n + 7) // 8
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
@@ -115,11 +117,13 @@ cdef class Products:
                                   &work[openmp.omp_get_thread_num(), 0])
 
     def mixed_workspace(self, int n_properties):
-        """Doubles that one thread needs for `properties` and `pull`."""
+        """Doubles of work space that one thread needs for `properties` and `pull`."""
         return fs_graph_mixed_size(&self.graph, n_properties)
 
     def properties(self, const double[:, ::1] c, const double[:, ::1] weights, double[:, ::1] phi, double[:, ::1] work):
-        """phi (P, n) of coefficients c (n, size), with weights (P, K); work: (threads, mixed_workspace(P))."""
+        """Writes the properties phi (P, n) of centres with coefficients c (n, size), for weights (P, K).
+
+        work: (threads, mixed_workspace(P))."""
         cdef int64_t n = c.shape[0], block
         cdef int64_t n_blocks = (n + 7) // 8
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
@@ -131,7 +135,8 @@ cdef class Products:
 
     def pull(self, const double[:, ::1] c, const double[:, ::1] weights, const double[:, ::1] slopes,
              double[:, ::1] gradient, double[:, ::1] work):
-        """dE/dc to gradient (n, size) of an energy with derivatives slopes (P, n) by the properties."""
+        """Writes dE/dc to gradient (n, size), given the derivatives slopes (P, n) of E with respect to the
+        properties."""
         cdef int64_t n = c.shape[0], block
         cdef int64_t n_blocks = (n + 7) // 8
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
@@ -142,7 +147,7 @@ cdef class Products:
                               &work[openmp.omp_get_thread_num(), 0])
 
     def values(self, const double[:, ::1] c, double[:, ::1] out, double[:, ::1] work):
-        """Scalar products u . v, without norms, (n, K), in the order of dots."""
+        """Writes the scalar products u . v, without their norms, to out (n, K), in the order of dots."""
         cdef int64_t n = c.shape[0], block
         cdef int64_t n_blocks = (n + 7) // 8
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
@@ -163,9 +168,10 @@ cdef class Products:
 
     def combine(self, const double[:, ::1] c, const double[:, ::1] d, const double[:, ::1] a, const double[:, ::1] b,
                 double[:, ::1] out):
-        """out[p, k] = sum over centres of a[p] u . v + b[p] times its derivative, when c (n, size) changes as d does.
+        """out[p, k] = sum over centres of a[p] u . v + b[p] d(u . v), with the derivative along the change d of c (n,
+        size).
 
-        a, b: (P, n), P up to 64. out: (P, K), in the order of dots. Computed by one thread."""
+        a, b: (P, n), P at most 64. out: (P, K), in the order of dots. Uses one thread."""
         cdef int64_t n = c.shape[0], first = 0
         cdef int n_sums = a.shape[0], k, m, lane, count
         cdef double[::1] work = np.zeros(16 * self.n_components + 16 * n_sums + 8)
@@ -190,7 +196,7 @@ cdef class Products:
 
     cdef void duals(self, int64_t first, int n, const double[:, ::1] c, const double[:, ::1] d, double* x,
                     double* dx) noexcept nogil:
-        """All vectors of n centres and their derivatives."""
+        """All vectors at n centres, and their derivatives."""
         cdef int k, j, lane
         cdef int64_t row
         for lane in range(8):
@@ -208,11 +214,11 @@ cdef class Products:
 
     def derivatives(self, const double[:, ::1] c, const int32_t[:, ::1] rows, const double[:, :, ::1] tangents,
                     double[:, :, ::1] out):
-        """out[k, target, direction] -= d(u . v)/d(direction) of every row, without norms, in the order of dots.
+        """out[k, target, direction] -= d(u . v)/d(direction) for every row, without norms, in the order of dots.
 
         rows: (R, 3) int32: centre, block, target; rows of one centre are consecutive.
-        tangents: (R, directions, block size): derivatives of the coefficients of the block; those of the others are
-        zero. Computed by one thread."""
+        tangents: (R, directions, block size): derivatives of the coefficients of that block; those of the other blocks
+        are zero. Uses one thread."""
         cdef int64_t n = rows.shape[0], first = 0, last
         cdef int n_directions = tangents.shape[1]
         cdef int64_t width = n_directions * out.shape[1]
@@ -241,7 +247,7 @@ cdef class Products:
                 first = last
 
     cdef void vectors_of(self, const double* c, double* x) noexcept nogil:
-        """The vectors of one centre, one number a component."""
+        """The vectors at one centre, one number per component."""
         cdef int k, d, o, t
         cdef double total
         x[0] = 1.0
@@ -258,7 +264,7 @@ cdef class Products:
 
     cdef void load(self, const int32_t[:, ::1] rows, const double[:, :, ::1] tangents, int64_t first, int64_t t,
                    int lanes, double* dx) noexcept nogil:
-        """Derivatives of the channels in the lanes."""
+        """Loads the derivatives of the channels, one direction into each lane."""
         cdef int k, lane
         cdef int64_t row, size = tangents.shape[2], low
         cdef const double* mine

@@ -1,7 +1,7 @@
-"""Numbers between the i-PI wire and frames: scaled, copied and checked for being finite in one pass over memory.
+"""Scales, copies and checks numbers between i-PI's messages and frames, in one pass over memory.
 
-With numpy this is three passes and some ten calls of half a microsecond each; at 8 atoms the calls, at 32 768 atoms the
-passes are the larger part of what serving one structure costs besides the system calls.
+With numpy this takes three passes and about ten calls of half a microsecond each. Apart from the system calls, these
+calls (at 8 atoms) or passes (at 32 768 atoms) would be most of the cost of serving a structure.
 """
 
 cimport numpy as cnp
@@ -14,8 +14,9 @@ cdef extern from *:
     #include <stdint.h>
     #include <string.h>
 
-    /* dst = factor * src, the same array or disjoint; whether all of dst is finite. Exponent bits are tested, not x - x == 0 summed up, because
-       integer reductions vectorise without any licence to reorder floating-point sums. */
+    /* dst = factor * src (the same array, or disjoint ones); returns whether all of dst is finite. The exponent bits
+       are tested, rather than a sum of x - x, because integer reductions vectorise without permission to reorder
+       floating-point sums. */
     static int fs_scale(const double *src, double *dst, Py_ssize_t n, double factor)
     {
         const uint64_t exponent = 0x7ff0000000000000u;
@@ -49,16 +50,16 @@ cdef extern from *:
 
 
 def scale(cnp.ndarray source, cnp.ndarray target, double factor) -> bool:
-    """target = factor * source; whether all of target is finite.
+    """target = factor * source. Returns whether all of target is finite.
 
-    Both float64, C-contiguous, aligned, of the same size; they may be the same array.
+    Both must be float64, C-contiguous, aligned and of the same size; they may be the same array.
     """
     return fs_scale(<const double*>cnp.PyArray_DATA(source), <double*>cnp.PyArray_DATA(target),
                     cnp.PyArray_SIZE(target), factor)
 
 
 cdef cnp.ndarray _matrix(numbers):
-    """`numbers` as a C-contiguous float64 matrix. One that is that already is taken as it is: numpy would need 50 ns."""
+    """`numbers` as a C-contiguous float64 matrix, unchanged if it is one already (asking numpy would take 50 ns)."""
     if (cnp.PyArray_CheckExact(numbers) and cnp.PyArray_NDIM(numbers) == 2
             and cnp.PyArray_TYPE(numbers) == cnp.NPY_DOUBLE and cnp.PyArray_ISCARRAY_RO(numbers)):
         return numbers

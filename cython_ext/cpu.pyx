@@ -1,7 +1,7 @@
 """What this processor can execute, and how many OpenMP threads a kernel will get.
 
-Feature lists of the x86-64 psABI micro-architecture levels; `__builtin_cpu_supports("x86-64-v3")` itself is too new
-for the compilers that we support.
+The features are those of the micro-architecture levels of the x86-64 psABI; some of the supported compilers are too old
+for `__builtin_cpu_supports("x86-64-v3")`.
 """
 
 cimport openmp
@@ -38,7 +38,7 @@ def max_threads() -> int:
 
 
 def set_threads(int n) -> None:
-    """Sets the number of OpenMP threads that the kernels use from now on, in this thread."""
+    """Sets the number of OpenMP threads for kernels called from this thread, from now on."""
     if n < 1:
         raise ValueError(f"number of threads must be at least 1, got {n}")
     openmp.omp_set_num_threads(n)

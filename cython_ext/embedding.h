@@ -1,4 +1,4 @@
-/* Functions F of several properties of an atom, and their gradients: models/embedding.py says what they are. */
+/* Functions F of several properties of an atom, and their gradients; models/embedding.py defines them. */
 #ifndef FORCESERVER_EMBEDDING_H
 #define FORCESERVER_EMBEDDING_H
 
@@ -6,7 +6,7 @@
 
 enum { FS_FINNIS_SINCLAIR, FS_POWERS, FS_NETWORK };
 
-/* theta: nothing; exponents (n_properties - 1,); or U (width, n_properties), c (width,), v (width,). */
+/* theta, for the three kinds: empty; exponents (n_properties - 1,); U (width, n_properties), c (width,), v (width,). */
 typedef struct {
     int kind, n_properties, width;
     const double *theta;
@@ -26,7 +26,7 @@ static inline double fs_signed_power(double x, double m, double *slope) {
     return x * power;
 }
 
-/* F of properties phi (n_properties,), and dF/dphi to slope. */
+/* F of the properties phi (n_properties,); writes dF/dphi to slope. */
 static inline double fs_embed(const Embedding *e, const double *phi, double *slope) {
     const int n = e->n_properties;
     double value = phi[0];

@@ -1,4 +1,4 @@
-"""Functions of several properties of an atom and their gradients; models/embedding.py says what they are."""
+"""Functions of several properties of an atom, and their gradients; models/embedding.py defines them."""
 
 from libc.stdint cimport int64_t
 
@@ -16,7 +16,8 @@ KINDS = {"finnis_sinclair": FS_FINNIS_SINCLAIR, "powers": FS_POWERS, "network": 
 
 def evaluate(int kind, int width, const double[::1] theta, const double[:, ::1] phi, double[::1] values,
              double[:, ::1] slopes):
-    """F of properties phi (n, P) to values (n,), dF/dphi to slopes (n, P). width: neurons of a network."""
+    """Writes F of the properties phi (n, P) to values (n,), and dF/dphi to slopes (n, P). width: neurons of a
+    network."""
     cdef Embedding embedding
     cdef int64_t i
     embedding.kind = kind

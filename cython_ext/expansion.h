@@ -1,7 +1,8 @@
 /* Inner loops of the spherical expansion; expansion.pyx has the formulas, the layouts and the loops around these.
  *
- * Pairs come in tiles. What depends on the direction is laid out for SIMD over pairs, [pair / 8][lm][component][pair % 8],
- * what depends on the distance for SIMD over radial channels, [pair][channel], channels of each l padded to eight. */
+ * Pairs come in tiles. Quantities that depend on the direction are laid out for SIMD over pairs,
+ * [pair / 8][lm][component][pair % 8]; quantities that depend on the distance for SIMD over radial channels,
+ * [pair][channel], with the channels of each l padded to a multiple of eight. */
 #ifndef FORCESERVER_EXPANSION_H
 #define FORCESERVER_EXPANSION_H
 
@@ -9,14 +10,14 @@
 
 enum { FS_L_MAX = 12, FS_Q_SIZE = (FS_L_MAX + 1) * (FS_L_MAX + 2) / 2 };
 
-/* Accumulators of one micro-kernel that stay in registers: rows of the outer product, rows of the pull. */
+/* Accumulators that one micro-kernel keeps in registers: rows of the outer product, and rows of its derivative. */
 #if defined(__AVX512F__)
 enum { FS_ROWS = 13, FS_PULL_ROWS = 7 };
 #else
 enum { FS_ROWS = 12, FS_PULL_ROWS = 5 };
 #endif
 
-/* Prepares a tile of n pairs (n a multiple of eight): in place xyz -> unit vectors. All arrays have n doubles. */
+/* Prepares a tile of n pairs (n a multiple of eight): x, y, z become unit vectors, in place. All arrays hold n doubles. */
 static inline void fs_prepare(int n, double *x, double *y, double *z, double *inverse_r, double *fraction,
                               int32_t *interval, double step, double inverse_step) {
     for (int p = 0; p < n; p += FS_WIDTH) {
@@ -32,7 +33,8 @@ static inline void fs_prepare(int n, double *x, double *y, double *z, double *in
     }
 }
 
-/* Q_l^m (unnormalised, no Condon-Shortley phase, at |r| = 1; place l (l + 1) / 2 + m) and c_m + i s_m = (x + i y)^m. */
+/* Q_l^m (unnormalised, without Condon-Shortley phase, at |r| = 1; stored at l (l + 1) / 2 + m), and
+ * c_m + i s_m = (x + i y)^m. */
 FS_INLINE void fs_legendre(int l_max, vw x, vw y, vw z, vw *q, vw *c, vw *s) {
     c[0] = vw_set(1.0);
     s[0] = vw_set(0.0);
@@ -52,7 +54,7 @@ FS_INLINE void fs_legendre(int l_max, vw x, vw y, vw z, vw *q, vw *c, vw *s) {
     }
 }
 
-/* Y_lm of n unit vectors (n a multiple of eight) to y[n / 8][lm][8]; norm[l (l + 1) / 2 + m]. */
+/* Writes Y_lm of n unit vectors (n a multiple of eight) to y[n / 8][lm][8]; norm[l (l + 1) / 2 + m]. */
 static inline void fs_harmonics(int l_max, const double *norm, int n, const double *ux, const double *uy,
                                 const double *uz, double *out) {
     vw q[FS_Q_SIZE], c[FS_L_MAX + 1], s[FS_L_MAX + 1];
@@ -104,7 +106,7 @@ static inline void fs_solid_harmonics(int l_max, const double *norm, int n, cons
     }
 }
 
-/* Cubic Hermite interpolation between nodes (f, step f') and the next one, of `channels` (a multiple of eight). */
+/* Cubic Hermite interpolation between one node (f, step f') and the next, for `channels` (a multiple of eight). */
 static inline void fs_spline(const double *node, int channels, double u, double *value) {
     const double f1 = u * u * (3.0 - 2.0 * u), f0 = 1.0 - f1, g0 = u * (1.0 - u) * (1.0 - u), g1 = u * u * (u - 1.0);
     for (int c = 0; c < channels; c += FS_WIDTH)
@@ -155,13 +157,13 @@ static inline void fs_outer(int rows, int start, int stop, const double *y, int 
     }
 }
 
-/* [pair][channel] of eight pairs becomes [channel][8]; channels is a multiple of four. */
+/* Transposes [pair][channel] of eight pairs to [channel][8]; channels is a multiple of four. */
 static inline void fs_turn(int channels, const double *rows, double *out) {
     for (int c = 0; c < channels; c += 4)
         for (int k = 0; k < 8; k += 4) fs_turn_four(rows + k * channels + c, channels, out + 8 * c + k, 8);
 }
 
-/* Of rows m, pairs in the lanes: p_m = sum_n g_mn R_n and q_m = sum_n g_mn R'_n, then
+/* For each row m, with pairs in the lanes: p_m = sum_n g_mn R_n and q_m = sum_n g_mn R'_n, then
  * sums += ((q - l p / r) S, p dS/dx, p dS/dy, p dS/dz) with the solid harmonics S. */
 FS_INLINE void fs_pull_rows(const int rows, int n_max, int stride, const double *g, const double *value,
                             const double *slope, const double *y, vw l_by_r, vw sums[4]) {
@@ -180,7 +182,7 @@ FS_INLINE void fs_pull_rows(const int rows, int n_max, int stride, const double 
     }
 }
 
-/* The same for all l of as many pairs as there are lanes; dE/dr_ij to out[4][8], the last of the four zero. */
+/* The same for all l and as many pairs as there are lanes; writes dE/dr_ij to out[4][8], whose last row is zero. */
 FS_INLINE void fs_pull_lanes(int n_l, const int32_t *l, const int32_t *count, const int32_t *padded,
                              const int32_t *radial_offset, const int32_t *block_offset, const double *y,
                              const double *value, const double *slope, const double *g, vw ux, vw uy, vw uz,
@@ -203,7 +205,7 @@ FS_INLINE void fs_pull_lanes(int n_l, const int32_t *l, const int32_t *count, co
     vw_store(out + 24, vw_set(0.0));
 }
 
-/* dE/dr_ij of eight pairs of one block, out[4][8]; layout of the model as in expansion.pyx.
+/* Writes dE/dr_ij of eight pairs of one block to out[4][8]; the layout of the basis is that of expansion.pyx.
  * value, slope: [channel][8]. y: solid harmonics of these pairs, [lm][4][8]. */
 static inline void fs_pull(int n_l, const int32_t *l, const int32_t *count, const int32_t *padded,
                            const int32_t *radial_offset, const int32_t *block_offset, const double *y,
@@ -214,8 +216,9 @@ static inline void fs_pull(int n_l, const int32_t *l, const int32_t *count, cons
                       vw_load(unit_x + k), vw_load(unit_y + k), vw_load(unit_z + k), vw_load(inverse_r + k), out + k);
 }
 
-/* Of n pairs (a multiple of eight) with solid harmonics y, unit vectors and 1/r, moved by v against their centre:
- * along[n / 8][lm][8] = S (u . v), across = ((grad S) . v - l S (u . v)) / r. The derivative of R S is R' along + R across. */
+/* For n pairs (a multiple of eight) with solid harmonics y, unit vectors u and 1/r, displaced by v relative to their
+ * centre: along[n / 8][lm][8] = S (u . v), across = ((grad S) . v - l S (u . v)) / r. The derivative of R S is
+ * R' along + R across. */
 static inline void fs_move(int l_max, int n, const double *y, const double *ux, const double *uy, const double *uz,
                            const double *inverse_r, const double *vx, const double *vy, const double *vz, double *along,
                            double *across) {
@@ -236,7 +239,7 @@ static inline void fs_move(int l_max, int n, const double *y, const double *ux, 
     }
 }
 
-/* d c_lmn / d r_ij of one pair to out[3][size]. */
+/* Writes d c_lmn / d r_ij of one pair to out[3][size]. */
 static inline void fs_jacobian(int n_l, const int32_t *l, const int32_t *padded, const int32_t *radial_offset,
                                const int32_t *block_offset, const double *y, const double *value, const double *slope,
                                double ux, double uy, double uz, double inverse_r, int size, double *out) {

@@ -5,13 +5,13 @@ With u = r_ij / r, the spline R_nl(r) and the solid harmonics S_lm (homogeneous 
     c^i_{a n l m} = sum_{j of a} R_nl(r) S_lm(u)
     d c / d r_ij = (R' - l R / r) S u + (R / r) grad S(u)
 
-The pairs of one centre are taken in tiles: distances below the cutoff are collected, harmonics are computed for eight
-pairs at a time, splines for eight channels at a time, and both are multiplied as small dense matrices whose sums stay in
-registers. Coefficients are laid out [centre][block][l][m][n], n padded to eight; a block is a neighbour species, or a
-sum over some.
+The pairs of a centre are processed in tiles: pairs within the cutoff are collected, harmonics are computed for eight
+pairs at a time, splines for eight channels at a time, and the two are multiplied as small dense matrices whose sums
+stay in registers. Coefficients are laid out [centre][block][l][m][n], with n padded to a multiple of eight; a block is
+a neighbour species, or a sum over several.
 
-Every centre is computed by one thread, in a fixed order. Forces are not scattered to neighbours: pair forces are
-stored, and every site collects its own. So results have the same bits for any number of threads.
+Every centre is computed by one thread, in a fixed order. Forces are not scattered to the neighbours: pair forces are
+stored, and every site sums its own. The results therefore have the same bits for any number of threads.
 """
 
 from cython.parallel cimport prange
@@ -56,7 +56,7 @@ cdef extern from "tile.h" nogil:
     void fs_pull_tile(const Basis*, Tile*, const int32_t*, const int32_t*, const double*, double*, double*)
 
 cdef enum:
-    CHUNK = 16   # centres; the unit of work, and of the sums whose order must not depend on the threads
+    CHUNK = 16   # centres; the unit of work, and of sums whose order must not depend on the number of threads
 
 cdef int32_t NO_ROW = -2147483648
 
@@ -66,9 +66,10 @@ cdef extern from "threads.h" nogil:
 
 
 cdef class Expansion:
-    """The basis, in the layout of the kernels. All arguments are read as they are: `representation.expansion` checks.
+    """The basis, in the layout of the kernels. Arguments are not checked here: `representation.expansion` does that.
 
-    l, count, padded, radial_offset, block_offset: (n_l,) int32; count: radial functions of l, padded to whole vectors.
+    l, count, padded, radial_offset, block_offset: (n_l,) int32. count: radial functions of each l; padded: the same
+        rounded up to whole vectors.
     size: doubles in one block.
     nodes: (n_tables, n_intervals + 1, 2, channels) float64: values and step * derivatives at the nodes of the spline.
     """
@@ -108,7 +109,7 @@ cdef class Expansion:
         return fs_tile_size(&self.basis)
 
     def chunks(self, Py_ssize_t n_centres):
-        """Rows of `partial`."""
+        """Number of chunks of centres: the rows of `partial`."""
         return (n_centres + CHUNK - 1) // CHUNK
 
     def values(self, const double[:, ::1] packed, const double[:, ::1] images, const int64_t[::1] first,
@@ -117,8 +118,10 @@ cdef class Expansion:
                const double[:, :, ::1] own, const int32_t[::1] centre_own,
                double[:, ::1] work, double[::1] closest2,
                double[:, :, ::1] c):
-        """c: (n_centres, n_blocks, size). A centre i with s = centre_own[i] >= 0 adds own[s, b] (l = 0) to block b.
-        closest2: (chunks,), smallest squared distances. work: (threads, workspace())."""
+        """Writes the coefficients c (n_centres, n_blocks, size).
+
+        If s = centre_own[i] >= 0, centre i itself adds own[s, b] (l = 0) to each block b. closest2 (chunks,) receives
+        the smallest squared distances. work: (threads, workspace())."""
         cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
         cdef int threads = threads_for(pair_site.shape[0], 256, work.shape[0])
         with nogil:
@@ -155,7 +158,7 @@ cdef class Expansion:
     cdef int64_t collect(self, Tile* t, const double* packed, const double* images, const int32_t* pair_site,
                          const int16_t* pair_image, int32_t centre, const int32_t* site_kind, int64_t p, int64_t stop,
                          double* closest2) noexcept nogil:
-        """Fills the tile with pairs p, p + 1, ... that are inside the cutoff; where it had to stop."""
+        """Fills the tile with those of the pairs p, p + 1, ... that are within the cutoff; returns where it stopped."""
         cdef const double* a = packed + 4 * <int64_t>centre
         cdef const double* b
         cdef const double* s
@@ -185,9 +188,11 @@ cdef class Expansion:
                   const int32_t[::1] site_atom, const int32_t[::1] site_centre, double[:, ::1] work,
                   double[:, ::1] partial, double[:, ::1] pair_gradient, const double[:, :, ::1] g,
                   double[:, ::1] forces, double[:, ::1] virial):
-        """forces (N, 3; rows of sites only) and virial (3, 3) of an energy with dE/dc = g (n_centres, n_blocks, size).
-        site_centre: (n_sites,), row of the site as a centre or -1. pair_gradient: (n_pairs, 4), partial: (chunks, 10),
-        whose last column is the smallest squared distance."""
+        """Writes forces (N, 3; only the rows of sites) and virial (3, 3) of an energy with dE/dc = g.
+
+        g: (n_centres, n_blocks, size). site_centre: (n_sites,), index of the site among the centres, or -1.
+        pair_gradient (n_pairs, 4) and partial (chunks, 10) are work space; the last column of partial receives the
+        smallest squared distances."""
         cdef Py_ssize_t n_chunks = partial.shape[0], n_centres = centre_site.shape[0], n_sites = site_atom.shape[0], k
         cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
         cdef int a, b
@@ -230,8 +235,8 @@ cdef class Expansion:
              const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
              const double[:, ::1] moves, const double[:, ::1] strain, double[:, ::1] work, double[::1] closest2,
              double[:, :, ::1] out):
-        """out (n_centres, n_blocks, size): change of the coefficients when sites move by moves (n_sites, 3) and all
-        vectors r by r . strain. work: (threads, workspace() + moving())."""
+        """Writes to out (n_centres, n_blocks, size) the derivative of the coefficients when the sites are displaced by
+        moves (n_sites, 3) and all vectors r by r . strain. work: (threads, workspace() + moving())."""
         cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
         cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
         with nogil:
@@ -242,7 +247,7 @@ cdef class Expansion:
                                            &work[openmp.omp_get_thread_num(), 0], out)
 
     def moving(self):
-        """Doubles of work space that one thread needs for `move`, besides."""
+        """Doubles of work space that one thread needs for `move`, in addition to `workspace`."""
         return FS_TILE * (2 * self.basis.n_lm + 3)
 
     cdef double move_of(self, const double* packed, const double* images, const int64_t* first,
@@ -286,9 +291,11 @@ cdef class Expansion:
                   const int32_t[::1] site_kind, const int32_t[::1] kind_table, const int32_t[::1] kind_block,
                   const int32_t[::1] pair_row, const int64_t[:, ::1] own_row, double[:, ::1] work,
                   double[::1] closest2, double[:, :, ::1] out, double[:, :, :, :, ::1] strain):
-        """out: (n_rows, 3, size). pair_row: row of each pair if it is the first of its row, ~row if it is another image
-        of the same atom, NO_ROW if it is an image of the centre itself; own_row: (n_centres, n_blocks), the row of
-        the centre's own motion. strain: (n_centres, n_blocks, 3, 3, size), or empty: then it is not computed."""
+        """Writes the gradients to out (n_rows, 3, size).
+
+        pair_row: row of each pair if it is the first of that row, ~row if it is another image of the same atom, NO_ROW
+        if it is an image of the centre itself. own_row: (n_centres, n_blocks), the row for the motion of the centre
+        itself. strain: (n_centres, n_blocks, 3, 3, size), or empty if the strain derivatives are not wanted."""
         cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
         cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
         with nogil:
@@ -365,7 +372,7 @@ cdef inline void subtract(int64_t n, const double* x, double* y) noexcept nogil:
 cdef inline void collect_force(int32_t centre, const int64_t* first, const int32_t* transposed_first,
                                const int32_t* transposed_pair, const double* pair_gradient,
                                double* force) noexcept nogil:
-    """Minus dE/dr of one site: as a centre it moves against its pairs, as a neighbour with them."""
+    """Minus dE/dr of one site, from the pairs of which it is the centre (opposite sign) or the neighbour."""
     cdef double f[4]
     cdef int64_t p
     cdef int k

@@ -1,11 +1,15 @@
-"""A generalised force on variables, brought to the atoms: forces_a += sum_d force_d d s_d / d r_a, over the atoms that the variables depend on."""
+"""Generalised forces on variables, converted to forces on the atoms: forces_a += sum_d force_d d s_d / d r_a.
+
+The sum is computed for the atoms on which the variables depend.
+"""
 
 from libc.stdint cimport int32_t
 
 
 def add_forces(const double[::1] force, const double[:, :, ::1] gradients, const int32_t[::1] active,
                double[:, ::1] forces):
-    """force (d,), gradients (d, n, 3), active (n,), all different; adds to forces (atoms, 3)."""
+    """Adds to forces (atoms, 3). force: (d,); gradients: (d, n, 3); active: (n,), indices of atoms, without
+    repetition."""
     cdef Py_ssize_t a, d
     cdef double x, y, z
     with nogil:

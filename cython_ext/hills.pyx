@@ -1,15 +1,14 @@
 """Sums of Gaussian hills: on a grid with Hermite data, and directly.
 
 A hill is h (A exp(-q) + B) for q < CUTOFF and zero beyond, with q = sum_k ((s_k - c_k) / sigma_k)^2 / 2 and A, B such
-that it goes to zero continuously: PLUMED's "stretched" Gaussian (src/tools/Tools.h, dp2cutoff). Those of PLUMED before
-2.8 have A = 1, B = 0 and end along each axis where its `sum_hills` ends them: as many nodes to both sides of the node
-below the centre as the cutoff takes.
+that it vanishes continuously: PLUMED's "stretched" Gaussian (src/tools/Tools.h, dp2cutoff). Hills of PLUMED versions
+before 2.8 have A = 1, B = 0 and end, along each axis, where its `sum_hills` ends them: the cutoff, converted to a
+number of nodes, is applied to both sides of the node below the centre.
 
-A grid node carries 2^d numbers, the value and all mixed first derivatives, each derivative times the spacing of its
-axis; entry b of a node is differentiated along axis k if bit d-1-k of b is set (the last axis is the lowest bit).
-Every hill is a product along the axes, so all of them cost one product each. Nodes are numbered by integers that count
-from a fixed origin; `first` is the number of the first node that is stored, so that a grid that has grown holds the same
-bits on its old nodes.
+A grid node carries 2^d numbers, the value and all mixed first derivatives, each derivative multiplied by the spacing of
+its axis; entry b of a node is differentiated along axis k if bit d-1-k of b is set (the last axis is the lowest bit).
+Every hill is a product over the axes, so each entry costs one product. Nodes are numbered from a fixed origin; `first`
+is the number of the first stored node, so that a grid that has grown holds the same bits on its old nodes.
 """
 
 from libc.math cimport INFINITY, exp, floor, rint, ceil, sqrt
@@ -101,7 +100,7 @@ cdef void add_one(double* table, Factors* f, const long* shape, int dim, double 
 def add(double[:, ::1] table, const long[::1] shape, const long[::1] first, const double[::1] origin,
         const double[::1] spacing, const double[::1] period, const double[:, ::1] centres,
         const double[:, ::1] sigmas, const double[::1] heights, bint stretched=True) -> None:
-    """Adds n hills to the nodes, one after the other; Gaussians that are cut off unless they are `stretched`.
+    """Adds n hills to the nodes, one after the other: stretched Gaussians, or (if not `stretched`) truncated ones.
 
     table: (prod(shape), 2^d), nodes in C order. shape, first, origin, spacing, period: (d,); period 0 if not periodic.
     centres, sigmas: (n, d). heights: (n,).
@@ -124,7 +123,7 @@ def add(double[:, ::1] table, const long[::1] shape, const long[::1] first, cons
         full_shape[k] = 1 if k < pad else shape[k - pad]
         f[k] = Factors(1, nodes + offset, numbers + 3 * offset, numbers + 3 * offset + full_shape[k],
                        numbers + 3 * offset + 2 * full_shape[k])
-        f[k].node[0], f[k].q[0], f[k].value[0], f[k].slope[0] = 0, 0, 1, 0  # stays so on an axis that is not there
+        f[k].node[0], f[k].q[0], f[k].value[0], f[k].slope[0] = 0, 0, 1, 0  # kept for an axis that does not exist
         offset += full_shape[k]
     with nogil:
         for i in range(heights.shape[0]):
@@ -138,7 +137,7 @@ def add(double[:, ::1] table, const long[::1] shape, const long[::1] first, cons
 
 def interpolate(const double[:, ::1] table, const long[::1] shape, const long[::1] first, const double[::1] origin,
                 const double[::1] spacing, const double[::1] period, const double[::1] s, double[::1] gradient) -> float:
-    """The d-cubic Hermite interpolant at s (d,), inside the grid; its exact gradient is written to `gradient` (d,)."""
+    """The d-cubic Hermite interpolant at s (d,) inside the grid; writes its exact gradient to `gradient` (d,)."""
     cdef int dim = shape.shape[0], pad = MAX_DIM - dim, k, a, a0, a1, a2, b, b0, b1, b2
     cdef int n0 = 2 if dim > 2 else 1, n1 = 2 if dim > 1 else 1
     cdef long cell, node, n_middle = shape[dim - 2] if dim > 1 else 1
@@ -195,7 +194,7 @@ def interpolate(const double[:, ::1] table, const long[::1] shape, const long[::
 
 def sum_direct(const double[:, ::1] centres, const double[:, ::1] sigmas, const double[::1] heights,
                const double[::1] period, const double[::1] s, double[::1] gradient) -> float:
-    """The sum of n hills at s (d,), in their order; its gradient is written to `gradient` (d,)."""
+    """The sum of n hills at s (d,), added in their order; writes its gradient to `gradient` (d,)."""
     cdef int dim = s.shape[0], k
     cdef long i
     cdef double q, gauss, value = 0

@@ -13,7 +13,7 @@ FS_INLINE void fs_products(int rows, int stride, const double *source, const dou
     for (int k = 0; k < 8 / FS_WIDTH; k++) vw_store(out + k * FS_WIDTH, sum[k]);
 }
 
-/* g[tile][m] += (weight dE/dp of the eight lanes) c[source][m]. */
+/* g[tile][m] += (weight * dE/dp) c[source][m] for the eight lanes of a tile. */
 FS_INLINE void fs_pull_products(int rows, int stride, const double *source, const double *weight,
                                 const int32_t *feature, const double *dp, double *g) {
     double lanes[8];
@@ -46,20 +46,20 @@ static inline void fs_spectrum(const Terms *t, const double *c, double *p) {
     }
 }
 
-/* Divides n features by their length, which is returned. */
+/* Divides n features by their length; returns the length. */
 static inline double fs_normalise(int n, double *p) {
     const double norm = __builtin_sqrt(fs_inner(n, p, p)), inverse = norm > 0.0 ? 1.0 / norm : 0.0;
     for (int k = 0; k < n; k++) p[k] *= inverse;
     return norm;
 }
 
-/* Derivative through p / |p|, dp and out may be the same; zero where there is no neighbour. */
+/* Derivative of the normalisation p / |p|; dp and out may be the same array. Zero if there is no neighbour. */
 static inline void fs_project_out(int n, const double *p, double norm, const double *dp, double *out) {
     const double along = fs_inner(n, p, dp), inverse = norm > 0.0 ? 1.0 / norm : 0.0;
     for (int k = 0; k < n; k++) out[k] = (dp[k] - along * p[k]) * inverse;
 }
 
-/* Adds dE/dc to g, with the terms of the derivative. */
+/* Adds dE/dc to g; `t` are the terms of the derivative. */
 static inline void fs_pull_spectrum(const Terms *t, const double *c, const double *dp, double *g) {
     for (int i = 0; i < t->n; i++) {
         const int32_t *term = t->terms + 4 * i;

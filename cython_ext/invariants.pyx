@@ -2,9 +2,9 @@
 
     p_f = w_f sum_m c_{1 l m} c_{2 l m},    1 and 2 the channels (block, n) of feature f
 
-A *term* joins one channel (the source) with a tile of eight channels of the same l: lane k belongs to feature[k], or to
-none if weight[k] = 0. Features are spread over terms once for the values, and twice for the derivative, which needs both
-dp/dc_1 and dp/dc_2. Every centre is computed by one thread.
+A *term* combines one channel (the source) with a tile of eight channels of the same l: lane k contributes to
+feature[k], or to none if weight[k] = 0. Each feature occurs in one lane for the values, and in two for the derivative,
+which needs both dp/dc_1 and dp/dc_2. Every centre is computed by one thread.
 """
 
 from cython.parallel cimport prange
@@ -30,8 +30,9 @@ cdef extern from "threads.h" nogil:
 
 def power_spectrum(const double[:, :, ::1] c, const int32_t[:, ::1] terms, const int32_t[:, ::1] feature,
                    const double[:, ::1] weight, bint normalise, double[:, ::1] p, double[::1] norm):
-    """terms: (n, 4), each source, tile (offsets into the coefficients of a centre), rows 2 l + 1, stride.
-    p: (n_centres, n_features); norm: (n_centres,), the length of p before normalisation (if there is any)."""
+    """Writes the features p (n_centres, n_features), and to norm (n_centres,) their length before any normalisation.
+
+    terms: (n, 4): source and tile (offsets into the coefficients of a centre), 2 l + 1, and stride of each term."""
     cdef Py_ssize_t n_centres = c.shape[0], i
     cdef int threads = threads_for(n_centres * terms.shape[0], 16384, n_centres)
     cdef Terms t = Terms(terms.shape[0], &terms[0, 0], &feature[0, 0], &weight[0, 0])
@@ -45,7 +46,8 @@ def power_spectrum(const double[:, :, ::1] c, const int32_t[:, ::1] terms, const
 def pull_back(const double[:, :, ::1] c, const int32_t[:, ::1] terms, const int32_t[:, ::1] feature,
               const double[:, ::1] weight, bint normalise, const double[:, ::1] p, const double[::1] norm,
               const double[:, ::1] dp, double[:, ::1] work, double[:, :, ::1] g):
-    """g = dE/dc of an energy with dE/dp = dp; p and norm as `power_spectrum` left them. work: (threads, n_features)."""
+    """Writes g = dE/dc of an energy with dE/dp = dp; p and norm come from `power_spectrum`. work: (threads,
+    n_features)."""
     cdef Py_ssize_t n_centres = c.shape[0], i
     cdef int threads = threads_for(n_centres * terms.shape[0], 16384, min(n_centres, work.shape[0]))
     cdef Terms t = Terms(terms.shape[0], &terms[0, 0], &feature[0, 0], &weight[0, 0])

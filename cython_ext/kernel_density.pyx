@@ -1,10 +1,10 @@
 """A sum of truncated Gaussian kernels that are merged where they are close: the density of OPES.
 
 A kernel is h (exp(-q/2) - exp(-cutoff^2/2)) for q < cutoff^2 and zero beyond, with q = sum_k ((s_k - c_k) / sigma_k)^2.
-A new one is merged with the kernel whose centre is nearest in units of that kernel's widths, if it is nearer than the
-threshold; what results is merged on as long as there is such a kernel. Mean and variance of the two are kept
-(Invernizzi, Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020), with the order of PLUMED's OPES_METAD: kernels stay in
-their order, the later one of two goes).
+A new kernel is merged with the one whose centre is nearest, in units of that kernel's widths, if it is nearer than the
+threshold. The result is merged in the same way, until no kernel is near enough. Merging preserves the mean and the
+variance of the two (Invernizzi, Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020)). Kernels are ordered as in PLUMED's
+OPES_METAD: they keep their positions, and the later one of two merged kernels is removed.
 """
 
 from libc.math cimport exp, floor, rint, sqrt
@@ -31,7 +31,8 @@ cdef inline double nearest_image(double d, double period) noexcept nogil:
 cdef class KernelDensity:
     """Kernels in one to three variables.
 
-    period, lower: (d,) of the variables, period 0 where there is none. cutoff, threshold: in units of the widths.
+    period, lower: (d,), period of each variable (0 if not periodic) and its lower end. cutoff, threshold: in units of
+        the widths.
     """
 
     cdef readonly Py_ssize_t count
@@ -41,7 +42,7 @@ cdef class KernelDensity:
     cdef double lower[MAX_DIM]
     cdef double[:, ::1] numbers  # heights, centres by variable, widths by variable: (1 + 2d, room)
     cdef double[::1] distances
-    cdef list changes  # of the last addition: kernels that are gone, with minus their heights, and the one that came
+    cdef list changes  # by the last addition: removed kernels, with their heights negated, and the new one
 
     def __init__(self, period, lower, double cutoff, double threshold) -> None:
         self.dim = len(period)
@@ -53,22 +54,22 @@ cdef class KernelDensity:
         self.clear()
 
     def clear(self) -> None:
-        """Back to no kernel."""
+        """Removes all kernels."""
         self.count = 0
         self.changes = []
         self.numbers = np.zeros((1 + 2 * self.dim, 64))
         self.distances = np.zeros(64)
 
     def kernels(self):
-        """Heights (n,), centres (n, d) and widths (n, d), copies."""
+        """Copies of the heights (n,), centres (n, d) and widths (n, d)."""
         table = np.asarray(self.numbers)[:, : self.count]
         return table[0].copy(), table[1 : 1 + self.dim].T.copy(), table[1 + self.dim :].T.copy()
 
     def evaluate(self, const double[::1] s, double[::1] gradient) -> float:
         """The sum of the kernels at s (d,).
 
-        Written to `gradient` (d,): -sum (s - c) / sigma^2 G, which PLUMED takes for the gradient. Of a Gaussian that is
-        shifted by its value at the cutoff it is that but for this value.
+        Writes -sum (s - c) / sigma^2 G to `gradient` (d,), as PLUMED does. Because a kernel G is shifted by its value
+        at the cutoff, this differs from the exact gradient by that value times (s - c) / sigma^2.
         """
         cdef Py_ssize_t i
         cdef int k, d = self.dim
@@ -98,7 +99,7 @@ cdef class KernelDensity:
         return total
 
     def add(self, double height, const double[::1] centre, const double[::1] sigma) -> None:
-        """Adds a kernel, merged with others where they are close."""
+        """Adds a kernel, and merges it with others that are close."""
         cdef Kernel new = Kernel(height)
         cdef Py_ssize_t taker, giver
         for k in range(self.dim):
@@ -122,9 +123,9 @@ cdef class KernelDensity:
         self.changes.append(self.get(giver))
 
     def pair_sum(self, double before) -> float:
-        """The sum of the density over the centres, sum_kl G_k(c_l), after an addition; `before`: what it was.
+        """The sum of the density over the centres, sum_kl G_k(c_l), after an addition; `before`: the sum before it.
 
-        Only the changes are added where that is less work; the condition is PLUMED's, for the same rounding.
+        Only the changes are added if that is less work; the condition is PLUMED's, so that rounding is the same.
         """
         cdef Py_ssize_t n = self.count, m = len(self.changes), i
         cdef Kernel kernel, change
@@ -145,7 +146,7 @@ cdef class KernelDensity:
         return before + total
 
     cdef void measure(self, const double* s) noexcept nogil:
-        """The squared distance of each kernel from s, in units of its widths."""
+        """Computes the squared distance of each kernel from s, in units of its widths."""
         cdef Py_ssize_t i, n = self.count, room = self.numbers.shape[1]
         cdef int k
         cdef double x, period
@@ -177,7 +178,7 @@ cdef class KernelDensity:
         return kernel.height * (exp(-0.5 * q) - self.at_cutoff) if q < self.cutoff2 else 0.0
 
     cdef Py_ssize_t nearest(self, const double* s, Py_ssize_t but) noexcept nogil:
-        """The kernel nearest to s of those that are nearer than the threshold, other than `but`; `count`: none."""
+        """The kernel nearest to s, other than `but`, if it is nearer than the threshold; `count` if there is none."""
         cdef Py_ssize_t i, found = self.count
         cdef double least = self.threshold2
         if least == 0:

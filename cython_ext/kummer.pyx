@@ -1,9 +1,9 @@
 """Sums of r^p exp(-A r^2) 1F1(alpha, beta, xi r^2) in double-double arithmetic.
 
 Orthonormal Gaussian-type orbitals are differences of nearly equal primitives: at n_max = 20 up to 12 digits cancel. All
-terms of the series of 1F1 are positive, so that the primitives keep the 31 digits of the arithmetic and the sums the 15
-that are returned. Numbers are pairs hi + lo, |lo| <= ulp(hi) / 2 (T. J. Dekker, Numer. Math. 18, 224 (1971)); loops over
-the points of a block are innermost, for SIMD. The compiler must not contract a * b + c (see meson.build).
+terms of the series of 1F1 are positive, so the primitives have the 31 digits of the arithmetic, and the sums have all
+15 digits of a double. Numbers are pairs hi + lo with |lo| <= ulp(hi) / 2 (T. J. Dekker, Numer. Math. 18, 224 (1971)).
+Loops over the points of a block are innermost, for SIMD. The compiler must not contract a * b + c (see meson.build).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from libc.math cimport M_LN2, exp, ldexp, rint
 cdef extern from *:
     """
     #include <math.h>
-    /* a * b - p for p = fl(a * b), exactly; where there is no fused multiply-add, by Dekker's and Veltkamp's splitting */
+    /* The exact error a * b - p of p = fl(a * b); without fused multiply-add, by Dekker's and Veltkamp's splitting. */
     static inline double fs_product_error(double a, double b, double p) {
     #ifdef FP_FAST_FMA
         return fma(a, b, -p);
@@ -78,7 +78,7 @@ cdef inline dd pair(const double* x) noexcept nogil:
 
 
 cdef void series(double alpha, double beta, const dd* x, dd* value, dd* slope) noexcept nogil:
-    """value = value * 1F1(alpha, beta, x) and slope = x d(value)/dx, for a block of points."""
+    """Multiplies value by 1F1(alpha, beta, x) and sets slope = x d(value)/dx, for a block of points."""
     cdef double th[BLOCK], tl[BLOCK], sh[BLOCK], sl[BLOCK], dh[BLOCK], dl[BLOCK], xh[BLOCK], xl[BLOCK]
     cdef dd t, s, ratio, xi
     cdef int i
@@ -139,7 +139,8 @@ cdef void block(const double* r, int points, int n_out, int n_in, const double* 
         ri.lo = 0.0
         r2[i] = multiply(ri, ri)
         ar2[i] = multiply(pair(a), r2[i])
-        # 1F1 grows at most as exp(A r^2): half of that goes into its start, so that neither end leaves the range
+        # 1F1 grows at most as exp(A r^2). Half of the factor exp(-A r^2) is included from the start, so that neither
+        # the first nor the last numbers leave the range of doubles.
         binary_exponent[i] = rint(0.5 * ar2[i].hi / M_LN2)
     for j in range(n_out):
         for i in range(BLOCK):
@@ -173,8 +174,9 @@ def sums(const double[::1] r, const double[::1] a, const int[::1] powers, const 
          const double[::1] beta, const double[:, ::1] xi, const double[:, :, ::1] weights):
     """sum_n weights[j, n] r^powers[n] exp(-a r^2) 1F1(alpha[n], beta[n], xi[n] r^2) and its derivative.
 
-    r: (k,) > 0. a (2,), xi (n, 2), weights (m, n, 2): double-double numbers, hi and lo, with 0 <= xi <= a and
-    a r^2 <= 1300; alpha and beta (n,): positive multiples of 1/2; n and m <= 32. Two arrays (k, m).
+    r: (k,) > 0. a (2,), xi (n, 2), weights (m, n, 2): double-double numbers (hi, lo), with 0 <= xi <= a and
+    a r^2 <= 1300. alpha and beta (n,): positive multiples of 1/2. n and m must not exceed 32. Returns two arrays (k,
+    m).
     """
     cdef int k = r.shape[0], m = weights.shape[0], n = weights.shape[1], start = 0
     value_array = np.empty((k, m))

@@ -1,9 +1,9 @@
-"""Selected pairs: a cell list over the chosen centres and neighbours, and the step that keeps the list in use.
+"""Neighbour lists of selected pairs: the cell list that builds them, and the test of whether one can be reused.
 
-`Sites` are the selected atoms (centres and neighbours together), numbered 0 .. n_sites-1. A site is handled at its
-*wrapped* position r - o h, with an integer offset o that the list owns, so that neither unwrapped trajectories nor
-engines that wrap an atom between two steps matter. h are the cell vectors as rows, completed by unit vectors along
-directions that are not periodic; s = r h^-1 are fractional coordinates.
+*Sites* are the selected atoms (centres and neighbours together), numbered 0 .. n_sites-1. The kernels use the *wrapped*
+position r - o h of a site, with an integer offset o that the list owns, so trajectories may be unwrapped, and an engine
+may wrap an atom between two steps. h are the cell vectors as rows, completed by unit vectors along directions that are
+not periodic; s = r h^-1 are fractional coordinates.
 """
 
 from cython.parallel cimport parallel, prange
@@ -13,7 +13,7 @@ from libc.stdlib cimport malloc, free
 cimport openmp
 
 cdef enum:
-    FARTHEST = 32767  # cells: what an offset can hold
+    FARTHEST = 32767  # cells: the largest value of an offset
 
 
 cdef extern from "threads.h" nogil:
@@ -23,9 +23,10 @@ cdef extern from "threads.h" nogil:
 def track(const double[:, ::1] positions, const int32_t[::1] site_atom, int16_t[:, ::1] offset,
           const double[:, ::1] reference, double[:, ::1] packed, const double[:, ::1] cell,
           const double[:, ::1] inverse, const double[:, ::1] deformation, const int8_t[::1] periodic, double limit):
-    """Writes wrapped positions to `packed` (n_sites, 4); True if a site moved farther than `limit` from where the
-    list was built (its reference position, deformed with the cell), or is not finite. A jump by a lattice vector is
-    no motion: it goes into the offset."""
+    """Writes wrapped positions to `packed` (n_sites, 4).
+
+    Returns True if any site has moved farther than `limit` from its position when the list was built (deformed with the
+    cell), or is not finite. A jump by a lattice vector does not count: it changes the offset."""
     cdef Py_ssize_t n = site_atom.shape[0], k
     cdef int outdated = 0
     cdef double limit2 = limit * limit
@@ -68,7 +69,7 @@ cdef inline int track_one(const double* r, int16_t* o, const double* ref, double
 def wrap(const double[:, ::1] positions, const int32_t[::1] site_atom, int16_t[:, ::1] offset,
          double[:, ::1] reference, double[:, ::1] packed, double[:, ::1] fractional, const double[:, ::1] cell,
          const double[:, ::1] inverse, const int8_t[::1] periodic):
-    """Chooses the offsets that bring every site into the cell, and records where it is.
+    """Chooses the offsets that bring every site into the cell, and records its position as the reference.
 
     Returns the first site that is more than 32767 cells away, or -1."""
     cdef Py_ssize_t n = site_atom.shape[0], k
@@ -155,9 +156,9 @@ cdef struct Grid:
 
 cdef int32_t search(const Grid* g, int32_t me, const double* s, const double* r, int32_t* out_site,
                     int16_t* out_image) noexcept nogil:
-    """Number of neighbours of one site (itself excluded); written to out_* if they are not NULL.
+    """Number of neighbours of one site (itself excluded); writes them to out_* unless these are NULL.
 
-    An image (n0, n1, n2) is stored as its place in the box |n_d| <= images_d."""
+    An image (n0, n1, n2) is stored as its index in the box |n_d| <= images_d."""
     cdef int32_t b[3]
     cdef int32_t d0, d1, t, n0, n1, n2, c0, c1, low, high, start, stop, k, found = 0, base, d
     cdef double dx, dy, dz, x0, y0, z0, x1, y1, z1, x2, y2, z2, r2
@@ -181,7 +182,7 @@ cdef int32_t search(const Grid* g, int32_t me, const double* s, const double* r,
             y1 = y0 + n1 * h[4]
             z1 = z0 + n1 * h[5]
             base = (c0 * g.n[1] + c1) * g.n[2]
-            # Bins that follow each other along the last direction are one run of memory, up to the cell's border.
+            # Consecutive bins along the last direction are contiguous in memory, up to the border of the cell.
             t = b[2] - g.reach[2]
             while t <= b[2] + g.reach[2]:
                 n2 = floor_div(t, g.n[2])
@@ -226,7 +227,7 @@ def count_pairs(const double[:, ::1] packed, const double[:, ::1] fractional, co
                 const int32_t[::1] reach, const int32_t[::1] images,
                 const int32_t[::1] bin_first, const int32_t[::1] bin_site, const double[:, ::1] bin_xyz,
                 int64_t[::1] first):
-    """Row starts of the list: first[i] .. first[i+1] will be the neighbours of the i-th centre."""
+    """Writes where the rows of the list begin: first[i] .. first[i+1] - 1 will be the pairs of the i-th centre."""
     cdef Py_ssize_t n = centres.shape[0], i
     cdef Grid grid = grid_of(packed, cell, periodic, cutoff, origin, bins_per_unit, n_bins, reach, images, bin_first,
                              bin_site, bin_xyz)
@@ -248,7 +249,7 @@ def fill_pairs(const double[:, ::1] packed, const double[:, ::1] fractional, con
                const int32_t[::1] bin_first, const int32_t[::1] bin_site, const double[:, ::1] bin_xyz,
                const int64_t[::1] first, const int32_t[::1] kind, int n_kinds,
                int32_t[::1] pair_site, int16_t[::1] pair_image, int32_t[:, ::1] scratch):
-    """The rows themselves, grouped by the kind (species) of the neighbour; scratch: (threads, 3 * longest row)."""
+    """Writes the rows, each grouped by the kind (species) of the neighbour; scratch: (threads, 3 * longest row)."""
     cdef Py_ssize_t n = centres.shape[0], i
     cdef Grid grid = grid_of(packed, cell, periodic, cutoff, origin, bins_per_unit, n_bins, reach, images, bin_first,
                              bin_site, bin_xyz)
@@ -305,7 +306,7 @@ cdef Grid grid_of(const double[:, ::1] packed, const double[:, ::1] cell, const 
 
 
 def transpose(const int32_t[::1] pair_site, int32_t[::1] first, int32_t[::1] pair):
-    """For every site the pairs in which it is the neighbour, in ascending order; first: (n_sites+1,)."""
+    """Lists, for every site, the pairs in which it is the neighbour, in ascending order; first: (n_sites+1,)."""
     cdef Py_ssize_t n_sites = first.shape[0] - 1, n = pair_site.shape[0], k
     cdef int32_t at = 0, count
     with nogil:

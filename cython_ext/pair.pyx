@@ -1,12 +1,12 @@
-"""Splined pair potentials: energies, forces and virials of a batch of frames, threads over the frames.
+"""Splined pair potentials: energies, forces and virials of a batch of frames, which are shared among the threads.
 
-The energy E of a pair is a cubic in u = r^2 on each interval of a grid that is made of the numbers themselves: an
-interval is all doubles that agree in the exponent and the first bits of the mantissa, so that its number is a shift of
-the bits of u, the spacing grows with r, and neither a root nor a division is needed. With t = u - u_left,
+The energy E of a pair is a cubic in u = r^2 on each interval of a grid that is defined by the bits of u: an interval
+holds all doubles with the same exponent and the same leading bits of the mantissa. Its number is therefore a shift of
+the bits of u, the spacing grows with r, and neither a square root nor a division is needed. With t = u - u_left,
 
     E = a0 + t (a1 + t (a2 + t a3)),    -dE/dr_j = -2 (dE/du) (r_j - r_i)
 
-Every frame is summed by one thread in the order of its pairs: the number of threads does not change a bit.
+One thread sums a frame, in the order of its pairs, so the number of threads does not change a bit of the result.
 """
 
 cimport openmp
@@ -27,12 +27,12 @@ cdef extern from "splined_pair.h" nogil:
     const int FS_TOO_CLOSE
     int fs_pair(const Tables*, int32_t, int32_t, double, double*, double*)
 
-cdef int64_t ENOUGH_PAIRS = 20000  # below that, about 0.1 ms of work, waking threads costs more than they save
+cdef int64_t ENOUGH_PAIRS = 20000  # for fewer pairs (about 0.1 ms of work) waking threads costs more than it saves
 
 
 cdef struct Sums:
     double energy
-    int64_t too_close         # a pair that is below its table, or -1
+    int64_t too_close         # a pair closer than its table begins, or -1
 
 
 cdef Sums sum_pairs(const Tables* tables, const int32_t* kind, int64_t n, const uint64_t* pairs, const double* vectors,
@@ -78,8 +78,8 @@ def evaluate(const double[:, :, ::1] coefficients, const int32_t[:, ::1] channel
     """Adds the sums over the pairs of each frame to `energies` (B,), `forces` (B, N, 3), `virials` (B, 3, 3).
 
     kind (N,): row and column of channel_of for each atom. pairs, vectors (B,): addresses of the (n, 2) uint64 indices
-    and the (n, 3) float64 vectors r_j - r_i of n_pairs[b] = n pairs, each pair once. too_close (B,): a pair for which
-    there is no table because it is too close, at which the frame was given up, or -1.
+    and the (n, 3) float64 vectors r_j - r_i of n_pairs[b] = n pairs, each pair once. too_close (B,) receives -1, or the
+    first pair that is closer than its table begins; the sum for that frame was stopped there.
     """
     cdef Tables tables
     cdef Sums sums

@@ -1,7 +1,6 @@
 /* Vectors of doubles that fit one register (GCC and clang vector extensions, no intrinsics): GCC keeps wider ones in
  * memory, up to ten times slower. Kernels work on eight numbers at a time, in 8 / FS_WIDTH vectors. Sums over the eight
- * have one fixed order, so that a result does not depend on the instruction set but through the rounding of fused
- * multiply-adds. */
+ * have a fixed order, so that results depend on the instruction set only through the rounding of fused multiply-adds. */
 #ifndef FORCESERVER_SIMD_H
 #define FORCESERVER_SIMD_H
 
@@ -9,7 +8,7 @@
 #include <string.h>
 
 #ifdef __GNUC__
-#pragma GCC diagnostic ignored "-Wpsabi" /* vectors are passed to inlined functions only */
+#pragma GCC diagnostic ignored "-Wpsabi" /* vectors are only passed to inlined functions */
 #endif
 
 #define FS_INLINE static inline __attribute__((always_inline))
@@ -38,7 +37,7 @@ FS_INLINE vw vw_sqrt(vw x) {
 FS_INLINE v4 v4_load(const double *p) { v4 x; memcpy(&x, p, sizeof x); return x; }
 FS_INLINE void v4_store(double *p, v4 x) { memcpy(p, &x, sizeof x); }
 
-/* Of eight numbers. */
+/* The sum and the smallest of eight numbers. */
 FS_INLINE double fs_sum_eight(const double *x) {
     return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
 }
@@ -61,7 +60,7 @@ static inline double fs_inner(int64_t n, const double *x, const double *y) {
     return fs_sum_eight(lanes) + rest;
 }
 
-/* The transpose of four rows of four doubles; rows are `stride` apart, those of the result `out_stride`. */
+/* Transposes four rows of four doubles; rows are `stride` apart, those of the result `out_stride`. */
 FS_INLINE void fs_turn_four(const double *rows, int stride, double *out, int out_stride) {
 #if defined(__AVX__)
     v4 a = v4_load(rows), b = v4_load(rows + stride), c = v4_load(rows + 2 * stride), d = v4_load(rows + 3 * stride);

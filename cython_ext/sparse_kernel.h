@@ -1,27 +1,30 @@
-/* Energies of many centres in a sparse polynomial kernel model, with their gradients; sparse_kernel.pyx says what.
+/* Energies of many centres in a sparse polynomial kernel model, with their gradients; sparse_kernel.pyx has the
+ * formulas.
  *
- * Two matrix products share the sparse points: U = P Q^T and dE/dP = U' Q. Points are taken in blocks that stay in the
- * second-level cache for both, centres in blocks whose sums one thread makes in a fixed order. Products are made of
- * ROWS x WIDTH tiles whose sums stay in registers; Q is packed once into the panels that they read.
+ * Two matrix products share the sparse points: U = P Q^T and dE/dP = U' Q. Points are processed in blocks that stay in
+ * the second-level cache for both products, centres in blocks that one thread sums in a fixed order. The products
+ * consist of ROWS x WIDTH tiles whose sums stay in registers; Q is packed once into panels that are read in this order.
  *
- * The weights are large and of both signs, so that energies and forces are small differences. Points differ little, and
- * nearly all that cancels is what they share. So a centre is split, p = a e + d, with the unit vector e along the mean of
- * the points: u = x + b, x = a (e . q), b = d . q. With S_0 = sum w (e . q)^zeta and S_1 = sum w (e . q)^(zeta-1) q, which
- * are summed once and with more digits, the first two terms of the expansion in b need no sum over the points:
+ * The weights are large and of both signs, so energies and forces are small differences of large sums. The points
+ * differ little, and nearly everything that cancels is common to all of them. A centre is therefore split, p = a e + d,
+ * with
+ * the unit vector e along the mean of the points: u = p . q = x + b, x = a (e . q), b = d . q. With
+ * S_0 = sum w (e . q)^zeta and S_1 = sum w (e . q)^(zeta-1) q, which are summed once, in higher precision, the first
+ * two terms of the expansion in b need no sum over the points:
  *     E = a^zeta S_0 + zeta a^(zeta-1) d . S_1 + sum w b^2 r_zeta,    dE/dp = zeta a^(zeta-1) S_1 + sum zeta w b d_(zeta-1) q
  *     d_k = (u^k - x^k) / b,    r_k = (u^k - x^k - k x^(k-1) b) / b^2
- * and d and r come from recursions without a difference. Of barium titanate (weights up to 3e6 eV, |d| 0.05) the rounding
- * noise of the energy of 40 atoms goes from 2e-8 to 1e-12 eV, which is that of its last digit.
+ * where d_k and r_k come from recursions without subtractions. For barium titanate (weights up to 3e6 eV, |d| 0.05)
+ * this reduces the rounding noise in the energy of 40 atoms from 2e-8 to 1e-12 eV, its last digit.
  *
- * The first product is always in double precision. The second, of which only forces come, may be in single precision for
- * what remains of the points without their DIRECTIONS principal ones, which are kept in double precision. */
+ * The first product is always computed in double precision. The second, from which only the forces follow, may use
+ * single precision, except for the parts of the points along their DIRECTIONS principal directions. */
 #ifndef FORCESERVER_SPARSE_KERNEL_H
 #define FORCESERVER_SPARSE_KERNEL_H
 
 #include <stdlib.h>
 #include "simd.h"
 
-/* Rows times registers of a tile: with its columns and one number of a row they fill the 32 or 16 registers. */
+/* Rows of a tile and registers per row: with two registers for columns and one for a row they fit into 32 or 16. */
 #ifdef __AVX512F__
 #define FS_TILE_ROWS 8
 #else
@@ -50,7 +53,7 @@ typedef float vwf __attribute__((vector_size(sizeof(vw))));
 #undef FS_NAME
 
 typedef struct {
-    int64_t n_features, n_points;   /* n_points padded to POINTS with points of no weight */
+    int64_t n_features, n_points;   /* n_points padded to a multiple of POINTS with points of zero weight */
     int zeta;
     const double *weight;           /* (n_points,) */
     const double *mean;             /* (n_features,): e */
@@ -59,9 +62,9 @@ typedef struct {
     const double *sums;             /* (n_features,): S_1 */
     const double *members;          /* (n_points, MEMBERS) or NULL */
     const double *by_point;         /* [panel of WIDTH points][feature][WIDTH] */
-    const double *by_feature;       /* or NULL: */
-    const float *by_feature_single; /* without the principal directions: */
-    const double *parts;            /* of points along directions, packed as by_feature */
+    const double *by_feature;       /* or NULL for single precision, where the next three are used: */
+    const float *by_feature_single; /* the points without their parts along the principal directions */
+    const double *parts;            /* their parts along these directions, packed like by_feature */
     const double *directions;       /* (DIRECTIONS, n_features) */
 } SparsePoints;
 
@@ -77,7 +80,7 @@ static inline int64_t fs_work_size(int64_t n_features) {
     return FS_CENTRES * (n_features + 2 * FS_POINTS + fs_columns_float(n_features));
 }
 
-/* Of one centre, b (POINTS) becomes zeta w b d_(zeta-1), the slopes; its share of w b^2 r_zeta is added to the energy. */
+/* For one centre: replaces b (POINTS) by the slopes zeta w b d_(zeta-1), and adds sum w b^2 r_zeta to the energy. */
 static inline void fs_powers(int zeta, double a, const double *along, const double *weight, const double *members,
                              double *b, double *energy, double *member_energy) {
     double shares[8] = {0}, powers[8];
@@ -104,7 +107,7 @@ static inline void fs_powers(int zeta, double a, const double *along, const doub
     *energy += fs_sum_eight(shares);
 }
 
-/* The parts d and a (returned) of p; the energy is set to what needs no sum over the points (e . S_1 is S_0). */
+/* Splits p: writes d and returns a. Sets the energy to the terms that need no sum over the points (e . S_1 = S_0). */
 static inline double fs_split(const SparsePoints *q, const double *p, double *d, double *energy) {
     const int64_t n = q->n_features;
     const double a = fs_inner(n, p, q->mean), b = fs_inner(n, p, q->sums);
@@ -115,7 +118,7 @@ static inline double fs_split(const SparsePoints *q, const double *p, double *d,
     return a;
 }
 
-/* The gradient of a centre in single precision: the rest, and its sums along the directions. */
+/* The gradient at a centre in single precision: the remainder plus the sums along the principal directions. */
 static inline void fs_unite(const SparsePoints *q, const float *rest, const double *sums, double *gradient) {
     for (int64_t f = 0; f < q->n_features; f++) gradient[f] = rest[f];
     for (int k = 0; k < FS_DIRECTIONS; k++)

@@ -2,7 +2,7 @@
 
     E_i = sum_t weight_t (p_i . q_t)^zeta,    dE_i/dp_i = sum_t zeta weight_t (p_i . q_t)^(zeta - 1) q_t
 
-Centres are computed in blocks, each by one thread in a fixed order: the number of threads does not change a bit.
+Each block of centres is computed by one thread, in a fixed order, so results do not depend on the number of threads.
 """
 
 from cython.parallel cimport prange
@@ -40,7 +40,10 @@ cdef extern from "sparse_kernel.h" nogil:
 
 
 cdef class SparseKernel:
-    """points (M, F), weights (M,), members (M, 8) or None: float64; single: products with slopes in single precision."""
+    """A model with points (M, F), weights (M,) and members (M, 8) or None, all float64.
+
+    single: whether the product that gives the forces is computed in single precision.
+    """
 
     cdef SparsePoints q
     cdef int threads
@@ -89,7 +92,7 @@ cdef class SparseKernel:
 
     def evaluate(self, const double[:, ::1] p, double[::1] energies, double[:, ::1] gradient,
                  double[:, ::1] member_energies):
-        """From p (n, F): energies (n,), dE/dp to gradient (n, F); member_energies (n, 8) if there are members."""
+        """Writes energies (n,) and gradients dE/dp (n, F) for features p (n, F), and member_energies (n, 8) if any."""
         cdef int64_t n = p.shape[0]
         cdef int64_t n_blocks = (n + FS_CENTRES - 1) // FS_CENTRES
         cdef int64_t block, first
@@ -101,7 +104,7 @@ cdef class SparseKernel:
 
 
 def about_the_mean(points, weights, zeta):
-    """What sparse_kernel.h calls e (F,), e . q (M,), S_0 and S_1 (F,); summed with more digits where there are more."""
+    """e (F,), e . q (M,), S_0 and S_1 (F,) as defined in sparse_kernel.h; summed in long double where it is longer."""
     mean = points.mean(axis=0)
     mean /= max(np.linalg.norm(mean), 1e-300)
     along = points @ mean
@@ -111,7 +114,7 @@ def about_the_mean(points, weights, zeta):
 
 
 def principal_directions(points):
-    """(DIRECTIONS, F) orthonormal rows along which points (M, F) are longest; zeros if F is smaller."""
+    """Orthonormal rows (DIRECTIONS, F) along which the points (M, F) are longest; rows beyond F are zero."""
     directions = np.zeros((FS_DIRECTIONS, points.shape[1]))
     vectors = np.linalg.eigh(points.T @ points)[1][:, ::-1][:, :FS_DIRECTIONS]
     directions[: vectors.shape[1]] = vectors.T

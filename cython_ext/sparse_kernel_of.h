@@ -1,4 +1,4 @@
-/* Products of matrices for one precision: FS_REAL, FS_VECTOR (a register of them), FS_NAME. See sparse_kernel.h. */
+/* Matrix products in one precision: FS_REAL, FS_VECTOR (a register of it), FS_NAME. See sparse_kernel.h. */
 
 enum { FS_NAME(LANES) = sizeof(FS_VECTOR) / sizeof(FS_REAL), FS_NAME(WIDTH) = FS_TILES * FS_NAME(LANES) };
 
@@ -7,7 +7,7 @@ static inline int64_t FS_NAME(fs_columns)(int64_t n_features) {
     return (n_features + FS_NAME(WIDTH) - 1) / FS_NAME(WIDTH) * FS_NAME(WIDTH);
 }
 
-/* Points (n_points, n_features) to zeros, as [block of POINTS][panel of WIDTH features][point][WIDTH]. */
+/* Copies points (n_points, n_features) to an array of zeros, as [block of POINTS][panel of WIDTH features][point][WIDTH]. */
 static inline void FS_NAME(fs_pack_by_feature)(int64_t n_points, int64_t n_features, const double *q, FS_REAL *packed) {
     const int64_t w = FS_NAME(WIDTH), columns = FS_NAME(fs_columns)(n_features);
     for (int64_t t = 0; t < n_points; t++)
@@ -16,7 +16,7 @@ static inline void FS_NAME(fs_pack_by_feature)(int64_t n_points, int64_t n_featu
                 (FS_REAL)q[t * n_features + f];
 }
 
-/* c (ROWS, WIDTH) = a (ROWS, depth) b (depth, WIDTH), added to c or not. */
+/* c (ROWS, WIDTH) = a (ROWS, depth) b (depth, WIDTH), or += if `add`. */
 FS_INLINE void FS_NAME(fs_tile)(int64_t depth, const FS_REAL *a, int64_t lda, const FS_REAL *b, FS_REAL *c, int64_t ldc,
                                 int add) {
     FS_VECTOR sum[FS_TILE_ROWS][FS_TILES], column[FS_TILES];

@@ -1,4 +1,4 @@
-"""Cubic splines of many channels at many distances; the layout is described in forceserver/representation/spline.py."""
+"""Evaluates cubic splines of many channels at many distances; forceserver/representation/spline.py has the layout."""
 
 from cython.parallel cimport prange
 

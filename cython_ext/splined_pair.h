@@ -1,4 +1,4 @@
-/* Splined energies of pairs; pair.pyx has the formula and says what an interval is. */
+/* Splined pair energies; pair.pyx has the formula and explains the intervals. */
 #ifndef FORCESERVER_SPLINED_PAIR_H
 #define FORCESERVER_SPLINED_PAIR_H
 
@@ -7,8 +7,8 @@
 
 typedef struct {
     int32_t n_kinds;
-    int shift;                 /* of the bits of u that leaves the number of the interval */
-    uint64_t first;            /* that number for the first interval */
+    int shift;                 /* by how many bits u is shifted to give the number of its interval */
+    uint64_t first;            /* the number of the first interval */
     int64_t n_intervals;
     const double *a;           /* (channels, n_intervals, 4) */
     const int32_t *channel;    /* (n_kinds, n_kinds), -1 where nothing interacts */
@@ -18,8 +18,8 @@ typedef struct {
 
 enum { FS_APART, FS_PAIR, FS_TOO_CLOSE };
 
-/* Energy and -2 dE/du at u = r^2 of atoms of two kinds; FS_APART (then nothing is set) if they do not interact,
- * FS_TOO_CLOSE if they are below the table. */
+/* Energy and -2 dE/du at u = r^2 for atoms of two kinds. Returns FS_APART if they do not interact and FS_TOO_CLOSE if
+ * they are closer than the table begins; neither is set then. */
 static inline int fs_pair(const Tables *t, int32_t kind, int32_t other, double u, double *energy, double *slope) {
     const int64_t channel = t->channel[kind * t->n_kinds + other];
     if (channel < 0 || u >= t->high[channel]) return FS_APART;

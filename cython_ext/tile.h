@@ -1,7 +1,7 @@
-/* Tiles of pairs of one centre, through all steps of the spherical expansion; expansion.pyx has the formulas.
+/* Takes tiles of pairs of one centre through all steps of the spherical expansion; expansion.pyx has the formulas.
  *
- * Who calls fills x, y, z, kind and pair of up to FS_TILE pairs that are inside the cutoff, grouped by species where that is
- * possible, and sets n. */
+ * The caller fills in x, y, z, kind and pair for up to FS_TILE pairs within the cutoff, grouped by species if possible,
+ * and sets n. */
 #ifndef FORCESERVER_TILE_H
 #define FORCESERVER_TILE_H
 
@@ -27,7 +27,7 @@ typedef struct {
     int32_t *interval, *kind, *pair;
 } Tile;
 
-/* Sets what follows from the rest: l_max, n_lm and the norms of the harmonics. */
+/* Sets the fields that follow from the others: l_max, n_lm and the norms of the harmonics. */
 static inline void fs_complete_basis(Basis *b) {
     b->l_max = 0;
     for (int k = 0; k < b->n_l; k++) b->l_max = b->l[k] > b->l_max ? b->l[k] : b->l_max;
@@ -63,7 +63,7 @@ static inline Tile fs_tile_in(const Basis *b, double *work) {
     return t;
 }
 
-/* Pads the tile with harmless pairs to a multiple of eight (returned) and computes what all products need. */
+/* Pads the tile with harmless pairs to a multiple of eight, which is returned, and computes harmonics and splines. */
 static inline int fs_prepare_tile(const Basis *b, Tile *t, const int32_t *kind_table, int gradients) {
     const int n = (t->n + 7) / 8 * 8;
     const int64_t row = 2 * b->channels, table = (b->n_intervals + 1) * row;
@@ -84,7 +84,7 @@ static inline int fs_prepare_tile(const Basis *b, Tile *t, const int32_t *kind_t
     return n;
 }
 
-/* Adds products of what is in the tile to the coefficients c of its centre. */
+/* Adds the products of harmonics y and radial functions of a tile to the coefficients c of its centre. */
 static inline void fs_outer_tile(const Basis *b, const Tile *t, const int32_t *kind_block, const double *y,
                                  const double *radial, double *c) {
     for (int start = 0, stop; start < t->n; start = stop) {
@@ -98,15 +98,15 @@ static inline void fs_outer_tile(const Basis *b, const Tile *t, const int32_t *k
     }
 }
 
-/* Adds the pairs of a tile to the coefficients c of their centre; the tile is empty then. */
+/* Adds the pairs of a tile to the coefficients c of their centre, and empties the tile. */
 static inline void fs_add_tile(const Basis *b, Tile *t, const int32_t *kind_table, const int32_t *kind_block, double *c) {
     fs_prepare_tile(b, t, kind_table, 0);
     fs_outer_tile(b, t, kind_block, t->harmonics, t->radial, c);
     t->n = 0;
 }
 
-/* The pairs start .. start + 7 of a tile prepared with gradients, one block of them after the other: dE/dr_ij of each to
- * pair_gradient[pair][4], for dE/dc = g of their centre, and sum r_ij (x) dE/dr_ij is added to strain (9). */
+/* For pairs start .. start + 7 of a tile that was prepared with gradients, one block after the other, and dE/dc = g of
+ * their centre: writes dE/dr_ij to pair_gradient[pair][4] and adds the sum of r_ij (x) dE/dr_ij to strain (9). */
 static inline void fs_pull_eight(const Basis *b, Tile *t, int start, const int32_t *kind_block, const double *g,
                                  double *pair_gradient, double *strain) {
     const int n = t->n - start < 8 ? t->n - start : 8;
@@ -136,7 +136,7 @@ static inline void fs_pull_eight(const Basis *b, Tile *t, int start, const int32
     }
 }
 
-/* dE/dr_ij of all pairs of a tile, which is prepared here, as `fs_pull_eight` has them. */
+/* Prepares a tile and does the same for all of its pairs. */
 static inline void fs_pull_tile(const Basis *b, Tile *t, const int32_t *kind_table, const int32_t *kind_block,
                                 const double *g, double *pair_gradient, double *strain) {
     fs_prepare_tile(b, t, kind_table, 1);

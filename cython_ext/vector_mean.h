@@ -26,13 +26,13 @@ static inline void vector_sums_clear(VectorSums *a) {
     for (int k = 0; k < 8; k++) a->closest2[k] = 1e300;
 }
 
-/* Eight pairs: [x y z][pair], their 1/r (1 outside the cutoff), weights, and places in the table. */
+/* Eight pairs: [x y z][pair], 1/r (1 outside the cutoff), weights, and positions in the table. */
 typedef struct {
     double x[4][8], inverse_r[8], weight[8], t[8];
     int32_t row[8];
 } EightPairs;
 
-/* Distances and places of n pairs (n <= 8); the others are put outside the cutoff. */
+/* Distances and positions in the table for n <= 8 pairs; the remaining lanes are placed outside the cutoff. */
 FS_INLINE void vector_places(const VectorModel *m, const int32_t *pair_site, const int16_t *pair_image,
                              const int32_t *centres, int n, VectorSums *sums, EightPairs *e) {
     double rows[8][4], is_pair[8];
@@ -60,8 +60,7 @@ FS_INLINE void vector_places(const VectorModel *m, const int32_t *pair_site, con
 
 FS_INLINE void vector_add(double *sum, vw value) { vw_store(sum, vw_load(sum) + value); }
 
-/* Pairs p .. p + n - 1 (n <= 8). Adds to `sums`; writes G = w (h 1 + k x x^T) of each pair as (xx yy zz xy xz yz)
- * to out, six doubles a pair. */
+/* Processes n <= 8 pairs: adds to `sums`, and writes G = w (h 1 + k x x^T) of each pair as (xx yy zz xy xz yz) to out. */
 static inline void vector_pairs(const VectorModel *m, const int32_t *pair_site, const int16_t *pair_image,
                                 const int32_t *centres, int n, VectorSums *sums, double *out) {
     EightPairs e;

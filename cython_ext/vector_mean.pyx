@@ -6,9 +6,9 @@ With x = r_ij, r = |x|, a radial function R(r) that includes sqrt(3 / 4 pi) and 
     G_mb = d s_m / d x_b = w_i (h delta_mb + k x_m x_b),    k = (R' / r - R / r^2) / r
     d s_m / d strain_ab = sum_ij x_a G_mb = s_a delta_mb + sum_ij w_i k x_a x_m x_b
 
-G is symmetric: six numbers a pair. A first pass over chunks of centres stores them; a second one lets every site
-collect those of the pairs in which it is the neighbour. Nothing is scattered, so the result has the same bits for any
-number of threads.
+G is symmetric: six numbers per pair. A first pass over chunks of centres stores them; in a second one, every site sums
+those of the pairs in which it is the neighbour. Nothing is scattered, so the result has the same bits for any number of
+threads.
 """
 
 from cython.parallel cimport prange
@@ -54,8 +54,9 @@ def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const 
                 const int32_t[::1] transposed_first, const int32_t[::1] transposed_pair,
                 double[:, ::1] pair_gradient, double[:, ::1] partial,
                 double[::1] value, double[:, :, ::1] gradient, double[:, :, ::1] strain):
-    """Fills value (3,), gradient (3, n_sites, 3) [m, site, b] and strain (3, 3, 3) [m, a, b]; returns the smallest
-    distance squared. pair_gradient: (n_pairs, 6) and partial: (chunks, 14) are work space."""
+    """Writes value (3,), gradient (3, n_sites, 3) [m, site, b] and strain (3, 3, 3) [m, a, b].
+
+    Returns the smallest squared distance. pair_gradient (n_pairs, 6) and partial (chunks, 14) are work space."""
     cdef Py_ssize_t n_centres = centre_site.shape[0], n_sites = packed.shape[0], n_pairs = pair_site.shape[0]
     cdef Py_ssize_t n_chunks = partial.shape[0], c, k
     cdef int m, a, b
@@ -95,7 +96,7 @@ def vector_mean(const double[:, ::1] packed, const double[:, ::1] images, const 
 
 
 cdef inline int third_index(int a, int b, int c) noexcept nogil:
-    """Place of x_a x_b x_c among xxx xxy xxz xyy xyz xzz yyy yyz yzz zzz."""
+    """Index of x_a x_b x_c among xxx xxy xxz xyy xyz xzz yyy yyz yzz zzz."""
     cdef int y = (a == 1) + (b == 1) + (c == 1)
     cdef int z = (a == 2) + (b == 2) + (c == 2)
     return (y + z) * (y + z + 1) // 2 + z
@@ -135,7 +136,7 @@ cdef void one_chunk(const VectorModel* model, const int64_t* first, const int32_
 
 
 cdef inline void unfold(const double* g, double* full, Py_ssize_t plane) noexcept nogil:
-    """(xx yy zz xy xz yz) to the three rows of the matrix, `plane` apart."""
+    """Writes (xx yy zz xy xz yz) as the three rows of the symmetric matrix, `plane` apart."""
     full[0] = g[0]
     full[1] = g[3]
     full[2] = g[4]
