@@ -129,14 +129,18 @@ class ClientPool:
         waiting = deque(range(len(frames)))
         results: dict[int, Result] = {}
         lost: Counter[int] = Counter()
+        came = True
         self._had_client = time.monotonic()
         try:
+            for client in [c for c in self._clients if not c.ready]:
+                self._listen_to(client, wait=False)  # what it has said since, before the selector is asked
             while len(results) < len(frames):
-                self._keep_running()
+                if not came or len(self._clients) < len(self._running):
+                    self._keep_running()
                 for client in [c for c in self._clients if c.ready]:
                     if waiting:
                         self._give(client, frames, waiting)
-                results |= self._take_in()
+                came = self._take_in(results)
                 self._look_at_deadlines()
                 lost.update(self._lost)
                 waiting.extendleft(self._lost)
@@ -165,15 +169,15 @@ class ClientPool:
         processes.wait(started, GRACE_SECONDS)
         processes.end(started, GRACE_SECONDS)
 
-    def _take_in(self) -> dict[int, Result]:
-        """Connections and messages that have come, or come within a moment; results by the index of the structure."""
-        results = {}
-        for key, _ in self._selector.select(LOOK_SECONDS):
+    def _take_in(self, results: dict[int, Result]) -> bool:
+        """Takes in what has come, or comes within a moment; results by the index of the structure. Whether any came."""
+        events = self._selector.select(LOOK_SECONDS)
+        for key, _ in events:
             if key.data is None:
                 self._accept()
             elif (done := self._listen_to(key.data)) is not None:
                 results[done] = self._checked(key.data)
-        return results
+        return bool(events)
 
     def _keep_running(self) -> None:
         """Starts the programs, and those again that have died."""
@@ -224,10 +228,10 @@ class ClientPool:
         client.job, client.ready, client.since = waiting.popleft(), False, time.monotonic()
         self._send(client, *client.link.connection.positions([frames[client.job]]))
 
-    def _listen_to(self, client: Client) -> int | None:
+    def _listen_to(self, client: Client, wait: bool = True) -> int | None:
         """Takes in what the client says; the index of the structure whose result it is."""
         try:
-            message = client.link.next_message()
+            message = client.link.next_message(wait)
             if message is None:
                 return None
             if (message == wire.FORCEREADY) != (client.job is not None):
@@ -307,7 +311,7 @@ class ClientPool:
 
 def whole_virial(virial: Array) -> Array:
     """A symmetric virial (3, 3): LAMMPS's `fix ipi` sends one triangle of it, for i-PI reads no more."""
-    if np.array_equal(virial, virial.T):
+    if virial.tobytes() == virial.T.tobytes():
         return virial
     upper, lower = np.triu(virial, 1), np.tril(virial, -1)
     if not lower.any() or not upper.any():

@@ -179,15 +179,15 @@ class Link(Generic[Peer]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def next_message(self) -> bytes | None:
-        """The next message of the peer; `None` if nothing has come for `TICK_SECONDS`.
+    def next_message(self, wait: bool = True) -> bytes | None:
+        """The next message of the peer; `None` if nothing has come for `TICK_SECONDS`, or, without `wait`, yet.
 
         Raises `Disconnected` at the end of the stream, `ProtocolError` for what the protocol does not allow.
         """
         connection = self.connection
         while (message := connection.next_message()) is None:
             try:
-                count = self._receive_into(connection.space())
+                count = self._receive_into(connection.space(), 0, 0 if wait else socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return None
             except OSError as error:

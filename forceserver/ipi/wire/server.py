@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from ase.units import Bohr, Hartree
 
+from ... import _ext
 from ...frame import Array, Frame, Result
 from .connection import Connection
 from .extras import decode_extras
@@ -23,6 +24,8 @@ from .messages import (
     write_init,
 )
 
+_scale = _ext.kernel("atomic_units").scale
+
 
 class ServerConnection(Connection):
     """The simulation engine's end of one connection.
@@ -39,6 +42,7 @@ class ServerConnection(Connection):
         super().__init__(atoms, batch, limits, shared_memory)
         self.results: list[Result] = []
         self._trigger = b""
+        self._cells_sent = [b""] * batch
         layout = self._layout
         if not shared_memory:
             outbox = np.zeros(layout.posdata_bytes + HEADER_BYTES, np.uint8)
@@ -56,6 +60,7 @@ class ServerConnection(Connection):
     def attach(self, segments: Sequence[Array], names: Sequence[str]) -> None:
         """Attaches the six shared-memory arrays, and the names under which the client finds them."""
         self._structures, self._numbers = in_segments(segments)
+        self._cells_sent = [b""] * self.batch
         self._trigger = pack_strings([name.encode() for name in names])
 
     def init(self, replica: int, parameters: str = " ") -> bytes:
@@ -67,20 +72,25 @@ class ServerConnection(Connection):
 
         The inverse of a singular cell is sent as zeros.
         """
-        structures = self._structures
-        positions, cells, inverses = structures.positions, structures.cells, structures.inverses
         for index, frame in enumerate(frames):
-            np.divide(frame.positions, Bohr, out=positions[index])
-            np.divide(frame.cell.T, Bohr, out=cells[index])
-            try:
-                inverses[index] = np.linalg.inv(cells[index])
-            except np.linalg.LinAlgError:
-                inverses[index] = 0.0
+            np.divide(frame.positions, Bohr, out=self._structures.positions[index])
+            cell = frame.cell.tobytes()
+            if cell != self._cells_sent[index]:
+                self._write_cell(index, frame.cell)
+                self._cells_sent[index] = cell
         if not self._layout.shared_memory:
             return [self._outbox if getforce else self._outbox[:-HEADER_BYTES]]
         message = POSDATA + INT.pack(self.atoms) + self._trigger + (GETFORCE if getforce else b"")
         self._trigger = b""
         return [message]
+
+    def _write_cell(self, index: int, cell: Array) -> None:
+        columns, inverse = self._structures.cells[index], self._structures.inverses[index]
+        np.divide(cell.T, Bohr, out=columns)
+        try:
+            inverse[:] = np.linalg.inv(columns)
+        except np.linalg.LinAlgError:
+            inverse[:] = 0.0
 
     def next_message(self) -> bytes | None:
         """The next complete message of the client; `None` if more bytes are needed.
