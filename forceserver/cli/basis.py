@@ -28,6 +28,10 @@ def basis(
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw eigenvalues, residual variance and optimal functions."),
     ] = None,
+    energy_key: Annotated[
+        str | None,
+        typer.Option("--energy-key", metavar="NAME", help="Name of the energies, if a contraction learns from them."),
+    ] = None,
     verbose: arguments.Verbose = False,
 ) -> None:
     """Contract a radial basis to the functions that keep most of the variance of structures.
@@ -49,8 +53,13 @@ def basis(
         )
     if section.contraction.file is not None:
         raise InputError(f"{config}: expansion.contraction.file: this command makes such a file; give kind and q_max")
+    if energy_key is not None and not section.contraction.supervised:
+        raise InputError(
+            f"--energy-key: no energy is read for a {section.contraction}; those that learn from energies are of "
+            'kind = "pcovr", or optimised'
+        )
     _check_paths(structures, output, plot)
-    made = _make(section, section.contraction, structures)
+    made = _make(section, section.contraction, structures, energy_key)
     contraction_file.save(made, output)
     for line in table(made):
         typer.echo(line)
@@ -90,7 +99,9 @@ def _check_paths(structures: Path, output: Path, plot: Path | None) -> None:
         raise InputError(f"--plot {plot}: the name must end in one of {', '.join(FORMATS)}")
 
 
-def _make(section: "ExpansionConfig", contraction: "ContractionConfig", path: Path) -> "Contraction":
+def _make(
+    section: "ExpansionConfig", contraction: "ContractionConfig", path: Path, energy_key: str | None
+) -> "Contraction":
     from ..frame import Frame
     from ..structures import read_structures
     from .progress import progress
@@ -98,4 +109,16 @@ def _make(section: "ExpansionConfig", contraction: "ContractionConfig", path: Pa
     read: list[Atoms] = list(read_structures(path))
     frames = progress(map(Frame.from_ase, read), "environments", len(read))
     here = contraction.model_copy(update={"structures": None})
-    return section.contract(here, frames, section.neighbour_species(read))
+    energies = _energies(read, path, energy_key) if contraction.supervised else None
+    return section.contract(here, frames, section.neighbour_species(read), energies)
+
+
+def _energies(read: "list[Atoms]", path: Path, key: str | None) -> list[float | None]:
+    """The energies of the structures (eV), under this name or a usual one."""
+    from ..fit.labels import LabelKeys, LabelReader
+
+    labels = LabelReader(LabelKeys(energy=key, forces="none", virial="none", stress="none", option="--{}-key"))
+    found = [labels.read(atoms, f"{path}: structure {number}").energy for number, atoms in enumerate(read)]
+    labels.finish(path)
+    labels.check_given(path)
+    return found

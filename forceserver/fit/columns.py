@@ -59,7 +59,7 @@ def _soap_rows(descriptor: SoapDescriptor, problem: Problem, progress: Progress)
     """Chooses features and sparse points. Energies vanish for isolated atoms of the species that are known."""
     config, species = problem.config, problem.data.species
     frames = [one.frame for one in problem.data.train]
-    contraction, mixed = _contraction(descriptor, species, frames)
+    contraction, mixed = _contraction(descriptor, problem)
     basis = descriptor.power_spectrum(species, **mixed)
     watched = list(progress(frames, "features", len(frames)))
     most = min(config.max_candidates, max(FEWEST_CANDIDATES, CANDIDATE_BYTES // (8 * len(basis))))
@@ -76,14 +76,18 @@ def _soap_rows(descriptor: SoapDescriptor, problem: Problem, progress: Progress)
     return SoapRows(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter, isolated, contraction)
 
 
-def _contraction(
-    descriptor: SoapDescriptor, species: tuple[int, ...], frames: Sequence[Frame]
-) -> tuple[Contraction | None, dict[str, Any]]:
-    """That of a descriptor for these species, and as arguments of `power_spectrum`."""
+def _contraction(descriptor: SoapDescriptor, problem: Problem) -> tuple[Contraction | None, dict[str, Any]]:
+    """That of a descriptor for the species of the data, and as arguments of `power_spectrum`."""
     if descriptor.contraction is None:
         return None, {}
     assert descriptor.basis is not None, "`defaults.complete` chose one"
-    made = descriptor.contraction.make(descriptor.basis, frames, species, tolerance=descriptor.spline_tolerance)
+    made = descriptor.contraction.make(
+        descriptor.basis,
+        (one.frame for one in problem.rest),
+        problem.data.species,
+        energies=[one.energy for one in problem.rest],
+        tolerance=descriptor.spline_tolerance,
+    )
     log.info("%s: %s functions for l = 0, 1, ...", descriptor.contraction, ", ".join(map(str, made.counts)))
     return made, {"mixing": made.matrices, "sum_species": made.sum_species}
 

@@ -78,12 +78,19 @@ class ExpansionConfig(Section):
         contraction = self.contract(self.contraction, map(Frame.from_ase, structures), species)
         return contraction.expansion(self.tolerance, centre_contribution=self.centre_contribution)
 
-    def contract(self, contraction: ContractionConfig, frames: Iterable["Frame"], species: list[int]) -> "Contraction":
+    def contract(
+        self,
+        contraction: ContractionConfig,
+        frames: Iterable["Frame"],
+        species: list[int],
+        energies: Sequence[float | None] | None = None,
+    ) -> "Contraction":
         """The contraction of the basis, from these structures unless it names others; errors as for `make`."""
         return contraction.make(
             self.basis,
             frames,
             species,
+            energies=energies,
             centres=selection(self.centres),
             neighbours=None if self.neighbours is None else selection(self.neighbours),
             centre_contribution=self.centre_contribution,

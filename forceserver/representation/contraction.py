@@ -100,20 +100,38 @@ class Covariance:
         if q_max is not None and q_max > largest:
             of = f"n_max = {self.basis.n_max}" + (f" for {len(self.species)} species" if mixed else "")
             raise InputError(f"contraction: q_max = {q_max} is larger than the number of radial functions ({of})")
-        spectra, vectors = self._eigen(mixed)
+        spectra, vectors = self.eigen(mixed)
+        return self.keeping(spectra, vectors, q_max, residual_variance)
+
+    def keeping(
+        self,
+        spectra: Mapping[int, Sequence[Array]],
+        vectors: Mapping[int, Sequence[Array]],
+        q_max: int | None,
+        residual_variance: float | None,
+    ) -> "Contraction":
+        """The first of some functions, given as `eigen` gives them.
+
+        spectra: the variances of the functions, in the order in which they are kept.
+        `InputError`: there are fewer environments than functions.
+        """
         q = [enough([s[l] for s in spectra.values()], q_max, residual_variance) for l in range(len(self.matrices))]
-        if max(q) > self.environments:
-            raise InputError(
-                f"contraction: {self.environments} environments cannot tell {max(q)} functions; give more structures"
-            )
+        self.require_environments(max(q))
         stacked = {s: np.zeros((len(q), max(q), self.basis.n_max)) for s in self.species}
         for s, of_species in vectors.items():
             for l, u in enumerate(of_species):
                 kept = u[: q[l]]
                 stacked[s][l, : len(kept), : kept.shape[1]] = kept
-        return Contraction(self.basis, mixed, stacked, {s: _padded(e) for s, e in spectra.items()})
+        return Contraction(self.basis, ALL in spectra, stacked, {s: padded(e) for s, e in spectra.items()})
 
-    def _eigen(self, mixed: bool) -> tuple[dict[int, list[Array]], dict[int, list[Array]]]:
+    def require_environments(self, functions: int) -> None:
+        """`InputError` if there are fewer environments than functions."""
+        if functions > self.environments:
+            raise InputError(
+                f"contraction: {self.environments} environments cannot tell {functions} functions; give more structures"
+            )
+
+    def eigen(self, mixed: bool) -> tuple[dict[int, list[Array]], dict[int, list[Array]]]:
         """Eigenvalues, descending, and for each species and l the eigenvectors (rows) or its part of them."""
         spectra: dict[int, list[Array]] = {ALL: []} if mixed else {s: [] for s in self.species}
         vectors: dict[int, list[Array]] = {s: [] for s in self.species}
@@ -138,7 +156,8 @@ class Contraction:
 
     sum_species: whether all species add to the same channels.
     matrices: species -> (l_max + 1, q, n_max); where an l has fewer functions, its last rows are zero.
-    eigenvalues: species, or `ALL` -> (l_max + 1, number), descending, of the covariance that they come from.
+    eigenvalues: species, or `ALL` -> (l_max + 1, number), the variances of all functions in the order in which they are
+        kept; for principal components, the eigenvalues of the covariance, descending.
     """
 
     basis: "AnyRadialBasis"
@@ -269,7 +288,7 @@ def enough(spectra: Sequence[Array], q_max: int | None, residual: float | None) 
     return count if q_max is None else min(count, q_max)
 
 
-def _padded(rows: Sequence[Array]) -> Array:
+def padded(rows: Sequence[Array]) -> Array:
     out = np.zeros((len(rows), max(map(len, rows))))
     for line, row in zip(out, rows, strict=True):
         line[: len(row)] = row

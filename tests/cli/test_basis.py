@@ -68,6 +68,27 @@ def test_describe_uses_the_file(folder, mixed):
     np.testing.assert_array_equal(file["species"], [1, 6, 8])
 
 
+def test_learns_from_energies(folder):
+    """Pseudo-species, and covariates, of energies under a name of their own, or under a usual one."""
+    for name, key in (("dft_total", ("--energy-key", "dft_total")), ("energy", ())):
+        structures = read(folder / "in.extxyz", ":")
+        for number, atoms in enumerate(structures):
+            atoms.calc = None
+            atoms.info = {name: -(number**1.5) * len(atoms)}
+        write(folder / "in.extxyz", structures)
+        for kind in ('kind = "pcovr", q_max = 3', 'kind = "alchemical", optimised = true, q_max = 1'):
+            said = run("basis", folder, f"contraction = {{ {kind} }}", "-o", folder / "basis.npz", *key).stdout
+            made = contraction_file.load(folder / "basis.npz")
+            assert made.counts == ((3, 3, 3) if "pcovr" in kind else (5, 5, 5))
+            assert f"l = 0     {made.counts[0]}" in said
+    with pytest.raises(InputError, match=r"no structure has 'other' \(--energy-key\)"):
+        run("basis", folder, f"contraction = {{ {kind} }}", "--energy-key", "other")
+    with pytest.raises(InputError, match="--energy-key: no energy is read"):
+        run("basis", folder, "contraction = { q_max = 3 }", "--energy-key", "energy")
+    with pytest.raises(InputError, match="learns from energies"):
+        run("describe", folder, f"contraction = {{ {kind} }}", "-o", folder / "none.npz")
+
+
 def test_describe_writes_multispectra(folder):
     """Those of the library, of what it learned from the structures that it is told."""
     keys = "nu = 3, n_components = 6, num_expand = 60, equivariants = [1]"

@@ -62,6 +62,25 @@ def test_of_two_species(alloys, mixed):
     check_potential(GapPotential(model), frames[0], tolerance=1e-4).raise_on_failure()
 
 
+@pytest.mark.parametrize(
+    ("contraction", "functions", "summed"),
+    [
+        ({"kind": "pcovr", "q_max": 3}, 3, False),
+        ({"kind": "alchemical", "q_max": 1, "optimised": True}, 5, True),
+        ({"kind": "alchemical", "weights": {"Cu": [1.0], "Au": [-0.5]}}, 5, True),
+    ],
+)
+def test_of_other_kinds(alloys, contraction, functions, summed):
+    """What learns from energies is given those of the training structures."""
+    content, frames = alloys
+    content["descriptors"][0]["contraction"] = contraction
+    model = run.fit(FitConfig.model_validate(content)).model
+    (term,) = model.soap
+    assert term.sum_species is summed
+    assert term.mixing[29].shape == (4, functions, 5)
+    check_potential(GapPotential(model), frames[0], tolerance=1e-4).raise_on_failure()
+
+
 def test_of_a_file_which_brings_the_basis(alloys, tmp_path):
     content, frames = alloys
     basis = GtoBasis.model_validate(content["descriptors"][0].pop("basis") | {"scaling": None})
