@@ -61,13 +61,18 @@ def check(
 
 
 def show(findings: Iterable["Finding"]) -> None:
-    """The findings as a table."""
+    """The findings as a table; for programs, as lines that are not broken."""
+    rows = [(*finding.verdict.value, finding.what, finding.text) for finding in findings]
+    if not sys.stdout.isatty():
+        width = max((len(what) for _, _, what, _ in rows), default=0)
+        for word, _, what, text in rows:
+            print(f"{word:<6}  {what:<{width}}  {text}")
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for finding in findings:
-        word, colour = finding.verdict.value
-        table.add_row(Text(word, style=colour), Text(finding.what), Text(finding.text))
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)  # lines for programs are not broken
+    for word, colour, what, text in rows:
+        table.add_row(Text(word, style=colour), Text(what), Text(text))
+    Console().print(table)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from .input import all_in, parse_input, quietly_in
 
@@ -33,7 +35,16 @@ class SystemAsUnderstood:
     """Temperature of the initial velocities, K; None without velocities."""
     pressure_GPa: float | None
     """Only if the volume changes."""
+    thermostat_fs: float | None
+    """Its time constant, if it has one."""
+    barostat_fs: float | None
     beads: int
+    degrees_of_freedom: int
+    """Of all beads."""
+    repeated: tuple[str, ...]
+    """Force fields that act more than once, in the same way."""
+    idle: tuple[str, ...]
+    """Force fields whose <force> has no weight."""
     extras: tuple[tuple[str, str], ...]
     """(trajectory, key): the extras that <trajectory> outputs request."""
     interpolated: tuple[tuple[str, str], ...]
@@ -224,7 +235,23 @@ def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
         temperature_K=float(ensemble.temp) / KELVIN if ensemble.temp > 0 else None,
         kinetic_K=kinetic or None,
         pressure_GPa=pressure / GIGAPASCAL if kind.startswith("np") and pressure == pressure else None,
+        thermostat_fs=_time_constant(motion, "thermostat"),
+        barostat_fs=_time_constant(motion, "barostat"),
         beads=beads.nbeads,
+        degrees_of_freedom=3 * beads.natoms * beads.nbeads,
+        repeated=_repeated(system.fcomp),
+        idle=tuple(part.ffield for part in system.fcomp if part.weight == 0),
         extras=tuple(wanted),
         interpolated=tuple(interpolated),
     )
+
+
+def _time_constant(motion: Any, part: str) -> float | None:
+    tau = getattr(getattr(motion, part, None), "tau", None)
+    return float(tau) / FEMTOSECOND if tau is not None and np.ndim(tau) == 0 and float(tau) > 0 else None
+
+
+def _repeated(parts: Any) -> tuple[str, ...]:
+    """Force fields of which two <force> agree in everything but the weight; with several time steps, none."""
+    kinds = [(part.ffield, part.nbeads) for part in parts if part.weight != 0 and len(part.mts_weights) <= 1]
+    return tuple(sorted({field for field, beads in kinds if kinds.count((field, beads)) > 1}))

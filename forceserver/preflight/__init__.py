@@ -58,6 +58,8 @@ def inspect(
     except InputError as error:
         return [*findings, Finding(WRONG, "simulation", str(error))]
     findings.append(Finding(OK, "simulation", _describe_simulation(ipi)))
+    if ipi.step >= ipi.total_steps:
+        findings.append(Finding(ADVICE, "simulation", "<total_steps> is not above <step>: there is nothing to do"))
     findings.extend(inspect_forcefields(ipi))
     rehearsal, said = rehearse_input(ipi)
     findings.extend(said)
@@ -76,7 +78,7 @@ def inspect(
     if rehearsal is not None:
         findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))
     if server is not None:
-        findings.extend(inspect_speed(server, ipi, drivers, answers.batches))
+        findings.extend(inspect_speed(server, ipi, drivers, answers.batches, answers.seconds))
     return findings
 
 

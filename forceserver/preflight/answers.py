@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,11 +34,13 @@ class Answers:
     """What they returned.
 
     batches: whether the potential computes several structures at once; None if there is no potential.
+    seconds: what the potential took for the template, the first time.
     extras: the names that a driver sends, by the section of its socket.
     """
 
     findings: list[Finding] = field(default_factory=list)
     batches: bool | None = None
+    seconds: float | None = None
     extras: dict[str, set[str]] = field(default_factory=dict)
 
 
@@ -69,10 +72,12 @@ def _ask_potential(
             yield Finding(WRONG, "potential", "section [potential] is missing: it says what computes the forces")
         return
     potential = build_potential(configuration.potential, template)
+    begun = time.monotonic()
     try:
         result = potential.compute_one(template)
     finally:
         potential.close()
+    answers.seconds = time.monotonic() - begun
     answers.batches = type(potential).compute is not Potential.compute
     answers.extras["socket"] = set(result.extras)
     largest = float(np.linalg.norm(result.forces, axis=1).max(initial=0))

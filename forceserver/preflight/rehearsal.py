@@ -16,6 +16,8 @@ LIMITS = {
     "initial temperature": ("K", "kelvin", 0, 1e4, 1e7),
     "time step": ("fs", "femtosecond", 0.03, 10, 100),
     "pressure": ("GPa", "gigapascal", -1e3, 1e3, math.inf),
+    "tau of the thermostat": ("fs", "femtosecond", 5, 1e5, math.inf),
+    "tau of the barostat": ("fs", "femtosecond", 5, 1e6, math.inf),
 }
 """Unit, i-PI's name of it; below and above what it is unusual; from what it is impossible."""
 
@@ -57,6 +59,8 @@ def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:
         "temperature": system.temperature_K,
         "initial temperature": system.kinetic_K,
         "pressure": system.pressure_GPa,
+        "tau of the thermostat": system.thermostat_fs,
+        "tau of the barostat": system.barostat_fs,
     }
     values = {name: value for name, value in understood.items() if value is not None}
     said = ", ".join(f"{name} {value:.4g} {LIMITS[name][0]}" for name, value in values.items())
@@ -68,3 +72,22 @@ def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:
             continue
         text = f"the {name} is {value:.4g} {unit} for i-PI: is units='{word}' missing, or another unit meant?"
         yield Finding(WRONG if abs(value) >= absurd else ADVICE, "dynamics", text)
+    yield from _velocities(system)
+    for field in system.repeated:
+        text = f"two <force> of one system use the force field '{field}': its forces are added up"
+        yield Finding(ADVICE, "forces", text)
+    for field in system.idle:
+        yield Finding(ADVICE, "forces", f"the <force> with the force field '{field}' has weight 0")
+
+
+def _velocities(system: "SystemAsUnderstood") -> Iterator[Finding]:
+    """Initial velocities of another temperature, beyond what so few atoms scatter by."""
+    if not system.temperature_K or not system.kinetic_K:
+        return
+    ratio = system.kinetic_K / system.temperature_K
+    if abs(ratio - 1) > 5 * math.sqrt(2 / system.degrees_of_freedom) and not 0.3 < ratio < 2:
+        text = (
+            f"the initial velocities are those of {system.kinetic_K:.4g} K, the temperature is "
+            f"{system.temperature_K:.4g} K: are both meant?"
+        )
+        yield Finding(ADVICE, "dynamics", text)

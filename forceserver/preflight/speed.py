@@ -8,6 +8,7 @@ from .findings import ADVICE, WRONG, Finding
 if TYPE_CHECKING:
     from ..ipi.input import IpiInput, SocketServer
 
+DEFAULT_LATENCY_SECONDS = 1e-4
 DEFAULT_LATENCY_MICROSECONDS = 64
 """What i-PI's default <latency> costs on every step (docs/benchmarks.md)."""
 
@@ -15,23 +16,26 @@ LARGE_ATOMS = 4096
 """Atoms from which on positions and forces cost more than the messages around them."""
 
 
-def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int, batches: bool | None) -> Iterator[Finding]:
-    """Advice for an <ffsocket> with this many drivers; `batches`: whether the potential computes several at once.
+def inspect_speed(
+    server: "SocketServer", ipi: "IpiInput", drivers: int, batches: bool | None, seconds: float | None = None
+) -> Iterator[Finding]:
+    """Advice for an <ffsocket> with this many drivers.
 
-    `batches` is None if that is not known.
+    batches: whether the potential computes several structures at once. seconds: what the template took. None: not
+    known.
     """
     beads = sum(system.beads_of(server.forcefield) for system in ipi.systems)
     atoms = max((len(system.species) for system in ipi.systems), default=0)
-    if server.latency_seconds > 0:
-        yield Finding(
-            ADVICE,
-            "speed",
-            f"<latency> is {server.latency_seconds:g} s: <latency>0</latency> saves about "
-            f"{DEFAULT_LATENCY_MICROSECONDS} µs a step",
-        )
+    yield from _latency(server)
     if ipi.threading and len(ipi.systems) == 1:
         text = "one system: threading='False' in <simulation> avoids handing every step to a thread"
         yield Finding(ADVICE, "speed", text)
+    if seconds and 0 < server.timeout_seconds < seconds:
+        text = (
+            f"<timeout> is {server.timeout_seconds:g} s, and the potential took {seconds:.2g} s for the template: "
+            "i-PI takes a driver for lost that is still computing"
+        )
+        yield Finding(ADVICE, "drivers", text)
     if drivers > 1 and server.timeout_seconds <= 0:
         text = (
             "no <timeout>: i-PI waits for ever for a driver that hangs, or whose node has vanished; "
@@ -65,3 +69,12 @@ def inspect_speed(server: "SocketServer", ipi: "IpiInput", drivers: int, batches
         yield Finding(ADVICE, "speed", f"{atoms} atoms: mode='shm' saves the copies through the socket")
     if server.mode == "inet" and server.address in ("localhost", "127.0.0.1"):
         yield Finding(ADVICE, "speed", "mode='inet' on one machine: mode='unix' is faster")
+
+
+def _latency(server: "SocketServer") -> Iterator[Finding]:
+    if server.latency_seconds > DEFAULT_LATENCY_SECONDS:
+        consequence = "i-PI looks for forces that often only; use <latency>0</latency>"
+    else:
+        consequence = f"<latency>0</latency> saves about {DEFAULT_LATENCY_MICROSECONDS} µs a step"
+    if server.latency_seconds > 0:
+        yield Finding(ADVICE, "speed", f"<latency> is {server.latency_seconds:g} s: {consequence}")

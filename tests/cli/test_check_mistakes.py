@@ -216,6 +216,43 @@ def test_what_ipi_understood_is_shown(aluminium):
     assert "ok dynamics Dynamics nve, 4 beads, time step 1 fs, temperature 300 K, initial temperature" in said
 
 
+def test_what_ipi_accepts_and_few_mean(aluminium):
+    """Advice, for each of it is meant by somebody."""
+    aluminium.write_simulation()
+    path = aluminium.folder / "input.xml"
+    text = path.read_text()
+    for old, new in (
+        ("kelvin'> 300 </velocities>", "kelvin'> 3000 </velocities>"),
+        (
+            "<force forcefield='al'/>",
+            "<force forcefield='al'/><force forcefield='al'/><force forcefield='al' weight='0'/>",
+        ),
+        ("<dynamics mode='nve'>", "<dynamics mode='nvt'><thermostat mode='langevin'><tau> 100 </tau></thermostat>"),
+        ("<latency>0</latency>", "<latency>10</latency><timeout>1e-6</timeout>"),
+        ("<total_steps>5<", "<total_steps>0<"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    run = aluminium.run_here("check", aluminium.config)
+    said = " ".join(run.stdout.split())
+    assert run.returncode == 0, said
+    assert "K, the temperature is 300 K: are both meant?" in said
+    assert "advice forces two <force> of one system use the force field 'al': its forces are added up" in said
+    assert "advice forces the <force> with the force field 'al' has weight 0" in said
+    assert "the tau of the thermostat is 2.419 fs for i-PI: is units='femtosecond' missing" in said
+    assert "<latency> is 10 s: i-PI looks for forces that often only" in said
+    assert "<timeout> is 1e-06 s, and the potential took" in said
+    assert "there is nothing to do" in said
+
+
+def test_lines_for_programs_have_no_blanks_at_their_ends(aluminium):
+    aluminium.write_simulation()
+    lines = aluminium.run_here("check", aluminium.config, "--no-compute").stdout.splitlines()
+    assert len(lines) > 3
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
 def test_batches_of_a_contracted_ring_polymer(aluminium):
     """Two structures a step of eight beads; EMT computes them one by one."""
     aluminium.write_simulation(beads=8, old="<force forcefield='al'/>", new="<force forcefield='al' nbeads='2'/>")
