@@ -247,7 +247,9 @@ def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
 
 
 def _time_constant(motion: Any, part: str) -> float | None:
-    tau = getattr(getattr(motion, part, None), "tau", None)
+    """Of a thermostat or barostat; those of i-PI's base classes do nothing."""
+    acting = getattr(motion, part, None)
+    tau = getattr(acting, "tau", None) if type(acting).__name__.lower() != part else None
     return float(tau) / FEMTOSECOND if tau is not None and np.ndim(tau) == 0 and float(tau) > 0 else None
 
 
