@@ -7,6 +7,10 @@ TORCH  ?=
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile
 
+# One thread for each: threads that wait for each other on busy cores take a third of the time (a test that wants more
+# asks for them, and launch divides the cores by itself).
+test test-slow: export OMP_NUM_THREADS ?= 1
+
 # The compilers of the package (meson, ninja, cython) and the tests' peers are programs of the virtual environment.
 export PATH := $(abspath $(BIN)):$(PATH)
 # With its full name, so that the package rebuilds itself after a `git pull` whatever the PATH is then.

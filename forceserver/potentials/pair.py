@@ -19,6 +19,7 @@ from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
 from ..models.pairs import TABLE_START, LennardJones, PairInteraction, SmoothedPair, Zbl
 from ..representation.hermite import FLANK, MIDDLE, cubics
+from ..representation.pairs import vesin_list
 from ..sections import InputFile, Section
 from .base import SKIN, Potential
 
@@ -187,12 +188,10 @@ class PairPotential(Potential):
 
     def _pairs(self, frames: Sequence[Frame]) -> list[tuple[NDArray[np.uint64], Array]]:
         """Indices (n, 2) and vectors (n, 3) of the pairs of each frame; they are gone with the next call."""
-        from vesin import NeighborList
-
         while len(self._lists) < len(frames):  # one for each position in the batch, usually the same bead each time
-            self._lists.append(NeighborList(cutoff=self._cutoffs.max(), full_list=False, skin=SKIN, n_threads=1))
+            self._lists.append(vesin_list(cutoff=self._cutoffs.max(), full_list=False, skin=SKIN, n_threads=1))
 
-        def search(neighbours: NeighborList, frame: Frame) -> tuple[NDArray[np.uint64], Array]:
+        def search(neighbours: Any, frame: Frame) -> tuple[NDArray[np.uint64], Array]:
             return neighbours.compute(frame.positions, frame.cell, frame.pbc, quantities="PD", copy=False)
 
         lists = self._lists[: len(frames)]
