@@ -1,1 +1,1 @@
-"""Models as TorchScript, for engines that know metatomic and not this program."""
+"""Exports models as TorchScript, for engines that support metatomic."""

@@ -1,6 +1,6 @@
-"""The spherical expansion in torch: splines and harmonics as the kernels have them, in the same layout.
+"""The spherical expansion in torch, with the same splines and harmonics as the kernels, in the same layout.
 
-Derivatives are left to automatic differentiation. TorchScript wants the annotations of Python 3.8.
+Derivatives are left to automatic differentiation. TorchScript needs type annotations in the style of Python 3.8.
 """
 
 # ruff: noqa: UP006, UP035
@@ -19,8 +19,8 @@ from ..representation.lanes import round_to_lanes
 class Harmonics(torch.nn.Module):
     """Real spherical harmonics without Condon-Shortley phase, up to a degree.
 
-    Of unit vectors by recursion: Y_lm = N_lm Pi_l^m(z) Re or Im (x + i y)^|m|, Pi_l^m the associated Legendre
-    polynomials over (1 - z^2)^(m / 2).
+    Computed from unit vectors by recursion: Y_lm = N_lm Pi_l^m(z) Re or Im (x + i y)^|m|, where Pi_l^m are the
+    associated Legendre polynomials divided by (1 - z^2)^(m / 2).
     """
 
     norms: torch.Tensor
@@ -36,7 +36,7 @@ class Harmonics(torch.nn.Module):
         self.register_buffer("norms", torch.tensor(norms, dtype=torch.float64))
 
     def forward(self, unit: torch.Tensor) -> torch.Tensor:
-        """(pairs, (l_max + 1)^2) of unit vectors (pairs, 3), ordered by l and m = -l .. l."""
+        """The harmonics (pairs, (l_max + 1)^2) of unit vectors (pairs, 3), ordered by l and m = -l .. l."""
         x, y, z = unit[:, 0], unit[:, 1], unit[:, 2]
         real: List[torch.Tensor] = [torch.ones_like(x)]
         imaginary: List[torch.Tensor] = [torch.zeros_like(x)]
@@ -61,7 +61,7 @@ class Harmonics(torch.nn.Module):
 class Density(torch.nn.Module):
     """Coefficients (centres, blocks * size) of neighbour densities; see `ExpansionBasis` for their layout.
 
-    species: atomic numbers of the model, ascending; neighbours and centres come as places in it.
+    species: atomic numbers of the model, ascending; the species of centres and neighbours are given as indices into it.
     """
 
     own: torch.Tensor
@@ -93,7 +93,7 @@ class Density(torch.nn.Module):
         neighbour_species: torch.Tensor,
         centre_species: torch.Tensor,
     ) -> torch.Tensor:
-        """vectors (pairs, 3) in Angstrom from centres, whose places are `centre` (pairs,), to neighbours."""
+        """The coefficients for vectors (pairs, 3), in Angstrom, from the centres with indices `centre` (pairs,)."""
         r = torch.sqrt((vectors**2).sum(dim=1))
         near = torch.nonzero(r < self.cutoff)[:, 0]
         r, vectors, centre = r[near], vectors[near], centre[near]

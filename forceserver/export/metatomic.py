@@ -1,7 +1,7 @@
-"""A fitted model as a metatomic model: one file of TorchScript that needs nothing of this program.
+"""Exports a fitted model as a metatomic model: one TorchScript file, which does not need this program.
 
-Outputs: `energy`, of systems or atoms; `feature`, of atoms; with members `energy_ensemble`, and `energy_uncertainty`,
-their standard deviation. Forces and stress are derivatives that the engine takes.
+Outputs: `energy`, per system or per atom; `feature`, per atom; for a model with members also `energy_ensemble` and
+`energy_uncertainty`, their standard deviation. The engine obtains forces and stress by differentiation.
 """
 
 # ruff: noqa: UP006, UP035, UP045
@@ -32,7 +32,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 class ExportedModel(torch.nn.Module):
-    """What metatomic calls: systems with neighbour lists in, energies out."""
+    """The module that metatomic calls: systems with neighbour lists in, energies out."""
 
     place: torch.Tensor
     base: torch.Tensor
@@ -124,7 +124,7 @@ class ExportedModel(torch.nn.Module):
         sample: torch.Tensor,
         systems: int,
     ) -> TensorMap:
-        """One output from the energies and features of atoms."""
+        """Makes one output from the energies and features of the atoms."""
         device = energies.device
         values, word = energies[:, :1], "energy"
         if name.startswith("feature"):
@@ -146,9 +146,9 @@ class ExportedModel(torch.nn.Module):
 def export_model(
     model: Model, path: Path, dtype: Literal["float64", "float32"] = "float64", name: str = ""
 ) -> AtomisticModel:
-    """Writes a metatomic model (.pt) that computes what the model computes; returns it, too.
+    """Writes a metatomic model (.pt) that is equivalent to a fitted one, and returns it.
 
-    dtype: of all numbers. Raises `InputError` for a kind of model that cannot be exported.
+    dtype: precision of all numbers. Raises `InputError` for a kind of model that cannot be exported.
     """
     from ..files import atomic_write
 

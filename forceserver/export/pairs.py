@@ -1,4 +1,4 @@
-"""Pair potentials in torch; each atom of a pair has half of its energy."""
+"""Pair potentials in torch; the energy of a pair is shared equally by its two atoms."""
 
 # ruff: noqa: UP006, UP035
 from typing import List, Sequence, Tuple
@@ -12,9 +12,9 @@ from .density import _numbers
 
 
 class PairEnergy(torch.nn.Module):
-    """Energy of pairs of two species; the forms are those of `models.pairs`.
+    """Energy of pairs of two given species; the forms are those of `models.pairs`.
 
-    places: of the two species in the model, the smaller one first.
+    places: indices of the two species in the model, the smaller one first.
     """
 
     knots: torch.Tensor
@@ -43,7 +43,7 @@ class PairEnergy(torch.nn.Module):
             knots, coefficients = np.append(pieces.x[used], pieces.x[-1]), pieces.c[:, used]
         elif isinstance(interaction, CubicPair):
             self.form, first, slope = "spline", interaction.distances_angstrom[0], interaction.slope_ev_per_angstrom
-            straight = [[0.0], [0.0], [slope], [interaction.energies_ev[0] - slope]]  # from 1 Angstrom before it
+            straight = [[0.0], [0.0], [slope], [interaction.energies_ev[0] - slope]]  # starting 1 Angstrom before it
             knots = np.append(first - 1.0, interaction._spline.x)
             coefficients = np.hstack([straight, interaction._spline.c])
         elif isinstance(interaction, GaussianPair):
@@ -55,7 +55,7 @@ class PairEnergy(torch.nn.Module):
         self.register_buffer("coefficients", _numbers(coefficients))
 
     def bare(self, r: torch.Tensor) -> torch.Tensor:
-        """Before the smoothing."""
+        """The energy (eV) before the smoothing."""
         if self.form == "lj":
             power = (self.b / r) ** 6
             return 4.0 * self.a * power * (power - 1.0)
@@ -76,7 +76,7 @@ class PairEnergy(torch.nn.Module):
     def forward(
         self, r: torch.Tensor, centre: torch.Tensor, first: torch.Tensor, second: torch.Tensor, atoms: int
     ) -> torch.Tensor:
-        """(atoms,) eV, of pairs that are there both ways; first, second: their species."""
+        """Energies (atoms,) in eV. Each pair must be listed in both directions; first, second: species of its atoms."""
         mine = (torch.minimum(first, second) == self.lower) & (torch.maximum(first, second) == self.upper)
         near = torch.nonzero(mine & (r < self.cutoff))[:, 0]
         d = r[near]

@@ -1,4 +1,4 @@
-"""Energies of atoms in torch: kernels of power spectra, and the atomic cluster expansion."""
+"""Atomic energies in torch: kernels of power spectra, and the atomic cluster expansion."""
 
 # ruff: noqa: UP006, UP035
 from typing import List, Tuple
@@ -18,7 +18,7 @@ from .density import Density, _numbers, _places
 
 
 class SpectrumPart(torch.nn.Module):
-    """The features of one degree: products of coefficients, summed over m."""
+    """The features of one degree l: products of coefficients, summed over m."""
 
     first: torch.Tensor
     second: torch.Tensor
@@ -85,7 +85,7 @@ class KernelTerm(torch.nn.Module):
     def forward(
         self, vectors: torch.Tensor, centre: torch.Tensor, kind: torch.Tensor, species: torch.Tensor
     ) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Energies (n, 1 or 9), and features (n, F)."""
+        """Energies (n, 1), or (n, 9) with the members, and features (n, F)."""
         c = self.density(vectors, centre, kind, species)
         parts: List[torch.Tensor] = []
         for part in self.parts:
@@ -102,7 +102,7 @@ class KernelTerm(torch.nn.Module):
 
 
 class Coupling(torch.nn.Module):
-    """Pairs of vectors of two degrees, coupled to a third one."""
+    """Couples pairs of vectors of two degrees to vectors of a third degree."""
 
     first: torch.Tensor
     second: torch.Tensor
@@ -139,7 +139,7 @@ class Dots(torch.nn.Module):
 
 
 class Invariants(torch.nn.Module):
-    """The functions of a graph of products, in their order, from coefficients (n, blocks * size)."""
+    """Computes the functions of a product graph, in their order, from coefficients (n, blocks * size)."""
 
     source: torch.Tensor
     order: torch.Tensor
@@ -167,7 +167,7 @@ class Invariants(torch.nn.Module):
 
 
 def _available(graph: ProductGraph) -> List[np.ndarray]:
-    """The couplings in groups of one kind, each of which needs only what the groups before it have made."""
+    """The couplings in groups of one kind each; a group uses only vectors that earlier groups have computed."""
     groups: List[np.ndarray] = []
     start = 0
     for end in range(1, len(graph.couplings) + 1):
@@ -182,7 +182,7 @@ def _available(graph: ProductGraph) -> List[np.ndarray]:
 
 
 class Embed(torch.nn.Module):
-    """F(phi) of properties (n, P) with the parameters of each atom (n, T); see `models.embedding`."""
+    """F(phi) for properties (n, P) with parameters (n, T) for each atom; see `models.embedding`."""
 
     exponents: torch.Tensor
 
@@ -215,7 +215,7 @@ class Embed(torch.nn.Module):
 
 
 class AceTerm(torch.nn.Module):
-    """The cluster expansion of a model, linear (with members) or embedded."""
+    """The cluster expansion of a model: linear, with its members, or with an embedding."""
 
     weights: torch.Tensor
     theta: torch.Tensor
@@ -241,7 +241,7 @@ class AceTerm(torch.nn.Module):
     def forward(
         self, vectors: torch.Tensor, centre: torch.Tensor, kind: torch.Tensor, species: torch.Tensor
     ) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Energies (n, 1 or 9), and features (n, K), the functions."""
+        """Energies (n, 1), or (n, 9) with the members, and the functions as features (n, K)."""
         functions = self.invariants(self.density(vectors, centre, kind, species))
         all_species = (functions @ self.weights).reshape(len(species), -1, self.n_out)
         properties = all_species[torch.arange(len(species), device=species.device), species]

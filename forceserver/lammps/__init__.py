@@ -1,1 +1,1 @@
-"""The pair style `forceserver` of LAMMPS: the plugin's source, how it is built, and what it reads of a model."""
+"""The pair style `forceserver` for LAMMPS: source of the plugin, its build, and the tables it reads."""

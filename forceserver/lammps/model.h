@@ -39,13 +39,13 @@ struct Neighbours {
   }
 };
 
-/// What one thread needs for one block.
+/// Work space of one thread for one block.
 struct Workspace {
   std::vector<Neighbours> neighbours;    // of each centre
   Aligned<double> tile, c, g, p, dp, norm, kernel, energy, pair_gradient, phi, slopes;
 };
 
-/// One term of a model: coefficients of the density around a centre, and an energy that depends on them.
+/// One term of a model: the coefficients of the density around a centre, and an energy that depends on them.
 class ModelTerm {
  protected:
   Basis basis_{};
@@ -90,7 +90,7 @@ class ModelTerm {
   /// Centres that are computed together.
   virtual int block() const = 0;
   virtual bool knows(int kind) const = 0;
-  /// Energies of n centres of one kind with coefficients w.c, and dE/dc to w.g.
+  /// Energies of n centres of one kind with coefficients w.c; writes dE/dc to w.g.
   virtual void energies(int kind, int n, Workspace &w) const = 0;
 
   virtual void prepare(Workspace &w) const
@@ -101,7 +101,7 @@ class ModelTerm {
     w.energy.reserve(block());
   }
 
-  /// Energies of n centres of one kind, whose neighbours are given, to w.energy.
+  /// Writes the energies of n centres of one kind, with the neighbours w.neighbours, to w.energy.
   void forwards(int kind, int n, Workspace &w) const
   {
     for (int i = 0; i < n; i++) {
@@ -117,8 +117,8 @@ class ModelTerm {
     energies(kind, n, w);
   }
 
-  /// After `forwards`: dE/dr_ij of the neighbours of centre i to w.pair_gradient, four numbers each; sum r_ij (x) dE/dr_ij
-  /// is added to strain.
+  /// After `forwards`: writes dE/dr_ij for the neighbours of centre i to w.pair_gradient, four numbers each, and adds
+  /// the sum of r_ij (x) dE/dr_ij to strain.
   void backwards(int i, Workspace &w, double *strain) const
   {
     const Neighbours &neighbours = w.neighbours[i];
@@ -142,7 +142,7 @@ class ModelTerm {
   }
 };
 
-/// A power spectrum and the kernels of its sparse points.
+/// A power spectrum, and kernels with its sparse points.
 class KernelTerm : public ModelTerm {
   Terms spectrum_, pull_;
   int n_features_;
@@ -230,8 +230,8 @@ class KernelTerm : public ModelTerm {
   }
 };
 
-/// Products of coefficients, with weights of their own for every species of centres; of several properties, an embedding
-/// is the energy.
+/// Products of coefficients with separate weights for every species of centres; with an embedding, the energy is a
+/// function of several such sums.
 class AceTerm : public ModelTerm {
   Graph graph_{};
   std::vector<Term> terms_;
@@ -314,7 +314,7 @@ class AceTerm : public ModelTerm {
   }
 };
 
-/// A model file at work.
+/// A model, read from its file.
 class Model {
   Npz npz_;
 

@@ -1,6 +1,6 @@
-// Arrays of an .npz file: an uncompressed zip of .npy files, as numpy.savez writes it.
+// The arrays in an .npz file: an uncompressed zip of .npy files, as numpy.savez writes it.
 //
-// The file comes as bytes, so that one rank can read it for all. Whatever does not fit is a std::runtime_error.
+// The file is given as bytes, so that one rank can read it for all. Anything invalid throws a std::runtime_error.
 #ifndef FORCESERVER_NPZ_H
 #define FORCESERVER_NPZ_H
 
@@ -19,7 +19,7 @@ namespace forceserver {
 
 using Bytes = std::vector<char>;
 
-/// Memory that begins at a multiple of 64 bytes and is zero at first.
+/// Memory that begins at a multiple of 64 bytes and is initialised to zero.
 template <class T> class Aligned {
   std::unique_ptr<T, void (*)(void *)> data_{nullptr, std::free};
   std::size_t size_ = 0;
@@ -27,7 +27,7 @@ template <class T> class Aligned {
  public:
   Aligned() = default;
   explicit Aligned(std::size_t size) { resize(size); }
-  /// What was there is lost.
+  /// Discards the previous contents.
   void resize(std::size_t size)
   {
     const std::size_t bytes = (size * sizeof(T) + 63) / 64 * 64 + 64;
@@ -36,7 +36,7 @@ template <class T> class Aligned {
     std::memset(static_cast<void *>(data_.get()), 0, bytes);
     size_ = size;
   }
-  /// At least this large; what was there may be lost.
+  /// Makes it at least this large; may discard the previous contents.
   void reserve(std::size_t size)
   {
     if (size > size_) resize(size + size / 4);
@@ -93,7 +93,7 @@ class Npz {
     return ~value;
   }
 
-  /// Of the dictionary in the header of an .npy file, what follows a key, up to one of `ends`.
+  /// What follows a key in the dictionary in the header of an .npy file, up to one of the characters `ends`.
   static std::string entry(const std::string &header, const std::string &key, const std::string &ends)
   {
     const std::size_t start = header.find("'" + key + "':");
@@ -163,7 +163,7 @@ class Npz {
     return found->second;
   }
 
-  /// The numbers of an array of this type, of `count` ones where that is given.
+  /// The numbers of an array of this type; if `count` is given, there must be this many.
   template <class T> const T *numbers(const std::string &name, std::int64_t count = -1) const
   {
     const Array &found = array(name);

@@ -4,13 +4,15 @@
 //   pair_style forceserver
 //   pair_coeff * * model.npz Ba Ti O                (after `forceserver lammps export model.npz`)
 //
-// Theory of operation. Energies are those of atoms: each rank computes the atoms that it owns, from a full neighbour list
-// with ghosts, in blocks of one species, one block after the other through all steps of the model (model.h). A block needs
-// memory for its own coefficients only, so that memory hardly grows with the number of atoms. What comes out are pair forces
-// dE_i/dr_ij, which act on both atoms: those on ghosts go to their owners, by LAMMPS itself with newton on, by a
-// communication of our own with newton off. The virial is summed from the pairs; that of an atom is the one of its energy.
+// Theory of operation. The energy is a sum over atoms: each rank computes the atoms that it owns, from a full neighbour
+// list with ghosts. The atoms are processed in blocks of one species, and each block goes through all steps of the
+// model (model.h) before the next. A block needs memory for its own coefficients only, so memory hardly grows with the
+// number of atoms. The results are pair forces dE_i/dr_ij, which act on both atoms. Forces on ghosts are sent to the
+// owners of these
+// atoms: by LAMMPS itself with newton on, by a communication of our own with newton off. The virial is summed over the
+// pairs; the virial of an atom is the strain derivative of its own energy.
 //
-// Threads take blocks in turn and sum forces in arrays of their own, so a result depends on their number only by rounding.
+// Threads process blocks in turn and sum forces in separate arrays, so their number changes results only by rounding.
 
 #include "atom.h"
 #include "comm.h"
@@ -105,11 +107,11 @@ class PairForceServer : public Pair {
 
  private:
   struct Block {
-    int kind, first, n;    // of the centres of a kind
+    int kind, first, n;    // a range of centres of one kind
   };
   struct Thread {
     Workspace work;
-    Neighbours found;    // of one centre, not yet grouped
+    Neighbours found;    // the neighbours of one centre, not yet grouped
     std::vector<double> forces;
     double energy, virial[6];
     int too_close[2];
@@ -117,8 +119,8 @@ class PairForceServer : public Pair {
 
   std::unique_ptr<Model> model_;
   std::string path_;
-  std::vector<std::string> names_;    // of the types, from 1 on, as given
-  std::vector<int> kind_of_;          // type -> place in the species of the model, or -1
+  std::vector<std::string> names_;    // species of the types, from 1 on, as given
+  std::vector<int> kind_of_;          // type -> index into the species of the model, or -1
   std::vector<std::vector<int>> centres_;
   std::vector<Block> blocks_;
   std::vector<Thread> threads_;
@@ -134,7 +136,7 @@ class PairForceServer : public Pair {
   void add_virial(Thread &thread, int centre, const double *strain);
 };
 
-// ---- what the commands say ----
+// ---- commands ----
 
 void PairForceServer::coeff(int narg, char **arg)
 {
@@ -258,8 +260,8 @@ void PairForceServer::compute(int eflag, int vflag)
   if (cvflag_atom && !newton)
     error->all(FLERR, "pair_style forceserver sums centroid stresses with newton on only: newton on");
   collect_centres();
-  threads_.resize(cvflag_atom ? 1 : std::max(1, comm->nthreads));    // centroid stresses have no arrays of threads
-  if (!newton) own_.assign(3 * static_cast<std::size_t>(all), 0.0);
+  threads_.resize(cvflag_atom ? 1 : std::max(1, comm->nthreads));    // centroid stresses have no separate arrays for
+  threads if (!newton) own_.assign(3 * static_cast<std::size_t>(all), 0.0);
   double *forces = newton ? (all ? atom->f[0] : nullptr) : own_.data();
 
 #ifdef _OPENMP
@@ -317,7 +319,7 @@ void PairForceServer::run(Thread &thread, double *forces, const Block &block)
   }
 }
 
-/// The neighbours of a centre inside a cutoff, grouped by species.
+/// Finds the neighbours of a centre within a cutoff, grouped by species.
 void PairForceServer::gather(Thread &thread, int centre, double cutoff, Neighbours &to)
 {
   Neighbours &found = thread.found;
@@ -357,7 +359,7 @@ void PairForceServer::gather(Thread &thread, int centre, double cutoff, Neighbou
   }
 }
 
-/// Half of the energy of each pair of a centre, and the whole force on it: the other half is found by the neighbour.
+/// Adds half of the energy of each pair of a centre, and the whole force on the centre; the neighbour adds the rest.
 void PairForceServer::add_pairs(Thread &thread, double *forces, int centre, int kind)
 {
   const double *const a = atom->x[centre];
@@ -398,7 +400,7 @@ void PairForceServer::scatter(Thread &thread, double *forces, int centre, const 
       f[a] -= gradient[a];
       sum[a] += gradient[a];
     }
-    if (cvflag_atom) {    // the energy is where the centre is: the neighbour has all of the stress
+    if (cvflag_atom) {    // the energy is located at the centre, so the neighbour has all of the stress
       const double r[3] = {neighbours.x[k], neighbours.y[k], neighbours.z[k]};
       static const int row[9] = {0, 1, 2, 0, 0, 1, 1, 2, 2}, column[9] = {0, 1, 2, 1, 2, 2, 0, 0, 1};
       for (int c = 0; c < 9; c++) cvatom[neighbours.atom[k]][c] -= r[row[c]] * gradient[column[c]];
@@ -408,7 +410,7 @@ void PairForceServer::scatter(Thread &thread, double *forces, int centre, const 
   if (vflag_either) add_virial(thread, centre, strain);
 }
 
-/// strain: derivative of the energy of a centre.
+/// strain: the strain derivative of the energy of a centre.
 void PairForceServer::add_virial(Thread &thread, int centre, const double *strain)
 {
   static const int place[6] = {0, 4, 8, 1, 2, 5};
@@ -424,7 +426,8 @@ void PairForceServer::add_virial(Thread &thread, int centre, const double *strai
 
 namespace {
 
-/// What LAMMPS's plugin loader wants to be told, in its layout; zeros behind it are for what later versions may add.
+/// The registration that LAMMPS's plugin loader expects, in its layout, with zeros for fields that later versions may
+/// add.
 struct Registration {
   const char *version, *style, *name, *info, *author;
   void *(*creator)(void *);

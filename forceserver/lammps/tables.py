@@ -1,8 +1,8 @@
-"""What the pair style reads of a model: the arrays of the kernels, as arrays of the model's own file.
+"""The tables that the pair style reads: the arrays of the kernels, stored in the file of the model.
 
-Splines, couplings and lists of products follow from the hyper-parameters of a model, and are made here, by the code
-that makes them for Python: the plugin has none of the formulas behind them. They are kept in the model's file, so that
-there is one file, and a model that is fitted anew has no tables of the one before.
+Splines, couplings and lists of products follow from the hyper-parameters of a model. They are computed here, by the
+same code as for Python, so the plugin need not contain the formulas behind them. They are stored in the model's file,
+so there is only one file, and a model that is fitted again cannot be used with the tables of its predecessor.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..representation.invariant_products import InvariantProducts
 from ..representation.products import ProductGraph
 
 LAYOUT = 1
-"""Version of names and shapes of the tables; the plugin reads this one."""
+"""Version of the names and shapes of the tables; the plugin reads only this version."""
 
 PRODUCTS = ("source", "kinds", "kind_first", "couplings", "first", "terms", "dots", "groups", "group_first")
 
@@ -33,7 +33,7 @@ def export(model: Path, output: Path) -> None:
     """Writes the model in the file `model` with its tables to `output`, which may be the same file.
 
     Raises:
-        InputError: the file cannot be read or is damaged, or the pair style does not compute models of its kind.
+        InputError: the file cannot be read or is damaged, or the pair style does not support this kind of model.
     """
     loaded = load_model(model)
     loaded.save(output, tables=tables(loaded))
@@ -42,10 +42,10 @@ def export(model: Path, output: Path) -> None:
 def tables(model: Model) -> Arrays:
     """The tables by name, without the prefix that they have in a file.
 
-    layout (1,): LAYOUT. species, energies (S,). Of term k: `k/basis/...`, and either `k/spectrum/...`, `k/pull/...` and
-    `k/sums/...` (kernel models; the sparse points are in the model) or `k/products/...`, `k/weights/...` and
-    `k/embedding/...` (cluster expansions). `pairs/...`: the splines of pair potentials. Shapes are those of the
-    kernels, see cython_ext.
+    layout (1,): LAYOUT. species, energies (S,). For each term k: `k/basis/...`, and either `k/spectrum/...`,
+    `k/pull/...` and `k/sums/...` (kernel models; the sparse points are in the model) or `k/products/...`,
+    `k/weights/...` and `k/embedding/...` (cluster expansions). `pairs/...`: the splines of pair potentials. The shapes
+    are those of the kernels in cython_ext.
     """
     found: Arrays = {
         "layout": _integers(LAYOUT),
@@ -64,7 +64,7 @@ def _terms(model: Model) -> list[Arrays]:
         return [_kernel_term(model, term) for term in model.soap]
     if isinstance(model, AceModel):
         return [_ace_term(model)]
-    raise InputError(f"the pair style of LAMMPS does not compute a {model.FORMAT} of this kind")
+    raise InputError(f"the pair style for LAMMPS does not support a {model.FORMAT}")
 
 
 def _kernel_term(model: GapModel, term: SoapTerm) -> Arrays:
@@ -102,7 +102,7 @@ def _ace_term(model: AceModel) -> Arrays:
 
 def _basis(expansion: ExpansionBasis) -> Arrays:
     if expansion.centre_in_all_blocks and expansion.n_blocks > 1:
-        raise InputError("the pair style of LAMMPS does not compute centres that count in the density of every species")
+        raise InputError("the pair style for LAMMPS does not support centre_in_all_blocks = true")
     own = expansion.own if expansion.centre_contribution and 0 in expansion.counts else expansion.own[:, :0]
     return {
         "basis/layout": expansion.layout,

@@ -3,8 +3,8 @@
     E = sum_i [ e_0(a_i) + sum_k w_k(a_i) f_k(i) ] + E_pair                       linear
     E = sum_i [ e_0(a_i) + F(phi_i1 .. phi_iP) ] + E_pair, phi_ip = sum_k w_pk(a_i) f_k(i)   with an embedding F
 
-with invariants f_k of the neighbour density of points (`representation.products`), the same for all species of centres,
-which have weights of their own.
+with invariants f_k of the density of point-like neighbours (`representation.products`). All species of centres use the
+same functions, each with its own weights.
 """
 
 from collections.abc import Mapping
@@ -30,15 +30,15 @@ from .pairs import PairInteraction
 class AceHypers(Section):
     """The radial functions of a cluster expansion, and how accurately they are splined.
 
-    Energies are those of the splines, forces their derivatives; the tolerance says how far the splines are from the
-    polynomials that they stand for.
+    Energies are computed from the splines and forces are their exact derivatives; the tolerance bounds the deviation of
+    the splines from the polynomials.
     """
 
     basis: PolynomialBasis
     spline_tolerance: float = Field(default=1e-3, ge=1e-12, le=1e-2)
 
     def expansion(self, species: tuple[int, ...], graph: ProductGraph) -> ExpansionBasis:
-        """The coefficients that the functions are made of, for neighbours of these species (atomic numbers)."""
+        """The expansion whose coefficients the functions use, for neighbours of these species (atomic numbers)."""
         counts = graph.counts
         basis = self.basis.model_copy(update={"l_max": len(counts) - 1})
         unit = np.eye(basis.n_max)
@@ -47,7 +47,7 @@ class AceHypers(Section):
 
 
 class AceHeader(ModelHeader):
-    """What a file says of itself."""
+    """Header of a file."""
 
     ace: AceHypers
     embedding: Embedding | None = None
@@ -58,9 +58,9 @@ class AceModel(Model):
     """A fitted model.
 
     species: atomic numbers, ascending. energies: e_0 of each species, eV.
-    hypers: radial functions. functions: (K, 13) int32, see `products.truncate`; blocks are places in `species`.
-    weights, members: for each species of centres (K,) in eV, and (K, 8) or None; with an embedding (P, K), no members.
-    embedding, parameters: F, and theta for each species of centres.
+    hypers: radial functions. functions: (K, 13) int32, see `products.truncate`; blocks are indices into `species`.
+    weights, members: for each species of centres (K,) in eV, and (K, 8) or None; with an embedding (P, K), None.
+    embedding, parameters: F, and its parameters theta for each species of centres.
     pairs: pair potentials; pair_members: those of each of the eight members, or None.
     summary: what is known about the training, JSON-serialisable.
     """
@@ -142,7 +142,7 @@ class AceModel(Model):
 
 
 def _check_functions(header: AceHeader, functions: NDArray[np.int32]) -> None:
-    """`ValueError` unless all channels exist and couple to invariants, which the kernel takes for granted."""
+    """`ValueError` unless all channels exist and couple to invariants; the kernel does not check this."""
     basis, blocks = header.ace.basis, len(header.species)
     channels = functions[:, :-1].reshape(len(functions), -1, 3)
     absent = (channels == -1).all(axis=2)

@@ -1,14 +1,15 @@
 """What every fitted model has in common: its species, the energies of atoms, pair potentials, members, and its file.
 
-    E = sum_i [ e_0(a_i) + what the environment of atom i adds ] + E_pair
+    E = sum_i [ e_0(a_i) + contribution of the environment of atom i ] + E_pair
 
-Eight members have the weights of leave-one-group-out fits, spread so that the standard deviation of their energies is
-the jackknife error of the model.
+The weights of the eight members are those of leave-one-group-out fits, scaled so that the standard deviation of the
+members' energies is the jackknife error of the model.
 
-The file is one `.npz` without pickles: a header (JSON) with format, schema version, units, hyper-parameters and the
-summary of the training, arrays, and a SHA-256 over all of them. The header is read first, then what the other arrays
-claim to be is compared with it, and only then are they read. A kind of model says what its header (`HEADER`) and its
-arrays are; all else is here. Arrays whose names begin with `TABLES` follow from the model and are for other programs.
+The file is one `.npz` without pickles: a header (JSON) with format, schema version, units, hyper-parameters and a
+summary of the training, the arrays, and a SHA-256 over all of them. The header is read first, then the declared shapes
+and types of the other arrays are compared with it, and only then are they read. A kind of model defines its header
+(`HEADER`) and its arrays; everything else is here. Arrays whose names begin with `TABLES` follow from the model and are
+for other programs.
 """
 
 import json
@@ -45,7 +46,7 @@ class Units(Section):
 
 
 class ModelHeader(Section):
-    """What a file says of itself."""
+    """Header of a file."""
 
     format: str
     version: int
@@ -61,7 +62,7 @@ class ModelHeader(Section):
         if list(self.species) != sorted(set(self.species)):
             raise ValueError(f"species: {self.species} must ascend, each once")
         if set(self.energies) != set(self.species):
-            raise ValueError(f"energies: those of {sorted(self.energies)} are given, of {self.species} they must be")
+            raise ValueError(f"energies: must be given for the species {self.species}, are for {sorted(self.energies)}")
         return self
 
 
@@ -88,7 +89,7 @@ class Model(ABC):
 
     @abstractmethod
     def _own_header(self) -> dict[str, Any]:
-        """The fields that this kind of header has in addition to those of every model."""
+        """The fields of the header that only this kind of model has."""
 
     @abstractmethod
     def _arrays(self) -> dict[str, NDArray]:
@@ -97,31 +98,31 @@ class Model(ABC):
     @classmethod
     @abstractmethod
     def _expected(cls, header: Any, claims: Mapping[str, Claim]) -> dict[str, Claim]:
-        """The arrays that a file with this header must have; sizes that the header leaves open are as claimed."""
+        """The arrays that a file with this header must have; sizes that it leaves open are those of `claims`."""
 
     @classmethod
     @abstractmethod
     def _from(cls, header: Any, arrays: dict[str, NDArray]) -> "Self":
-        """The model of a file, from its checked arrays."""
+        """The model with this header and these arrays, which have been checked."""
 
     @property
     @abstractmethod
     def reach(self) -> float:
-        """Distance (Angstrom) beyond which atoms do not see each other; zero for a model of pairs only."""
+        """Distance (Angstrom) up to which atoms interact other than as pairs; zero for a model of pairs only."""
 
     @property
     def has_members(self) -> bool:
-        """Whether there is an uncertainty."""
+        """Whether the model has members, and so an uncertainty."""
         return self.pair_members is not None
 
     def member(self, number: int) -> "Self":
-        """One of the eight members as a model of its own, which has none. `ValueError` if there are no members."""
+        """One of the eight members, as a model without members. `ValueError` if the model has none."""
         raise ValueError(f"a {self.FORMAT} has no members")
 
     def save(self, path: Path, *, tables: Mapping[str, NDArray] | None = None) -> None:
-        """Writes the file; it is complete or not there. `ValueError` if `load` would refuse it.
+        """Writes the file, completely or not at all. `ValueError` if `load` would refuse it.
 
-        tables: arrays for other programs, by names to which `TABLES` is prefixed; `load` leaves them out.
+        tables: arrays for other programs, by name; they are stored with the prefix `TABLES`, and ignored by `load`.
         """
         header, arrays = self._header(), self._arrays()
         self.check()
@@ -132,7 +133,7 @@ class Model(ABC):
 
     @classmethod
     def load(cls, path: Path) -> "Self":
-        """Reads a file; `InputError` names what is damaged, of another kind, of an unknown version, or does not fit."""
+        """Reads a file. `InputError` says what is damaged, of another kind, of an unknown version, or inconsistent."""
         return read_model(path, (cls,))
 
     def check(self) -> None:
@@ -159,7 +160,7 @@ class Model(ABC):
 
     @classmethod
     def _check_claims(cls, header: ModelHeader, claims: Mapping[str, Claim]) -> None:
-        """`ValueError` unless the arrays are exactly those that the header promises, in shapes that fit together."""
+        """`ValueError` unless the arrays are exactly those that the header declares, in consistent shapes."""
         expected = cls._expected(header, claims)
         for name, claim in expected.items():
             if name not in claims:

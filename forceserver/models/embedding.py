@@ -1,14 +1,14 @@
-"""Functions of several linear properties of an atom: what makes a cluster expansion nonlinear.
+"""Embedding functions: nonlinear functions of several linear properties of an atom, for cluster expansions.
 
     E_i = F(phi_1 .. phi_P; theta),    phi_p = sum_k w_pk f_k(i)
 
-Each embedding knows F, its gradient in phi, and, for training, the gradient of a combination of both in phi and in its
-parameters theta, so that forces can be trained without a matrix of second derivatives:
+Each embedding provides F, its gradient with respect to phi and, for training, the gradient with respect to phi and the
+parameters theta of a combination of both, so that forces can be trained without a matrix of second derivatives:
 
     S = sum_i [a_i F(phi_i) + sum_p b_ip dF/dphi_p(phi_i)]
 
-F is phi_1 for small others, so that training begins at the linear model. F(0) is 0: atoms without neighbours have e_0.
-cython_ext/embedding.h computes F and its gradient, here is what training needs besides.
+F is phi_1 if the other properties are small, so training begins at the linear model. F(0) = 0: an atom without
+neighbours has the energy e_0. cython_ext/embedding.h computes F and its gradient; this module adds what training needs.
 """
 
 from typing import Annotated, Literal
@@ -24,22 +24,22 @@ _kernel = _ext.kernel("embedding")
 
 
 class BaseEmbedding(Section):
-    """What all kinds have."""
+    """Base of all kinds."""
 
     kind: str
 
     @property
     def n_properties(self) -> int:
-        """P."""
+        """Number P of properties."""
         raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """What the kernel calls the kind, P, and the number of neurons."""
+        """The kernel's number for the kind, P, and the number of neurons."""
         return _kernel.KINDS[self.kind], self.n_properties, getattr(self, "width", 0)
 
     def parameters(self, theta: Array) -> Array:
-        """What the kernel reads: theta, or what stands in its place where it is not trained."""
+        """The parameters that the kernel reads: theta, or fixed ones if they are not trained."""
         return theta
 
     def evaluate(self, phi: Array, theta: Array) -> tuple[Array, Array]:
@@ -74,7 +74,7 @@ class FinnisSinclair(BaseEmbedding):
 
 
 def root_curvature(x: Array) -> Array:
-    """The second derivative of s(x), which is odd and linear around zero, where it jumps."""
+    """The second derivative of s(x); it is odd, and jumps at zero."""
     y = np.abs(x)
     e = np.exp(-y)
     q, dq, ddq = y + 0.25 * e, 1 - 0.25 * e, 0.25 * e
@@ -83,9 +83,9 @@ def root_curvature(x: Array) -> Array:
 
 
 class Powers(BaseEmbedding):
-    """`kind = "powers"`: phi_1 + sum of signed powers x (x^2 + e^2)^((m - 1) / 2) - of exponents m, e is 0.1 eV.
+    """`kind = "powers"`: phi_1 plus signed powers x (x^2 + e^2)^((m - 1) / 2) with exponents m, where e = 0.1 eV.
 
-    trained: whether exponents are parameters; they begin as given.
+    trained: whether the exponents are trained, starting from the given values.
     """
 
     kind: Literal["powers"] = "powers"

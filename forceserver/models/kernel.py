@@ -27,10 +27,10 @@ from .pairs import PairInteraction
 
 
 class SoapHypers(Section):
-    """What a power spectrum is made of, and the exponent of its kernel.
+    """The density behind a power spectrum, and the exponent of the kernel.
 
-    centre_weight: how much the centre itself counts in l = 0. centre_in_all_blocks: it counts in the density of every
-    species, not of its own only.
+    centre_weight: weight of the centre itself in l = 0. centre_in_all_blocks: whether the centre contributes to the
+    density of every species instead of its own only.
     """
 
     basis: AnyRadialBasis
@@ -86,15 +86,15 @@ class SoapTerm:
     sum_species: bool = False
 
     def power_spectrum(self, species: tuple[int, ...]) -> PowerSpectrumBasis:
-        """Its features for neighbours of these species."""
+        """The features of this term, for neighbours of these species."""
         return self.hypers.power_spectrum(species, self.features, self.multiplicity, self.mixing, self.sum_species)
 
 
 class KernelHeader(ModelHeader):
-    """What a file says of itself."""
+    """Header of a file."""
 
     soap: tuple[SoapHypers, ...]
-    sum_species: tuple[bool, ...] = ()  # of each power spectrum; of none in versions before 4
+    sum_species: tuple[bool, ...] = ()  # for each power spectrum; empty in versions before 4
 
     @model_validator(mode="after")
     def _for_each_spectrum(self) -> "KernelHeader":

@@ -3,7 +3,7 @@
     E = sum_i [ e_0(a_i) + sum_k w_k(a_i) x_k(i) ]
 
 with the invariants x of a multispectrum (`representation.multispectrum`), whose components are part of the model, and
-weights of their own for each species of centres.
+separate weights for each species of centres.
 """
 
 from collections.abc import Mapping
@@ -29,9 +29,9 @@ PAIR_COLUMNS = 5
 
 
 class DensityHypers(Section):
-    """The density that is multiplied.
+    """The density whose coefficients are multiplied.
 
-    sum_species: whether neighbours of all species add to the same coefficients, each with its own functions.
+    sum_species: whether neighbours of all species contribute to the same coefficients, each with its own functions.
     """
 
     basis: AnyRadialBasis
@@ -47,10 +47,10 @@ class DensityHypers(Section):
 
 
 class MultispectrumHeader(ModelHeader):
-    """What a file says of itself.
+    """Header of a file.
 
-    groups: species of centres with components of their own, or 0 for all together.
-    irreps: l and parity of all that orders 2, 3, ... have.
+    groups: species of centres with separate components, or 0 if all share the same ones.
+    irreps: l and parity of all irreps of orders 2, 3, ...
     """
 
     density: DensityHypers
@@ -170,7 +170,7 @@ def _level(header: MultispectrumHeader, arrays: Mapping[str, NDArray], group: in
 
 
 def _check_channels(model: MultispectrumModel) -> None:
-    """`ValueError` unless all factors of all products are there, and couple to what they are said to make."""
+    """`ValueError` unless all factors of all products exist, and couple to the declared results."""
     expansion = model.density.expansion(model.species, model.mixing)
     one = {Irrep(l, 1): expansion.n_blocks * n for l, n in expansion.counts.items()}
     sizes = set()
@@ -185,7 +185,7 @@ def _check_channels(model: MultispectrumModel) -> None:
         sizes.add(len(Multispectrum(expansion, {ALL: levels})))
     given = sorted({len(w) for w in model.weights.values()})
     if sorted(sizes) != given:
-        raise ValueError(f"weights: there are {given} of a species, for {sorted(sizes)} features")
+        raise ValueError(f"weights: must be one per feature ({sorted(sizes)}) for each species, are {given}")
 
 
 def _check_pairs(
@@ -197,4 +197,4 @@ def _check_pairs(
         fits = abs(l1 - l2) <= target.l <= l1 + l2 and parity * (-1) ** (l1 + l2 + target.l) == target.parity
         inside = ((rows[:, [2, 4]] >= 0) & (rows[:, [2, 4]] < limits)).all()
         if not (fits and inside):
-            raise ValueError(f"{name}: there is no such product of l = {l1} (parity {parity}) and l = {l2}")
+            raise ValueError(f"{name}: l = {l1} (parity {parity}) and l = {l2} cannot be coupled to this")

@@ -3,10 +3,10 @@
     E = sum_i [ e_0(a_i) + fc(e_i) F(rho_i1 .. rho_iP) + e_i ],    F = sum_p b_p f(rho_p; m_p)
     rho_ip = sum_j sum_k v_pk g_k(r_ij) + sum_k w_pk B_k(i)
 
-with a repulsion e_i that an atom feels of its neighbours and a switch fc, base functions g_k of each pair of species
-(`models.pace_radial`), and invariants B_k of order two and higher of the neighbour density of points with the radial
-functions R_nl (`representation.products`). Each species of centres has its own functions. Harmonics are those of this
-program times sqrt(4 pi): the first is one.
+with the core repulsion e_i of an atom by its neighbours and a switch fc, base functions g_k of each pair of species
+(`models.pace_radial`), and invariants B_k of order two and higher of the density of point-like neighbours, with radial
+functions R_nl (`representation.products`). Each species of centres has its own functions. The harmonics are those of
+this program times sqrt(4 pi), so that the first is one.
 
 With `zbl`, E_i = e_0 + fc F + (1 - fc) e_i, where fc depends on the distance of the nearest neighbour.
 """
@@ -92,7 +92,7 @@ def _shifted_power(x: Array, m: float) -> tuple[Array, Array]:
 
 
 class PaceHeader(ModelHeader):
-    """What a file says of itself."""
+    """Header of a file."""
 
     bonds: tuple[PaceBond, ...]
     embeddings: dict[int, PaceEmbedding]
@@ -100,10 +100,10 @@ class PaceHeader(ModelHeader):
     @model_validator(mode="after")
     def _there_is_one_of_each(self) -> "PaceHeader":
         if sorted(self.embeddings) != list(self.species):
-            raise ValueError(f"embeddings: there are those of {sorted(self.embeddings)}, not of {self.species}")
+            raise ValueError(f"embeddings: must be for the species {self.species}, are for {sorted(self.embeddings)}")
         pairs = [(bond.centre, bond.neighbour) for bond in self.bonds]
         if sorted(pairs) != [(a, b) for a in self.species for b in self.species]:
-            raise ValueError(f"bonds: must be one of each centre and neighbour among {self.species}, are {pairs}")
+            raise ValueError(f"bonds: must be one for each centre and neighbour among {self.species}, are {pairs}")
         kinds = {bond.inner for bond in self.bonds}
         if len(kinds) > 1:
             raise ValueError(f"bonds: have different inner cutoffs, {', '.join(sorted(kinds))}; one kind is needed")
@@ -117,8 +117,8 @@ class PaceModel(Model):
     species: atomic numbers, ascending. energies: e_0 of each species, eV.
     bonds, radial: for each (centre, neighbour) its base functions, and c_nlk (N, l_max + 1, K).
     first: for each (centre, neighbour) v_pk (P, K).
-    functions, weights: for each species of centres (M, columns) int32, see `products`; blocks are places in `species`,
-        and w_pk (P, M), eV.
+    functions, weights: for each species of centres (M, columns) int32, see `products`, whose blocks are indices into
+        `species`; and w_pk (P, M), eV.
     summary: where it comes from, JSON-serialisable.
     """
 
@@ -200,7 +200,7 @@ class PaceModel(Model):
 
 
 def check_functions(model: PaceModel, species: int) -> None:
-    """`ValueError` unless the functions of these centres are invariants of radial functions that are there."""
+    """`ValueError` unless the functions of these centres are invariants, and their radial functions exist."""
     graph = ProductGraph(model.functions[species])
     sizes = [model.radial[species, neighbour].shape[:2] for neighbour in model.species]
     for number in range(len(graph)):

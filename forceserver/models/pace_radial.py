@@ -1,23 +1,23 @@
-"""Radial functions of PACE potentials, and what their atoms feel at short distances.
+"""Radial functions of PACE potentials, and their interaction at short distances.
 
 A bond (centre, neighbour) has base functions g_k(r), k = 1 .. K, and radial functions R_nl = sum_k c_nlk g_k. With
 x(r) below, Chebyshev polynomials T_k and the cosine step s(t) = (1 + cos(pi t)) / 2,
 
     ChebExpCos  x = 1 - 2 (exp(-p r/r_c) - exp(-p)) / (1 - exp(-p)),  g_1 = s(r/r_c), g_k = (1 - T_(k-1)(x))/2 s(r/r_c);
-                all of it times s((r - r_c + d)/d) in the last d before the cutoff
+                multiplied by s((r - r_c + d)/d) in the last d before the cutoff
     ChebPow     x = 1 - 2 (1 - r/r_c)^p,                              g_k = (1 - T_k(x))/2
     ChebLinear  x = 1 - r/r_c,                                        g_k = (1 - T_k(x))/2
     SBessel     orthogonalised sums of two sinc functions with two zeros at r_c (Kocer, Mason and Erturk,
                 J. Chem. Phys. 150, 154102 (2019))
 
 (Drautz, Phys. Rev. B 99, 014104 (2019); Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021); Bochkarev et al., Phys.
-Rev. Materials 6, 013804 (2022).) What is known of short distances is one of
+Rev. Materials 6, 013804 (2022).) At short distances, one of these applies:
 
-    density   a core repulsion e = q exp(-w r^2)/r s(r/r_c) is added, and where the sum over the neighbours of an atom
-              is too high, the energy of its environment is switched off
-    distance  the same, within an inner cutoff only, within which all g_k are switched off
-    zbl       the repulsion of Ziegler, Biersack and Littmark, to which an atom is switched over when its nearest
-              neighbour comes close
+    density   a core repulsion e = q exp(-w r^2)/r s(r/r_c) is added, and if its sum over the neighbours of an atom is
+              too large, the energy of the environment is switched off
+    distance  the same, but only within an inner cutoff, where all g_k are switched off
+    zbl       the repulsion of Ziegler, Biersack and Littmark replaces the energy of an atom when its nearest neighbour
+              comes close
 """
 
 from typing import Literal
@@ -34,7 +34,7 @@ NEGLIGIBLE = 50.0  # exponent from which on a core repulsion is zero
 
 
 def inner_step(x: Array, end: float, width: float) -> tuple[Array, Array]:
-    """The step from one, below end - width, to zero, above `end`, and its derivative: two continuous derivatives."""
+    """A step from one (below end - width) to zero (above end) with two continuous derivatives, and its derivative."""
     if width <= 0:
         return np.where(x < end, 1.0, 0.0), np.zeros_like(x)
     t = np.clip(1 - 2 * (1 + (x - end) / width), -1.0, 1.0)
@@ -43,14 +43,14 @@ def inner_step(x: Array, end: float, width: float) -> tuple[Array, Array]:
 
 
 class PaceBond(Section):
-    """What an atom `centre` sees of a neighbour; energies in eV, lengths in Angstrom.
+    """The interaction of a centre with a neighbour; energies in eV, lengths in Angstrom.
 
     radial: the base functions, n_base of them. parameter: p. smoothing_angstrom: d.
-    inner: what happens at short distances, see above; inner_angstrom, inner_smoothing_angstrom: where a switch ends,
-        and its width.
-    bin_angstrom: functions that do not end with two derivatives (ChebLinear, ChebPow with p < 2) become zero within
-        this distance of the cutoff, along the cubics that they end with in the tables of pacemaker.
-    core_ev_angstrom: q, or what the repulsion of "zbl" is multiplied with. core_per_angstrom2: w.
+    inner: the kind of interaction at short distances, see above; inner_angstrom, inner_smoothing_angstrom: where its
+        switch ends, and the width of the switch.
+    bin_angstrom: functions without two continuous derivatives at the cutoff (ChebLinear, ChebPow with p < 2) go to zero
+        within this distance of it, along the cubics with which pacemaker's tables end.
+    core_ev_angstrom: q, or the factor of the repulsion "zbl". core_per_angstrom2: w.
     """
 
     centre: int = Field(ge=1, le=118)
@@ -139,7 +139,7 @@ class PaceBond(Section):
         return min(end, self.cutoff_angstrom, self.inner_angstrom if self.inner == "distance" else np.inf)
 
     def core(self, r: Array) -> tuple[Array, Array]:
-        """The repulsion that a neighbour adds to an atom, eV, and its derivative, for r > 0."""
+        """The repulsion of an atom by a neighbour at r > 0, eV, and its derivative."""
         value, slope = self._zbl(r) if self.inner == "zbl" else self._core(r)
         outside = r >= self.core_reach
         value[outside], slope[outside] = 0.0, 0.0

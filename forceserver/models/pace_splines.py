@@ -1,4 +1,4 @@
-"""What atoms see of their neighbours in a PACE potential, as splines for the kernel of the spherical expansion."""
+"""The radial functions of a PACE potential as splines, for the kernel of the spherical expansion."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,23 @@ from ..representation.spline import Functions, SplineTable
 from .pace import PaceModel
 from .pace_radial import PaceBond
 
-CORE_TOLERANCE = 1e-8  # of repulsions, relative to the value at `NEAREST`
-FINEST = 20_000  # intervals between two nodes that functions of one bond must have
-NEAREST = 0.25  # Angstrom; radial functions go on as straight lines from about here to zero
+CORE_TOLERANCE = 1e-8  # for repulsions, relative to the value at `NEAREST`
+FINEST = 20_000  # most intervals between two required nodes of the functions of one bond
+NEAREST = 0.25  # Angstrom; below about this distance radial functions are straight lines
 ROOT = np.sqrt(4 * np.pi)
 
 
 def expansion_of(
     model: PaceModel, centre: int, neighbours: Sequence[int], counts: tuple[int, ...], tolerance: float
 ) -> ExpansionBasis:
-    """The coefficients of neighbours of species that are alike."""
+    """The expansion for neighbours of species that can share one grid."""
     bonds = [model.bonds[centre, neighbour] for neighbour in neighbours]
     matrices = [_mixing(model, centre, neighbour, counts) for neighbour in neighbours]
 
     ends = np.cumsum(counts)[:-1]
 
     def by_l(parts: Sequence[Array]) -> Array:
-        """Functions of each neighbour as columns: those of l = 0 of all neighbours, then those of l = 1."""
+        """The functions of each neighbour as columns: l = 0 for all neighbours, then l = 1, and so on."""
         split = [np.split(part, ends, axis=1) for part in parts]
         return np.hstack([of_one[l] for l in range(len(counts)) for of_one in split])
 
@@ -47,7 +47,7 @@ def expansion_of(
 
 
 def _mixing(model: PaceModel, centre: int, neighbour: int, counts: tuple[int, ...]) -> Array:
-    """(sum of counts, n_base): radial functions as combinations of base functions, by l; zero for those it lacks."""
+    """Radial functions as combinations of base functions, (sum of counts, n_base), by l; zero for missing ones."""
     radial, first = model.radial[centre, neighbour], ROOT * model.first[centre, neighbour]
     mixing = []
     for l, count in enumerate(counts):
@@ -71,7 +71,7 @@ def core_of(bond: PaceBond) -> ExpansionBasis:
 def _splined(
     functions: Functions, cutoff: float, breaks: Sequence[float], counts: tuple[int, ...], tolerance: float
 ) -> SplineTable:
-    """Functions of any size, relative to their largest values; straight lines where atoms never are."""
+    """Splines whose tolerance is relative to the largest value of each function; straight lines below `NEAREST`."""
     unit = _common([place for place in breaks if place > NEAREST]) or cutoff
     nearest = _node_below(NEAREST, unit, cutoff)
     sizes = np.abs(functions(np.linspace(nearest, cutoff, 1000))[0]).max(axis=0)
@@ -87,7 +87,7 @@ def _splined(
 
 
 def _node_below(distance: float, unit: float, cutoff: float) -> float:
-    """A node of every grid that `SplineTable.fit` tries, once it is fine enough, for nodes at multiples of `unit`."""
+    """A node of every sufficiently fine grid of `SplineTable.fit`, where nodes must be multiples of `unit`."""
     step = unit / max(1, round(8 * unit / cutoff))
     while step > distance:
         step /= 2
@@ -95,7 +95,7 @@ def _node_below(distance: float, unit: float, cutoff: float) -> float:
 
 
 def _common(breaks: Sequence[float]) -> float:
-    """A distance that divides all of these, or the first of them if there is none that is not small; 0 for none."""
+    """A distance that divides all of these; the first of them if every such distance is too small; 0 if empty."""
     if not breaks:
         return 0.0
     for parts in range(1, FINEST):

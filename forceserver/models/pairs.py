@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from scipy.interpolate import BSpline, CubicSpline
 
 TABLE_START = 2.0**-3.5  # Angstrom; where tables of analytic forms begin
-KNOTS_PER_LENGTH = 24  # of a spline in place of Gaussian kernels
+KNOTS_PER_LENGTH = 24  # for a spline that replaces Gaussian kernels
 
 
 class PairInteraction(Section):
-    """What all forms have in common.
+    """Base of all forms.
 
     species: chemical symbols of the two atoms of the pair.
     cutoff_angstrom: distance beyond which the energy is zero.
@@ -43,7 +43,7 @@ class PairInteraction(Section):
 
     @property
     def breaks(self) -> tuple[float, ...]:
-        """Where forces are less smooth than elsewhere (Angstrom), so that a table need not be as accurate."""
+        """Distances (Angstrom) at which forces are less smooth, and where tables may be less accurate."""
         return ()
 
     def evaluate(self, r: Array) -> tuple[Array, Array]:
@@ -72,7 +72,7 @@ class SmoothedPair(PairInteraction):
         raise NotImplementedError
 
     def switch_at(self, r: Array) -> tuple[Array, Array]:
-        """What the energy is multiplied with, and its derivative (1/Angstrom)."""
+        """The factor of the energy, and its derivative (1/Angstrom)."""
         return smooth_step(r, self.cutoff_angstrom, self.smoothing_angstrom)
 
     def evaluate(self, r: Array) -> tuple[Array, Array]:
@@ -101,7 +101,7 @@ class LennardJones(SmoothedPair):
 
 
 class Zbl(SmoothedPair):
-    """`form = "zbl"`: the screened Coulomb repulsion of two nuclei, as it is at short distances.
+    """`form = "zbl"`: the screened Coulomb repulsion of two nuclei, valid at short distances.
 
     Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Matter (1985): the universal screening function.
     """
@@ -130,10 +130,10 @@ def screened_coulomb(z1: int, z2: int, r: Array) -> tuple[Array, Array, Array]:
 class SplinedPair(SmoothedPair):
     """`form = "spline"`: a spline of degree five through energies at equal distances from `closest` to the cutoff.
 
-    What a fitted two-body kernel becomes: the weights of its Gaussians are large and cancel, which leaves rounding
-    errors that narrow intervals of a table would amplify.
+    Fitted two-body kernels are stored in this form: the weights of their Gaussians are large and cancel, which leaves
+    rounding errors that the narrow intervals of a table would amplify.
 
-    switch: "cosine" for half a period of the cosine, `representation.cutoff.ShiftedCosine`, instead of the polynomial.
+    switch: "cosine" for half a cosine period (`representation.cutoff.ShiftedCosine`) instead of the polynomial.
     """
 
     form: Literal["spline"] = "spline"
@@ -162,10 +162,10 @@ class SplinedPair(SmoothedPair):
 
 
 class CubicPair(PairInteraction):
-    """`form = "cubic_spline"`: a cubic spline through points, straight before the first, nothing from the last one on.
+    """`form = "cubic_spline"`: a cubic spline through points, linear before the first and zero from the last one on.
 
     distances_angstrom, energies_ev: the points; the last is at the cutoff, where the energy is zero.
-    slope_ev_per_angstrom: derivative at the first point and before it. At the last one it is zero.
+    slope_ev_per_angstrom: derivative at and before the first point. At the last point it is zero.
     """
 
     form: Literal["cubic_spline"] = "cubic_spline"
@@ -181,7 +181,7 @@ class CubicPair(PairInteraction):
         if (np.diff(r) <= 0).any() or r[0] < 0 or r[-1] != self.cutoff_angstrom:
             raise ValueError("distances_angstrom must increase from zero or above to cutoff_angstrom")
         if self.energies_ev[-1] != 0:
-            raise ValueError(f"energies_ev: the last is {self.energies_ev[-1]:g}; it must be zero, as it is beyond")
+            raise ValueError(f"energies_ev: the last must be zero, as beyond the cutoff, is {self.energies_ev[-1]:g}")
         return self
 
     @cached_property
@@ -208,9 +208,9 @@ def knots(cutoff: float, count: int) -> Array:
 
 
 class GaussianPair(SmoothedPair):
-    """`form = "gaussians"`: sum_t w_t exp(-(r - r_t)^2 / 2 s^2), a two-body kernel model after its fit.
+    """`form = "gaussians"`: sum_t w_t exp(-(r - r_t)^2 / 2 s^2), a fitted two-body kernel model.
 
-    Files up to version 2 have it; a fit writes its `splined`.
+    Files up to version 2 contain this form; newer ones contain the result of `splined`.
     """
 
     form: Literal["gaussians"] = "gaussians"

@@ -28,7 +28,7 @@ class ExpansionConfig(Section):
     """Section [expansion]: the spherical expansion around centres, and its power spectrum."""
 
     basis: AnyRadialBasis
-    contraction: ContractionConfig | None = Field(default=None, description="of the radial functions of the basis")
+    contraction: ContractionConfig | None = Field(default=None, description="contraction of the radial functions")
     centres: AtomChoice | None = Field(default=None, description="species (one or several), or indices; all by default")
     neighbours: AtomChoice | None = Field(
         default=None, description="species (one or several), or indices; all by default"
@@ -47,7 +47,7 @@ class ExpansionConfig(Section):
         return atoms
 
     def neighbour_species(self, structures: Iterable["Atoms"]) -> list[int]:
-        """The species of neighbours: those that the section names, or those of the chosen atoms in the structures.
+        """The species of neighbours: those in the section, or those of the chosen atoms in the structures.
 
         Raises `InputError` if a structure does not have the chosen atoms.
         """
@@ -63,9 +63,9 @@ class ExpansionConfig(Section):
         return sorted(species)
 
     def expansion_basis(self, structures: Sequence["Atoms"]) -> "ExpansionBasis":
-        """The basis of the expansion for the species of these structures, contracted if the section says so.
+        """The basis of the expansion for the species in these structures, with the contraction of the section, if any.
 
-        Raises `InputError` if a structure does not have the chosen atoms, or a contraction cannot be had.
+        Raises `InputError` if a structure does not have the chosen atoms, or a contraction cannot be made or read.
         """
         from ..frame import Frame
         from .expansion import ExpansionBasis
@@ -85,7 +85,7 @@ class ExpansionConfig(Section):
         species: list[int],
         energies: Sequence[float | None] | None = None,
     ) -> "Contraction":
-        """The contraction of the basis, from these structures unless it names others; errors as for `make`."""
+        """The contraction of the basis, made from these structures unless it names others; errors as for `make`."""
         return contraction.make(
             self.basis,
             frames,

@@ -9,8 +9,9 @@ of the whole matrix over species and radial functions,
 
     c^i_{aqlm} = sum_n U^{al}_{qn} c^i_{anlm}        or        c^i_{qlm} = sum_{an} U^l_{q,an} c^i_{anlm}
 
-where a neighbour of any species adds to all q channels. Either is a matrix for each species of neighbours, which is
-folded into its splines. For the same primitive density no other q functions leave less of sum C^l_{an,an}.
+where a neighbour of any species contributes to all q channels. In both cases there is one matrix for each species of
+neighbours, which is folded into its splines. No other q combinations of the same primitives lose less of the variance
+sum C^l_{an,an}.
 
 Goscinski, Musil, Pozdnyakov, Nigam, Ceriotti, J. Chem. Phys. 155, 104106 (2021). More in docs/representation.md.
 """
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
     from .bases import AnyRadialBasis
 
 ALL = 0
-"""In place of a species: eigenvalues of the covariance of all species together."""
+"""Stands for all species: the key of eigenvalues of the joint covariance."""
 
 
 @dataclass(frozen=True, eq=False)
 class Covariance:
     """Second moments of the coefficients over environments.
 
-    basis: the radial functions. species: of neighbours (atomic numbers), ascending. environments: their number N.
+    basis: the radial functions. species: those of neighbours (atomic numbers), ascending. environments: their number N.
     matrices: for each l (A, n_l, A, n_l), as above, A species and n_l radial functions.
     """
 
@@ -63,10 +64,9 @@ class Covariance:
     ) -> "Covariance":
         """The covariance of the environments of all `frames`, in one pass.
 
-        species: atomic numbers of neighbours that count. centres: the atoms whose environments these are; structures
-        without any are passed over. neighbours: the atoms that are seen, where that is not all of `species`.
-        tolerance: of the splines.
-        `InputError` names a structure with two atoms at one place, and a species that is nobody's neighbour.
+        species: atomic numbers of neighbours. centres: atoms whose environments are used; structures without any are
+        skipped. neighbours: atoms that count as neighbours, if not all atoms of `species`. tolerance: that of the
+        splines. `InputError` names a structure in which two atoms coincide, or a species that is never a neighbour.
         """
         species = tuple(sorted(species))
         table = splined(basis, tolerance)
@@ -79,7 +79,7 @@ class Covariance:
             for total, part in zip(sums, expansion.split(coefficients).values(), strict=True):
                 rows = np.swapaxes(part, 1, 2).reshape(-1, len(total))
                 total += rows.T @ rows
-        of_degree = dict(zip(expansion.counts, sums, strict=True))  # some l may have no functions
+        of_degree = dict(zip(expansion.counts, sums, strict=True))  # for some l there may be no functions
         shapes = [(len(species), n, len(species), n) for n in table.counts]
         matrices = [
             of_degree.get(l, np.zeros((0, 0))).reshape(shape) / max(1, environments) for l, shape in enumerate(shapes)
@@ -90,12 +90,13 @@ class Covariance:
     def contraction(
         self, *, mixed: bool = False, q_max: int | None = None, residual_variance: float | None = None
     ) -> "Contraction":
-        """The principal components: at most `q_max`, and no more than leave this fraction of the variance of each l.
+        """The principal components: at most `q_max`, and as few as lose no more than this fraction of the variance of
+        any l.
 
-        `InputError`: neither is given, there are not as many functions, or fewer environments than functions.
+        `InputError`: neither is given, the basis has fewer functions, or there are fewer environments than functions.
         """
         if q_max is None and residual_variance is None:
-            raise InputError("contraction: give q_max or residual_variance, which say how many functions are kept")
+            raise InputError("contraction: give q_max or residual_variance, which decide how many functions are kept")
         largest = max(m.shape[1] for m in self.matrices) * (len(self.species) if mixed else 1)
         if q_max is not None and q_max > largest:
             of = f"n_max = {self.basis.n_max}" + (f" for {len(self.species)} species" if mixed else "")
@@ -128,11 +129,11 @@ class Covariance:
         """`InputError` if there are fewer environments than functions."""
         if functions > self.environments:
             raise InputError(
-                f"contraction: {self.environments} environments cannot tell {functions} functions; give more structures"
+                f"contraction: {self.environments} environments do not determine {functions} functions; add structures"
             )
 
     def eigen(self, mixed: bool) -> tuple[dict[int, list[Array]], dict[int, list[Array]]]:
-        """Eigenvalues, descending, and for each species and l the eigenvectors (rows) or its part of them."""
+        """Eigenvalues, descending, and for each species and l the eigenvectors (rows), or their part for it."""
         spectra: dict[int, list[Array]] = {ALL: []} if mixed else {s: [] for s in self.species}
         vectors: dict[int, list[Array]] = {s: [] for s in self.species}
         for matrix in self.matrices:
@@ -154,7 +155,7 @@ class Covariance:
 class Contraction:
     """Linear combinations of the radial functions of a basis, for every species of neighbours.
 
-    sum_species: whether all species add to the same channels.
+    sum_species: whether all species contribute to the same channels.
     matrices: species -> (l_max + 1, q, n_max); where an l has fewer functions, its last rows are zero.
     eigenvalues: species, or `ALL` -> (l_max + 1, number), the variances of all functions in the order in which they are
         kept; for principal components, the eigenvalues of the covariance, descending.
@@ -181,11 +182,11 @@ class Contraction:
         return ExpansionBasis(tables, sum_species=self.sum_species, centre_contribution=centre_contribution)
 
     def residual(self, species: int = ALL) -> Array:
-        """What 0, 1, 2, ... functions leave of the variance of each l, as a fraction of it: (l_max + 1, number + 1)."""
+        """The fraction of the variance of each l that is lost with 0, 1, 2, ... functions: (l_max + 1, number + 1)."""
         return left_over(self.eigenvalues[species])
 
     def of_species(self, species: Iterable[int]) -> "Contraction":
-        """The same for some of its species."""
+        """The same contraction for some of its species."""
         return replace(self, matrices={s: self.matrices[s] for s in species})
 
     def radial(self, r: Array) -> dict[int, Array]:
@@ -212,22 +213,22 @@ class Contraction:
 
 
 def functions(matrices: Mapping[int, Array]) -> tuple[int, ...]:
-    """Number of functions of each l: the rows (l_max + 1, q, n_max) up to the last that any species has."""
+    """Number of functions for each l: the rows of (l_max + 1, q, n_max) up to the last nonzero one of any species."""
     used = np.any([m.any(axis=2) for m in matrices.values()], axis=0)
     return tuple(int(row.nonzero()[0].max(initial=-1)) + 1 for row in used)
 
 
 def contracted(table: SplineTable, matrices: Mapping[int, Array]) -> dict[int, SplineTable]:
-    """The splines of the functions that `matrices` (l_max + 1, q, n_max) make of a table, for every species.
+    """Contracts a table with `matrices` (l_max + 1, q, n_max), for every species.
 
-    They keep the grid: it is the cutoff function, common to all, that needs the narrow intervals in most cases.
+    The grid is kept: in most cases its narrow intervals are needed for the cutoff function, which is common to all.
     """
     each = list(enumerate(zip(functions(matrices), table.counts, strict=True)))
     return {s: table.contract([m[l, :q, :n] for l, (q, n) in each]) for s, m in matrices.items()}
 
 
 def left_over(variances: Array) -> Array:
-    """The fraction of the sum of `variances` (..., n) that is left without the first 0, 1, ... n: (..., n + 1)."""
+    """The fraction of the sum of `variances` (..., n) that remains without the first 0, 1, ... n: (..., n + 1)."""
     rest = np.cumsum(np.maximum(variances, 0.0)[..., ::-1], axis=-1)[..., ::-1]
     total = np.where(rest[..., :1] > 0, rest[..., :1], 1.0)
     return np.concatenate([rest, np.zeros_like(rest[..., :1])], axis=-1) / total
@@ -242,7 +243,7 @@ def coefficients_of(
 ) -> tuple[Array, NDArray[np.int32]]:
     """Coefficients (C, n_blocks, size) of the selected centres of one structure, and their species; C may be zero.
 
-    A structure need not have all species of a selection. `InputError` names the structure (its number) with atoms that
+    A structure need not contain all species of a selection. `InputError` gives the number of a structure in which atoms
     coincide.
     """
     centres = centres or Selection()
@@ -281,7 +282,7 @@ def principal(matrix: Array) -> tuple[Array, Array]:
 
 
 def enough(spectra: Sequence[Array], q_max: int | None, residual: float | None) -> int:
-    """How many components leave no more than a fraction of the variance of any of `spectra`, `q_max` at most."""
+    """The number of components, at most `q_max`, that lose no more than a fraction of the variance of any spectrum."""
     count = max(map(len, spectra))
     if residual is not None:
         count = max(int((left_over(spectrum) > residual).sum()) for spectrum in spectra)
@@ -296,7 +297,7 @@ def padded(rows: Sequence[Array]) -> Array:
 
 
 def _difference(basis: "AnyRadialBasis", other: "AnyRadialBasis") -> str:
-    """What a basis has that the other has not."""
+    """The values in which a basis differs from another."""
     mine, theirs = _flat(basis.model_dump()), _flat(other.model_dump())
     return ", ".join(f"{key} = {value}" for key, value in mine.items() if theirs.get(key, "") != value)
 

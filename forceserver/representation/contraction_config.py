@@ -1,4 +1,4 @@
-"""The key `contraction` of descriptors, of [expansion] and of [[cv]]: made from structures, or read from a file."""
+"""The key `contraction` in descriptors, in [expansion] and in [[cv]]: made from structures, or read from a file."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,12 +21,12 @@ OF_KIND = {"pca": ("mixed",), "pcovr": ("mixed", "gamma"), "alchemical": ("weigh
 
 
 class ContractionConfig(Section):
-    """Radial functions, or species, that are contracted to those that keep most of a set of structures."""
+    """Contracts radial functions, or species, to the combinations that keep most of a set of structures."""
 
     kind: Literal["pca", "pcovr", "alchemical"] = Field(
         default="pca", description="principal components, those that predict energies too, or pseudo-species"
     )
-    mixed: bool = Field(default=False, description="of all species together: each function sees every species")
+    mixed: bool = Field(default=False, description="contract all species together: each function sees every species")
     q_max: int | None = Field(default=None, ge=1, description="functions, or pseudo-species, that are kept")
     residual_variance: float | None = Field(default=None, gt=0, lt=1, description="fraction that may be left out")
     gamma: float = Field(default=0.5, ge=0, le=1, description="weight of the variance, the rest is the energies'")
@@ -34,14 +34,14 @@ class ContractionConfig(Section):
         default=None, description="of each species in the pseudo-species"
     )
     optimised: bool = Field(default=False, description="pseudo-species are those of the best linear model of energies")
-    structures: InputFile | None = Field(default=None, description="whose environments; default: those at hand")
-    file: InputFile | None = Field(default=None, description="made by `forceserver basis`; instead of all others")
+    structures: InputFile | None = Field(default=None, description="source of environments; default: those at hand")
+    file: InputFile | None = Field(default=None, description="made by `forceserver basis`; replaces all other keys")
 
     @model_validator(mode="after")
     def _one_source(self) -> "ContractionConfig":
         others = sorted(self.model_fields_set - {"file"})
         if self.file is not None and others:
-            raise ValueError(f"the file says how it was made: leave out {', '.join(others)}, or file")
+            raise ValueError(f"file already determines the contraction: leave out {', '.join(others)}, or file")
         if self.file is None and self.q_max is None and self.residual_variance is None and self.weights is None:
             raise ValueError("q_max, residual_variance or file is missing: how many functions to keep")
         return self
@@ -79,8 +79,8 @@ class ContractionConfig(Section):
     ) -> Contraction:
         """The contraction for this basis and these species of neighbours; arguments as for `Covariance.of`.
 
-        frames: those at hand. energies: of each (eV, of all atoms), or None.
-        `InputError`: a file is damaged or of another basis, the structures do not suffice, or have no energies.
+        frames: used unless the section names structures or a file. energies: that of each (eV, of all atoms), or None.
+        `InputError`: a file is damaged or for another basis, there are too few structures, or no energies.
         """
         if self.file is not None:
             from .contraction_file import load

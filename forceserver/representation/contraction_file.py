@@ -1,4 +1,4 @@
-"""The file of a contraction: one `.npz` without pickles, as those of models.
+"""The file of a contraction: one `.npz` without pickles, like those of models.
 
 header (JSON): format, version, the basis, whether species are summed. matrices/Z (l_max + 1, q, n_max) for every
 neighbour species of atomic number Z; eigenvalues/Z (l_max + 1, number), Z = 0 for all species together; checksum:
@@ -26,7 +26,7 @@ AtomicNumber = Annotated[int, Field(ge=1, le=118)]
 
 
 class ContractionHeader(Section):
-    """What a file says of itself."""
+    """Header of a file."""
 
     format: Literal["forceserver contraction"]
     version: Literal[1]
@@ -37,7 +37,7 @@ class ContractionHeader(Section):
 
 
 def save(contraction: Contraction, path: Path) -> None:
-    """Writes the file; it is complete or not there."""
+    """Writes the file, completely or not at all."""
     header = ContractionHeader(
         format="forceserver contraction",
         version=VERSION,
@@ -50,7 +50,7 @@ def save(contraction: Contraction, path: Path) -> None:
 
 
 def load(path: str | Path) -> Contraction:
-    """Reads a file; `InputError` names what is damaged, of another kind, of an unknown version, or does not fit."""
+    """Reads a file. `InputError` says what is damaged, of another kind, of an unknown version, or inconsistent."""
     try:
         header, arrays = load_headed(Path(path), ContractionHeader, _expected)
     except (OSError, ValueError) as error:
@@ -65,7 +65,7 @@ def load(path: str | Path) -> Contraction:
 
 
 def _expected(header: ContractionHeader, claims: Mapping[str, Claim]) -> dict[str, Claim]:
-    """The arrays that the header promises; the number of functions is as claimed."""
+    """The arrays that the header declares; the number of functions is taken from `claims`."""
     first = claims.get(f"matrices/{header.species[0]}")
     q = first.shape[1] if first is not None and len(first.shape) == 3 else 1
     if not 1 <= q <= MOST_FUNCTIONS:

@@ -31,7 +31,7 @@ def real_clebsch_gordan(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
 def real_wigner_3j(l1: int, l2: int, l3: int) -> NDArray[np.float64]:
     """Wigner 3j symbols between real spherical harmonics, (2 l1 + 1, 2 l2 + 1, 2 l3 + 1).
 
-    For odd l1 + l2 + l3 they are imaginary; their imaginary part is as good a coupling and returned.
+    For odd l1 + l2 + l3 they are imaginary; their imaginary part, which couples equally well, is returned.
     """
     symbols = np.zeros((2 * l1 + 1, 2 * l2 + 1, 2 * l3 + 1))
     for m1 in range(-l1, l1 + 1):
@@ -74,12 +74,12 @@ def wigner_3j(l1: int, l2: int, l3: int, m1: int, m2: int) -> float:
 
 
 def n_invariants(degrees: Sequence[int], names: Sequence[Hashable]) -> int:
-    """How many linearly independent invariants, even under inversion, are homogeneous of these vectors.
+    """The number of linearly independent invariants, even under inversion, that are products of these vectors.
 
     degrees: l of each factor. names: factors with the same name are the same vector, whose powers are symmetric.
 
-    The multiplicity of the trivial representation of O(3) in the product of the symmetric powers, from weights: a
-    representation holds as many invariants as it has states of M = 0 beyond those of M = 1.
+    This is the multiplicity of the trivial representation of O(3) in the product of the symmetric powers. It follows
+    from the weights: a representation contains as many invariants as it has more states with M = 0 than with M = 1.
     """
     if sum(degrees) % 2:
         return 0

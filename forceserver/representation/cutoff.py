@@ -1,7 +1,7 @@
-"""Weights of a neighbour by its distance: the cutoff function and the radial scaling.
+"""Weights of a neighbour that depend on its distance: the cutoff function and the radial scaling.
 
-Both are data (they are read from TOML and stored in models) that can evaluate themselves. They multiply the radial
-integral at the distance of the neighbour; they do not multiply its density point by point.
+Both are configuration sections, read from TOML and stored in models, with methods to evaluate them. They multiply the
+radial integral at the distance of the neighbour, not its density point by point.
 """
 
 from typing import Literal

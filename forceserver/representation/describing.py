@@ -1,4 +1,4 @@
-"""The section [expansion] at work: what its keys mean for given structures."""
+"""Applies the section [expansion] to structures: makes the features it asks for."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -30,8 +30,8 @@ class Describer(Protocol):
 class FeatureMap:
     """The invariants of a section: its multispectrum, else its power spectrum, else its coefficients with l = 0.
 
-    structures: say which species there are; contraction and multispectrum learn from them unless they name others.
-    `InputError`: files are damaged, the structures do not suffice, or memory does not.
+    structures: determine the species; contraction and multispectrum learn from them unless they name others.
+    `InputError`: files are damaged, there are too few structures, or too little memory.
     """
 
     def __init__(self, config: ExpansionConfig, structures: Sequence["Atoms"], show: Show = unseen) -> None:
@@ -46,7 +46,7 @@ class FeatureMap:
 
     @property
     def name(self) -> str:
-        """For people: what the features are."""
+        """Name of the features, for messages."""
         if self.multispectrum is not None:
             return f"multispectrum, nu = {self.multispectrum.nu}"
         return "coefficients, l = 0" if self.power_spectrum is None else "power spectrum"
@@ -95,7 +95,7 @@ class RadialFeatures:
 def multispectrum_of(
     config: ExpansionConfig, basis: ExpansionBasis, structures: Sequence["Atoms"], show: Show = unseen
 ) -> Multispectrum | None:
-    """The multispectrum of a section, from these structures unless it says from which; None if it has none."""
+    """The multispectrum of a section, learned from these structures unless it names others; None if it has none."""
     if config.multispectrum is None:
         return None
     return make(
@@ -113,7 +113,7 @@ def neighbours_of(
 ) -> NeighbourList:
     """The neighbours of the centres of a section, or of others; a structure need not have all species of neighbours.
 
-    `ValueError`: no such centre, or the structure cannot be.
+    `ValueError`: there is no such centre, or the structure is invalid.
     """
     around = selection(config.neighbours)
     if around.species is not None:

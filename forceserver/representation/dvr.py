@@ -1,8 +1,8 @@
 """Discrete variable representation: cardinal functions of a Gauss-Legendre quadrature.
 
 With the points x_n and weights w_n of the quadrature with n_max points on [0, x_end], R_n is the polynomial of degree
-n_max - 1 that is 1 / (x_n sqrt(w_n)) at x_n and zero at all other points. The quadrature finds these functions
-orthonormal, and it makes of the integral with a Gaussian density one positive number,
+n_max - 1 that is 1 / (x_n sqrt(w_n)) at x_n and zero at all other points. Under the quadrature these
+functions are orthonormal, and the integral with a Gaussian density reduces to one positive number,
 
     I_nl(r) = 4 pi (pi sigma^2)^(-3/4) sqrt(w_n) x_n K_l(r, x_n),
 

@@ -12,9 +12,9 @@ values at all points r' = r_k, which takes the inverse of C_jk = g_k(r_j). In th
 
     I_nl(r) = 4 pi (pi sigma^2)^(-3/4) sum_jk K_l(r, r_j) (C^-1)_jk L_kn,
 
-QUIP's numbers but for the factor in front. Formulas: Bartok, Kondor, Csanyi, Phys. Rev. B 87, 184115 (2013), section
-IV; the points and the interpolation are those of QUIP's descriptor `soap` (github.com/libAtoms/GAP, `descriptors.F90`),
-from which no code is taken; the overlap follows from completing the square.
+equal to QUIP's numbers except for the prefactor. Formulas: Bartok, Kondor, Csanyi, Phys. Rev. B 87, 184115 (2013),
+section IV; the points and the interpolation are those of QUIP's descriptor `soap` (github.com/libAtoms/GAP,
+`descriptors.F90`), from which no code is taken; the overlap follows from completing the square.
 """
 
 from functools import lru_cache
@@ -28,7 +28,7 @@ from ..frame import Array
 from .radial import Gaussian, RadialBasis, checked_distances, gaussian_kernel
 
 BEYOND = np.sqrt(20 * np.log(10))
-"""How far the points reach beyond the cutoff, in sigma: where a Gaussian has fallen to 1e-10."""
+"""How far the points extend beyond the cutoff, in sigma: where a Gaussian has decayed to 1e-10."""
 
 
 class EquispacedGaussianBasis(RadialBasis):
@@ -39,7 +39,7 @@ class EquispacedGaussianBasis(RadialBasis):
     @model_validator(mode="after")
     def _can_be_interpolated(self) -> "EquispacedGaussianBasis":
         if not isinstance(self.density, Gaussian):
-            raise ValueError("density: must be gaussian, whose width is that of the radial functions")
+            raise ValueError("density: must be gaussian; its width is that of the radial functions")
         try:
             self._matrices()
         except linalg.LinAlgError as error:

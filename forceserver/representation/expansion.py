@@ -4,10 +4,11 @@
 
 over all neighbours (and images) inside the cutoff, with real spherical harmonics without Condon-Shortley phase,
 m = -l .. l (for l = 1 that is y, z, x), and splined radial functions R_nl (`spline.SplineTable`), which include the
-cutoff. The centre itself adds R_n0(0) Y_00 to its own species. Three products: the coefficients; forces and virial of
-an energy that depends on them (a vector-Jacobian product, nothing dense); explicit gradients, sparse in (centre, atom).
+cutoff. The centre itself adds R_n0(0) Y_00 to its own species. This module computes the coefficients; forces and virial
+of an energy that depends on them, as a vector-Jacobian product without a dense Jacobian; and explicit gradients, sparse
+in (centre, atom).
 
-Formulas and the source of the numbers: docs/representation.md.
+docs/representation.md has the formulas and their sources.
 """
 
 from collections.abc import Mapping
@@ -29,18 +30,18 @@ Y00 = 0.5 / np.sqrt(np.pi)
 
 
 class ExpansionBasis:
-    """Radial functions for every neighbour species, and where their coefficients go.
+    """Radial functions for every neighbour species, and the layout of the coefficients.
 
-    tables: neighbour species (atomic number) -> spline; all with the same channels, on one grid. The channels
-        counts[l] of a table choose the l (those with none are left out).
-    sum_species: one block for all species instead of one for each: contractions over species are in the tables.
-    centre_contribution: whether the centre itself counts, in l = 0 of its own species; a number is its weight.
-    centre_in_all_blocks: it counts in the blocks of all species, whatever its own.
+    tables: neighbour species (atomic number) -> spline; all with the same channels, on one grid. The numbers of
+        channels `counts` of a table determine which l are computed (those with at least one).
+    sum_species: one block for all species instead of one for each; contractions over species are part of the tables.
+    centre_contribution: whether the centre itself contributes to l = 0 of its own species; a number is its weight.
+    centre_in_all_blocks: whether it contributes to the blocks of all species instead.
 
-    Coefficients come as arrays (..., n_blocks, size); `split` shows them by l. Within a block they are
-    laid out [l][m][n], n padded to a multiple of eight with numbers that mean nothing.
+    Coefficients are arrays (..., n_blocks, size); `split` gives views by l. Within a block they are laid out [l][m][n],
+    with n padded to a multiple of eight by arbitrary numbers.
 
-    What the kernel reads (cython_ext/tile.h): nodes, grid, and layout (5, n_l) with rows l, count, padded, radial
+    The kernel (cython_ext/tile.h) reads the nodes, the grid, and the layout (5, n_l) with rows l, count, padded, radial
     offset, block offset.
 
     ValueError: no table, tables that differ in channels or grid, l larger than 12.
@@ -82,7 +83,7 @@ class ExpansionBasis:
             self.offsets[l] = size
             size += (2 * l + 1) * padded[-1]
         self.size = size
-        # The same table object for two species is one table for the kernel: less to keep in the cache.
+        # If two species share a table object, the kernel gets one table: less to keep in the cache.
         distinct = list({id(tables[s]): tables[s] for s in self.species}.values())
         position = {id(table): k for k, table in enumerate(distinct)}
         self.table_of = np.array([position[id(tables[s])] for s in self.species], dtype=np.int32)
@@ -102,7 +103,7 @@ class ExpansionBasis:
         self.kernel = _kernel.Expansion(*self.layout, size, self.n_blocks, nodes, *self.grid)
 
     def _by_block(self, in_all_blocks: bool) -> NDArray[np.float64]:
-        """What a centre of each species adds to l = 0 of each block, (species, n_blocks, padded)."""
+        """The contribution of a centre of each species to l = 0 of each block, (species, n_blocks, padded)."""
         found = np.zeros((len(self.species), self.n_blocks, self.own.shape[1]))
         places = np.arange(len(self.species))
         if in_all_blocks and not self.sum_species:
@@ -123,11 +124,11 @@ class ExpansionBasis:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Gradients:
-    """Explicit gradients of the coefficients, with one row for every (centre, block, atom) that has any.
+    """Explicit gradients of the coefficients, with one row for every (centre, block, atom) within reach.
 
-    rows: (n_rows, 3) int32: row of the centre in neighbours.centres, block, atom. The first row of a centre and block
-        is that of the centre itself; rows of atoms in the skin only are zero.
-    positions: (n_rows, 3, size), d c / d r_atom,b; `ExpansionBasis.split` shows it by l.
+    rows: (n_rows, 3) int32: index of the centre in neighbours.centres, block, atom. The first row of a centre and block
+        is that of the centre itself; rows of atoms that are only in the skin are zero.
+    positions: (n_rows, 3, size), d c / d r_atom,b; `ExpansionBasis.split` gives views by l.
     strain: (n_centres, n_blocks, 3, 3, size), d c / d strain_ab, as in r -> r (1 + strain); or None.
 
     The arrays are overwritten by the next call.
@@ -139,12 +140,12 @@ class Gradients:
 
 
 class SphericalExpansion:
-    """The expansion over one neighbour list. Work space is kept: nothing is allocated from step to step, and no more
-    threads are used than there were when it was made.
+    """The expansion over one neighbour list.
 
-    Arrays that are returned belong to this object and are overwritten by the next call.
+    Work space is kept, so nothing is allocated from step to step; the number of threads cannot grow after construction.
+    Returned arrays belong to this object and are overwritten by its next call.
 
-    ValueError: the list has a neighbour species without table, or a cutoff smaller than that of the basis.
+    ValueError: the list has a neighbour species without a table, or a cutoff smaller than that of the basis.
     """
 
     def __init__(self, basis: ExpansionBasis, neighbours: NeighbourList) -> None:
@@ -199,7 +200,7 @@ class SphericalExpansion:
     def vjp(self, gradient: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Forces (N, 3) and virial (3, 3) of an energy with this gradient dE/dc (n_centres, n_blocks, size).
 
-        forces = -dE/dr, virial = -dE/dstrain. ValueError: wrong shape or dtype, atoms at the same place.
+        forces = -dE/dr, virial = -dE/dstrain. ValueError: wrong shape or dtype, or atoms that coincide.
         """
         neighbours = self.neighbours
         check_array("gradient", gradient, (len(neighbours.centres), self.basis.n_blocks, self.basis.size))
@@ -215,7 +216,7 @@ class SphericalExpansion:
     def moved(self, moves: NDArray[np.float64], strain: NDArray[np.float64]) -> NDArray[np.float64]:
         """Derivative (n_centres, n_blocks, size) of the coefficients along moves (N, 3) of atoms and a strain (3, 3).
 
-        What `vjp` is the transpose of, with nothing dense. ValueError: wrong shapes, atoms that coincide.
+        `vjp` is the transpose of this map; neither forms a dense Jacobian. ValueError: wrong shapes, coinciding atoms.
         """
         neighbours = self.neighbours
         check_array("moves", moves, (len(neighbours.species), 3))
@@ -265,7 +266,7 @@ class SphericalExpansion:
 
 @dataclass(eq=False, slots=True)
 class _Rows:
-    """Which row of the explicit gradients a pair goes to, for one build of the neighbour list."""
+    """The row of the explicit gradients to which each pair contributes, for one build of the neighbour list."""
 
     build: int
     rows: NDArray[np.int32]
@@ -314,7 +315,7 @@ class _Rows:
 def _nodes(tables: list[SplineTable], counts: Mapping[int, int]) -> tuple[NDArray[np.float64], list[int]]:
     """Values and step * derivatives at the nodes (tables, n_intervals + 1, 2, channels), and where each l begins.
 
-    Functions that do not depend on l are there once. What stands in the padding of an l are then further functions.
+    Functions that do not depend on l are stored once; the padding of an l may then contain further functions.
     """
     data = [_node_data(table) for table in tables]
     most = max(counts, key=lambda l: counts[l])
@@ -339,9 +340,9 @@ def _nodes(tables: list[SplineTable], counts: Mapping[int, int]) -> tuple[NDArra
 
 
 def _node_data(table: SplineTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Values and derivatives at all nodes, (n_intervals + 1, channels); half of what the cubics take in the cache.
+    """Values and derivatives at all nodes, (n_intervals + 1, channels); they take half the cache of the cubics.
 
-    The last interval may end early, at the cutoff; its cubic is continued to the next node.
+    The last interval may end early, at the cutoff; its cubic is then continued to the next node.
     """
     a0, a1, a2, a3 = np.moveaxis(table.coefficients[:, :, : table.channels], 1, 0)
     h = table.step

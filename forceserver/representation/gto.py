@@ -1,4 +1,4 @@
-"""Gaussian-type orbitals r^n exp(-r^2 / 2 sigma_n^2), of which the Gaussian density has an analytic integral.
+"""Gaussian-type orbitals r^n exp(-r^2 / 2 sigma_n^2), whose integrals with a Gaussian density are analytic.
 
 Primitives, n = 0 .. n_max - 1, the same for every l:  N_n r^n exp(-b_n r^2) with b_n = 1 / 2 sigma_n^2,
 sigma_n = r_c max(sqrt(n), 1) / n_max, N_n^2 = 2 / (sigma_n^(2n + 3) Gamma(n + 3/2)). They are Loewdin-orthonormalised
@@ -12,12 +12,12 @@ beta = l + 3/2 the integral of a primitive is
 themselves have the same form, as exp(-b_n r^2) = exp(-b_0 r^2) 1F1(1, 1, (b_0 - b_n) r^2).
 
 S is nearly singular (its smallest eigenvalue is 1e-4 for n_max = 8, 1e-13 for 20), and R_n and I_nl are differences of
-nearly equal primitives. So S^(-1/2) comes from mpmath with 50 digits, and the sums are made in double-double arithmetic
-(`cython_ext/kummer.pyx`): every number returned is right to about 1e-15 of itself, except next to its zeros.
+nearly equal primitives. Therefore S^(-1/2) is computed by mpmath with 50 digits, and the sums in double-double
+arithmetic (`cython_ext/kummer.pyx`): every result has a relative error of about 1e-15, except next to its zeros.
 
-The quadrature of the other bases would not do, even with all digits of R_n at its points: a wide Gaussian leaves little
-of functions that oscillate (5e-9 of one at n_max = 20, l_max = 12, sigma = 1 A, r_c = 5 A), so that it is right to no
-more than 2e-11 of the largest value, and it takes ten times as long.
+The quadrature used for the other bases is not sufficient here, even with exact values of R_n at its points. A wide
+Gaussian nearly averages out functions that oscillate (5e-9 of one is left at n_max = 20, l_max = 12, sigma = 1 A,
+r_c = 5 A), so the quadrature is accurate only to 2e-11 of the largest value. It also takes ten times as long.
 """
 
 from functools import lru_cache
@@ -33,7 +33,7 @@ from .radial import RadialBasis, checked_distances
 _kernel = _ext.kernel("kummer")
 
 DIGITS = 50
-LARGEST_EXPONENT = 1300.0  # of exp(-A r^2): what the kernel can sum within the range of doubles
+LARGEST_EXPONENT = 1300.0  # A r^2 in exp(-A r^2): the kernel's sums stay within the range of doubles
 
 
 class GtoBasis(RadialBasis):
@@ -72,7 +72,7 @@ class KummerSums(NamedTuple):
     weights: Array
 
     def evaluate(self, r: Array) -> tuple[Array, Array]:
-        """Values and derivatives (k, j) at the distances `r` (k,), `ValueError` where exp(-a r^2) is out of range."""
+        """Values and derivatives (k, j) at the distances `r` (k,). `ValueError` if exp(-a r^2) is out of range."""
         r = checked_distances(r)
         largest = np.sqrt(LARGEST_EXPONENT / self.a[0])
         if np.any(r > largest):

@@ -1,4 +1,4 @@
-"""Cubic Hermite interpolation: coefficients from values and derivatives, and where in an interval it errs most.
+"""Cubic Hermite interpolation: coefficients from values and derivatives, and where in an interval errors are largest.
 
 On an interval of width h the error of a value is largest in the middle, h^4 |f''''| / 384; that of a derivative is
 zero there to leading order, and largest at (3 - sqrt(3)) / 6 of the interval, sqrt(3) h^3 |f''''| / 216.
@@ -17,7 +17,7 @@ def cubics(h: Array, values: Array, derivatives: Array, slope: Array | None = No
 
     values, derivatives: (n + 1, ...) at the nodes.
     h: (n, ...), broadcast against them.
-    slope: (n, ...), mean slopes, where they are known better than from differences of the values.
+    slope: (n, ...), mean slopes, if they are known more accurately than from differences of the values.
     """
     if slope is None:
         slope = np.diff(values, axis=0) / h

@@ -1,4 +1,4 @@
-"""Products of coefficients at work: the graph of `products` in the layout of the kernel (cython_ext/ace.pyx)."""
+"""Evaluates products of coefficients: the graph of `products` in the layout of the kernel (cython_ext/ace.pyx)."""
 
 from collections.abc import Sequence
 
@@ -18,9 +18,9 @@ _kernel = _ext.kernel("ace")
 class InvariantProducts:
     """The functions of a graph for the coefficients of an expansion; keeps its work space.
 
-    expansion: one for all blocks, or one for each. Coefficients are (n, size), those of the blocks one after the other,
-        as `SphericalExpansion.values` has them.
-    What the kernel reads is `layout`, arrays in the order of its arguments.
+    expansion: one for all blocks, or one for each. Coefficients are (n, size), block after block, as returned by
+        `SphericalExpansion.values`.
+    layout: the arrays that the kernel reads, in the order of its arguments.
 
     ValueError: the expansion lacks a channel of the graph.
     """
@@ -40,21 +40,21 @@ class InvariantProducts:
         return len(self.graph)
 
     def prepared(self, weights: Array) -> Array:
-        """Weights (K,) of the functions, or (P, K), as `energies`, `properties` and `pull` take them."""
+        """Converts weights (K,) or (P, K) of the functions for use in `energies`, `properties` and `pull`."""
         return np.ascontiguousarray(weights[..., self._order] * self._norms)
 
     def energies(self, c: Array, prepared: Array, energies: Array, gradient: Array) -> None:
-        """Energies (n,) sum_k w_k f_k of centres with coefficients c (n, size), and dE/dc to gradient (n, size)."""
+        """Writes energies (n,) sum_k w_k f_k of centres with coefficients c, and dE/dc to gradient; both (n, size)."""
         self._kernel.energies(c, prepared, energies, gradient, self._work)
 
     def properties(self, c: Array, prepared: Array) -> Array:
-        """Several sums phi_p = sum_k w_pk f_k, (P, n), of centres with coefficients c (n, size)."""
+        """The properties phi_p = sum_k w_pk f_k, (P, n), of centres with coefficients c (n, size)."""
         phi = np.empty((len(prepared), len(c)))
         self._kernel.properties(c, prepared, phi, self._mixed_work(len(prepared)))
         return phi
 
     def pull(self, c: Array, prepared: Array, slopes: Array, gradient: Array) -> None:
-        """dE/dc to gradient (n, size) of an energy with derivatives slopes (P, n) by the `properties`."""
+        """Writes dE/dc to gradient (n, size), given the derivatives slopes (P, n) of E by the properties."""
         self._kernel.pull(c, prepared, np.ascontiguousarray(slopes), gradient, self._mixed_work(len(prepared)))
 
     def _mixed_work(self, properties: int) -> Array:
@@ -72,9 +72,9 @@ class InvariantProducts:
         return out
 
     def combine(self, c: Array, d: Array, a: Array, b: Array) -> Array:
-        """(P, K): sums over centres of a[p, i] f_k(i) + b[p, i] df_k(i), its change when c (n, size) changes by d.
+        """Sums (P, K) over centres of a[p, i] f_k(i) + b[p, i] df_k(i), with the derivative along the change d of c.
 
-        a, b: (P, n), P up to 64. One thread: structures are what is shared among several.
+        c, d: (n, size). a, b: (P, n), P at most 64. Uses one thread: several threads share the structures instead.
         """
         found = np.empty((len(a), len(self)))
         self._kernel.combine(c, d, np.ascontiguousarray(a), np.ascontiguousarray(b), found)
@@ -85,8 +85,8 @@ class InvariantProducts:
     def derivatives(self, c: Array, rows: NDArray[np.int32], tangents: Array, n_targets: int) -> Array:
         """Minus the derivatives of sums of functions, (n_targets * directions, K) in Fortran order.
 
-        rows (R, 3): centre, block and target of each of `tangents` (R, directions, block size), as
-        `SphericalExpansion.gradients` has them; rows of a centre are consecutive.
+        rows (R, 3): centre, block and target of each of `tangents` (R, directions, block size), as returned by
+        `SphericalExpansion.gradients`; rows of a centre are consecutive.
         """
         out = np.zeros((len(self), n_targets, tangents.shape[1]))
         tangents = np.ascontiguousarray(tangents)

@@ -3,9 +3,9 @@
     p^i_{a n, a' n', l} = w (-1)^l / sqrt(2 l + 1) sum_m c^i_{a n l m} c^i_{a' n' l m}
 
 (Bartok, Kondor, Csanyi, Phys. Rev. B 87, 184115 (2013); the factor is the Clebsch-Gordan coefficient that couples l and
-l to 0, and its sign drops out of scalar products). Features that differ by exchange, (a n) <-> (a' n'), are equal and
-kept once, with w = sqrt(2), so that scalar products are those of the full set. featomic's numbers are the same; it
-keeps both of n, n' for a = a', with w = 1.
+l and l to 0; its sign drops out of scalar products). Features that differ only by the exchange (a n) <-> (a' n') are
+equal; one of them is kept, with w = sqrt(2), so that scalar products equal those of the full set. The values equal
+featomic's, which keeps both (n, n') and (n', n) for a = a', with w = 1.
 """
 
 from itertools import combinations_with_replacement
@@ -23,16 +23,16 @@ _kernel = _ext.kernel("invariants")
 
 
 class PowerSpectrumBasis:
-    """Which features of which expansion.
+    """A choice of features of the power spectrum of an expansion.
 
     expansion: the coefficients.
-    features: (n_features, 5) integers, columns block, n, block', n', l, as in `all_features`; only these are ever
-        computed, in this order. All by default. A block is a place in expansion.species (or 0 if species are summed).
+    features: (n_features, 5) integers, columns block, n, block', n', l, as in `all_features`; only these are computed,
+        in this order. All by default. A block is an index into expansion.species (or 0 if species are summed).
     normalise: whether the features of a centre are divided by their length.
-    multiplicity: (n_features,), how often each counts in scalar products, 1 or 2; by default 2 (both orders of its
-        sides) but for features with two equal sides.
+    multiplicity: (n_features,), 1 or 2, how often each feature counts in scalar products; by default 1 for features
+        with two equal sides, and 2 (both orders of the sides) for all others.
 
-    ValueError: no feature, a feature twice (also with its sides exchanged), or indices out of range.
+    ValueError: no feature, a feature given twice (also with its sides exchanged), or indices out of range.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PowerSpectrumBasis:
             raise ValueError(f"multiplicity: must be {len(l)} numbers that are 1 or 2, got {multiplicity!r}")
         self.weight = weight = np.sqrt(counts) * (-1.0) ** l / np.sqrt(2 * l + 1)
         number = np.arange(len(l))
-        # Lanes are filled along the longer side; the derivative needs both.
+        # Lanes are filled along the longer side; the derivative needs both sides.
         self.terms = _terms(first, second, l, stride[l], number, weight)
         l, number, weight = (np.tile(array, 2) for array in (l, number, weight))
         first, second = np.concatenate([first, second]), np.concatenate([second, first])
@@ -71,7 +71,7 @@ class PowerSpectrumBasis:
 
 
 class PowerSpectrum:
-    """The power spectrum over one neighbour list; keeps its work space, and overwrites what it returned before."""
+    """The power spectrum over one neighbour list; keeps its work space, and overwrites arrays it returned before."""
 
     def __init__(self, basis: PowerSpectrumBasis, neighbours: NeighbourList) -> None:
         self.basis = basis
@@ -86,7 +86,7 @@ class PowerSpectrum:
     def values(self) -> NDArray[np.float64]:
         """Features (n_centres, n_features) at the positions last given to the neighbour list.
 
-        A centre without neighbours and own contribution has zeros, also if normalised.
+        A centre without neighbours and without its own contribution has zeros, even if features are normalised.
         ValueError if a neighbour is closer than 1e-8 Angstrom to its centre.
         """
         self._coefficients = self.expansion.values()
@@ -143,14 +143,14 @@ def _checked(features: ArrayLike, expansion: ExpansionBasis) -> NDArray[np.int32
 
 
 def _terms(source, target, l, stride, number, weight) -> tuple[NDArray, NDArray, NDArray]:
-    """What the kernel reads: terms (n, 4), feature (n, 8), weight (n, 8), sorted by target."""
+    """The arrays of the kernel: terms (n, 4), feature (n, 8), weight (n, 8), sorted by target."""
     tile, lane = target - target % LANES, target % LANES
     order = np.lexsort([lane, source, tile])
     tile, source, lane, l, stride, number, weight = (
         part[order] for part in (tile, source, lane, l, stride, number, weight)
     )
     key = np.stack([source, tile, lane], axis=1)
-    # A channel with itself comes twice for the derivative, into the same lane: each gets its own term.
+    # For the derivative, a channel coupled with itself occurs twice in the same lane: each gets its own term.
     new = np.ones(len(key), dtype=bool)
     same = (key[1:] == key[:-1]).all(axis=1)
     new[1:] = (key[1:, :2] != key[:-1, :2]).any(axis=1) | same

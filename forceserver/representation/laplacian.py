@@ -1,10 +1,10 @@
 """Laplacian eigenstates in the sphere of the cutoff, the smoothest basis of a given size.
 
 R_nl(r) = N_nl j_l(z_nl r / r_c) with the zeros z_nl of the spherical Bessel functions and
-N_nl^2 = 2 / (r_c^3 j_(l+1)(z_nl)^2); they are orthonormal on [0, r_c] as they are and vanish at r_c. For each l those
-are used whose eigenvalue is not larger than that of the last one for l = 0, z_nl <= z_(n_max - 1)0 (Bigi,
-Huguenin-Dumittan, Ceriotti, Manolopoulos, J. Chem. Phys. 157, 234101 (2022)); featomic's `LaplacianEigenstate` with
-`max_radial = n_max - 1`.
+N_nl^2 = 2 / (r_c^3 j_(l+1)(z_nl)^2); they are orthonormal on [0, r_c] and vanish at r_c. For each l, those functions
+are used whose eigenvalue does not exceed that of the last one for l = 0, z_nl <= z_(n_max - 1)0 (Bigi,
+Huguenin-Dumittan, Ceriotti, Manolopoulos, J. Chem. Phys. 157, 234101 (2022)). featomic calls them
+`LaplacianEigenstate`, with `max_radial = n_max - 1`.
 """
 
 from functools import lru_cache, partial
@@ -17,11 +17,11 @@ from scipy import optimize, special
 from ..frame import Array
 from .radial import RadialBasis, checked_distances, gauss_legendre, gaussian_kernel
 
-BLOCK = 256  # distances at a time: the kernel is held for all of them, points and l
+BLOCK = 256  # distances at a time: the kernel is stored for each of them, each point and each l
 
 
 class LaplacianBasis(RadialBasis):
-    """Spherical Bessel functions that vanish at the cutoff; `counts` falls with l."""
+    """Spherical Bessel functions that vanish at the cutoff; `counts` decreases with l."""
 
     kind: Literal["laplacian"] = "laplacian"
 
@@ -59,7 +59,7 @@ class LaplacianBasis(RadialBasis):
 
 @lru_cache(maxsize=32)
 def _bessel_zeros(l_max: int, n_max: int) -> Array:
-    """The first n_max zeros of j_l for each l (l_max + 1, n_max): between two of j_l lies one of j_(l+1)."""
+    """The first n_max zeros of j_l for each l, (l_max + 1, n_max); one zero of j_(l+1) lies between two of j_l."""
     zeros = np.pi * np.arange(1, n_max + l_max + 1)
     rows = [zeros[:n_max]]
     for l in range(1, l_max + 1):

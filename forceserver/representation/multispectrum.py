@@ -1,13 +1,13 @@
-"""Multispectra: density coefficients multiplied again and again, contracted after each product (NICE).
+"""Multispectra: products of density coefficients of increasing order, contracted after each product (NICE).
 
-With A^1 the density coefficients of a centre, a product of order nu is that of one of order nu - 1 with one of order 1,
+With A^1 the density coefficients of a centre, products of order nu couple order nu - 1 with order 1,
 
     A^{nu; s}_{k lambda mu} = sum_p U_{kp} sum_{m1 m2} C^{lambda mu}_{l1 m1 l2 m2} A^{nu-1; s1}_{q l1 m1} A^1_{n l2 m2}
 
 over pairs p = (s1 l1 q, l2 n) of channels, with the Clebsch-Gordan coefficients of `couplings`, which are orthonormal,
 and the parity s = s1 (-1)^(l1 + l2 + lambda): inversion multiplies A by s (-1)^lambda. U are principal components of
-the products (`multispectrum_fit`). What has lambda = 0 and s = 1 is invariant: order nu sees nu neighbours and the
-centre, nu = 2 is the power spectrum and nu = 3 the bispectrum. All steps are bilinear, and so are their derivatives.
+the products (`multispectrum_fit`). Components with lambda = 0 and s = 1 are invariant: order nu depends on nu
+neighbours and the centre at a time; nu = 2 is the power spectrum and nu = 3 the bispectrum. All steps are bilinear.
 
 Nigam, Pozdnyakov, Ceriotti, J. Chem. Phys. 153, 121101 (2020). Blocks of centres bound the memory.
 """
@@ -28,13 +28,13 @@ from .expansion import ExpansionBasis, SphericalExpansion
 from .neighbours import NeighbourList, check_array
 
 ALL = 0
-"""In place of a species: components for the centres of all species."""
+"""Stands for all species: components that the centres of all species share."""
 
 BLOCK_BYTES = 1 << 26
 
 
 class Irrep(NamedTuple):
-    """How components change: as harmonics of degree l, and with inversion by parity * (-1)^l."""
+    """How components transform: as harmonics of degree l under rotations, and by parity * (-1)^l under inversion."""
 
     l: int
     parity: int
@@ -63,7 +63,7 @@ class Coupled:
 
     @property
     def floats(self) -> int:
-        """Of work space for one centre."""
+        """Floats of work space for one centre."""
         return len(self._coupling) * len(self.first)
 
     def values(self, left: Array, right: Array) -> Array:
@@ -72,7 +72,7 @@ class Coupled:
         return (self._coupling.T @ outer.reshape(len(self._coupling), -1)).reshape(-1, *outer.shape[2:])
 
     def pull_back(self, left: Array, right: Array, gradient: Array, to_left: Array, to_right: Array) -> None:
-        """Adds what a gradient (2 lambda + 1, centres, P) means for both factors."""
+        """Propagates a gradient (2 lambda + 1, centres, P) to both factors, by adding to their gradients."""
         outer = (self._coupling @ gradient.reshape(len(gradient), -1)).reshape(
             len(left), len(right), *gradient.shape[1:]
         )
@@ -83,7 +83,7 @@ class Coupled:
 
 
 def _places(channels: NDArray[np.intp], number: int) -> Array:
-    """(P, number): adds up pairs by their channel; a product of matrices is faster than scattering."""
+    """A matrix (P, number) that sums pairs by channel; a matrix product is faster than scattering."""
     return (channels[:, None] == np.arange(number)).astype(np.float64)
 
 
@@ -121,7 +121,7 @@ class Components:
     def pull_back(
         self, before: Equivariants, density: Equivariants, gradient: Array, to_before: Equivariants, to_d: Equivariants
     ) -> None:
-        """Adds what a gradient (2 l + 1, centres, K) means for the factors."""
+        """Propagates a gradient (2 l + 1, centres, K) to the factors, by adding to their gradients."""
         for c, rows in self.coupled:
             inner = gradient @ self.matrix[rows].T
             c.pull_back(before[c.left], density[c.right], inner, to_before[c.left], to_d[c.right])
@@ -134,8 +134,8 @@ Level = Mapping[Irrep, Components]
 class Multispectrum:
     """Invariants, and equivariants, of all orders up to nu, of the coefficients of an expansion.
 
-    expansion: of the density. levels: species of centres, or `ALL` -> irreps of orders 2, 3, ... ; all with the same
-    numbers of channels. `multispectrum_fit.fit` makes them of structures.
+    expansion: that of the density. levels: species of centres, or `ALL` -> irreps of orders 2, 3, ... ; all with the
+        same numbers of channels. `multispectrum_fit.fit` learns them from structures.
     """
 
     def __init__(self, expansion: ExpansionBasis, levels: Mapping[int, Sequence[Level]]) -> None:
@@ -164,7 +164,7 @@ class Multispectrum:
         return out
 
     def equivariants(self, coefficients: Array, species: NDArray[np.int32]) -> dict[tuple[int, Irrep], Array]:
-        """All that there are, (C, 2 l + 1, channels) for each order nu >= 2 and irrep; arguments as for `values`."""
+        """All equivariants, (C, 2 l + 1, channels), by order nu >= 2 and irrep; arguments as for `values`."""
         parts: dict[tuple[int, Irrep], Array] = {}
         for levels, rows in self._blocks(species):
             for nu, order in enumerate(forward(levels, density(self.expansion, coefficients[rows]))[1:], 2):
@@ -187,7 +187,7 @@ class Multispectrum:
         return out
 
     def _blocks(self, species: NDArray[np.int32]) -> Iterator[tuple[tuple[Level, ...], NDArray[np.intp]]]:
-        """Centres that share components, few enough for the work space."""
+        """Blocks of centres that share components, each small enough for the work space."""
         unknown = sorted(set(species.tolist()) - set(self.levels)) if ALL not in self.levels else []
         if unknown:
             raise InputError(
@@ -203,7 +203,7 @@ class Multispectrum:
 
 
 class MultispectrumFeatures:
-    """The invariants over one neighbour list, in the place of a `PowerSpectrum`."""
+    """The invariants over one neighbour list, with the interface of a `PowerSpectrum`."""
 
     def __init__(self, basis: Multispectrum, neighbours: NeighbourList) -> None:
         self.basis = basis
@@ -229,12 +229,12 @@ class MultispectrumFeatures:
         return self.expansion.vjp(self.basis.pull_back(self._coefficients, self._species, gradient))
 
     def coefficient_gradients(self) -> Array:
-        """Derivatives of all features of a single centre by its coefficients, (n_features, n_blocks, size).
+        """Derivatives of all features of one centre with respect to its coefficients, (n_features, n_blocks, size).
 
-        Of the positions of the last `values`. `ValueError` if there are several centres.
+        For the positions of the last `values`. `ValueError` if there are several centres.
         """
         if self._coefficients is None or len(self._coefficients) != 1:
-            raise ValueError("MultispectrumFeatures.coefficient_gradients: is for one centre, after values()")
+            raise ValueError("MultispectrumFeatures.coefficient_gradients: needs a single centre, after values()")
         number = len(self.basis)
         same = np.tile(self._coefficients, (number, 1, 1))
         return self.basis.pull_back(same, np.repeat(self._species, number), np.eye(number))
@@ -249,7 +249,7 @@ def density(expansion: ExpansionBasis, coefficients: Array) -> Equivariants:
 
 
 def forward(levels: Sequence[Level], one: Equivariants) -> list[Equivariants]:
-    """All orders, from 1 on; without l = 0 in the density order 1 has no invariants."""
+    """All orders, from 1 on. If the density has no l = 0, order 1 has no invariants."""
     orders = [one]
     for level in levels:
         orders.append({irrep: part.values(orders[-1], one) for irrep, part in level.items()})
@@ -272,5 +272,5 @@ def backward(levels: Sequence[Level], one: Equivariants, gradients: Sequence[Arr
 
 
 def centres_at_once(floats: int) -> int:
-    """Size of a block with so many numbers of work space for each centre."""
+    """Number of centres in a block, if each needs this many floats of work space."""
     return max(1, BLOCK_BYTES // (8 * floats))

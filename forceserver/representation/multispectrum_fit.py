@@ -1,12 +1,12 @@
-"""Learning a multispectrum: which products there are, and their principal components, order by order.
+"""Learns a multispectrum: chooses products and finds their principal components, order by order.
 
 Pairs of channels are ranked by the product of their variances, and the first `num_expand` of each irrep are multiplied.
-Of these the second moments over N centres, uncentred so that they are rotation-invariant,
+The second moments of these products over N centres, uncentred so that they are rotation-invariant, are
 
-    C_pp' = 1/N sum_i sum_mu P^i_{p mu} P^i_{p' mu},
+    C_pp' = 1/N sum_i sum_mu P^i_{p mu} P^i_{p' mu};
 
-have the eigenvectors that become the channels of the next order. For order 2 a pair and its exchange give the same and
-are there once, times sqrt(2); scalar products of all that is kept are then those of the whole tensor product.
+their eigenvectors give the channels of the next order. For order 2, exchanging the two channels of a pair gives the
+same product, so it is kept once, multiplied by sqrt(2); scalar products then equal those of the whole tensor product.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,10 +36,10 @@ from .multispectrum_config import MultispectrumConfig
 from .neighbours import Selection
 
 RANK = 1e-13
-"""Of the variance of an irrep: components with less are rounding, and products that are combinations of others."""
+"""A fraction of the variance of an irrep; components with less are rounding, or products that depend on others."""
 
 Show = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""How a loop is shown: things, title, number of things."""
+"""Shows the progress of a loop over things; arguments: the things, a title, their number."""
 
 
 def unseen(things: Iterable[Any], title: str, total: int) -> Iterable[Any]:
@@ -55,9 +55,9 @@ def all_coefficients(
     neighbours: Selection | None = None,
     show: Show = unseen,
 ) -> tuple[Array, NDArray[np.int32], NDArray[np.int32]]:
-    """Coefficients (C, n_blocks, size) of all structures, the species (C,) and the structure (C,) of each centre.
+    """Coefficients (C, n_blocks, size) of all structures, and the species (C,) and structure (C,) of each centre.
 
-    `InputError`: more than this machine can hold, atoms that coincide, no centre at all.
+    `InputError`: too much for this machine's memory, atoms that coincide, or no centre at all.
     """
     most = sum(map(len, frames)) * 8.0 * expansion.n_blocks * expansion.size
     require_memory(most, "all density coefficients", "take fewer structures, or contract the radial functions")
@@ -67,7 +67,7 @@ def all_coefficients(
         parts.append(values)
         species.append(of_centres)
     if not any(map(len, parts)):
-        raise InputError("there is no centre in any structure")
+        raise InputError("no structure contains a centre")
     structure = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
     return np.concatenate(parts), np.concatenate(species), structure
 
@@ -81,7 +81,7 @@ def make(
     neighbours: Selection | None = None,
     show: Show = unseen,
 ) -> Multispectrum:
-    """What a configuration asks for, learned from its structures, or from those at hand; errors as for `fit`."""
+    """The multispectrum of a configuration, learned from its structures or from those at hand; errors as for `fit`."""
     if config.structures is not None:
         frames = list(read_frames(config.structures))
     coefficients, species, _ = all_coefficients(expansion, frames, centres=centres, neighbours=neighbours, show=show)
@@ -95,10 +95,10 @@ def fit(
     config: MultispectrumConfig,
     show: Show = unseen,
 ) -> Multispectrum:
-    """The multispectrum whose components keep most of what these centres have.
+    """The multispectrum whose components keep most of the variance over these centres.
 
-    coefficients: (C, n_blocks, size). species: (C,), of the centres.
-    `InputError`: more memory is needed than there is, or fewer centres are given than components are to be kept.
+    coefficients: (C, n_blocks, size). species: (C,), those of the centres.
+    `InputError`: too little memory, or fewer centres than components to be kept.
     """
     groups = sorted(set(species.tolist())) if config.per_centre_species else [ALL]
     ones = {s: density(expansion, coefficients if s == ALL else coefficients[species == s]) for s in groups}
@@ -118,7 +118,7 @@ def fit(
 
 
 def wanted(nu: int, config: MultispectrumConfig, l_max: int) -> list[Irrep]:
-    """The irreps of order nu that the next order needs, or that are asked for."""
+    """The irreps of order nu that the next order needs or the configuration requests."""
     if nu < config.nu:
         degrees = range((l_max if config.l_max is None else config.l_max) + 1)
         return [Irrep(l, parity) for l in degrees for parity in (1, -1)]
@@ -129,10 +129,10 @@ def wanted(nu: int, config: MultispectrumConfig, l_max: int) -> list[Irrep]:
 def pairs_of(
     target: Irrep, before: Mapping[Irrep, Array], one: Mapping[Irrep, Array], number: int | None, same: bool
 ) -> tuple[NDArray[np.int32], Array]:
-    """The products of an irrep: pairs (P, 5) as `Components` has them, and how often each counts, (P,) square roots.
+    """The products of an irrep: pairs (P, 5) as in `Components`, and the square root of how often each counts, (P,).
 
-    before, one: variances (channels,) of both factors; of the products the largest `number` are kept.
-    same: both are the density, whose pairs come once only.
+    before, one: variances (channels,) of both factors; the `number` products with the largest are kept.
+    same: whether both factors are the density, so that each pair occurs only once.
     """
     pairs, variances = [], []
     for (l1, parity), of_first in sorted(before.items()):
@@ -174,8 +174,8 @@ def _components(
     smallest = min(part.shape[1] for one in ones.values() for part in one.values())
     if count >= smallest < len(weights[min(weights)]):
         raise InputError(
-            f"multispectrum: {smallest} centres {'of one species ' if config.per_centre_species else ''}cannot tell "
-            f"{count} components (nu = {nu}, l = {target.l}); give more structures, or keep fewer"
+            f"multispectrum: {smallest} centres {'of one species ' if config.per_centre_species else ''}"
+            f"do not determine {count} components (nu = {nu}, l = {target.l}); give more structures, or keep fewer"
         )
     made = {}
     for s, u in vectors.items():
@@ -186,7 +186,7 @@ def _components(
 
 
 def _how_many(spectra: Sequence[Array], target: Irrep, config: MultispectrumConfig) -> int:
-    """Components to keep: no more than were asked for, and none that is rounding."""
+    """Number of components to keep: no more than requested, and none that is only rounding."""
     most = config.n_components
     if target == INVARIANT and config.n_invariants is not None:
         most = config.n_invariants
@@ -195,7 +195,7 @@ def _how_many(spectra: Sequence[Array], target: Irrep, config: MultispectrumConf
 
 
 def _passed_on(level: Level, before: Equivariants, one: Equivariants, config: MultispectrumConfig) -> Equivariants:
-    """What the next order is made of: the first components of every irrep, for all centres."""
+    """The factors of the next order: the first components of every irrep, for all centres."""
     counts = {irrep: part.matrix.shape[1] for irrep, part in level.items()}
     if config.n_components is not None:
         counts = {irrep: min(count, config.n_components) for irrep, count in counts.items()}
@@ -225,7 +225,7 @@ def _second_moments(products: Components, before: Equivariants, one: Equivariant
 
 
 def blocks(products: Components, centres: int) -> Iterator[slice]:
-    """Ranges of centres for whose products there is work space."""
+    """Ranges of centres whose products fit into the work space."""
     floats = max(c.floats for c, _ in products.coupled) + 2 * (2 * products.target.l + 1) * len(products.pairs)
     step = centres_at_once(floats)
     return (slice(start, start + step) for start in range(0, centres, step))

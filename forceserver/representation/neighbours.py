@@ -1,13 +1,13 @@
 """Neighbour lists of selected centre-neighbour pairs, kept in use between steps by a Verlet skin.
 
-A full list of all pairs costs more than the sums over the few pairs that a selective representation needs. So only the
-pairs (centre, neighbour) that were asked for are searched, with a cell list over the selected atoms alone, and the list
-is kept as long as it can be proven complete.
+A list of all pairs costs more than the sums over the few pairs that a selective representation needs. Therefore only
+pairs of a selected centre and a selected neighbour are searched, with a cell list over the selected atoms alone, and
+the list is kept as long as it is provably complete.
 
-When it is complete. Let h0 be the cell and r0 the positions for which the list was built, with radius R = cutoff +
-skin, h and r those of now, F = h0^-1 h the deformation, and u_k = r_k - r0_k F the motion of an atom beyond it. A pair
-that is not in the list was farther apart than R, so it is now at least s_min(F) R - 2 max|u| apart, with the smallest
-singular value s_min(F) >= 1 - |F - 1|. The list is complete while
+Completeness. Let h0 and r0 be the cell and the positions for which the list was built with radius R = cutoff + skin, h
+and r the present ones, F = h0^-1 h the deformation, and u_k = r_k - r0_k F the displacement of an atom beyond it. A
+pair that is not in the list was farther apart than R, so its distance is now at least s_min(F) R - 2 max|u|, with the
+smallest singular value s_min(F) >= 1 - |F - 1|. The list is complete while
 
     2 max|u| <= (1 - |F - 1|) R - cutoff        (Frobenius norm; for a fixed cell: no atom moved more than skin/2).
 """
@@ -28,7 +28,7 @@ CLOSEST = 1e-8
 
 @dataclass(frozen=True)
 class Selection:
-    """Which atoms: all of the given `species` (atomic numbers), or those with the given `indices`; all if neither."""
+    """A choice of atoms: all of the given `species` (atomic numbers), those with the given `indices`, or all atoms."""
 
     species: tuple[int, ...] | None = None
     indices: tuple[int, ...] | None = None
@@ -40,7 +40,7 @@ class Selection:
     def resolve(self, species: NDArray[np.int32], name: str = "selection") -> NDArray[np.int32]:
         """The chosen atoms, (n,) int32: ascending for species, in the given order for indices.
 
-        ValueError if there are none, if an index is out of range or double, or if a species does not occur.
+        ValueError if there are none, if an index is out of range or repeated, or if a species does not occur.
         """
         if self.indices is not None:
             atoms = np.asarray(self.indices)
@@ -68,11 +68,11 @@ class Selection:
 class NeighbourList:
     """All pairs of a centre and a neighbour (any periodic image) that may be closer than `cutoff`.
 
-    species: (N,) integers, atomic numbers; they stay the same for the life of the list.
+    species: (N,) integers, atomic numbers; fixed for the life of the list.
     cutoff: Angstrom, > 0.
-    pbc: bool or three of them.
-    skin: Angstrom, >= 0. Pairs up to cutoff + skin are listed, so that the list can stay as atoms move.
-    centres, neighbours: which atoms, `Selection`.
+    pbc: a bool, or three of them.
+    skin: Angstrom, >= 0. Pairs up to cutoff + skin are listed, so that the list stays valid while atoms move.
+    centres, neighbours: the `Selection` of each.
 
     After `update`:
 
@@ -81,9 +81,9 @@ class NeighbourList:
     pair_image: (n_pairs,) int16, row of image_vectors / images: the lattice vector that is added to the neighbour.
     packed: (n_sites, 4) float64, positions of the sites, wrapped into the cell when the list was built; last column 0.
     r_ij = packed[pair_site, :3] + image_vectors[pair_image, :3] - packed[centre_site, :3].
-    n_builds: how often the list was built.
+    n_builds: how often the list has been built.
 
-    The sum over pairs may find r_ij > cutoff (the skin); it must skip those.
+    A pair may have r_ij > cutoff (in the skin); sums over pairs must skip it.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class NeighbourList:
         self.centre_site = np.searchsorted(self.site_atom, self.centres).astype(np.int32)
         self.neighbour_site = np.searchsorted(self.site_atom, chosen).astype(np.int32)
         self.neighbour_species = tuple(np.unique(self.species[chosen]).tolist())
-        # Kind: place of the species in neighbour_species. Sites that are centres only never appear in a pair.
+        # Kind: index of the species in neighbour_species. A site that is only a centre never occurs as a neighbour.
         kind = np.searchsorted(self.neighbour_species, self.species[self.site_atom])
         self.site_kind = np.minimum(kind, len(self.neighbour_species) - 1).astype(np.int32)
 
@@ -128,7 +128,7 @@ class NeighbourList:
         self.image_vectors = np.zeros((1, 4))
         self._reference = np.zeros((n_sites, 3))
         self._offset = np.zeros((n_sites, 3), dtype=np.int16)
-        self._cell = b""  # as given, to notice another one; _h is the completed one
+        self._cell = b""  # as given, to detect a change; _h is the completed cell
         self._h = self._g = self._h0 = self._g0 = np.eye(3)
         self._deformation = np.eye(3)
         self._limit = -1.0
@@ -148,7 +148,7 @@ class NeighbourList:
         if cell is not None:
             check_array("cell", cell, (3, 3))
         elif self.pbc.any():
-            raise ValueError("cell: needed, since the list is periodic")
+            raise ValueError("cell: needed, because the list is periodic")
         same_cell = self.n_builds > 0 and (cell is None or cell.tobytes() == self._cell)
         if not same_cell:
             self._take_cell(cell)
@@ -166,7 +166,8 @@ class NeighbourList:
     def _take_cell(self, cell: NDArray[np.float64] | None) -> None:
         h, g = complete_cell(np.zeros((3, 3)) if cell is None else cell, self.pbc)
         if self.n_builds > 0:
-            # Free directions keep the unit vectors of the build: any F with S h0 F = S h for lattice vectors S will do.
+            # Non-periodic directions keep the unit vectors of the build: any F with S h0 F = S h for lattice vectors S
+            # is valid.
             kept = np.where(self.pbc[:, None], h, self._h0)
             self._deformation = np.ascontiguousarray(self._g0 @ kept)
             strain = float(np.linalg.norm(self._deformation - np.eye(3)))
@@ -200,7 +201,7 @@ class NeighbourList:
         _kernel.count_pairs(*cells, self.first)
         n_pairs = int(self.first[-1])
         if n_pairs >= 2**31:
-            raise ValueError(f"cutoff: {n_pairs} pairs are more than a list can hold (2^31); choose a smaller one")
+            raise ValueError(f"cutoff: gives {n_pairs} pairs, more than a list can hold (2^31); choose a smaller one")
         if len(self.pair_site) != n_pairs:
             self.pair_site = np.empty(n_pairs, dtype=np.int32)
             self.pair_image = np.empty(n_pairs, dtype=np.int16)
@@ -233,11 +234,11 @@ class NeighbourList:
 
     @property
     def pair_centre(self) -> NDArray[np.int32]:
-        """The row that each pair belongs to, (n_pairs,) int32: `centres[pair_centre]` are the atoms."""
+        """The index of the centre of each pair, (n_pairs,) int32: `centres[pair_centre]` are the atoms."""
         return np.repeat(np.arange(len(self.centres), dtype=np.int32), np.diff(self.first))
 
     def raise_if_too_close(self) -> None:
-        """ValueError that names the pair that is closer than `CLOSEST`, if there is one."""
+        """Raises a ValueError that names the pair if two atoms are closer than `CLOSEST`."""
         distances = np.linalg.norm(self.vectors(), axis=1)
         if len(distances) and distances.min() < CLOSEST:
             pair = distances.argmin()
@@ -247,14 +248,14 @@ class NeighbourList:
             )
 
     def vectors(self) -> NDArray[np.float64]:
-        """r_ij of all listed pairs, (n_pairs, 3), Angstrom; for those who do not write a kernel."""
+        """r_ij of all listed pairs, (n_pairs, 3), Angstrom; for code that is not a kernel."""
         centre = self.centre_site[self.pair_centre]
         return (self.packed[self.pair_site] + self.image_vectors[self.pair_image] - self.packed[centre])[:, :3]
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Bins along the cell vectors: how many, where they begin, how far a search has to reach."""
+    """Bins along the cell vectors: their number, their origin, and the reach of a search."""
 
     origin: NDArray[np.float64]
     bins_per_unit: NDArray[np.float64]
@@ -263,7 +264,7 @@ class _Grid:
     images: NDArray[np.int32]
 
     BINS_PER_RADIUS = 1.0
-    """Finer bins mean fewer distances but more bins to look into; 1 was faster than 2 and 3 for 6 to 70 neighbours."""
+    """Finer bins mean fewer distances but more bins to visit; 1 was faster than 2 and 3 for 6 to 70 neighbours."""
 
     @classmethod
     def over(cls, fractional: NDArray, inverse: NDArray, pbc: NDArray[np.bool_], radius: float) -> "_Grid":
@@ -271,15 +272,15 @@ class _Grid:
         origin = np.where(pbc, 0.0, fractional.min(axis=0))
         extent = np.where(pbc, 1.0, fractional.max(axis=0) - origin)
         n = np.maximum(np.floor(extent * heights * cls.BINS_PER_RADIUS / radius), 1.0)
-        # A few atoms in much empty space need no more bins than atoms.
+        # In a large, nearly empty cell there need not be more bins than atoms.
         while np.prod(n) > 2 * len(fractional) + 64:
             n = np.maximum(np.floor(n / 2), 1.0)
         width = np.maximum(extent * heights, 1e-300) / n
         with np.errstate(over="ignore"):
             reach = np.where(pbc, np.ceil(radius / width), np.minimum(np.ceil(radius / width), n - 1))
         images = np.where(pbc, np.ceil(reach / n), 0)
-        if np.prod(2 * images + 1) > 32767:  # what pair_image can hold
-            raise ValueError(f"cutoff: {radius} Angstrom reaches {images.tolist()} cells far; choose a larger cell")
+        if np.prod(2 * images + 1) > 32767:  # largest value of pair_image
+            raise ValueError(f"cutoff: {radius} Angstrom spans {images.tolist()} cells; choose a larger cell")
         return cls(
             origin, n / np.where(extent > 0, extent, 1.0), n.astype(np.int32), reach.astype(np.int32),
             images.astype(np.int32),
@@ -319,7 +320,7 @@ def complete_cell(cell: NDArray[np.float64], pbc: NDArray[np.bool_]) -> tuple[ND
 
 
 def check_array(name: str, array: NDArray, shape: tuple[int, ...]) -> None:
-    """ValueError unless `array` is a C-contiguous float64 array of this shape: what the kernels read."""
+    """ValueError unless `array` is a C-contiguous float64 array of this shape, as the kernels require."""
     if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.shape != shape:
         got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise ValueError(f"{name}: must be a float64 array of shape {shape}, got {got}")

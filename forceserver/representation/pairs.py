@@ -1,4 +1,4 @@
-"""Every pair of atoms of one structure, once: for what is looked at once and needs no list that lasts."""
+"""All pairs of atoms of one structure, for a single use that needs no persistent list."""
 
 import sys
 from functools import cache

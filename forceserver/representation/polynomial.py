@@ -1,13 +1,13 @@
 """Orthogonal polynomials of a transformed distance, for point densities: the radial basis of the cluster expansion.
 
-A distance r is first transformed to x(r), which spends resolution where bonds are, then scaled to y = -1 at the inner
-end and y = 1 at the cutoff. With the envelope e(y) = ((1 - y)/2)^p ((1 + y)/2)^q, which vanishes smoothly at the cutoff
-and, if q > 0, at the inner end,
+A distance r is first transformed to x(r), to increase the resolution at bond lengths, then scaled to y = -1 at the
+inner end and y = 1 at the cutoff. With the envelope e(y) = ((1 - y)/2)^p ((1 + y)/2)^q, which vanishes smoothly at the
+cutoff and, if q > 0, at the inner end,
 
     R_n(r) = N_n P_n(y) e(y),    n = 0 .. n_max - 1, the same for every l
 
 `jacobi` are the polynomials P_n^(2p, 2q), which make R_n orthonormal in y (https://dlmf.nist.gov/18.3); `legendre` and
-`chebyshev` are orthonormal without the envelope. They span the same functions and differ in what a prior calls smooth.
+`chebyshev` are orthonormal without the envelope. They span the same functions; a prior of smoothness tells them apart.
 
 Transforms, with s = r / r_0:
 
@@ -28,7 +28,7 @@ from ..frame import Array
 from ..sections import Section
 from .radial import DiracDelta, RadialBasis, checked_distances
 
-CORE_WIDTH = 0.1  # of the core, over which functions become constant
+CORE_WIDTH = 0.1  # fraction of the core radius over which functions become constant
 
 
 class PolynomialTransform(Section):
@@ -86,10 +86,10 @@ Transform = Annotated[PolynomialTransform | AgnesiTransform | AffineTransform, F
 class Envelope(Section):
     """Where radial functions end, and how smoothly.
 
-    exponent: p, of (1 - y) at the cutoff. inner_angstrom: distance up to which all functions are zero, if
+    exponent: p, of (1 - y) at the cutoff. inner_angstrom: distance below which all functions are zero if the
     inner_exponent q > 0; a repulsion must act there.
-    core_angstrom: distance r_s within which functions become constant: they are taken at r_s - w tanh((r_s - r) / w),
-    w = r_s / 10. Nothing is known of shorter distances, and the polynomials may not guess.
+    core_angstrom: distance r_s within which functions become constant: they are evaluated at
+    r_s - w tanh((r_s - r) / w), w = r_s / 10. Without data at such distances the polynomials must not extrapolate.
     """
 
     kind: Literal["envelope"] = "envelope"
@@ -106,11 +106,11 @@ class Envelope(Section):
                 raise ValueError(f"{name} must be smaller than cutoff_angstrom = {self.cutoff_angstrom:g}")
         if self.core_angstrom > 0 and self.inner_exponent > 0:
             raise ValueError(
-                "core_angstrom and inner_exponent exclude each other: functions are constant or zero within"
+                "core_angstrom and inner_exponent exclude each other: inside, functions are either constant or zero"
             )
         if self.inner_angstrom > 0 and self.inner_exponent < 2:
             raise ValueError(
-                "inner_angstrom > 0 needs inner_exponent of at least 2, or forces jump where the functions begin"
+                "inner_angstrom > 0 requires inner_exponent >= 2, or forces would jump where the functions begin"
             )
         return self
 
@@ -120,7 +120,7 @@ class Envelope(Section):
         return max(self.inner_angstrom, self.core_angstrom)
 
     def outside_the_core(self, r: Array) -> tuple[Array, Array]:
-        """The distances (Angstrom) that functions are taken at, and their derivatives by r."""
+        """The distances (Angstrom) at which functions are evaluated, and their derivatives with respect to r."""
         if self.core_angstrom == 0:
             return r, np.ones_like(r)
         width = CORE_WIDTH * self.core_angstrom

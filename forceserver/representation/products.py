@@ -1,7 +1,8 @@
 """Products of one-particle coefficients, coupled to invariants: the basis of the atomic cluster expansion.
 
 A channel (block, n, l) holds the 2 l + 1 coefficients A_m = c^i_{a n l m} of a centre. An invariant of order nu is made
-of nu channels and is a scalar product of two vectors of one degree L, each of which is a channel or two coupled ones:
+of nu channels. It is a scalar product of two vectors of the same degree L; each vector is a channel, or several coupled
+channels:
 
     order 1    A_1                                     (l = 0)
     order 2    A_1 . A_2 / sqrt(2 L + 1)
@@ -9,18 +10,18 @@ of nu channels and is a scalar product of two vectors of one degree L, each of w
     order 4    (A_1 x A_2)_L . (A_3 x A_4)_L / sqrt(2 L + 1)
     order 5    ((A_1 x A_2)_K x A_3)_L . (A_4 x A_5)_L / sqrt(2 L + 1)
 
-and so on: the first half of the channels, rounded up, are coupled one after the other, and so are the others (Drautz,
-Phys. Rev. B 99, 014104 (2019); couplings of `couplings`, so that each is a tensor of length one applied to the product
-of its channels). For given channels the degrees K, L, ... of order 4 and higher are all that there are if channels
-differ; where some are equal, the functions are linearly dependent, and as many are kept as characters count, chosen
-once for every pattern of l and equal channels. A fit makes functions up to order 4; other programs' potentials have
-higher ones.
+and so on: the first half of the channels (rounded up) are coupled one after the other, and so is the second half
+(Drautz, Phys. Rev. B 99, 014104 (2019)). With the coefficients of `couplings`, each function is a tensor of length one
+applied to the product of its channels. For order 4 and higher, there are several choices of the inner degrees K, L, ...
+. If all channels differ, all of them are used. If some are equal, these functions are linearly dependent; their rank
+follows from characters, and as many are kept, chosen once for every pattern of l and equal channels. Fits use functions
+up to order 4; potentials of other programs may have higher orders.
 
-A function is a row of integers: block, n and l of its channels, -1 for those that it does not have, the inner degrees K
-of the first and of the second half, and L. Tables with functions up to order N >= 4 have 4 N - 3 columns.
+A function is a row of integers: block, n and l of its channels (-1 for missing ones), the inner degrees K of the first
+and of the second half, and L. A table with functions up to order N >= 4 has 4 N - 3 columns.
 
-Which products: those with the smallest degree sum_k (n_k + 1 + l_weight * l_k), weighed by order. The centre itself is
-not among its neighbours; what products say of one neighbour twice or thrice stays in.
+The products with the smallest degree sum_k (n_k + 1 + l_weight * l_k), weighted by order, are used. The centre itself
+is not among its neighbours; products in which the same neighbour occurs several times are not removed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,11 +40,11 @@ from .couplings import n_invariants, real_clebsch_gordan
 MAX_ORDER = 4
 COLUMNS = 4 * MAX_ORDER - 3
 LARGEST = 100_000  # functions
-SAME = 1e-8  # of the diagonal of a triangular factor, below which a function is a combination of others
+SAME = 1e-8  # relative diagonal of a triangular factor below which a function is a combination of others
 
 
 class Channel(NamedTuple):
-    """One radial function of one degree of the density of one block of neighbours."""
+    """One radial function n of degree l for one block of neighbours."""
 
     block: int
     n: int
@@ -51,11 +52,11 @@ class Channel(NamedTuple):
 
 
 class Truncation(Section):
-    """Which products there are.
+    """Which products are used.
 
-    functions: number of invariants, those of the smallest degree; ties go to lower orders.
-    order: of the largest products: 4 for five-body functions. l_weight: what a degree of l counts in degrees of n.
-    order_weights: by which the degree of each order is multiplied; larger ones make an order rarer.
+    functions: number of invariants, those with the smallest degree; ties are resolved in favour of lower orders.
+    order: order of the largest products: 4 for five-body functions. l_weight: weight of l relative to n in the degree.
+    order_weights: factors of the degree for each order; a larger one makes an order rarer.
     n_max, l_max: limits of n and l for each order, or one for all.
     """
 
@@ -68,7 +69,7 @@ class Truncation(Section):
 
 
 def truncate(rule: Truncation, n_blocks: int = 1) -> NDArray[np.int32]:
-    """The functions (K, 13) of a rule: four channels (block, n, l), those that are not there -1, and L.
+    """The functions (K, 13) of a rule: four channels (block, n, l), -1 for missing ones, and L.
 
     Sorted by order. `ValueError` if there are fewer than `functions` within the limits.
     """
@@ -78,7 +79,7 @@ def truncate(rule: Truncation, n_blocks: int = 1) -> NDArray[np.int32]:
         if len(found) >= rule.functions:
             break
         if len(found) == before and degree > 400:
-            raise ValueError(f"functions = {rule.functions}: there are {len(found)} only with these n_max and l_max")
+            raise ValueError(f"functions = {rule.functions}: there are only {len(found)} with these n_max and l_max")
         before, degree = len(found), degree * 1.15 + 1e-9
     rows = np.full((rule.functions, COLUMNS), -1, dtype=np.int32)
     kept = sorted(found[: rule.functions], key=lambda item: len(item[1]))
@@ -104,7 +105,7 @@ def _up_to(rule: Truncation, n_blocks: int, degree: float) -> Iterator[tuple[flo
 def _multisets(
     ranked: Sequence[tuple[float, Channel]], order: int, most: float, first: int = 0
 ) -> Iterator[tuple[float, tuple[Channel, ...]]]:
-    """Channels in the order of `ranked`, with repetitions, whose levels add up to `most` at most."""
+    """Multisets of channels, in the order of `ranked`, whose levels add up to no more than `most`."""
     for number in range(first, len(ranked)):
         level, channel = ranked[number]
         if order * level > most:
@@ -117,19 +118,19 @@ def _multisets(
 
 
 def couplings_of(channels: Sequence[Channel]) -> tuple[int, ...]:
-    """The L of linearly independent invariants of up to four channels, in the given order of them."""
+    """The L of the linearly independent invariants of up to four channels, in the given order of channels."""
     return tuple(degrees[-1] for degrees in inner_degrees_of(channels))
 
 
 def inner_degrees_of(channels: Sequence[Channel]) -> tuple[tuple[int, ...], ...]:
-    """The inner degrees and L of linearly independent invariants of any number of channels, in the given order."""
+    """The inner degrees and L of the linearly independent invariants of any number of channels, in the given order."""
     names = {channel: number for number, channel in enumerate(dict.fromkeys(channels))}
     return independent(tuple(c.l for c in channels), tuple(names[c] for c in channels))
 
 
 @cache
 def independent(degrees: tuple[int, ...], names: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """The same for channels with these l, those with the same name being equal; couplings of small degrees first."""
+    """The same for channels with these l, where equal names mean equal channels; couplings of small degrees first."""
     count = n_invariants(degrees, names)
     if count == 0:
         return ()
@@ -159,7 +160,7 @@ def halves(order: int) -> tuple[int, int]:
 
 
 def _possible(degrees: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """All inner degrees and L of four or more channels, those first whose vectors have few components."""
+    """All inner degrees and L of four or more channels, sorted so that vectors with few components come first."""
 
     def chains(part: tuple[int, ...]) -> list[tuple[int, ...]]:
         found: list[tuple[int, ...]] = [(part[0],)]
@@ -192,7 +193,7 @@ def _chain(vectors: Sequence[Array], degrees: Sequence[int]) -> Array:
 
 
 def paired(channels: tuple[Channel, ...], l: int) -> tuple[tuple[Channel, ...], int]:
-    """The channels in an order that makes few coupled vectors: in order 3 the last one is not coupled."""
+    """The channels in an order for which there are few coupled vectors: in order 3 the last one is not coupled."""
     if len(channels) != 3:
         return channels, l
     *inner, outer = sorted(channels, key=lambda c: (c.l, c.n))
@@ -233,16 +234,16 @@ def _couplings_in(vector: Vector) -> Iterator[Vector]:
 
 @dataclass(frozen=True, eq=False)
 class ProductGraph:
-    """What the kernel computes of a table of functions: coupled vectors, then scalar products of vectors.
+    """How the kernel computes a table of functions: coupled vectors, then scalar products of vectors.
 
     functions: (K, 4 N - 3), see above.
 
-    Components of vectors are numbered: first 1, then those of the channels in use, then those of the coupled vectors.
+    The components of vectors are numbered: first 1, then the channels in use, then the coupled vectors.
 
-    channels: those in use. first: of each, its first component.
-    couplings: (D, 6) int32: l1, l2, L and the first components of both factors and of the result. Factors that are
-        coupled themselves come before; apart from that by (l1, l2, L).
-    dots: (K, 3) int32: first components of both sides and L. norms: (K,), by which scalar products are multiplied.
+    channels: those in use. first: the first component of each.
+    couplings: (D, 6) int32: l1, l2, L and the first components of both factors and of the result. A factor that is
+        itself a result comes earlier; otherwise they are sorted by (l1, l2, L).
+    dots: (K, 3) int32: first components of both sides, and L. norms: (K,), the factors of the scalar products.
     """
 
     functions: NDArray[np.int32]
@@ -281,7 +282,7 @@ class ProductGraph:
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
-        """For each l the number of radial functions in use."""
+        """The number of radial functions in use, for each l."""
         l_max = max(c.l for c in self.channels)
         return tuple(max((c.n + 1 for c in self.channels if c.l == l), default=0) for l in range(l_max + 1))
 
@@ -292,7 +293,7 @@ class ProductGraph:
 
     @cached_property
     def n_channel_components(self) -> int:
-        """The values of the channels, after a first value of 1."""
+        """Number of components of the channels, including the constant first component 1."""
         return 1 + sum(2 * c.l + 1 for c in self.channels)
 
     def is_invariant(self, function: int) -> bool:
@@ -327,7 +328,7 @@ class ProductGraph:
 
     @property
     def n_components(self) -> int:
-        """Of all vectors."""
+        """Number of components of all vectors."""
         return self._parts[2]
 
     @cached_property

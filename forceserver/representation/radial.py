@@ -1,6 +1,6 @@
-"""Radial bases: what a neighbour at distance r contributes to the coefficient of radial function n and degree l.
+"""Radial bases: the contribution of a neighbour at distance r to the coefficient of radial function n and degree l.
 
-With the density g of one neighbour and an orthonormal radial basis R_nl, the exact, un-splined function is
+With the density of one neighbour and an orthonormal radial basis R_nl, the exact function (before splining) is
 
     F_nl(r) = f_c(r) u(r) I_nl(r)
     I_nl(r) = R_nl(r)                                                                   density = DiracDelta (ACE)
@@ -8,9 +8,10 @@ With the density g of one neighbour and an orthonormal radial basis R_nl, the ex
     K_l(r, r') = exp(-(r^2 + r'^2) / 2 sigma^2) i_l(r r' / sigma^2)
 
 with the cutoff function f_c, the radial scaling u and the modified spherical Bessel function i_l (Bartok, Kondor,
-Csanyi, Phys. Rev. B 87, 184115 (2013)); the Gaussian has unit L2 norm. These are the numbers of featomic.
+Csanyi, Phys. Rev. B 87, 184115 (2013)); the Gaussian has unit L2 norm. The values equal those of featomic.
 
-A basis is data (TOML, models) and knows its functions; `spline.SplineTable` makes of it what kernels evaluate.
+A basis is a configuration section (in TOML and in models) that can evaluate its functions; `spline.SplineTable`
+tabulates them for the kernels.
 """
 
 from abc import abstractmethod
@@ -26,7 +27,7 @@ from .cutoff import LongAlgebraic, ShiftedCosine
 
 N_MAX = 20
 L_MAX = 12
-NARROWEST = 1 / 50  # Gaussian, in cutoffs: what series and quadratures are made for
+NARROWEST = 1 / 50  # the narrowest Gaussian, in cutoffs, for which series and quadratures are accurate
 
 
 class Gaussian(Section):
@@ -48,7 +49,7 @@ Density = Annotated[Gaussian | DiracDelta, Field(discriminator="kind")]
 class RadialBasis(Section):
     """Base of the radial bases: n_max radial functions for each l = 0 .. l_max.
 
-    Raises `ValueError` (pydantic's) when built with a value out of range, naming the field and the range.
+    Raises pydantic's `ValueError`, which names the field and its range, if a value is out of range.
     """
 
     n_max: int = Field(ge=1, le=N_MAX)
@@ -69,7 +70,7 @@ class RadialBasis(Section):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Number of radial functions that are used for each l; the first of the n_max."""
+        """Number of radial functions that are used for each l, the first ones of n_max."""
         return (self.n_max,) * (self.l_max + 1)
 
     @abstractmethod
@@ -77,9 +78,9 @@ class RadialBasis(Section):
         """The orthonormal R_nl(r) and their derivatives, each (k, l_max + 1, n_max), Angstrom^(-3/2) and ^(-5/2)."""
 
     def primitives(self, r: Array) -> Array:
-        """The normalised functions (k, l_max + 1, n_max) that Loewdin's orthonormalisation makes `functions` of.
+        """The normalised functions (k, l_max + 1, n_max) from which `functions` follow by Loewdin's orthonormalisation.
 
-        The same as `functions` for bases that are orthonormal as they are.
+        The same as `functions` for bases that are already orthonormal.
         """
         return self.functions(r)[0]
 

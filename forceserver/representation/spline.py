@@ -5,13 +5,12 @@ with t = r - r_i,
 
     value_c = a0 + t (a1 + t (a2 + t a3)),    a_k = coefficients[i, k, c]
 
-`coefficients` (n_intervals, 4, n_padded) is float64, C-contiguous and aligned to 64 bytes, channels padded with zeros
-to a multiple of eight, so that one interval is read from front to back and SIMD runs over channels. At and beyond the
-cutoff every channel is exactly zero: the reader tests r < cutoff, and for every such r the integer part of
-r * inverse_step is a valid interval. The derivative is that of the cubic, so that forces are the exact derivatives of
-the energies.
+`coefficients` (n_intervals, 4, n_padded) is float64, C-contiguous and aligned to 64 bytes, with channels padded with
+zeros to a multiple of eight, so that an interval is contiguous and SIMD runs over channels. At and beyond the cutoff
+every channel is exactly zero: the reader tests r < cutoff, and for every such r the integer part of r * inverse_step is
+a valid interval. Derivatives are those of the cubics, so forces are the exact derivatives of the energies.
 
-Where the second derivative jumps, inside the cutoff, there is a node: the step divides the distance at which the
+There is a node where the second derivative jumps inside the cutoff: the step divides the distance at which the
 smoothing starts, and the last interval ends at the cutoff and may be shorter than the others.
 """
 
@@ -30,7 +29,7 @@ from .radial import RadialBasis, checked_distances
 _kernel = _ext.kernel("spline")
 
 MAX_INTERVALS = 1 << 17
-WORTH_THREADS = 200_000  # numbers; fewer take less time than waking the threads
+WORTH_THREADS = 200_000  # numbers; evaluating fewer takes less time than waking the threads
 
 Functions = Callable[[Array], tuple[Array, Array]]
 """Distances (k,) to values and derivatives, each (k, channels)."""
@@ -43,10 +42,10 @@ class SplineTable:
     cutoff, step: Angstrom.
     counts: number of channels for each l.
     coefficients: (n_intervals, 4, n_padded), see above.
-    errors: largest absolute and largest relative error found when the table was built, for values and derivatives
+    errors: the largest absolute and relative errors of values and derivatives when the table was built
         (`SplineErrors`); None for a contracted table.
 
-    `ValueError` if shapes do not fit each other, coefficients are not finite, or the grid does not end at the cutoff.
+    `ValueError` if shapes are inconsistent, coefficients are not finite, or the grid does not end at the cutoff.
     """
 
     cutoff: float
@@ -95,7 +94,7 @@ class SplineTable:
 
     @property
     def at_zero(self) -> Array:
-        """Values (channels,) at r = 0: what the centre atom itself contributes (times Y_00); zero for l > 0."""
+        """Values (channels,) at r = 0: the contribution of the centre itself (divided by Y_00); zero for l > 0."""
         return self.coefficients[0, 0, : self.channels].copy()
 
     def evaluate(self, r: Array) -> tuple[Array, Array]:
@@ -108,11 +107,11 @@ class SplineTable:
         return value[:, : self.channels], derivative[:, : self.channels]
 
     def contract(self, matrices: Sequence[Array] | Array) -> "SplineTable":
-        """The table of linear combinations sum_n matrices[l][q, n] F_nl(r): as fast as q functions.
+        """The table of the linear combinations sum_n matrices[l][q, n] F_nl(r), which costs as much as q functions.
 
         matrices: for each l an array (q_l, counts[l]); q_l may be zero. For combinations over neighbour species a,
-        contract once for each of them, with its block of the matrix over (a, n).
-        Raises `ValueError` if the number or the shape of the matrices is not that.
+        contract once for each species, with its block of the matrix over (a, n).
+        Raises `ValueError` if the number or the shapes of the matrices are wrong.
         """
         matrices = [np.asarray(matrix, dtype=np.float64) for matrix in matrices]
         if len(matrices) != len(self.counts):
@@ -128,7 +127,7 @@ class SplineTable:
         return SplineTable(self.cutoff, self.step, counts, _pad(np.concatenate(blocks, axis=2)))
 
     def to_arrays(self) -> dict[str, Array]:
-        """Arrays for `numpy.savez`; `from_arrays` makes the same table of them."""
+        """Arrays for `numpy.savez`, from which `from_arrays` restores the table."""
         errors = {} if self.errors is None else {"errors": np.array(astuple(self.errors))}
         return errors | {
             "cutoff": np.array(self.cutoff),
@@ -139,7 +138,7 @@ class SplineTable:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array]) -> "SplineTable":
-        """The inverse of `to_arrays`; `ValueError` if the arrays do not fit together."""
+        """The inverse of `to_arrays`; `ValueError` if the arrays are inconsistent."""
         cutoff, step = float(arrays["cutoff"]), float(arrays["step"])
         counts = tuple(int(count) for count in arrays["counts"])
         errors = SplineErrors(*map(float, arrays["errors"])) if "errors" in arrays else None
@@ -168,10 +167,10 @@ class SplineTable:
     ) -> "SplineTable":
         """Doubles the grid until the absolute and the relative error of every channel are below `tolerance`.
 
-        functions: what is splined; must vanish, with its derivative, at `cutoff`.
+        functions: the functions to be splined; they and their derivatives must vanish at `cutoff`.
         break_at: distance in [0, cutoff] at which the second derivative may jump.
         tolerance: in [1e-12, 0.1], for values and, per Angstrom, derivatives; see `SplineErrors`.
-        Raises `ValueError` if the tolerance is out of range or not reached with 131072 intervals.
+        Raises `ValueError` if the tolerance is out of range, or not reached with 131072 intervals.
         """
         if not 1e-12 <= tolerance <= 0.1:
             raise ValueError(f"tolerance must be in [1e-12, 0.1], got {tolerance:g}")
@@ -193,13 +192,13 @@ class SplineTable:
             if errors.worst <= tolerance:
                 object.__setattr__(table, "errors", errors)
                 return table
-            # of fourth order at best: this many doublings are needed at least
+            # the error is of fourth order at best, so at least this many doublings are needed
             divisions <<= max(1, int(np.log2(errors.worst / tolerance) / 4))
 
 
 @lru_cache(maxsize=8)
 def splined(basis: RadialBasis, tolerance: float) -> SplineTable:
-    """`SplineTable.build`, made once for each basis: its integrals take a second, and many need the same."""
+    """`SplineTable.build`, cached for each basis: its integrals take a second, and are often needed again."""
     return SplineTable.build(basis, tolerance)
 
 
@@ -207,9 +206,9 @@ def splined(basis: RadialBasis, tolerance: float) -> SplineTable:
 class SplineErrors:
     """Largest errors over all intervals and channels.
 
-    Values and derivatives are compared where in each interval those of a Hermite cubic err most.
-    Relative means relative to the largest magnitude of that channel (or of its derivative) on the grid: functions
-    cross zero, where no finite accuracy is relative to the function itself.
+    Values and derivatives are compared where the error of a Hermite cubic is largest in each interval.
+    Relative means relative to the largest magnitude of the channel (or of its derivative) on the grid: functions cross
+    zero, where no error is small relative to the function itself.
     """
 
     value: float
@@ -234,8 +233,8 @@ class SplineErrors:
 def _hermite(nodes: Array, values: Array, derivatives: Array, middle_derivatives: Array) -> Array:
     """Coefficients (n_intervals, 4, channels) of the cubics with these values and derivatives at the nodes."""
     h = np.diff(nodes)[:, None]
-    # Differences of values lose digits in narrow intervals. Simpson's rule for the integral of the derivative does not;
-    # it is taken where the two agree to within the rounding of the values.
+    # In narrow intervals, differences of values lose digits. Simpson's rule for the integral of the derivative does
+    # not; it is used where both agree to within the rounding of the values.
     slope = np.diff(values, axis=0) / h
     integral = (derivatives[:-1] + 4 * middle_derivatives + derivatives[1:]) / 6
     rounding = 4 * np.finfo(np.float64).eps * np.abs(values).max(axis=0, initial=0.0) / h

@@ -1,13 +1,12 @@
-"""Switching functions: one for neighbours that are near, zero for those that are far.
+"""Switching functions: one for near neighbours, zero for distant ones.
 
-With x = (r - d_0) / r_0, every function is s'(r) = 1 for x <= 0, falls for x > 0, and is stretched so that it ends at
-d_max:
+With x = (r - d_0) / r_0, every function s'(r) is 1 for x <= 0 and decreases for x > 0; it is stretched to end at d_max:
 
     s(r) = (s'(r) - s'(d_max)) / (s'(0) - s'(d_max)),    0 for r >= d_max
 
-They are PLUMED's (https://www.plumed.org/doc-v2.10/user-doc/html/switchingfunction.html) with D_MAX, by the same names
-and numbers, but for EXP and TANH, whose forces jump at d_0. Those of `rational` and `gaussian` jump at d_max, by the
-slope that s' still has there; `cubic` and `cosine` end smoothly.
+They equal PLUMED's (https://www.plumed.org/doc-v2.10/user-doc/html/switchingfunction.html) with D_MAX, by name and
+value, except EXP and TANH, which are left out because their forces jump at d_0. The forces of `rational` and `gaussian`
+jump at d_max, by the remaining slope of s'; `cubic` and `cosine` end smoothly.
 """
 
 from abc import abstractmethod
@@ -20,12 +19,12 @@ from ..frame import Array
 from ..sections import Section
 from .spline import SplineTable
 
-LARGEST_RATIO = 1000.0  # of d_max - d_0 to r_0: powers stay within the range of doubles
+LARGEST_RATIO = 1000.0  # largest (d_max - d_0) / r_0, so that powers stay within the range of doubles
 NEAR_ONE = 1e-5
 
 
 class SwitchingFunction(Section):
-    """Base: where it begins to fall, and where it ends."""
+    """Base of all switching functions: where they begin to decrease, and where they end."""
 
     d0_angstrom: float = Field(default=0.0, ge=0, description="up to here the function is one")
     d_max_angstrom: float = Field(gt=0, description="from here on it is zero")
@@ -63,7 +62,7 @@ class SwitchingFunction(Section):
         channels = sum(counts)
 
         def functions(r: Array) -> tuple[Array, Array]:
-            # as it ends: the last interval needs the slope that it has there
+            # just inside d_max: the last interval needs the slope there
             value, slope = self.evaluate(np.minimum(r, np.nextafter(self.d_max_angstrom, 0.0)))
             return np.repeat(value[:, None], channels, axis=1), np.repeat(slope[:, None], channels, axis=1)
 
@@ -78,9 +77,9 @@ class SwitchingFunction(Section):
 
 
 class _Scaled(SwitchingFunction):
-    """Those with a length of their own."""
+    """Base of the functions with a length r_0 of their own."""
 
-    r0_angstrom: float = Field(gt=0, description="the length over which the function falls")
+    r0_angstrom: float = Field(gt=0, description="the length over which the function decreases")
 
     @property
     def width(self) -> float:

@@ -1,9 +1,9 @@
-"""The mean l = 1 coefficient of one radial function: the collective variable that costs what a pair potential costs.
+"""The mean l = 1 coefficient of one radial function: a collective variable as cheap as a pair potential.
 
     s_m = sum_i w_i sum_j R_a(j)(r_ij) Y_1m(r_ij / r_ij),    m in x, y, z
 
-over the centres i and their neighbours j of species a(j), with one (contracted) spline R_a for every species. The
-expansion, its conventions and its general form are in `expansion`.
+over the centres i and their neighbours j of species a(j), with one (contracted) spline R_a for each species. The
+conventions and the general form of the expansion are in `expansion`.
 """
 
 from collections.abc import Mapping
@@ -40,9 +40,9 @@ class VectorMean:
     """Computes `VectorResult` for one neighbour list.
 
     tables: for every neighbour species the spline with exactly one channel, of l = 1; all on one grid.
-    neighbours: the list; its cutoff must be the splines' one or larger.
+    neighbours: the list; its cutoff must be at least that of the splines.
     weights: (n_centres,); 1 / n_centres by default.
-    ValueError: a species of the list without table, a table with other channels, grids that differ, wrong weights.
+    ValueError: a species of the list without a table, a table with other channels, different grids, or wrong weights.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class VectorMean:
         self.neighbours = neighbours
         missing = sorted(set(neighbours.neighbour_species) - set(tables))
         if missing:
-            raise ValueError(f"tables: none for the neighbour species {missing}, only for {sorted(tables)}")
+            raise ValueError(f"tables: missing for the neighbour species {missing}, given only for {sorted(tables)}")
         used = [tables[species] for species in neighbours.neighbour_species]
         for species, table in zip(neighbours.neighbour_species, used, strict=True):
             if table.channels != 1 or len(table.counts) < 2 or table.counts[1] != 1:
@@ -76,7 +76,7 @@ class VectorMean:
             raise ValueError(f"weights: must be finite, of shape ({n_centres},), got shape {weights.shape}")
         self._weights = np.ascontiguousarray(weights, dtype=np.float64)
 
-        rows = used[0].n_intervals + 1  # the last one is zero: for pairs in the skin
+        rows = used[0].n_intervals + 1  # the last one is zero, for pairs in the skin
         self._table = np.zeros((len(used), rows, 4))
         for mine, table in zip(self._table, used, strict=True):
             mine[:-1] = Y1 * table.coefficients[:, :, 0]

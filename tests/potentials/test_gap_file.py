@@ -161,7 +161,7 @@ def mixing_too_short(header, arrays):
         (lambda header, arrays: header.update(version=99), "schema version 99, this program reads versions up to 4"),
         (lambda header, arrays: header.update(format="a poem"), "is not a .* but 'a poem'"),
         (lambda header, arrays: header.update(species=[8, 56, 22]), "must ascend"),
-        (lambda header, arrays: header.update(species=[8, 22, 56, 57]), "energies: those of"),
+        (lambda header, arrays: header.update(species=[8, 22, 56, 57]), "energies: must be given for the species"),
         (lambda header, arrays: header["energies"].update({"8": float("nan")}), "energies.8 = nan"),
         (lambda header, arrays: header["pair_members"].pop(), "pair_members"),
         (lambda header, arrays: header["pairs"][0]["weights_ev"].pop(), "1 weights_ev for 2 distances_angstrom"),

@@ -170,7 +170,7 @@ def test_keys(keys, message):
 def test_fewer_environments_than_pseudo_species():
     one_atom = Frame.of(Atoms("O", cell=[3.0] * 3, pbc=True))
     covariance = Covariance.of(basis(), [one_atom], (8,))
-    with pytest.raises(InputError, match="1 environments cannot tell 2 functions"):
+    with pytest.raises(InputError, match="1 environments do not determine 2 functions"):
         alchemical(covariance, np.ones((2, 1)))
 
 

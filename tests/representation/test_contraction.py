@@ -243,7 +243,7 @@ def test_damaged_files(tmp_path):
     [
         ({"q_max": 7}, r"q_max = 7 is larger than the number of radial functions \(n_max = 6\)"),
         ({"q_max": 19, "mixed": True}, r"q_max = 19 .* \(n_max = 6 for 3 species\)"),
-        ({"q_max": 16, "mixed": True}, "15 environments cannot tell 16 functions"),
+        ({"q_max": 16, "mixed": True}, "15 environments do not determine 16 functions"),
         ({}, "give q_max or residual_variance"),
     ],
 )

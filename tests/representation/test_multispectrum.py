@@ -245,10 +245,10 @@ def test_what_is_kept_has_the_largest_variance():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_components": 400, "num_expand": None}, r"\d+ centres cannot tell \d+ components \(nu = 2, l = 0\)"),
+        ({"n_components": 400, "num_expand": None}, r"\d+ centres do not determine \d+ components \(nu = 2, l = 0\)"),
         (
             {"n_components": 40, "per_centre_species": True, "num_expand": None},
-            r"centres of one species cannot tell \d+ components",
+            r"centres of one species do not determine \d+ components",
         ),
     ],
 )

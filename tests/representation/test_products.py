@@ -217,5 +217,5 @@ def test_truncation():
     assert len(rows) == len(np.unique(rows, axis=0)) == 500
     graph = ProductGraph(rows)
     assert all(sum(c.l for c in graph.channels_of(k)) % 2 == 0 for k in range(500))
-    with pytest.raises(ValueError, match="functions = 50: there are 3 only"):
+    with pytest.raises(ValueError, match="functions = 50: there are only 3"):
         truncate(Truncation(functions=50, order=1, n_max=(3,)))

@@ -183,7 +183,7 @@ def test_bad_arguments_are_named(basis, table):
     atoms = barium_titanate(1)
     found = NeighbourList(atoms.numbers, CUTOFF)
     full = SplineTable.build(basis, 1e-3)
-    with pytest.raises(ValueError, match=r"tables: none for the neighbour species \[22, 56\]"):
+    with pytest.raises(ValueError, match=r"tables: missing for the neighbour species \[22, 56\]"):
         VectorMean({8: table}, found)
     oxygen = NeighbourList(atoms.numbers, CUTOFF, neighbours=Selection(species=(8,)))
     with pytest.raises(ValueError, match=r"tables\[8\]: must have one channel, of l = 1"):
