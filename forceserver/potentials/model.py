@@ -186,12 +186,7 @@ class ModelPotential(Potential):
         """
         self.compute_one(frame)
         slot = self._slots[0]
-        energies = slot.base.copy()
-        for term in slot.terms:
-            energies[term.order] += term.energies
-        for interaction in self.model.pairs:
-            energies += pair_shares(interaction, frame)
-        return energies
+        return _atomic_energies(slot, frame, [term.energies[:, None] for term in slot.terms], [self.model.pairs])[:, 0]
 
     def _share(self, function: Callable, first: Sequence, second: Iterable) -> list:
         """Applies `function` to each pair, one per frame; one thread per frame if there are at least as many frames.
@@ -240,21 +235,29 @@ class ModelPotential(Potential):
             result.extras["committee_pot"] = members
             result.extras["committee_uncertainty"] = float(members.std(ddof=1))
             if self._uncertainty == "atoms":
-                result.extras["atomic_uncertainty"] = self._atomic_members(slot, frames[number]).std(axis=1, ddof=1)
+                pairs_of: Sequence[Sequence[PairInteraction]] = self.model.pair_members or [()] * MEMBERS
+                atomic = _atomic_energies(slot, frames[number], [term.members for term in slot.terms], pairs_of)
+                result.extras["atomic_uncertainty"] = atomic.std(axis=1, ddof=1)
         if self._uncertainty == "forces":
             by_member = [member.compute(frames) for member in self._forces_of]
             for result, of_members in zip(results, zip(*by_member, strict=True), strict=True):
                 result.extras |= mean_of(of_members).extras
 
-    def _atomic_members(self, slot: "_BatchSlot", frame: Frame) -> Array:
-        """(N, 8) eV: the energies of the atoms, from every member."""
-        energies = np.repeat(slot.base[:, None], MEMBERS, axis=1)
-        for term in slot.terms:
-            energies[term.order] += term.members
-        for member, pairs in zip(energies.T, self.model.pair_members or (), strict=False):
-            for interaction in pairs:
-                member += pair_shares(interaction, frame)
-        return energies
+
+def _atomic_energies(
+    slot: "_BatchSlot", frame: Frame, terms: Sequence[Array], pairs: Sequence[Sequence[PairInteraction]]
+) -> Array:
+    """Energies (N, K) of the atoms, eV, from each of K models; the energy of a pair is shared equally.
+
+    terms: (n, K) for each term of the slot, in its order of centres. pairs: the pair potentials of each model.
+    """
+    energies = np.repeat(slot.base[:, None], len(pairs), axis=1)
+    for term, of_centres in zip(slot.terms, terms, strict=True):
+        energies[term.order] += of_centres
+    for column, interactions in zip(energies.T, pairs, strict=True):
+        for interaction in interactions:
+            column += pair_shares(interaction, frame)
+    return energies
 
 
 class _BatchSlot:
