@@ -47,7 +47,7 @@ def potential_section(model: str, folder: Path) -> str:
 
     Raises `InputError` if `model` is neither, or a model file is damaged.
     """
-    from .potentials.foreign import READERS
+    from .models.readers import READERS
     from .potentials.model_files import KINDS, is_model_file, load_model
 
     file = Path(model)

@@ -13,10 +13,10 @@ from pydantic import Field
 from .. import _ext
 from ..errors import InputError
 from ..frame import Frame
+from ..models import readers
 from ..models.kernel import GapModel, SoapTerm
 from ..representation.invariants import PowerSpectrum
 from ..sections import InputFile, Section
-from . import foreign
 from .base import SKIN
 from .model import ModelPotential, Term, Uncertainty
 
@@ -49,7 +49,7 @@ class GapConfig(Section):
 
 def read_gap_model(path: Path) -> GapModel:
     """Reads a kernel model, possibly of another program; `InputError` if it cannot be read or is of another kind."""
-    model = foreign.load(path, (GapModel,))
+    model = readers.load(path, (GapModel,))
     if not isinstance(model, GapModel):
         raise InputError(f"model {path}: is a {model.FORMAT}, not a {GapModel.FORMAT}")
     return model

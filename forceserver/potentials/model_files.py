@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..models import readers
 from ..models.ace import AceModel
 from ..models.base import Model
 from ..models.kernel import GapModel
 from ..models.multispectrum import MultispectrumModel
 from ..models.pace import PaceModel
-from . import foreign
 from .ace import AcePotential
 from .gap import GapPotential
 from .model import ModelPotential
@@ -34,7 +34,7 @@ KINDS: dict[type[Model], str] = {
 
 def is_model_file(path: Path) -> bool:
     """Whether a file is a model, by its ending."""
-    return path.suffix.lower() in (".npz", *foreign.READERS)
+    return path.suffix.lower() in (".npz", *readers.READERS)
 
 
 def load_model(path: Path) -> Model:
@@ -42,7 +42,7 @@ def load_model(path: Path) -> Model:
 
     `InputError` if it is damaged.
     """
-    return foreign.load(path, tuple(POTENTIALS))
+    return readers.load(path, tuple(POTENTIALS))
 
 
 def potential_of(model: Model, **options: Any) -> ModelPotential:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ..frame import Array, Frame
+from ..models import readers
 from ..models.pace import PaceEmbedding, PaceModel
 from ..models.pace_radial import PaceBond, inner_step
 from ..models.pace_splines import core_of, expansion_of
@@ -21,7 +22,6 @@ from ..representation.invariant_products import InvariantProducts
 from ..representation.neighbours import NeighbourList
 from ..representation.products import ProductGraph
 from ..sections import InputFile, Section
-from . import foreign
 from .base import SKIN
 from .model import ModelPotential, Surroundings, Term
 
@@ -65,7 +65,7 @@ class PacePotential(ModelPotential):
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> "PacePotential":
         """The potential of a file; options `spline_tolerance` and `skin`. `InputError` if it cannot be read."""
-        return cls(foreign.load(Path(path), (PaceModel,)), **options)
+        return cls(readers.load(Path(path), (PaceModel,)), **options)
 
 
 def _at_work(model: PaceModel, centre: int, tolerance: float) -> Term:

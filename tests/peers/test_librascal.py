@@ -15,7 +15,7 @@ from forceserver.ase_calculator import ForceServerCalculator
 from forceserver.cli.info import describe_model
 from forceserver.errors import InputError
 from forceserver.models.kernel import GapModel
-from forceserver.potentials import librascal
+from forceserver.models.readers import librascal
 
 DATA = Path(__file__).parent / "data" / "librascal"
 PREDICTIONS = json.loads((DATA / "predictions.json").read_text())

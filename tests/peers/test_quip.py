@@ -18,7 +18,7 @@ from forceserver.ase_calculator import ForceServerCalculator
 from forceserver.cli.info import describe_model
 from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
-from forceserver.potentials import gap_xml
+from forceserver.models.readers import gap_xml
 from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.model_files import load_potential
 from forceserver.potentials.quip import QuipConfig

@@ -25,9 +25,9 @@ from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
 from forceserver.models.pace import PaceEmbedding, PaceModel
 from forceserver.models.pace_radial import PaceBond
+from forceserver.models.readers.yace import load
 from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.pace import PacePotential
-from forceserver.potentials.yace import load
 
 pytest.importorskip("yaml", reason="no PyYAML")
 

@@ -1,4 +1,4 @@
-"""Models of other programs, read as models of this one.
+"""Readers of models of other programs, which become models of this one.
 
 A reader turns a file into a `Model`, and rejects by name whatever has no counterpart here. From then on nothing knows
 where the model came from: it is evaluated, described and saved like one of `forceserver fit`.
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..models.base import Model, read_model
+from ..base import Model, read_model
 from . import gap_xml, librascal, yace
 
 READERS: dict[str, Callable[[Path], Model]] = {

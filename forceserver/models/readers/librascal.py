@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..frame import Array
-from ..models.kernel import GapModel, SoapHypers, SoapTerm
-from ..npy_files import read_array
+from ...errors import InputError
+from ...frame import Array
+from ...npy_files import read_array
+from ..kernel import GapModel, SoapHypers, SoapTerm
 
 
 def load(path: Path) -> GapModel:

@@ -18,14 +18,14 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..frame import Array
-from ..models.pace import HIGHEST_ORDER, PaceEmbedding, PaceModel
-from ..models.pace_radial import PaceBond
-from ..representation.couplings import complex_from_real, n_invariants
-from ..representation.expansion import L_MAX
-from ..representation.products import Channel, coupled_values, independent
-from ..sections import explain
+from ...errors import InputError
+from ...frame import Array
+from ...representation.couplings import complex_from_real, n_invariants
+from ...representation.expansion import L_MAX
+from ...representation.products import Channel, coupled_values, independent
+from ...sections import explain
+from ..pace import HIGHEST_ORDER, PaceEmbedding, PaceModel
+from ..pace_radial import PaceBond
 
 EXACT = 1e-8  # relative deviation of a polynomial from the coupled products, above which it is none of them
 MOST = 2000  # couplings of channels of one function that are not equal
@@ -191,7 +191,7 @@ def _pattern(channels: Sequence[Channel]) -> tuple[tuple[int, ...], tuple[int, .
 
 
 def _row(channels: Sequence[Channel], inner: Sequence[int], highest: int) -> list[int]:
-    from ..representation.products import halves
+    from ...representation.products import halves
 
     parts = np.full(3 * highest, -1)
     parts[: 3 * len(channels)] = np.ravel(channels)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pydantic
 
-from ...errors import InputError
-from ...models.kernel import GapModel
-from ...sections import explain
+from ....errors import InputError
+from ....sections import explain
+from ...kernel import GapModel
 from . import document, glue, pairs, soap
 from .descriptors import Distance, Soap, parse
 from .document import Document

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BeforeValidator, Field
 
-from ...sections import Section, explain
+from ....sections import Section, explain
 from .document import MOST
 
 TRAINING = frozenset(

@@ -19,7 +19,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from ...frame import Array
+from ....frame import Array
 
 MOST = 118
 """Elements there are."""

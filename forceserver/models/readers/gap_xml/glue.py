@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from ...frame import Array
-from ...models.pairs import CubicPair
+from ....frame import Array
+from ...pairs import CubicPair
 from .document import atomic_number, integer, number
 
 NATURAL = 0.99e30

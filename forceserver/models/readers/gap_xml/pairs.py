@@ -11,7 +11,7 @@ with sparse points x_t, the shifted cosine f_c, f_t its value at the sparse poin
 import math
 from collections.abc import Iterable, Iterator
 
-from ...models.pairs import KNOTS_PER_LENGTH, TABLE_START, SplinedPair, gaussians, knots
+from ...pairs import KNOTS_PER_LENGTH, TABLE_START, SplinedPair, gaussians, knots
 from .descriptors import Distance
 from .document import Coordinate
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...frame import Array
-from ...models.kernel import SoapHypers, SoapTerm
+from ....frame import Array
+from ...kernel import SoapHypers, SoapTerm
 from .descriptors import Soap
 from .document import Coordinate
 
