@@ -5,7 +5,8 @@ class ForceServerError(Exception):
     """Base class of all errors that end a command with a message instead of a traceback.
 
     Attributes:
-        exit_code: exit code of a command that ends with this error: 1, or 2 for a wrong input.
+        exit_code: exit code of a command that ends with this error: 1; 2 for a wrong input, 4 for a structure of which
+            a potential is too uncertain.
     """
 
     exit_code = 1
@@ -25,6 +26,12 @@ class ProtocolError(ForceServerError):
 
 class PotentialError(ForceServerError):
     """A potential could not compute a frame, or returned a result that must not be sent."""
+
+
+class UntrustedError(ForceServerError):
+    """A potential is too uncertain of a structure: the simulation is to end there, and nothing to be tried again."""
+
+    exit_code = 4
 
 
 class BiasError(ForceServerError):

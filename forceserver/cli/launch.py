@@ -68,7 +68,8 @@ def launch(
     Files of earlier runs are kept: i-PI renames its own, logs are appended to.
 
     Exit code: 0 the simulation ended normally (all steps done, its time used up, or a file EXIT); 1 i-PI failed;
-    2 something in the input is wrong, nothing was started; 3 no driver could be kept running; 128 + N on signal N.
+    2 something in the input is wrong, nothing was started; 3 no driver could be kept running; 4 the potential is too
+    uncertain of a structure; 128 + N on signal N.
     """
     raise typer.Exit(run_simulation(config, drivers, restart, deadline, attempts, threads, logs, port, no_check))
 

@@ -27,7 +27,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from ..errors import InputError, PotentialError
+from ..errors import InputError, PotentialError, UntrustedError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
 from ..sections import OutputPath, Section
@@ -143,7 +143,7 @@ def serve(
     Raises `ProtocolError` if the peer does not keep to the protocol (another number of atoms than the template,
     garbage, positions that are not finite, ...), `PotentialError` after `max_consecutive_failures` or with
     `on_error = "exit"`, `NoServer` after the deadline, `InputError` for an impossible address or for a bad file that
-    the potential (usually a bias) reads while it runs.
+    the potential (usually a bias) reads while it runs, `UntrustedError` of a potential that is not to go on.
     """
     keep_standard_streams()
     with Guard() as guard:
@@ -280,7 +280,7 @@ class _Session:
         try:
             with self.evaluating:
                 connection.set_results(self._evaluate(frames))
-        except InputError:  # a bad file stays bad: no structure is to blame, and trying again is no use
+        except (InputError, UntrustedError):  # trying again is no use: a bad file stays bad, a policy stays
             raise
         except (Exception, SystemExit) as error:  # a calculator that calls sys.exit has failed like any other
             self.failures += 1

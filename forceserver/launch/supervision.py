@@ -57,14 +57,18 @@ class ExitCode(IntEnum):
     FAILED = 1
     BAD_INPUT = 2
     NO_DRIVER = 3
+    UNTRUSTED = 4
 
 
 class GiveUp(Exception):
-    """No driver, or no CV server, can be started; `log`: where to look, if not in the log of the first driver."""
+    """No driver, or no CV server, can be started, or none is to go on.
 
-    def __init__(self, reason: str, log: Path | None = None) -> None:
+    log: where to look, if not in the log of the first driver. code: what `launch` returns.
+    """
+
+    def __init__(self, reason: str, log: Path | None = None, code: ExitCode = ExitCode.NO_DRIVER) -> None:
         super().__init__(reason)
-        self.log = log
+        self.log, self.code = log, code
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ class Supervisor:
                     self.display.update(last, 0)
             except GiveUp as reason:
                 tell(f"forceserver: {reason}; see {reason.log or self.plan.logs / 'driver-1.log'}")
-                return ExitCode.NO_DRIVER
+                return reason.code
             finally:
                 self._end_all()
         return self._judge(last)
@@ -310,6 +314,9 @@ class Supervisor:
         slot.reason = slot.reason or processes.describe_end(code)
         if code == ExitCode.BAD_INPUT:
             raise GiveUp(f"driver {slot.number} refuses (exit code 2): {last_line(self._driver_log(slot))}")
+        if code == ExitCode.UNTRUSTED:
+            log = self._driver_log(slot)
+            raise GiveUp(f"driver {slot.number} ends the simulation: {last_line(log)}", log, ExitCode.UNTRUSTED)
         slot.crashes = slot.crashes + 1 if -code in CRASHES and not answered else 0
         if slot.crashes >= CRASHES_BEFORE_AN_ANSWER:
             raise GiveUp(

@@ -25,6 +25,7 @@ from .pair import PairConfig
 from .quip import QuipConfig
 from .socket import SocketPotentialConfig
 from .sum import SumConfig, TermConfig
+from .trusted import TrustedConfig
 
 PotentialConfig = Annotated[
     AceConfig
@@ -38,11 +39,12 @@ PotentialConfig = Annotated[
     | PairConfig
     | QuipConfig
     | SocketPotentialConfig
-    | SumConfig,
+    | SumConfig
+    | TrustedConfig,
     Field(discriminator="kind"),
 ]
 
-for _section in (CommitteeConfig, TermConfig, SumConfig):  # they contain potentials
+for _section in (CommitteeConfig, TermConfig, SumConfig, TrustedConfig):  # they contain potentials
     _section.model_rebuild(_types_namespace={"PotentialConfig": PotentialConfig, "TermConfig": TermConfig})
 
 
