@@ -36,12 +36,12 @@ def run(
                     waiting.popleft().begin(threads)
                 if signals:
                     return 128 + signals[0]
-                if any(simulation.code for simulation in simulations):
+                if any(simulation.failed for simulation in simulations):
                     break
                 display.update()
                 time.sleep(POLL_SECONDS)
             display.update()
-            failed = [simulation for simulation in simulations if simulation.code]  # before the others are ended
+            failed = [simulation for simulation in simulations if simulation.failed]  # before the others are ended
         finally:
             processes.end([one.process for one in simulations if one.process], GRACE_SECONDS)
     return _tell_failure(failed[0]) if failed else 0

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from .. import processes
 from ..errors import InputError
@@ -15,6 +16,13 @@ from ..ipi.restart import newest_state
 from ..launch.progress import StepReader
 from ..locks import locked_folder
 from .edits import Changes, edit, set_total_steps
+
+
+class Source(Protocol):
+    """Where the inputs of a simulation come from."""
+
+    def copy_to(self, folder: Path) -> None:
+        """Makes the inputs in a new folder, completely or not at all."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +49,15 @@ class Inputs:
 
 @dataclass
 class Simulation:
-    """A run of `forceserver launch` in `folder`, whose inputs are called forceserver.toml and input.xml.
+    """A run of `forceserver launch` in `folder`, whose input is called input.xml, its configuration `config`.
 
     shared: a folder for files of all simulations of the campaign, whose names end with that of their simulation.
     """
 
     folder: Path
-    inputs: Inputs
+    inputs: Source
     shared: Path | None = None
+    config: str = "forceserver.toml"
     step: int = field(init=False, default=0)
     total: int = field(init=False, default=0)
     process: subprocess.Popen | None = field(init=False, default=None)
@@ -82,7 +91,7 @@ class Simulation:
 
     def begin(self, threads: int) -> None:
         """Starts or resumes it; call `prepare` first."""
-        command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml", "--threads", str(threads)]
+        command = [sys.executable, "-m", "forceserver", "launch", self.config, "--threads", str(threads)]
         if self.step:
             command.append("--restart")
         self.reader = StepReader(read_ipi_input(self.folder / "input.xml"), self.folder / "ipi.log")
@@ -101,6 +110,11 @@ class Simulation:
     def code(self) -> int:
         """The exit code; 0 while it runs, or if it was not needed."""
         return (self.process.poll() or 0) if self.process else 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended as it should not have."""
+        return bool(self.code)
 
     def look(self) -> None:
         """Reads its progress."""

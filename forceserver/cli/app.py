@@ -26,6 +26,7 @@ from .init import init
 from .ipi_pes import ipi_pes
 from .lammps import app as lammps
 from .launch import launch
+from .learn import learn
 from .plumed import app as plumed
 
 app = typer.Typer(
@@ -66,6 +67,7 @@ for _command in (
     demo,
     fes,
     fit,
+    learn,
     info,
     convert,
     export,

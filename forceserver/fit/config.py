@@ -169,12 +169,11 @@ class TrainingConfig(Section):
     patience: int = Field(default=40, ge=1)
 
 
-class FitConfig(Section):
-    """A fit.
+class ModelConfig(Section):
+    """What is fitted, whatever the data.
 
     model: `gap`, a sparse kernel model, or `ace`, an atomic cluster expansion; says what the default descriptors are.
     functions: of the default expansion, for each species.
-    output: the model (.npz). report: folder for the table of errors, parity plots, the learning curve and the limits.
     cutoff_angstrom: of the default descriptors; default from the data.
     descriptors: default two power spectra, see `defaults`.
     energies_ev: of isolated atoms, by symbol; those not given are those of isolated atoms in the data, or fitted.
@@ -188,9 +187,6 @@ class FitConfig(Section):
 
     model: Literal["gap", "ace"] = "gap"
     functions: int = Field(default=1000, ge=1, le=LARGEST)
-    output: OutputPath
-    report: OutputPath | None = None
-    data: DataConfig
     cutoff_angstrom: float | None = Field(default=None, gt=1.0, le=12.0)
     descriptors: list[Descriptor] = Field(default_factory=list)
     baseline: list[Annotated[LennardJones | Zbl, Field(discriminator="form")]] = Field(default_factory=list)
@@ -204,23 +200,14 @@ class FitConfig(Section):
     seed: int = 0
     max_candidates: int = Field(default=50_000, ge=1)
 
-    @field_validator("output")
-    @classmethod
-    def _is_npz(cls, path: Path) -> Path:
-        if path.suffix != ".npz":
-            raise ValueError("the name of a model ends in .npz")
-        if not path.absolute().parent.is_dir():
-            raise ValueError(f"there is no folder {path.absolute().parent}")
-        return path
-
     @model_validator(mode="after")
-    def _expansions_are_embedded(self) -> "FitConfig":
+    def _expansions_are_embedded(self) -> "ModelConfig":
         if self.embedding is not None and (self.model != "ace" or any(d.kind == "pair" for d in self.descriptors)):
             raise ValueError('embedding: is for model = "ace" without descriptors of kind = "pair"')
         return self
 
     @model_validator(mode="after")
-    def _of_one_kind(self) -> "FitConfig":
+    def _of_one_kind(self) -> "ModelConfig":
         kinds = [descriptor.kind for descriptor in self.descriptors]
         allowed = {"gap": ("soap", "pair"), "ace": ("ace", "pair")}[self.model]
         wrong = sorted(set(kinds) - set(allowed))
@@ -235,6 +222,26 @@ class FitConfig(Section):
     def sigma_of(self, group: str) -> Sigma:
         """The expected errors of a group of structures."""
         return self.sigma.get(group, self.sigma.get("default", Sigma()))
+
+
+class FitConfig(ModelConfig):
+    """A fit: a model, its data, and where it goes.
+
+    output: the model (.npz). report: folder for the table of errors, parity plots, the learning curve and the limits.
+    """
+
+    output: OutputPath
+    report: OutputPath | None = None
+    data: DataConfig
+
+    @field_validator("output")
+    @classmethod
+    def _is_npz(cls, path: Path) -> Path:
+        if path.suffix != ".npz":
+            raise ValueError("the name of a model ends in .npz")
+        if not path.absolute().parent.is_dir():
+            raise ValueError(f"there is no folder {path.absolute().parent}")
+        return path
 
 
 def load(path: Path) -> FitConfig:

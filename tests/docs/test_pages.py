@@ -24,6 +24,9 @@ ELSEWHERE = {
     "from ase import units\nfrom ase.calculators.plumed": "tests/peers/test_ase_plumed.py",
     "apt install slurm-wlm": "tests/peers/test_slurm.py",
     "forceserver fit fit.toml": "tests/docs/test_fit_page.py",
+    "forceserver learn learn.toml": "tests/learn/test_learn.py",
+    "forceserver learn sic.toml --check": "tests/docs/test_learn_page.py",
+    "[[simulations]]\nconfig": "tests/learn/test_learn.py",
     "./run.sh": "tests/workflows/test_lammps_engine.py",
     "forceserver lammps build": "tests/docs/test_pages.py",  # the page docs/lammps.md
 }

@@ -11,6 +11,7 @@ import forceserver
 from forceserver.cli.app import app
 from forceserver.configuration import Configuration
 from forceserver.fit.config import FitConfig
+from forceserver.learn.config import LearnConfig
 from forceserver.sections import Section
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -74,7 +75,7 @@ def _models(annotation, found: dict[str, type[Section]] | None = None) -> dict[s
 
 
 PENDING = ("forces_key", "virial_key", "stress_key")
-MODELS = _models(Configuration) | _models(FitConfig)
+MODELS = _models(Configuration) | _models(FitConfig) | _models(LearnConfig)
 
 
 @pytest.mark.parametrize("model", MODELS)

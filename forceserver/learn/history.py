@@ -1,0 +1,138 @@
+"""The history of a run, read from its files: a table, JSON, pictures."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..files import atomic_write, write_json
+from . import rounds
+from .config import LearnConfig
+from .judging import CONTROL
+from .rounds import Round
+from .simulations import Outcome, outcomes, planned
+from .threshold import known_threshold
+
+
+@dataclass(frozen=True)
+class Record:
+    """A round: its model, what its simulations met, and how wrong it was there.
+
+    structures: in training. references: calculations so far, `failed` of them without a result.
+    threshold: eV/Angstrom. outcomes: of the simulations. judged: errors by kind, `judging.summary`, known after the
+    calculations of the next round. test: root-mean-square errors of the test structures, if there are any.
+    """
+
+    round: int
+    structures: int
+    references: int
+    failed: int
+    threshold: float | None
+    outcomes: list[Outcome]
+    judged: dict[str, Any]
+    test: dict[str, float]
+
+    @property
+    def control(self) -> float | None:
+        """Error of a force component in what the simulations met at random, eV/Angstrom."""
+        return self.judged[CONTROL]["force_rmse_ev_per_angstrom"] if CONTROL in self.judged else None
+
+    @property
+    def reached(self) -> float:
+        """The share of the steps of all simulations that were done."""
+        return sum(one.steps for one in self.outcomes) / max(sum(one.total for one in self.outcomes), 1)
+
+    @property
+    def all_complete(self) -> bool:
+        return bool(self.outcomes) and all(one.end == "complete" for one in self.outcomes)
+
+
+def history(config: LearnConfig) -> list[Record]:
+    """All rounds that have a model."""
+    every = list(rounds.rounds_in(config.folder))
+    plans = planned(config)
+    return [
+        _record(one, every[: one.number + 1], next(iter(every[one.number + 1 :]), None), config, plans)
+        for one in every
+        if one.model.exists()
+    ]
+
+
+def _record(one: Round, until: Sequence[Round], after: Round | None, config: LearnConfig, plans: Any) -> Record:
+    errors: Any = rounds.read_json(one.report / "errors.json") or {}
+    return Record(
+        round=one.number,
+        structures=len(rounds.read(one.train)),
+        references=rounds.spent(until),
+        failed=sum(len(each.failures()) for each in until),
+        threshold=known_threshold(one, config),
+        outcomes=list(outcomes(one, plans)),
+        judged=(rounds.read_json(after.judged) if after is not None else None) or {},
+        test=errors.get("test", {}).get("(all)", {}),
+    )
+
+
+def write(config: LearnConfig, records: Sequence[Record]) -> None:
+    """Writes history.json, history.txt and history.png."""
+    from .pictures import draw
+
+    write_json(config.folder / "history.json", [asdict(record) for record in records])
+    with atomic_write(config.folder / "history.txt") as part:
+        part.write_text(table(records, config))
+    draw(config.folder / "history.png", records, config)
+
+
+def table(records: Sequence[Record], config: LearnConfig) -> str:
+    """The history for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title="errors of forces, eV/Å, in structures before they were learned", title_justify="left")
+    for column in ("round", "structures", "references", "threshold", "simulations", "uncertain", "control", "1σ", "2σ"):
+        shown.add_column(column, justify="right")
+    tested = any(record.test for record in records)
+    if tested:
+        shown.add_column("test", justify="right")
+    for record in records:
+        shown.add_row(*_row(record), *([_test(record)] if tested else []))
+    text = io.StringIO()
+    Console(file=text, width=140).print(shown)
+    return text.getvalue() + _simulations(records)
+
+
+def _row(record: Record) -> list[str]:
+    failed = f" ({record.failed} failed)" if record.failed else ""
+    complete = sum(one.end == "complete" for one in record.outcomes)
+    ends = f"{complete} of {len(record.outcomes)} complete, {100 * record.reached:.0f} %" if record.outcomes else ""
+    control = record.judged.get(CONTROL, {})
+    return [
+        str(record.round),
+        str(record.structures),
+        f"{record.references}{failed}",
+        "" if record.threshold is None else f"{record.threshold:.3g}",
+        ends,
+        _rmse(record.judged.get("uncertain")),
+        _rmse(control),
+        *(f"{100 * control[key]:.0f} %" if key in control else "" for key in ("within_1_sigma", "within_2_sigma")),
+    ]
+
+
+def _rmse(judged: dict[str, Any] | None) -> str:
+    return "" if not judged else f"{judged['force_rmse_ev_per_angstrom']:.3f} ({judged['structures']})"
+
+
+def _test(record: Record) -> str:
+    found = next((value for name, value in record.test.items() if name.startswith("force")), None)
+    return "" if found is None else f"{found / 1000:.3f}"
+
+
+def _simulations(records: Sequence[Record]) -> str:
+    """How far the simulations of the last round with some have come."""
+    last = next((record for record in reversed(records) if record.outcomes), None)
+    if last is None:
+        return ""
+    lines = [f"simulations of round {last.round}:"]
+    for one in last.outcomes:
+        why = {"uncertain": f", stopped at {one.uncertainty or 0:.3g} eV/Å", "failed": f", failed: {one.said}"}
+        lines.append(f"  {one.name}: {one.steps} of {one.total} steps{why.get(one.end, '')}")
+    return "\n".join(lines) + "\n"
