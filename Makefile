@@ -105,9 +105,10 @@ $(VENV)/docs: $(VENV)/built
 docs: $(VENV)/docs  ## build the site of the documentation into build/site; its links are checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# From what the editable installation has compiled already, in the environment in which it was: that of pyproject.toml.
 wheel: $(VENV)/installed  ## build a wheel into dist/; on Linux with its libraries, for other machines
 	rm -rf dist/*.whl dist/plain
-	$(BIN)/python -m build --quiet --wheel --outdir dist/plain
+	$(BIN)/python -m build --quiet --wheel --no-isolation -Cbuild-dir=build -Csetup-args=-Disa=all --outdir dist/plain
 	if [ "$$(uname)" = Linux ]; then $(BIN)/auditwheel repair -w dist dist/plain/*.whl; \
 	  else mv dist/plain/*.whl dist; fi
 
