@@ -1,6 +1,7 @@
 """The conda-forge recipe can be rendered, and asks for what pyproject.toml asks for."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,3 +55,21 @@ def test_build_requirements_are_those_of_the_package(platform, project):
     host = needed(rendered(platform, "3.12")["host"])
     for name, bound in needed(project["build-system"]["requires"]).items():
         assert host[name] == bound
+
+
+def test_a_release_is_filled_in(tmp_path):
+    sdist = tmp_path / "forceserver-1.2.3.tar.gz"
+    sdist.write_bytes(b"abc")
+    command = [sys.executable, ROOT / "tools" / "feedstock.py", sdist]
+    recipe = subprocess.run([*command, "ada", "grace"], capture_output=True, text=True, check=True).stdout
+    changed = set(recipe.splitlines()) - set(RECIPE.read_text().splitlines())
+    checksum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, appendix B.1
+    assert changed == {'  version: "1.2.3"', f'  sha256: "{checksum}"', "    - ada", "    - grace"}
+    assert len(recipe.splitlines()) == len(RECIPE.read_text().splitlines()) + 1
+
+
+def test_a_wheel_is_no_source_distribution(tmp_path):
+    command = [sys.executable, ROOT / "tools" / "feedstock.py", tmp_path / "forceserver-1.2.3-cp312.whl", "ada"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "is not the source distribution of a release" in run.stderr

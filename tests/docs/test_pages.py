@@ -8,6 +8,7 @@ STUDY = "tests/workflows/test_batio3_study.py"
 ELSEWHERE = {
     "make demo": "tests/cli/test_demo.py",
     "make test": ".ci/run",
+    "python tools/feedstock.py": "tests/test_recipe.py",
     "forceserver demo": "tests/cli/test_demo.py",
     "source .venv": ".ci/run",
     "forceserver init": "tests/cli/test_init.py",
