@@ -2,12 +2,12 @@
 
 The inputs are those of `forceserver demo batio3` (50 K, metadynamics, unix sockets, one thread for the driver), for
 2x2x2 cells (40 atoms) and repeated to 4x4x4 (320 atoms). A step is timed by i-PI itself (`t/step` in its log), force
-and bias by the driver in the same run; everything is the median over blocks of 100 steps, in brackets the best. What is
-left of a step is i-PI, its outputs and the sockets. The limits of that: the same input stepped by i-PI alone, with
-`<ffdirect>` and its potential of zeros in place of both sockets, and by i-PI with its own Python driver and the same
-zeros at both sockets. The second table is the same simulation with our bias, or force and bias, called by i-PI
-(`<ffdirect>` with `forceserver ipi-pes`). The last table is a path integral of 8 beads without bias on two cores: one
-driver with two threads, or two with one each; throughput in beads a second, from the best blocks.
+and bias by the driver in the same run; times are medians over blocks of 100 steps, in brackets the best. The rest of a
+step is i-PI, its outputs and the sockets. Its lower limits are steps of the same input by i-PI alone, with `<ffdirect>`
+and its potential of zeros in place of both sockets, and by i-PI with its own Python driver and the same zeros at both
+sockets. In the second table, i-PI itself calls our bias, or force and bias, in the same simulation (`<ffdirect>` with
+`forceserver ipi-pes`). The last table is for a path integral of 8 beads without bias on two cores, with one driver with
+two threads or two drivers with one thread each; throughput in beads per second, from the best blocks.
 """
 
 import json

@@ -1,12 +1,12 @@
 """The driver: what one evaluation costs on top of the potential.
 
-A server in C (`clients/stopwatch.c`) sends what i-PI sends with its messages consolidated and takes the time from
+A server in C (`clients/stopwatch.c`) sends what i-PI sends with its messages consolidated, and measures the time from
 POSDATA to the answer to STATUS; the clients have a potential that costs nothing. All clients are connected at once and
 take turns, block by block. Numbers are microseconds per evaluation: the median over rounds of each block's median, in
 brackets the smallest, and the ratio of the median to that of the echo in C. A batch is eight structures in one message.
-The echoes send the positions back as forces, unchecked and unconverted: system calls, context switches and copies that
-no client can avoid. In batches over unix and TCP, i-PI's Fortran driver has only a mode that answers with zeros from
-one buffer (`batch-dummy`): it converts nothing, checks nothing, and is an echo, too.
+The echoes send the positions back as forces, without checks or conversion, which leaves only the system calls, context
+switches and copies that no client can avoid. For batches over unix and TCP, i-PI's Fortran driver only has a mode that
+answers with zeros from one buffer (`batch-dummy`): it neither converts nor checks anything, and is an echo, too.
 """
 
 import statistics

@@ -2,9 +2,9 @@
 
 BaTiO3 (a = 4.0 A, rattled by 0.05 A), titanium centres, oxygen neighbours, r_c = 3.0 A; silicon with 512 atoms, rattled
 by 0.05 A, r_c = 5.0 A, n_max 8, l_max 6. GTO with n_max = 8, sigma 0.3 A, cosine width 0.5 A, spline tolerance 1e-8;
-neighbour lists of ours have a skin of 0.5 A and are reused. Atoms move between two calls of ours. Milliseconds, median
-over interleaved rounds and in brackets the smallest; one thread where nothing else is said (featomic uses threads over
-structures only).
+our neighbour lists have a skin of 0.5 A and are reused; atoms move between two of our calls. Times are milliseconds:
+the median over interleaved rounds and, in brackets, the smallest. One thread unless stated otherwise (featomic uses
+threads only to share structures).
 """
 
 import importlib.util

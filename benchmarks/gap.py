@@ -1,10 +1,10 @@
 """Sparse kernel models: evaluation and training beside QUIP.
 
 Silicon, SOAP with n 8, l 6, cutoff 5 A (width 0.5 A), sigma 0.5 A, zeta 4, 1000 sparse points by CUR. Evaluation:
-energy, forces and virial of 512 atoms that move 0.001 A between calls; "stages" are those of one call. Training: the
-214 structures of `workflows/silicon`, sigma 0.001 eV and 0.1 eV/A, errors on its test structures; CPU time and
-memory as the operating system reports them of the process. QUIP is that of `pip install quippy-ase f90wrap`;
-its threads are those of `OMP_NUM_THREADS`, which should be 1. "QUIP's potential" is the one that `gap_fit` has made,
+energy, forces and virial of 512 atoms that move 0.001 A between calls; "stages" are the parts of one call. Training:
+the 214 structures of `workflows/silicon`, sigma 0.001 eV and 0.1 eV/A, with errors on its test structures; CPU time and
+memory of the process as reported by the operating system. QUIP comes from `pip install quippy-ase f90wrap`; it uses
+`OMP_NUM_THREADS` threads, which should be 1. "QUIP's potential" is the one that `gap_fit` has made,
 read by forceserver.
 """
 

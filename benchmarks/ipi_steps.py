@@ -2,7 +2,7 @@
 
 i-PI does its own work in every step (thermostat, propagation, 32 beads with the normal-mode transforms), which
 `<ffdirect>` with a potential of zeros shows without any socket. The other rows add a client over a unix socket, one
-client a simulation. Simulations take turns, a block of steps each; those whose turn it is not are stopped (SIGSTOP),
+client per simulation. Simulations take turns, a block of steps each; the others are stopped (SIGSTOP) meanwhile,
 because i-PI polls its sockets even when it has nothing to do. Numbers are microseconds per step: the median over
 rounds, in brackets the smallest, and the ratio of the median to that of the echo in C. `latency` is the pause of i-PI's
 polling thread (default 1e-4 s).

@@ -2,8 +2,8 @@
 
 Three variables, a grid of 50 x 50 x 50 intervals, hills of sigma = 3 intervals, bias factor 10; every call has new
 values. A step is `advance` and `compute`, with the clock file and without COLVAR. "On disk" waits for the disk after
-each hill (fsync), as the server does; "c(t)" also computes the reweighting factor. PLUMED is driven through its Python
-wrapper with EXTRACV on the same grid (its hills are not waited for).
+each hill (fsync), as the server does; "c(t)" also computes the reweighting factor. PLUMED is called through its Python
+wrapper, with EXTRACV on the same grid, and does not wait for the disk.
 """
 
 import os

@@ -1,9 +1,9 @@
 """PACE potentials beside the evaluators of ICAMS.
 
 Energy, forces and virial of 256 rattled atoms, CPU time on one thread, best of interleaved rounds; those of the peer
-(lammps-user-pace, which LAMMPS runs as pair_style pace) are without neighbour lists. Copper is the example of LAMMPS,
-of ranks to 6; the others are potentials with random coefficients that the tests write. FORCESERVER_PACE_PEER names the
-library that `python -m benchmarks.clients.pace` makes.
+(lammps-user-pace, which LAMMPS runs as pair_style pace) do not include neighbour lists. Copper is LAMMPS's example,
+with ranks up to 6; the others are potentials with random coefficients that the tests write. FORCESERVER_PACE_PEER is
+the path of the library that `python -m benchmarks.clients.pace` builds.
 """
 
 import os

@@ -1,9 +1,9 @@
 """Collective variables for PLUMED: the action and its server, PLUMED's own Q1, PLUMED hosted by us.
 
-BaTiO3, every Ti with its O within 3 Angstrom, three components with all derivatives; one thread. PLUMED is driven
-through its Python wrapper, one call a step, atoms moving by 0.02 Angstrom between steps; the server is a process of its
-own. "Over PLUMED" is the time above that of the same PLUMED with one DISTANCE instead of the variable. `Q1` is PLUMED's
-nearest relative: the same pairs, but the mean of the norms.
+BaTiO3, every Ti with its O within 3 Angstrom, three components with all derivatives; one thread. PLUMED is called
+through its Python wrapper, once per step, with atoms that move by 0.02 Angstrom between steps; the server is a separate
+process. "Over PLUMED" is the time in addition to that of the same PLUMED with one DISTANCE instead of the variable.
+`Q1` is PLUMED's most similar variable: the same pairs, but the mean of the norms.
 """
 
 import subprocess

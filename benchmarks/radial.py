@@ -2,9 +2,9 @@
 
 Gaussian-type orbitals with a Gaussian density, sigma 0.3 A, cutoff 5 A with width 0.5 A; values and derivatives of all
 (n, l) at 10 000 random distances, one thread. "1F1 (scipy)" evaluates the analytic integrals in double precision with
-`scipy.special.hyp1f1`; "1F1 (double-double)" is the series that the tables are made from, right to 1e-15 also at
-n_max = 20; "times" is how often the spline is faster. Published speed-ups of splines over 1F1 are 5.5 to 18 (Musil et
-al., J. Chem. Phys. 154, 114109 (2021)).
+`scipy.special.hyp1f1`; "1F1 (double-double)" is the series that the tables are made from, accurate to 1e-15 even at
+n_max = 20; "times" is the ratio to the time of the spline. Published speed-ups of splines over 1F1 are 5.5 to 18 (Musil
+et al., J. Chem. Phys. 154, 114109 (2021)).
 """
 
 from collections.abc import Iterator
