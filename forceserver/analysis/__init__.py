@@ -1,1 +1,1 @@
-"""What is done with results: errors, free energies, pictures."""
+"""Evaluates models and features: errors against references, block averages, comparison of representations."""

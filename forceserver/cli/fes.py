@@ -86,9 +86,9 @@ def fes(
 
     The sum of hills is written in the format of `plumed sum_hills`, in the energy unit of the files.
     """
-    from ..analysis.bias_files import sum_bias_files
-    from ..analysis.study import as_text, study
     from ..files import write_json
+    from ..free_energy.bias_files import sum_bias_files
+    from ..free_energy.study import as_text, study
     from .logs import set_up_logging
 
     set_up_logging(verbose)
@@ -137,7 +137,7 @@ def fes(
             write(surface.project(project.split(","), kt) if project else surface, f"{summed.name}_{number}")
     write_json(output / "report.json", reports)
     if picture:
-        from ..analysis.pictures import draw_convergence, draw_surface
+        from ..free_energy.pictures import draw_convergence, draw_surface
 
         for name, found in studies:
             draw_surface(found, output / f"fes_{name}.png")
@@ -146,8 +146,8 @@ def fes(
 
 
 def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
-    from ..analysis.reweighting import blocks_of, histogram_axes, read_colvar, reweight, transient_of
-    from ..analysis.summing import MOST_VARIABLES
+    from ..free_energy.reweighting import blocks_of, histogram_axes, read_colvar, reweight, transient_of
+    from ..free_energy.summing import MOST_VARIABLES
 
     data = read_colvar(colvar, skip or 0.0)
     if names is None:
@@ -174,7 +174,7 @@ def _reweight(colvar, names, summed, grid, kt, bias, skip, blocks, smooth):
 
 def _log_weights(data, summed, bias, kt):
     """log of the weight of each row, and what it is made of."""
-    from ..analysis.weights import columns_to_reweight_by, named_columns
+    from ..free_energy.weights import columns_to_reweight_by, named_columns
 
     if bias:
         columns, shifts = named_columns(bias.split(","))

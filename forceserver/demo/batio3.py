@@ -20,7 +20,7 @@ from ..files import atomic_write, write_json
 from ..ipi.rehearsal import rehearse
 from ..launch.supervision import ipi_script
 from ..locks import try_lock
-from . import free_energy
+from . import result
 
 RECORD = "demo.json"
 SIDES = ("cold", "hot")
@@ -58,15 +58,13 @@ class Demo:
     def evaluate(self) -> None:
         """Text, picture and numbers; the file of numbers, which marks the demonstration as done, comes last."""
         phases = [
-            free_energy.evaluate_phase(
-                side, kelvin, free_energy.read_vectors(self.folder / "demo" / side / "COLVAR", kelvin)
-            )
+            result.evaluate_phase(side, kelvin, result.read_vectors(self.folder / "demo" / side / "COLVAR", kelvin))
             for side, kelvin in self.temperatures_K.items()
         ]
-        free_energy.draw_phases(phases, self.folder / "batio3.png")
+        result.draw_phases(phases, self.folder / "batio3.png")
         with atomic_write(self.folder / "result.txt") as part:
-            part.write_text(free_energy.text(phases))
-        write_json(self.folder / "result.json", free_energy.numbers(phases))
+            part.write_text(result.text(phases))
+        write_json(self.folder / "result.json", result.numbers(phases))
 
     def _inputs(self, side: str) -> Inputs:
         source = workflow() / "demo" / side
@@ -82,7 +80,7 @@ class Demo:
         if not colvar.exists():
             return ""
         try:
-            centre = free_energy.centre_so_far(free_energy.read_vectors(colvar, self.temperatures_K[simulation.name]))
+            centre = result.centre_so_far(result.read_vectors(colvar, self.temperatures_K[simulation.name]))
         except InputError:  # hardly any data yet
             return ""
         return "F(0) not visited yet" if centre is None else f"F(0) - F(min) = {centre:.0f} meV"

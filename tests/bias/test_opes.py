@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forceserver._ext import kernel
-from forceserver.analysis.kernel_sums import read_densities
 from forceserver.bias.config import MetadynamicsConfig
 from forceserver.errors import BiasError, InputError
+from forceserver.free_energy.kernel_sums import read_densities
 
 KernelDensity = kernel("kernel_density").KernelDensity
 PERIOD, LOWER = [0.0, 2.0, 0.0], [0.0, -1.0, 0.0]

@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from blocks import ROOT, blocks, joined
 
-sys.path.append(str(ROOT / "tests" / "analysis"))
+sys.path.append(str(ROOT / "tests" / "free_energy"))
 from langevin import double_well_slope, sample, slope_2d
 
 CONFIG = """

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from plumed_metad import DATA
 
-from forceserver.analysis.summing import merge_hills, sum_hills, sum_hills_axes
 from forceserver.bias.hills import read_hills
 from forceserver.bias.plumed.kernel import find_program, program_environment
+from forceserver.free_energy.summing import merge_hills, sum_hills, sum_hills_axes
 from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 
 KT = 0.025

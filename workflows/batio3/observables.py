@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from forceserver.analysis.blocks import error_of_mean
-from forceserver.analysis.estimate import Estimate, errors_of_free_energy
-from forceserver.analysis.reweighting import Colvar, read_colvar, reweight
 from forceserver.bias.grid import Axis
 from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.files import atomic_write
 from forceserver.frame import Array, Frame
+from forceserver.free_energy.estimate import Estimate, errors_of_free_energy
+from forceserver.free_energy.reweighting import Colvar, read_colvar, reweight
 from forceserver.template_structure import read_template
 from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 

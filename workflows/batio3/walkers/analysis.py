@@ -13,8 +13,8 @@ from observables import (
     write_results,
 )
 
-from forceserver.analysis.reweighting import Colvar
 from forceserver.bias.hills import read_hills
+from forceserver.free_energy.reweighting import Colvar
 
 KELVIN = 75.0
 SKIP = 0.1

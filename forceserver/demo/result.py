@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis.estimate import Estimate
-from ..analysis.pictures import BLUE, GREY, ORANGE
-from ..analysis.reweighting import read_colvar
-from ..analysis.vector import (
+from ..files import atomic_write
+from ..frame import Array
+from ..free_energy.estimate import Estimate
+from ..free_energy.pictures import BLUE, GREY, ORANGE
+from ..free_energy.reweighting import read_colvar
+from ..free_energy.vector import (
     Agreement,
     Direction,
     Vectors,
@@ -20,8 +22,6 @@ from ..analysis.vector import (
     of_vector,
     on_diagonal_plane,
 )
-from ..files import atomic_write
-from ..frame import Array
 from ..units import BOLTZMANN_EV_PER_K
 
 LONGEST, LENGTH_BINS = 0.24, 24

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forceserver.analysis.vector import (
+from forceserver.free_energy.vector import (
     CUBE,
     Vectors,
     agreement,

@@ -10,7 +10,6 @@ from langevin import KT, T, double_well, double_well_slope, sample
 from typer.testing import CliRunner
 
 from forceserver.analysis.blocks import effective_size, transient
-from forceserver.analysis.kernel_sums import read_densities
 from forceserver.bias.opes.bias import Opes
 from forceserver.bias.opes.kernels import kernels_of
 from forceserver.bias.opes.parameters import opes_parameters
@@ -18,6 +17,7 @@ from forceserver.bias.opes.widths import FixedWidths
 from forceserver.bias.tables import FieldsReader
 from forceserver.cli.app import app
 from forceserver.errors import InputError
+from forceserver.free_energy.kernel_sums import read_densities
 from forceserver.units import PER_EV
 
 KJ = PER_EV["kJ/mol"]

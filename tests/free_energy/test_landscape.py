@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from forceserver.analysis.landscape import find_landscape, maximum_flux_path
-from forceserver.analysis.region import parse_region
-from forceserver.analysis.surface import Surface
 from forceserver.bias.coordinates import Coordinate
 from forceserver.errors import InputError
+from forceserver.free_energy.landscape import find_landscape, maximum_flux_path
+from forceserver.free_energy.region import parse_region
+from forceserver.free_energy.surface import Surface
 
 
 def surface_of(function, *ranges, domains=None, n=81):

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from ..analysis.blocks import number_of_blocks, transient
 from ..bias.coordinates import Coordinate, coordinate_of
 from ..bias.grid import Axis
 from ..bias.tables import FieldsReader
 from ..errors import InputError
 from ..frame import Array
-from .blocks import number_of_blocks, transient
 from .estimate import Estimate
 from .segments import elapsed, in_order_of_time, segments
 from .surface import Surface, index_of

@@ -5,10 +5,10 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from forceserver.analysis.region import named_regions, parse_region
-from forceserver.analysis.surface import Surface
 from forceserver.bias.coordinates import Coordinate
 from forceserver.errors import InputError
+from forceserver.free_energy.region import named_regions, parse_region
+from forceserver.free_energy.surface import Surface
 
 X, Y = np.linspace(-2, 2, 5), np.linspace(0, 3, 4)
 SURFACE = Surface((Coordinate("x"), Coordinate("phi.y")), (X, Y), np.zeros((5, 4)))

@@ -8,12 +8,12 @@ import pytest
 from langevin import KT, double_well, double_well_slope, energy_2d, sample, slope_2d
 from typer.testing import CliRunner
 
-from forceserver.analysis.estimate import errors_of_free_energy
-from forceserver.analysis.reweighting import Colvar, histogram_axes, read_colvar, reweight
-from forceserver.analysis.summing import merge_hills, reweighting_factors, sum_hills, sum_hills_axes
 from forceserver.bias.hills import read_hills
 from forceserver.cli.app import app
 from forceserver.errors import InputError
+from forceserver.free_energy.estimate import errors_of_free_energy
+from forceserver.free_energy.reweighting import Colvar, histogram_axes, read_colvar, reweight
+from forceserver.free_energy.summing import merge_hills, reweighting_factors, sum_hills, sum_hills_axes
 from forceserver.units import PER_EV
 
 KJ = PER_EV["kJ/mol"]
