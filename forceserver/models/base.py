@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from ..errors import InputError
-from ..files import atomic_write
-from ..npy_files import ArrayFile, Claim, checksum
+from ..headed_files import check_claims, header_content, read_arrays, save_arrays
+from ..npy_files import ArrayFile, Claim
 from ..sections import Section, explain
 from .pairs import ModelInteraction, PairInteraction
 
@@ -127,9 +127,7 @@ class Model(ABC):
         header, arrays = self._header(), self._arrays()
         self.check()
         arrays |= {TABLES + name: array for name, array in (tables or {}).items()}
-        arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-        with atomic_write(path) as part, open(part, "wb") as file:  # numpy would append .npz to a name
-            np.savez(file, checksum=checksum(arrays), **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
+        save_arrays(path, json.dumps(header), arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Self":
@@ -161,15 +159,7 @@ class Model(ABC):
     @classmethod
     def _check_claims(cls, header: ModelHeader, claims: Mapping[str, Claim]) -> None:
         """`ValueError` unless the arrays are exactly those that the header declares, in consistent shapes."""
-        expected = cls._expected(header, claims)
-        for name, claim in expected.items():
-            if name not in claims:
-                raise ValueError(f"{name}: this array is missing")
-            if claims[name] != claim:
-                raise ValueError(f"{name}: is {claims[name]}, must be {claim}")
-        for name in claims:
-            if name not in expected and name not in ("header", "checksum") and not name.startswith(TABLES):
-                raise ValueError(f"{name}: no such array belongs to a model with this header")
+        check_claims(claims, cls._expected(header, claims), free=TABLES)
 
 
 def read_model(path: Path, kinds: tuple[type[Model], ...]) -> Any:
@@ -178,10 +168,7 @@ def read_model(path: Path, kinds: tuple[type[Model], ...]) -> Any:
         with ArrayFile(path) as file:
             kind, header = _read_header(file, kinds)
             kind._check_claims(header, file.claims)
-            arrays = {name: file.read(name) for name in file.claims}
-        found = arrays.pop("checksum")
-        if not np.array_equal(found, checksum(arrays)):
-            raise ValueError("its checksum is wrong, the file is damaged; copy or fit it again")
+            arrays = read_arrays(file)
         _check_numbers(arrays)
         return kind._from(header, {name: array for name, array in arrays.items() if not name.startswith(TABLES)})
     except (OSError, ValueError) as error:
@@ -190,15 +177,7 @@ def read_model(path: Path, kinds: tuple[type[Model], ...]) -> Any:
 
 def _read_header(file: ArrayFile, kinds: tuple[type[Model], ...]) -> tuple[type[Model], ModelHeader]:
     names = " or ".join(kind.FORMAT for kind in kinds)
-    if not {"header", "checksum"} <= file.claims.keys():
-        raise ValueError(f"is not a {names} (it has no header)")
-    claim = file.claims["header"]
-    if claim.dtype != np.uint8 or len(claim.shape) != 1 or claim.shape[0] > LARGEST_HEADER:
-        raise ValueError(f"header: is {claim}, must be uint8, one-dimensional, of {LARGEST_HEADER} bytes at most")
-    try:
-        content = json.loads(file.read("header").tobytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its header is damaged: {error}") from error
+    content = header_content(file, names, LARGEST_HEADER)
     said = content.get("format") if isinstance(content, dict) else content
     kind = next((kind for kind in kinds if said == kind.FORMAT), None)
     if kind is None:
