@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..models.ace import AceModel
-    from ..models.kernel import GapModel
+    from ..models.kernel import GapModel, SoapTerm
     from ..models.multispectrum import MultispectrumModel
     from ..models.pace import PaceModel
 
@@ -58,15 +58,25 @@ def _power_spectra(model: "GapModel") -> list[str]:
     for term in model.soap:
         basis, hypers = term.hypers.basis, term.hypers
         points = ", ".join(f"{chemical_symbols[s]} {len(q)}" for s, q in term.points.items())
+        features = next(iter(term.points.values())).shape[1]
         lines += [
-            f"power spectrum: basis {basis.kind}, n_max {basis.n_max}, l_max {basis.l_max}, "
+            f"{'power spectrum' if term.levels is None else 'multispectrum'}: basis {basis.kind}, n_max {basis.n_max}, "
+            f"l_max {basis.l_max}{_contracted(term)}, "
             f"cutoff {basis.cutoff.cutoff_angstrom:g} (width {basis.cutoff.width_angstrom:g})",
             f"  density {json.dumps(basis.density.model_dump())}, scaling "
             + ("none" if basis.scaling is None else json.dumps(basis.scaling.model_dump())),
-            f"  {len(term.features)} features{', normalised' if hypers.normalise else ''}; zeta {hypers.zeta}; "
+            f"  {features} features{', normalised' if hypers.normalise else ''}; zeta {hypers.zeta}; "
             f"sparse points: {points}",
         ]
     return lines
+
+
+def _contracted(term: "SoapTerm") -> str:
+    if term.mixing is None:
+        return ""
+    from ..representation.contraction import functions
+
+    return f", contracted to {max(functions(term.mixing))}{', mixed' if term.sum_species else ''}"
 
 
 def _multispectrum(model: "MultispectrumModel") -> list[str]:

@@ -9,9 +9,12 @@ import numpy as np
 from ..errors import InputError
 from ..frame import Array, Frame
 from ..representation.contraction import Contraction
+from ..representation.invariants import PowerSpectrumBasis
+from ..representation.scaled_multispectrum import ScaledMultispectrum
 from . import defaults
 from .ace_rows import AceRows
 from .config import Descriptor, FitConfig, PairDescriptor, SoapDescriptor
+from .multispectrum_rows import MultispectrumRows, scaled_multispectrum
 from .preparation import Problem
 from .progress import Progress
 from .rows import PairRows, Rows, SoapRows, isolated_features
@@ -60,11 +63,16 @@ def _soap_rows(descriptor: SoapDescriptor, problem: Problem, progress: Progress)
     config, species = problem.config, problem.data.species
     frames = [one.frame for one in problem.data.train]
     contraction, mixed = _contraction(descriptor, problem)
-    basis = descriptor.power_spectrum(species, **mixed)
+    basis: PowerSpectrumBasis | ScaledMultispectrum
+    if descriptor.multispectrum is not None:
+        expansion = descriptor.expansion(species, **mixed)
+        basis = scaled_multispectrum(descriptor.multispectrum, expansion, frames, descriptor.normalise, progress)
+    else:
+        basis = descriptor.power_spectrum(species, **mixed)
     watched = list(progress(frames, "features", len(frames)))
     most = min(config.max_candidates, max(FEWEST_CANDIDATES, CANDIDATE_BYTES // (8 * len(basis))))
     x, of = environments(basis, watched, config.seed, most)
-    if descriptor.n_features is not None:
+    if descriptor.n_features is not None and isinstance(basis, PowerSpectrumBasis):
         chosen = choose_features(x, descriptor.n_features, descriptor.feature_selection)
         basis = descriptor.power_spectrum(species, basis.features[chosen], **mixed)
         x = x[:, chosen]
@@ -73,7 +81,8 @@ def _soap_rows(descriptor: SoapDescriptor, problem: Problem, progress: Progress)
     isolated = {s: p for s in problem.known if (p := isolated_features(basis, s)) is not None}
     points = {s: _points(x[of == s], s, isolated.get(s), descriptor, config, len(species)) for s in species}
     assert descriptor.delta_ev is not None, "`defaults.complete` chose one"
-    return SoapRows(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter, isolated, contraction)
+    make = MultispectrumRows if isinstance(basis, ScaledMultispectrum) else SoapRows
+    return make(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter, isolated, contraction)
 
 
 def _contraction(descriptor: SoapDescriptor, problem: Problem) -> tuple[Contraction | None, dict[str, Any]]:

@@ -10,6 +10,7 @@ from ..models.kernel import SoapHypers
 from ..models.pairs import LennardJones, Zbl
 from ..representation.bases import AnyRadialBasis
 from ..representation.contraction_config import ContractionConfig
+from ..representation.multispectrum_config import MultispectrumConfig
 from ..representation.polynomial import PolynomialBasis
 from ..representation.products import LARGEST, Truncation
 from ..sections import Element, InputFile, OutputPath, Section, read_toml, validated
@@ -59,6 +60,7 @@ class SoapDescriptor(SoapHypers):
     scaling off, which otherwise has rate 1, half of the cutoff as scale, and exponent 4.
 
     contraction: of the radial functions, from the training structures unless it says so; a file brings the basis along.
+    multispectrum: invariants up to order 4 in the place of the power spectrum.
     n_sparse: points of each species. n_features: chosen among all; default all.
     delta_ev: expected standard deviation of an atomic energy. jitter: added to the kernel of the sparse points,
     times its largest eigenvalue; 1e-8 makes weights small enough for single precision, at some cost in accuracy.
@@ -67,6 +69,7 @@ class SoapDescriptor(SoapHypers):
     kind: Literal["soap"]
     basis: AnyRadialBasis | None = None  # type: ignore[assignment]  # `defaults.complete` chooses one
     contraction: ContractionConfig | None = None
+    multispectrum: MultispectrumConfig | None = None
     delta_ev: float | None = Field(default=None, gt=0)
     jitter: float = Field(default=1e-13, ge=1e-15, le=1e-3)
     n_sparse: int | None = Field(default=None, ge=1)
@@ -86,6 +89,14 @@ class SoapDescriptor(SoapHypers):
         if scaling is True and isinstance(cutoff, dict) and isinstance(cutoff.get("cutoff_angstrom"), int | float):
             return basis | {"scaling": radial_scaling(cutoff["cutoff_angstrom"])}
         return basis
+
+    @model_validator(mode="after")
+    def _of_one_sort(self) -> "SoapDescriptor":
+        if self.multispectrum is not None and self.n_features is not None:
+            raise ValueError("n_features selects from a power spectrum; a multispectrum has n_invariants of each order")
+        if self.multispectrum is not None and self.multispectrum.equivariants:
+            raise ValueError("multispectrum.equivariants: a kernel compares invariants only")
+        return self
 
 
 def radial_scaling(cutoff: float) -> dict[str, float | int]:

@@ -11,6 +11,7 @@ from ..frame import Array
 from ..models.ace import AceModel
 from ..models.base import MEMBERS, Model
 from ..models.kernel import GapModel, SoapHypers, SoapTerm
+from ..representation.scaled_multispectrum import ScaledMultispectrum
 from .ace_rows import AceRows
 from .columns import Columns
 from .nonlinear import Trained
@@ -50,7 +51,12 @@ class Maker:
                 continue
             hypers = SoapHypers(**{name: getattr(column.hypers, name) for name in SoapHypers.model_fields})
             split = column.split(weights[part])
-            term = SoapTerm(hypers, column.basis.features, column.points, split, of_members)
+            basis = column.basis
+            if isinstance(basis, ScaledMultispectrum):
+                term = SoapTerm(hypers, None, column.points, split, of_members)
+                term = replace(term, levels=basis.multispectrum.levels, scale=basis.scale)
+            else:
+                term = SoapTerm(hypers, basis.features, column.points, split, of_members)
             if (made := column.contraction) is not None:
                 term = replace(term, mixing=made.matrices, sum_species=made.sum_species)
             soap.append(term)

@@ -13,9 +13,10 @@ from ..frame import Array, Frame
 from ..models.kernel import SoapHypers
 from ..models.pairs import GaussianPair, SplinedPair, gaussians, smooth_step
 from ..representation.contraction import Contraction
-from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
+from ..representation.invariants import PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList
 from ..representation.pairs import pairs_within
+from ..representation.scaled_multispectrum import ScaledMultispectrum
 from .config import PairDescriptor
 from .regression import root_of_kernel
 
@@ -64,7 +65,7 @@ class SoapRows:
     def __init__(
         self,
         hypers: SoapHypers,
-        basis: PowerSpectrumBasis,
+        basis: PowerSpectrumBasis | ScaledMultispectrum,
         points: Mapping[int, Array],
         delta: float,
         jitter: float = 1e-13,
@@ -73,10 +74,10 @@ class SoapRows:
     ) -> None:
         self.hypers = hypers
         self.contraction = contraction
-        self.basis = basis
+        self.basis: Any = basis
         isolated = isolated or {}
         self.points = {s: np.vstack([isolated[s], q]) if s in isolated else np.array(q) for s, q in points.items()}
-        self._raw = PowerSpectrumBasis(basis.expansion, basis.features, normalise=False)
+        self._raw = basis.raw()
         self._delta, self._jitter = delta, jitter
         self._columns, self._whole = _consecutive(points), _consecutive(self.points)
         self.size = sum(map(len, points.values()))
@@ -123,7 +124,7 @@ class SoapRows:
         """The rows of one structure; `ValueError` for atoms on one place."""
         neighbours = NeighbourList(frame.species, self.basis.expansion.cutoff, pbc=frame.pbc)
         neighbours.update(frame.positions, frame.cell)
-        spectrum = PowerSpectrum(self._raw, neighbours)
+        spectrum = self._raw.at(neighbours)
         features = spectrum.values().copy()
         norms = np.linalg.norm(features, axis=1) if self.hypers.normalise else np.ones(len(features))
         norms[norms == 0] = 1.0
@@ -164,7 +165,7 @@ class SoapRows:
         for first in range(0, len(rows), max(1, CHUNK_BYTES // per_row)):
             part = slice(first, first + max(1, CHUNK_BYTES // per_row))
             centre, block, target = rows[part].T
-            g = self._feature_gradients(coefficients, centre, block, derivative[part])
+            g = self._feature_gradients(place.frame.species, coefficients, centre, block, derivative[part])
             for species, columns in self._whole.items():
                 mine = np.flatnonzero(place.frame.species[centre] == species)
                 if len(mine) == 0:
@@ -183,7 +184,9 @@ class SoapRows:
                 )
                 out[:, columns] -= (scatter @ d.reshape(len(mine), -1)).reshape(len(out), -1)
 
-    def _feature_gradients(self, coefficients: Array, centre: Array, block: Array, derivative: Array) -> Array:
+    def _feature_gradients(
+        self, species: NDArray[np.int32], coefficients: Array, centre: Array, block: Array, derivative: Array
+    ) -> Array:
         """d p / d x (n, directions, F), not normalised, of derivatives of the coefficients of one block."""
         b1, n1, b2, n2, l = self.basis.features.T
         expansion = self.basis.expansion
@@ -224,11 +227,11 @@ def _consecutive(parts: Mapping[int, Array]) -> dict[int, slice]:
     return dict(zip(parts, map(slice, ends[:-1], ends[1:]), strict=True))
 
 
-def isolated_features(basis: PowerSpectrumBasis, species: int) -> Array | None:
+def isolated_features(basis: PowerSpectrumBasis | ScaledMultispectrum, species: int) -> Array | None:
     """Features (F,) of an atom without neighbours, or None if they all are zero: then every kernel with it is, too."""
     neighbours = NeighbourList(np.array([species], dtype=np.int32), basis.expansion.cutoff, pbc=np.zeros(3, dtype=bool))
     neighbours.update(np.zeros((1, 3)), np.zeros((3, 3)))
-    features = PowerSpectrum(basis, neighbours).values()[0].copy()
+    features = basis.at(neighbours).values()[0].copy()
     return features if features.any() else None
 
 

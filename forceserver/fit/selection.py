@@ -7,15 +7,18 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..frame import Array, Frame
-from ..representation.invariants import PowerSpectrum, PowerSpectrumBasis
+from ..representation.invariants import PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList
+from ..representation.scaled_multispectrum import ScaledMultispectrum
 from .config import SoapDescriptor
 
 DIFFERENT = 1e-12
 """Environments whose normalised features are closer than this (squared) are one."""
 
 
-def environments(basis: PowerSpectrumBasis, frames: Sequence[Frame], seed: int, most: int) -> tuple[Array, Array]:
+def environments(
+    basis: PowerSpectrumBasis | ScaledMultispectrum, frames: Sequence[Frame], seed: int, most: int
+) -> tuple[Array, Array]:
     """Features (n, F) and species (n,) of the centres of all frames; `most` of them at random, if there are more.
 
     `InputError` with the number of the structure if two atoms are on one place.
@@ -33,7 +36,7 @@ def environments(basis: PowerSpectrumBasis, frames: Sequence[Frame], seed: int, 
         neighbours = NeighbourList(frame.species, basis.expansion.cutoff, pbc=frame.pbc)
         try:
             neighbours.update(frame.positions, frame.cell)
-            values = PowerSpectrum(basis, neighbours).values()[mine]
+            values = basis.at(neighbours).values()[mine]
         except ValueError as error:
             raise InputError(f"training structure {number}: {error}") from error
         features[row : row + len(values)] = values

@@ -19,13 +19,12 @@ from ..npy_files import Claim
 from ..representation.bases import AnyRadialBasis
 from ..representation.contraction import contracted
 from ..representation.expansion import ExpansionBasis
-from ..representation.multispectrum import ALL, INVARIANT, Components, Irrep, Level, Multispectrum
+from ..representation.multispectrum import Level, Multispectrum
 from ..representation.spline import splined
 from ..sections import Section
+from . import components
 from .base import Model, ModelHeader
 from .pairs import PairInteraction
-
-PAIR_COLUMNS = 5
 
 
 class DensityHypers(Section):
@@ -46,16 +45,10 @@ class DensityHypers(Section):
         return ExpansionBasis(tables, sum_species=self.sum_species, centre_contribution=self.centre_contribution)
 
 
-class MultispectrumHeader(ModelHeader):
-    """Header of a file.
-
-    groups: species of centres with separate components, or 0 if all share the same ones.
-    irreps: l and parity of all irreps of orders 2, 3, ...
-    """
+class MultispectrumHeader(ModelHeader, components.ComponentsHeader):
+    """Header of a file."""
 
     density: DensityHypers
-    groups: tuple[int, ...] = Field(min_length=1)
-    irreps: tuple[tuple[tuple[int, int], ...], ...] = Field(min_length=1, max_length=3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,57 +85,41 @@ class MultispectrumModel(Model):
         return Multispectrum(self.density.expansion(self.species, self.mixing), self.levels)
 
     def _own_header(self) -> dict[str, Any]:
-        one = next(iter(self.levels.values()))
-        irreps = [[list(irrep) for irrep in level] for level in one]
-        return {"density": self.density.model_dump(mode="json"), "groups": sorted(self.levels), "irreps": irreps}
+        return {"density": self.density.model_dump(mode="json")} | components.header_of(self.levels)
 
     def _arrays(self) -> dict[str, NDArray]:
         arrays: dict[str, NDArray] = {f"weights/{s}": np.asarray(w, dtype=np.float64) for s, w in self.weights.items()}
         arrays |= {f"mixing/{s}": np.ascontiguousarray(m, dtype=np.float64) for s, m in (self.mixing or {}).items()}
-        for group, levels in self.levels.items():
-            for nu, level in enumerate(levels, 2):
-                for irrep, part in level.items():
-                    here = _place(group, nu, irrep)
-                    arrays[f"{here}/pairs"] = np.asarray(part.pairs, dtype=np.int32)
-                    arrays[f"{here}/matrix"] = np.ascontiguousarray(part.matrix, dtype=np.float64)
+        arrays |= components.arrays_of(self.levels)
         return arrays
 
     @classmethod
     def _from(cls, header: MultispectrumHeader, arrays: dict[str, NDArray]) -> "MultispectrumModel":
-        levels = {group: tuple(_level(header, arrays, group, nu) for nu in _orders(header)) for group in header.groups}
         mixing = {s: arrays[f"mixing/{s}"] for s in header.species if f"mixing/{s}" in arrays} or None
         model = cls(
             species=header.species,
             energies=header.energies,
             density=header.density,
             mixing=mixing,
-            levels=levels,
+            levels=components.levels_of(header, arrays),
             weights={s: arrays[f"weights/{s}"] for s in header.species},
             pairs=header.pairs,
             pair_members=header.pair_members,
             summary=header.summary,
         )
-        _check_channels(model)
+        expansion = model.density.expansion(model.species, model.mixing)
+        components.check(model.levels, expansion, [len(w) for w in model.weights.values()])
         return model
 
     @classmethod
     def _expected(cls, header: MultispectrumHeader, claims: Mapping[str, Claim]) -> dict[str, Claim]:
-        integer, real = np.dtype(np.int32), np.dtype(np.float64)
+        real = np.dtype(np.float64)
 
         def size(name: str, axis: int) -> int:
             shape = claims[name].shape if name in claims else ()
             return max(1, shape[axis]) if axis < len(shape) else 1
 
-        if set(header.groups) not in ({ALL}, set(header.species)):
-            raise ValueError(f"groups: {header.groups} must be 0, for all centres, or the species {header.species}")
-        expected = {}
-        for group in header.groups:
-            for nu in _orders(header):
-                for irrep in header.irreps[nu - 2]:
-                    here = _place(group, nu, Irrep(*irrep))
-                    number = size(f"{here}/pairs", 0)
-                    expected[f"{here}/pairs"] = Claim((number, PAIR_COLUMNS), integer)
-                    expected[f"{here}/matrix"] = Claim((number, size(f"{here}/matrix", 1)), real)
+        expected = components.expected(header, claims, header.species)
         features = size(f"weights/{header.species[0]}", 0)
         for s in header.species:
             expected[f"weights/{s}"] = Claim((features,), real)
@@ -151,50 +128,3 @@ class MultispectrumModel(Model):
                 shape = (header.density.basis.l_max + 1, functions, header.density.basis.n_max)
                 expected[f"mixing/{s}"] = Claim(shape, real)
         return expected
-
-
-def _orders(header: MultispectrumHeader) -> range:
-    return range(2, 2 + len(header.irreps))
-
-
-def _place(group: int, nu: int, irrep: Irrep) -> str:
-    return f"components/{group}/{nu}/{irrep.l}/{'even' if irrep.parity > 0 else 'odd'}"
-
-
-def _level(header: MultispectrumHeader, arrays: Mapping[str, NDArray], group: int, nu: int) -> Level:
-    level = {}
-    for irrep in (Irrep(*pair) for pair in header.irreps[nu - 2]):
-        here = _place(group, nu, irrep)
-        level[irrep] = Components(irrep, arrays[f"{here}/pairs"], arrays[f"{here}/matrix"], np.zeros(0))
-    return level
-
-
-def _check_channels(model: MultispectrumModel) -> None:
-    """`ValueError` unless all factors of all products exist, and couple to the declared results."""
-    expansion = model.density.expansion(model.species, model.mixing)
-    one = {Irrep(l, 1): expansion.n_blocks * n for l, n in expansion.counts.items()}
-    sizes = set()
-    for levels in model.levels.values():
-        before = one
-        for nu, level in enumerate(levels, 2):
-            for target, part in level.items():
-                _check_pairs(f"order {nu}, l = {target.l}", target, part.pairs, before, one)
-            before = {irrep: part.matrix.shape[1] for irrep, part in level.items()}
-            if INVARIANT not in before:
-                raise ValueError(f"order {nu}: has no invariants")
-        sizes.add(len(Multispectrum(expansion, {ALL: levels})))
-    given = sorted({len(w) for w in model.weights.values()})
-    if sorted(sizes) != given:
-        raise ValueError(f"weights: must be one per feature ({sorted(sizes)}) for each species, are {given}")
-
-
-def _check_pairs(
-    name: str, target: Irrep, pairs: NDArray[np.int32], before: Mapping[Irrep, int], one: Mapping[Irrep, int]
-) -> None:
-    for l1, parity, l2 in np.unique(pairs[:, [0, 1, 3]], axis=0).tolist():
-        rows = pairs[(pairs[:, [0, 1, 3]] == (l1, parity, l2)).all(axis=1)]
-        limits = np.array([before.get(Irrep(l1, parity), 0), one.get(Irrep(l2, 1), 0)])
-        fits = abs(l1 - l2) <= target.l <= l1 + l2 and parity * (-1) ** (l1 + l2 + target.l) == target.parity
-        inside = ((rows[:, [2, 4]] >= 0) & (rows[:, [2, 4]] < limits)).all()
-        if not (fits and inside):
-            raise ValueError(f"{name}: l = {l1} (parity {parity}) and l = {l2} cannot be coupled to this")

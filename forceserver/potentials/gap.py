@@ -1,4 +1,4 @@
-"""Sparse kernel models on SOAP features (Gaussian approximation potentials), evaluated in reverse mode.
+"""Sparse kernel models on SOAP features or multispectra (Gaussian approximation potentials), evaluated in reverse mode.
 
 Positions -> expansion -> power spectrum -> kernel with all sparse points -> dE/dp -> dE/dc -> forces and virial: the
 derivative costs about as much as the energy, whatever the number of features and sparse points. `models.kernel` has
@@ -15,7 +15,6 @@ from ..errors import InputError
 from ..frame import Frame
 from ..models import readers
 from ..models.kernel import GapModel, SoapTerm
-from ..representation.invariants import PowerSpectrum
 from ..sections import InputFile, Section
 from .base import SKIN
 from .model import ModelPotential, Term, Uncertainty
@@ -108,9 +107,9 @@ class GapPotential(ModelPotential):
 
 
 def _at_work(term: SoapTerm, model: GapModel, single: bool, members: bool) -> Term:
-    basis = term.power_spectrum(model.species)
+    basis = term.describer(model.species)
     cutoff = basis.expansion.cutoff
-    return Term(lambda around: PowerSpectrum(basis, around.within(cutoff)), _kernels_of(term, single, members))
+    return Term(lambda around: basis.at(around.within(cutoff)), _kernels_of(term, single, members))
 
 
 def _kernels_of(term: SoapTerm, single: bool, members: bool) -> dict:

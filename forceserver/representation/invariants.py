@@ -65,9 +65,19 @@ class PowerSpectrumBasis:
         first, second = np.concatenate([first, second]), np.concatenate([second, first])
         self.derivative_terms = _terms(first, second, l, stride[l], number, weight)
 
+        self._multiplicity = multiplicity
+
     def __len__(self) -> int:
         """Number of features."""
         return len(self.features)
+
+    def raw(self) -> "PowerSpectrumBasis":
+        """The same, not normalised."""
+        return PowerSpectrumBasis(self.expansion, self.features, multiplicity=self._multiplicity)
+
+    def at(self, neighbours: NeighbourList) -> "PowerSpectrum":
+        """The power spectrum of the centres of a list."""
+        return PowerSpectrum(self, neighbours)
 
 
 class PowerSpectrum:

@@ -112,9 +112,9 @@ def test_damaged_files(tmp_path):
     wrong = part.pairs.copy()
     wrong[0, 4] = 99
     level = dict(good.levels[0][0]) | {part.target: type(part)(part.target, wrong, part.matrix, part.variances)}
-    refused("order 2, l = 0: there is no such product of l = 0", levels={0: (level, good.levels[0][1])})
+    refused("order 2, l = 0: l = 0 .parity 1. and l = 0 cannot be coupled", levels={0: (level, good.levels[0][1])})
     fewer = {s: w[:-1] for s, w in good.weights.items()}
-    refused(r"weights: there are \[63\] of a species, for \[64\] features", weights=fewer)
+    refused(r"weights: must be one per feature .\[64\]. for each species, are \[63\]", weights=fewer)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def no_points_of_one(header, arrays):
 
 
 def no_term(header, arrays):
-    del header["soap"][1], header["sum_species"][1]
+    del header["soap"][1], header["sum_species"][1], header["multispectra"][1]
 
 
 def member_lost(header, arrays):
@@ -158,7 +158,7 @@ def mixing_too_short(header, arrays):
         (lambda header, arrays: header["units"].update(energy="hartree"), "units.energy = 'hartree'.*'eV'"),
         (lambda header, arrays: header["units"].update(length="bohr"), "units.length = 'bohr'.*'angstrom'"),
         (lambda header, arrays: header.pop("units"), "units: this key is required"),
-        (lambda header, arrays: header.update(version=99), "schema version 99, this program reads versions up to 4"),
+        (lambda header, arrays: header.update(version=99), "schema version 99, this program reads versions up to 5"),
         (lambda header, arrays: header.update(format="a poem"), "is not a .* but 'a poem'"),
         (lambda header, arrays: header.update(species=[8, 56, 22]), "must ascend"),
         (lambda header, arrays: header.update(species=[8, 22, 56, 57]), "energies: must be given for the species"),
