@@ -45,7 +45,7 @@ def alloys(content, tmp_path):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_of_two_species(alloys, mixed):
+def test_of_two_species(alloys, mixed, threads_change_no_bit):
     content, frames = alloys
     content["descriptors"][0]["contraction"] = {"kind": "pca", "mixed": mixed, "q_max": 4}
     fit = run.fit(FitConfig.model_validate(content))
@@ -60,6 +60,12 @@ def test_of_two_species(alloys, mixed):
     assert before.energy == after.energy
     np.testing.assert_array_equal(before.forces, after.forces)
     check_potential(GapPotential(model), frames[0], tolerance=1e-4).raise_on_failure()
+
+    def computed():
+        result = GapPotential(model).compute_one(frames[0])
+        return result.energy, result.forces, result.virial
+
+    threads_change_no_bit(computed)
 
 
 @pytest.mark.parametrize(

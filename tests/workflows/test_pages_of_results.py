@@ -38,6 +38,19 @@ def page_and_results(name):
     )
 
 
+def test_contracted():
+    """Errors of both models, and how much faster the contracted one is."""
+    page = (FOLDER / "potential" / "README.md").read_text()
+    found = json.loads((FOLDER / "potential" / "results" / "contracted.json").read_text())
+    for name, file, features in (("batio3", "fit", 300), ("contracted", "contracted", 140)):
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{file}.toml`"))
+        printed = numbers(row.partition("toml` ")[2])
+        assert printed[0] == str(features)
+        assert all(map(equals, printed[1:4], found["test"][name].values()))
+        assert name == "batio3" or equals(printed[-1], found["microseconds_per_atom"]["ratio"])
+    assert found["same_bits"]
+
+
 @pytest.mark.parametrize("name", ["gap_fit", "silicon"])
 def test_silicon(name):
     page = (FOLDER.parents[1] / "docs" / "potentials.md").read_text()
