@@ -135,7 +135,7 @@ def test_what_cannot_be_computed_is_named_with_the_remedy(old, new, message, tmp
         ('sparseX.two_species1"', 'sparseX.other"', "there is no file .*two_species.xml.sparseX.other; gap_fit writes"),
         ('sparseX_md5sum="', 'sparseX_md5sum="00000000000000000000000000000000" was="', "its MD5 sum differs"),
         ('n_coordinate="2"', 'n_coordinate="3"', "n_coordinate = 3, but it has 2"),
-        ('fitted="T"', 'fitted="F"', "the fit did not come to its end"),
+        ('fitted="T"', 'fitted="F"', "the fit was not completed"),
         ('sparsified="T"', 'sparsified="F"', "only sparse ones"),
         ("GAP_params", "SW_params", "its root is two_species, without GAP_params; a file of gap_fit has one"),
         ("</gpSparse>", "", "it is not XML"),

@@ -1,7 +1,7 @@
 """Readers of models of other programs, which become models of this one.
 
-A reader turns a file into a `Model`, and rejects by name whatever has no counterpart here. From then on nothing knows
-where the model came from: it is evaluated, described and saved like one of `forceserver fit`.
+A reader turns a file into a `Model`, and rejects, by name, whatever this program does not support. From then on the
+origin of the model does not matter: it is evaluated, described and saved like one made by `forceserver fit`.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ READERS: dict[str, Callable[[Path], Model]] = {
     ".ace": yace.load,
     ".yaml": yace.load,
 }
-"""How the files with these endings are read."""
+"""The reader for each file name extension."""
 
 
 def load(path: Path, kinds: tuple[type[Model], ...]) -> Any:

@@ -3,11 +3,11 @@
 librascal's numbers (https://github.com/lab-cosmo/librascal) differ from ours in form:
 
 - coefficients are ours divided by 4 (pi / sigma^2)^(3/4), which matters if features are not normalised;
-- a feature has no (-1)^l. Of two neighbours of one species both orders of the radial functions are kept, unless
-  features were selected (`coefficient_subselection`): one that was chosen in one order only has multiplicity 1;
-- kernels are (p . q)^zeta, weights include the prior variance, and come in the order of the sparse points.
+- a feature has no factor (-1)^l. For two neighbours of the same species, both orders of the radial functions are kept;
+  if features were selected (`coefficient_subselection`), one that was chosen in one order only has multiplicity 1;
+- kernels are (p . q)^zeta; weights include the prior variance, and are in the order of the sparse points.
 
-Numbers of different radial functions are `optimization.RadialDimReduction`, a mixing for every species and l.
+Optimised radial functions (`optimization.RadialDimReduction`) are a mixing for every species and l.
 """
 
 import json
@@ -25,7 +25,7 @@ from ..kernel import GapModel, SoapHypers, SoapTerm
 
 
 def load(path: Path) -> GapModel:
-    """Reads a file; `InputError` if it is not such a model, or uses something without counterpart here (named)."""
+    """Reads a file; `InputError` if it is not such a model, or if it uses something unsupported, which is named."""
     try:
         krr = _object(json.loads(Path(path).read_text()), "KRR")
         kernel = _object(krr["kernel"], "Kernel")
@@ -67,14 +67,14 @@ def _must_be(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 
 def _array(stored: Any, path: Path) -> Array:
-    """A small array is ["npy", values], a large one the name of a file."""
+    """An array: a small one is stored as ["npy", values], a large one as the name of a file."""
     if isinstance(stored, str):
         return read_array(Path(path).parent / Path(stored).name).astype(np.float64).ravel()
     return np.array(stored[1], dtype=np.float64).ravel()
 
 
 def _species(points: Mapping[str, Any]) -> tuple[int, ...]:
-    """Of centres and neighbours; 0 stands for selected features of all species."""
+    """The species of centres and neighbours; 0 stands for features of all species in a selection."""
     found = {int(s) for s in points["center_species"]} | {int(s) for pair in points["keys"] for s in pair}
     return tuple(sorted(found - {0}))
 
@@ -145,8 +145,8 @@ def _mixing(hypers: Mapping[str, Any]) -> dict[int, Array] | None:
 def _features(
     points: Mapping[str, Any], hypers: Mapping[str, Any]
 ) -> tuple[dict[int, Array], NDArray[np.int32], NDArray[np.int32]]:
-    """Values (M, F) of the sparse points of each species, in librascal's numbers, and what the features are: (F, 5)
-    as in `PowerSpectrumBasis`, and their multiplicities (F,)."""
+    """Values (M, F) of the sparse points of each species, in librascal's conventions; the features (F, 5), as in
+    `PowerSpectrumBasis`; and their multiplicities (F,)."""
     species = _species(points)
     columns = _selected(hypers, species) or _all(hypers, points["keys"], species)
     found: dict[tuple, list[int]] = {}  # feature -> its columns, two if both orders are there
@@ -171,7 +171,7 @@ def _features(
 
 
 def _all(hypers: Mapping[str, Any], keys: Sequence[Sequence[int]], species: Sequence[int]) -> list[tuple[int, ...]]:
-    """Of every column: block, n, block', n', l."""
+    """Block, n, block', n', l of every column."""
     n_max, l_max = int(hypers["max_radial"]), int(hypers["max_angular"])
     return [
         (species.index(a), n1, species.index(b), n2, l)
@@ -183,7 +183,7 @@ def _all(hypers: Mapping[str, Any], keys: Sequence[Sequence[int]], species: Sequ
 
 
 def _selected(hypers: Mapping[str, Any], species: Sequence[int]) -> list[tuple[int, ...]] | None:
-    """The same for selected features; None if all were kept."""
+    """The same for selected features; None if all features were kept."""
     selection = hypers.get("coefficient_subselection")
     if selection is None:
         return None

@@ -1,10 +1,10 @@
 """PACE potentials in the files of ICAMS's programs (`.yace`, and the older `.ace`), read as `PaceModel`.
 
-Such a file has functions sum_m c_m A_(mu1 n1 l1 m1) A_(mu2 n2 l2 m2) ... of complex coefficients A, of which the real
-part counts, with coefficients c_m of each combination of m: what is left of generalised Clebsch-Gordan coefficients
-(Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021)). They are polynomials that rotations do not change, so for given
-channels they are linear combinations of the coupled products of `representation.products`, with weights that solve a
-small linear system: both are the same polynomial if they agree at more random points than there are functions.
+Such a file contains functions sum_m c_m A_(mu1 n1 l1 m1) A_(mu2 n2 l2 m2) ... of complex coefficients A, whose real
+part is used. The c_m for each combination of m result from generalised Clebsch-Gordan coefficients (Lysogorskiy et al.,
+npj Comput. Mater. 7, 97 (2021)). Because these polynomials are invariant under rotations, they are, for given channels,
+linear combinations of the coupled products of `representation.products`. The weights solve a small linear system: two
+such polynomials are equal if they agree at more random points than there are functions.
 """
 
 import re
@@ -27,9 +27,9 @@ from ...sections import explain
 from ..pace import HIGHEST_ORDER, PaceEmbedding, PaceModel
 from ..pace_radial import PaceBond
 
-EXACT = 1e-8  # relative deviation of a polynomial from the coupled products, above which it is none of them
-MOST = 2000  # couplings of channels of one function that are not equal
-NOTHING = 1e-13  # of the largest weight of functions of the same channels
+EXACT = 1e-8  # largest relative deviation of an invariant polynomial from the coupled products
+MOST = 2000  # couplings of the channels of one function, at most
+NOTHING = 1e-13  # weights below this fraction of the largest one for the same channels are zero
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Content:
-    """What a file says; species are counted as in the file."""
+    """The content of a file; species are numbered as in the file."""
 
     elements: Sequence[str]
     energies: Sequence[float]
@@ -56,7 +56,7 @@ class Content:
 
 
 def load(path: Path) -> PaceModel:
-    """Reads a file; `InputError` if it is no such potential, or has what has no counterpart here (says what)."""
+    """Reads a file; `InputError` if it is not such a potential, or if it uses something unsupported, which is named."""
     path = Path(path)
     try:
         text = path.read_text()
@@ -151,7 +151,7 @@ def _check(function: Function, content: Content, centre: int, densities: int) ->
 
 
 def _first_order(functions: Iterable[Function], neighbour: int, n_base: int, densities: int) -> Array:
-    """v_pk (P, K) of functions of order one."""
+    """The weights v_pk (P, K) of the functions of order one."""
     found = np.zeros((densities, n_base))
     for function in functions:
         if len(function.l) == 1 and function.species[0] == neighbour:
@@ -160,9 +160,9 @@ def _first_order(functions: Iterable[Function], neighbour: int, n_base: int, den
 
 
 def coupled(functions: Iterable[Function], place: Sequence[int], densities: int) -> tuple[NDArray[np.int32], Array]:
-    """Rows of `products` (M, columns) and weights (P, M) that are the same sums of polynomials.
+    """Rows of `products` (M, columns) and weights (P, M) that give the same sums of polynomials.
 
-    place: block of each species of the file. `ValueError` if a function is changed by rotations.
+    place: block of each species of the file. `ValueError` if a function is not invariant under rotations.
     """
     values: dict[tuple[Channel, ...], Array] = {}
     for function in functions:
@@ -205,7 +205,7 @@ def _row(channels: Sequence[Channel], inner: Sequence[int], highest: int) -> lis
 
 
 def _weights(channels: Sequence[Channel], value: Array) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Inner degrees and weights (P,) of the coupled products that have these values (samples, P)."""
+    """Inner degrees and weights (P,) of the coupled products that reproduce these values (samples, P)."""
     degrees, names = _pattern(channels)
     inner, design = _design(degrees, names)
     weights = np.linalg.lstsq(design, value, rcond=None)[0] if inner else np.zeros((0, value.shape[1]))
@@ -367,7 +367,7 @@ def _function(part: Mapping[str, Any], centre: int) -> Function:
 
 
 def _text(text: str) -> Content:
-    """The content of an .ace file, which is of one species."""
+    """The content of an .ace file, which has a single species."""
     head, *blocks = text.split("ctilde_basis_func:")
     found = re.findall(r"^\s*(?:\d+ )?([A-Za-z][\w\- ]*?)\s*[=:](.*?)(?=^\s*(?:\d+ )?[A-Za-z][\w\- ]*?\s*[=:]|\Z)",
                        head, flags=re.MULTILINE | re.DOTALL)  # fmt: skip

@@ -1,8 +1,8 @@
 """Potentials of QUIP's `gap_fit` (.xml with its sparseX files), read as `GapModel`.
 
-`document` reads the file, `descriptors` the strings in it; `soap`, `pairs` and `glue` make of each part what it is
-here. A. P. Bartok, M. C. Payne, R. Kondor, G. Csanyi, Phys. Rev. Lett. 104, 136403 (2010); S. Klawohn et al., J. Chem.
-Phys. 159, 174108 (2023).
+`document` reads the file, `descriptors` the strings in it; `soap`, `pairs` and `glue` convert each part. References: A.
+P. Bartok, M. C. Payne, R. Kondor, G. Csanyi, Phys. Rev. Lett. 104, 136403 (2010); S. Klawohn et al., J. Chem. Phys.
+159, 174108 (2023).
 """
 
 import re
@@ -24,7 +24,7 @@ REMEDY = (
 
 
 class NotComputed(ValueError):
-    """The file is right, but asks for what is not here."""
+    """The file is valid, but requires something that this program does not support."""
 
 
 def load(path: Path) -> GapModel:
@@ -37,8 +37,8 @@ def load(path: Path) -> GapModel:
         The model, which gives QUIP's energies to the accuracy of its splines.
 
     Raises:
-        InputError: the file is another, damaged or incomplete, or the potential contains what cannot be computed (the
-            descriptor, key or baseline is named, and what can be done).
+        InputError: the file is of another kind, damaged or incomplete, or the potential contains something unsupported
+            (the error names the descriptor, key or baseline, and a remedy).
     """
     try:
         found = document.read(path)
@@ -75,7 +75,7 @@ def _model(name: str, found: Document) -> GapModel:
 
 
 def _baseline(found: Document) -> tuple:
-    """The pair potentials and atomic energies of what is summed with the GAP."""
+    """The pair potentials and atomic energies of the potentials that are added to the GAP."""
     parts = [part.split()[:2] for part in re.findall(r"IP\s+\w+", found.init_args)]
     others = [part[1] for part in parts if part[1] != "GAP"]
     if not others:
@@ -86,7 +86,7 @@ def _baseline(found: Document) -> tuple:
 
 
 def _species(found: Document, soaps: list, distances: list, of_glue: dict[int, float]) -> tuple[int, ...]:
-    """Those that are named anywhere; the file has an energy for every element there is, most of them zero."""
+    """The species that are named anywhere; the file has an energy for every chemical element, most of them zero."""
     named = {s for its, _ in soaps for s in (*its.Z, *its.species_Z)}
     named |= {s for its, _ in distances for s in (its.Z1, its.Z2)}
     named |= {s for s, energy in found.energies.items() if energy != found.energy} | set(of_glue)

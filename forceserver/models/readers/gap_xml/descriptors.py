@@ -1,7 +1,7 @@
-"""The strings by which QUIP calls a descriptor, `soap l_max=6 n_max=8 ...`, as data.
+"""Parses the strings that define QUIP's descriptors, such as `soap l_max=6 n_max=8 ...`.
 
-A section holds the keys that are understood, by QUIP's names. Everything else that would change what is computed is
-refused by name; keys that only say how a model was made are skipped. What keys mean, and what they are by default:
+A section holds the supported keys, by QUIP's names. All other keys that affect the result are rejected by name; keys
+that only describe how a model was made are skipped. The meaning of the keys and their defaults are defined by
 `descriptors.F90` of github.com/libAtoms/GAP.
 """
 
@@ -38,7 +38,7 @@ TRAINING = frozenset(
         "zeta",
     ]
 )
-"""Keys of the fit. Those of the kernel stand in the attributes of the XML, too, and are read there, as QUIP does."""
+"""Keys of the fit. Those of the kernel are also attributes in the XML, and are read from there, as QUIP does."""
 
 OTHER_NAMES = {"atom_gaussian_width": "atom_sigma", "normalize": "normalise"}
 
@@ -60,7 +60,7 @@ FIXED: Mapping[str, Mapping[str, Any]] = {
     },
     "distance_2b": {"n_exponents": 1.0, "tail_exponent": 0.0, "only_intra": False, "only_inter": False},
 }
-"""What is computed only with these values, which are QUIP's defaults."""
+"""Keys that must have these values, QUIP's defaults."""
 
 TOKEN = re.compile(r"""([\w-]+)(?:\s*=\s*(\{[^{}]*\}|"[^"]*"|'[^']*'|\S+))?""")
 
@@ -74,7 +74,7 @@ Numbers = Annotated[tuple[Number, ...], BeforeValidator(_list)]
 
 
 class Soap(Section):
-    """`soap`: the power spectrum around atoms of the species Z (0: any), of neighbours of the species species_Z."""
+    """`soap`: the power spectrum of neighbours of the species species_Z around atoms of the species Z (0: any)."""
 
     cutoff: float
     cutoff_transition_width: float = 0.5
@@ -115,7 +115,7 @@ KINDS: dict[str, type[Soap] | type[Distance]] = {"soap": Soap, "distance_2b": Di
 
 
 def parse(text: str) -> Soap | Distance:
-    """The descriptor that a string calls; `ValueError` names the descriptor, key or value that cannot be computed."""
+    """The descriptor defined by a string; `ValueError` names a descriptor, key or value that is not supported."""
     tokens = TOKEN.findall(text)
     kind = tokens[0][0] if tokens else ""
     if kind not in KINDS:

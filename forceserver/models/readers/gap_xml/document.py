@@ -1,4 +1,4 @@
-"""The XML of a potential of `gap_fit`: what stands in it, in numbers, without what it means.
+"""Reads the XML of a potential of `gap_fit` as numbers and strings, without interpreting them.
 
     <GAP_params label= gap_version=>
       <GAP_data> <e0 Z= value=/> ... </GAP_data>                                energies of atoms, eV
@@ -7,8 +7,9 @@
       </gpSparse>
     </GAP_params>
 
-A descriptor has its sparse points in a text file beside the XML (`sparseX_filename`), one number a line, or in the XML.
-Written from what `gap_fit` of quippy 0.10.3 writes, and the reader in github.com/libAtoms/GAP, `gp_predict.F90`.
+The sparse points of a descriptor are in a text file beside the XML (`sparseX_filename`), one number per line, or in the
+XML itself. The format is that of files written by `gap_fit` of quippy 0.10.3 and read by `gp_predict.F90` of
+github.com/libAtoms/GAP.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ import numpy as np
 from ....frame import Array
 
 MOST = 118
-"""Elements there are."""
+"""Number of chemical elements."""
 COVARIANCES = {0: "none", 1: "ard_se", 2: "dot_product", 3: "bond_real_space", 4: "pp"}
 
 
@@ -30,8 +31,8 @@ COVARIANCES = {0: "none", 1: "ard_se", 2: "dot_product", 3: "bond_real_space", 4
 class Coordinate:
     """A descriptor with its kernel.
 
-    number: from 1, as in the file. descriptor: its string. covariance: of `COVARIANCES`.
-    delta, f0: the kernel is delta^2 k + f0^2 (f0 with the squared exponential only), eV. theta: lengths of that.
+    number: from 1, as in the file. descriptor: its string. covariance: one of `COVARIANCES`.
+    delta, f0: the kernel is delta^2 k + f0^2 (f0 only for the squared exponential), eV. theta: its length scales.
     zeta: exponent of the dot product, or None. points (n, d), alphas (n,), cutoffs (n,): sparse points, their
     coefficients, and the cutoff function at each.
     """
@@ -50,9 +51,9 @@ class Coordinate:
 
 @dataclass(frozen=True)
 class Document:
-    """A potential: what QUIP makes of it (`init_args`), version, energies of atoms (eV), descriptors, other elements.
+    """A potential: its type in QUIP (`init_args`), version, energies of atoms (eV), descriptors, other XML elements.
 
-    energy: that of species which are not in `energies`, eV.
+    energy: the energy of species that are not in `energies`, eV.
     """
 
     init_args: str
@@ -64,7 +65,7 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """Reads the file and those beside it; `ValueError` or `OSError` names what is missing, damaged or not finite."""
+    """Reads the file and its files of sparse points; `ValueError` or `OSError` says what is missing or wrong."""
     root = _parsed(path)
     found = [root] if root.tag == "GAP_params" else root.findall(".//GAP_params")
     if len(found) != 1:
@@ -74,7 +75,7 @@ def read(path: Path) -> Document:
     data = _only(params, "GAP_data")
     sparse = _only(params, "gpSparse")
     if sparse.get("fitted", "T") != "T":
-        raise ValueError("gpSparse: fitted is not T; the fit did not come to its end")
+        raise ValueError("gpSparse: fitted is not T; the fit was not completed")
     coordinates = tuple(
         _coordinate(element, order, path.parent) for order, element in enumerate(sparse.findall("gpCoordinates"), 1)
     )
@@ -91,7 +92,7 @@ def read(path: Path) -> Document:
 
 
 def _parsed(path: Path) -> Element:
-    """The root; the training structures, which may be most of the file, are dropped while reading."""
+    """The root element; the training structures, which may be most of the file, are discarded while reading."""
     root = None
     try:
         for event, element in ElementTree.iterparse(path, events=("start", "end")):
@@ -147,7 +148,7 @@ def _points(element: Element, sparse: list[Element], count: int, size: int, fold
 
 
 def _beside(path: Path, md5: str) -> str:
-    """The text of a file with sparse points; one of another fit is told, as QUIP does."""
+    """The text of a file with sparse points; like QUIP, detects a file of another fit."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}; gap_fit writes its sparse points beside the xml: copy all of them")
     content = path.read_bytes()
@@ -174,7 +175,7 @@ def _only(parent: Element, tag: str) -> Element:
 
 
 def number(element: Element, name: str, default: float | None = None) -> float:
-    """An attribute; `ValueError` if it is not there, and has no default, or is no finite number."""
+    """An attribute as a number; `ValueError` if it is missing without a default, or not a finite number."""
     text = element.get(name)
     if text is None and default is not None:
         return default
@@ -195,7 +196,7 @@ def integer(element: Element, name: str, default: float | None = None) -> int:
 
 
 def atomic_number(element: Element, name: str) -> int:
-    """That of an element that there is; `ValueError` otherwise, and as for `number`."""
+    """An attribute as an atomic number; `ValueError` if there is no such element, and as for `number`."""
     value = integer(element, name)
     if not 1 <= value <= MOST:
         raise ValueError(f"{element.tag}: {name} = {value} is no atomic number")

@@ -1,9 +1,9 @@
-"""QUIP's `Glue` as baseline: pair potentials given by points.
+"""QUIP's `Glue` as a baseline: pair potentials given by points.
 
-Energies between points are those of a cubic spline with given slopes at its ends (zero if none are given, natural where
-they are above 1e30); before the first point they are straight, from the last one on zero (`IPModel_Glue`, `Spline` of
-github.com/libAtoms/QUIP). A density of electrons that is zero everywhere adds the embedding energy of no electrons to
-every atom; any other cannot be computed.
+Energies between the points are those of a cubic spline with given slopes at its ends (zero by default; natural if above
+1e30). Before the first point they are linear, and from the last one on they are zero (`IPModel_Glue` and `Spline` of
+github.com/libAtoms/QUIP). If the electron density is zero everywhere, every atom has the embedding energy at zero
+density; other densities are not supported.
 """
 
 from xml.etree.ElementTree import Element
@@ -16,11 +16,11 @@ from .document import atomic_number, integer, number
 
 NATURAL = 0.99e30
 NOTHING = 1e-6
-"""eV: what may be left at the last point of a table that ends; it is subtracted at all points."""
+"""eV: largest energy at the last point of a table that ends; it is subtracted from all points."""
 
 
 def baseline(root: Element) -> tuple[tuple[CubicPair, ...], dict[int, float]]:
-    """Pair potentials, and energies (eV) of the atoms by atomic number; `ValueError` for what cannot be computed."""
+    """Pair potentials, and energies (eV) of atoms by atomic number; `ValueError` if something is not supported."""
     from ase.data import chemical_symbols
 
     found = root.findall(".//Glue_params")

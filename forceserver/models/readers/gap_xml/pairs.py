@@ -1,6 +1,6 @@
 """QUIP's `distance_2b` as splined pair potentials.
 
-Each of two atoms sees the other, so that a pair of them has the energy
+Each of the two atoms of a pair has the other as a neighbour, so a pair has the energy
 
     V(r) = 2 f_c(r) sum_t alpha_t f_t [ delta^2 exp(-(x - x_t)^2 / 2 theta^2) + f_0^2 ],   x = r^k
 
@@ -19,7 +19,10 @@ MOST_KNOTS = 4000
 
 
 def interactions(distance: Distance, coordinate: Coordinate, species: tuple[int, ...]) -> Iterator[SplinedPair]:
-    """One for each pair of species that is meant. species: of the model. `ValueError`: another kernel or dimension."""
+    """One potential for each pair of species to which it applies. `ValueError`: another kernel or dimension.
+
+    species: those of the model.
+    """
     if coordinate.covariance != "ard_se":
         raise ValueError(f"distance_2b: covariance_type is {coordinate.covariance}; only ard_se can be computed")
     if coordinate.points.shape[1] != 1 or len(coordinate.theta) != 1:
@@ -36,7 +39,7 @@ def interactions(distance: Distance, coordinate: Coordinate, species: tuple[int,
 
 
 def _energies(distance: Distance, coordinate: Coordinate) -> tuple[float, ...]:
-    """At the knots of the spline, without the cutoff function."""
+    """Energies at the knots of the spline, without the cutoff function."""
     theta, k = abs(float(coordinate.theta[0])), distance.exponents
     steepest = abs(k) * max(distance.cutoff ** (k - 1), TABLE_START ** (k - 1)) if k != 1 else 1.0
     count = min(MOST_KNOTS, 8 + math.ceil(KNOTS_PER_LENGTH * distance.cutoff * steepest / theta))

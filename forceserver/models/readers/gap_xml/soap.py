@@ -1,9 +1,10 @@
 """QUIP's `soap` as power spectra of this program.
 
-Density, radial functions and harmonics are the same but for factors: with the Gaussians of `representation.equispaced`
-a coefficient is 4 pi (pi sigma^2)^(-3/4) times QUIP's, and a feature has the sign (-1)^l. QUIP's cutoff function is the
-shifted cosine, its decay (cutoff_dexp, cutoff_scale, cutoff_rate) the algebraic scaling u(r) = c / (c + (r / r_0)^m).
-Before 2015 features were not divided by sqrt(2 l + 1), which radial functions (2 l + 1)^(1/4) times as large undo.
+Density, radial functions and harmonics are the same except for factors: with the Gaussians of
+`representation.equispaced` a coefficient is 4 pi (pi sigma^2)^(-3/4) times QUIP's, and a feature has the sign (-1)^l.
+QUIP's cutoff function is the shifted cosine, its decay (cutoff_dexp, cutoff_scale, cutoff_rate) the algebraic scaling
+u(r) = c / (c + (r / r_0)^m). Before 2015 features were not divided by sqrt(2 l + 1); for such files the radial
+functions are multiplied by (2 l + 1)^(1/4).
 
     E_i = sum_t delta^2 alpha_t f_t (p_i . q_t)^zeta
 
@@ -24,15 +25,15 @@ from .document import Coordinate
 DIVIDED_SINCE = 1423143769
 """The gap_version (seconds since 1970) from which on features are divided by sqrt(2 l + 1)."""
 CENTRE_SINCE = 1426512068
-"""From which on a centre counts in the density of its own species only, if there are several."""
+"""The gap_version from which on a centre contributes only to the density of its own species, if there are several."""
 
 
 def terms(
     coordinates: Iterable[tuple[Soap, Coordinate]], species: tuple[int, ...], version: int
 ) -> tuple[SoapTerm, ...]:
-    """One term for all descriptors that differ in the species of centres only. species: of the model, ascending.
+    """One term for all descriptors that differ only in the species of centres. species: those of the model, ascending.
 
-    `ValueError` for a kernel that has no counterpart, and sparse points of another length than the descriptor's.
+    `ValueError` for an unsupported kernel, or sparse points of another length than the descriptor's.
     """
     groups: list[tuple[tuple[Soap, int], list[tuple[Soap, Coordinate]]]] = []
     for soap, coordinate in coordinates:
@@ -125,7 +126,7 @@ def _features(soap: Soap, blocks: Sequence[int]) -> NDArray[np.int32]:
 
 
 def _values(coordinate: Coordinate, degrees: NDArray[np.int32], hypers: SoapHypers) -> Array:
-    """The sparse points in our numbers, (n, features)."""
+    """The sparse points (n, features), converted to our conventions."""
     if coordinate.points.shape[1] != len(degrees) + 1:
         raise ValueError(
             f"gpCoordinates {coordinate.number}: dimensions = {coordinate.points.shape[1]}, but its descriptor has "
