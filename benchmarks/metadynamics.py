@@ -16,9 +16,9 @@ import numpy as np
 
 from forceserver.bias.config import MetadynamicsConfig
 from forceserver.bias.engine import BiasEngine
-from forceserver.bias.plumed.kernel import find_kernel
 
 from .harness import Table, interleave
+from .harness.plumed_values import session
 
 NAMES = ("a", "b", "c")
 HALF_RANGE, BINS = 2.5, 50
@@ -42,42 +42,12 @@ def embedded(folder: Path, pace: int, grid: str = "fixed") -> BiasEngine:
 
 def plumed_session(folder: Path, pace: int, more: str = "") -> Callable[[np.ndarray], None]:
     """A step of PLUMED with the given values."""
-    import plumed
-
-    folder.mkdir()
-    session = plumed.Plumed(kernel=find_kernel())
-    session.cmd("setRealPrecision", 8)
-    session.cmd("setNoVirial")
-    session.cmd("setTimestep", 0.001)
-    session.cmd("setKbT", 2.494)
-    session.cmd("setNatoms", 1)
-    session.cmd("setLogFile", str(folder / "log"))
-    session.cmd("init")
-    for name in NAMES:
-        session.cmd("readInputLine", f"{name}: EXTRACV NAME=extra_{name}")
     low, high, bins, sigma = (",".join([str(x)] * 3) for x in (-HALF_RANGE, HALF_RANGE, BINS, SIGMA))
-    session.cmd(
-        "readInputLine",
+    metad = (
         f"METAD ARG=a,b,c SIGMA={sigma} HEIGHT=1 PACE={pace} BIASFACTOR=10 FILE={folder}/HILLS "
-        f"GRID_MIN={low} GRID_MAX={high} GRID_BIN={bins} {more}",
+        f"GRID_MIN={low} GRID_MAX={high} GRID_BIN={bins} {more}"
     )
-    arrays = {"Positions": np.zeros((1, 3)), "Forces": np.zeros((1, 3)), "Masses": np.ones(1), "Box": 9 * np.eye(3)}
-    values, forces = np.zeros((3, 1)), np.zeros((3, 1))
-    step = 0
-
-    def one(s: np.ndarray) -> None:
-        nonlocal step
-        values[:, 0] = s
-        session.cmd("setStep", step)
-        for key, array in arrays.items():
-            session.cmd(f"set{key}", array)
-        for k, name in enumerate(NAMES):
-            session.cmd(f"setExtraCV extra_{name}", values[k])
-            session.cmd(f"setExtraCVForce extra_{name}", forces[k])
-        session.cmd("calc")
-        step += 1
-
-    return one
+    return session(folder, NAMES, [metad])
 
 
 def moving(step: Callable[[np.ndarray], object]) -> Callable[[], object]:

@@ -21,16 +21,23 @@ class Timing:
         return min(self.rounds)
 
 
-def seconds_per_call(call: Callable[[], object], number: int) -> float:
-    """Wall time of one call, averaged over `number` of them."""
-    start = time.perf_counter()
+Clock = Callable[[], float]
+"""Seconds: `time.perf_counter` of the wall, `time.process_time` of the processor (all threads of this process)."""
+
+
+def seconds_per_call(call: Callable[[], object], number: int, clock: Clock = time.perf_counter) -> float:
+    """Time of one call, averaged over `number` of them."""
+    start = clock()
     for _ in range(number):
         call()
-    return (time.perf_counter() - start) / number
+    return (clock() - start) / number
 
 
 def interleave(
-    contenders: Mapping[str, Callable[[], object]], rounds: int = 7, block_seconds: float = 0.02
+    contenders: Mapping[str, Callable[[], object]],
+    rounds: int = 7,
+    block_seconds: float = 0.02,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Timing]:
     """Times every contender once in each round; each timing repeats the call for at least `block_seconds`.
 
@@ -39,9 +46,9 @@ def interleave(
     numbers = {}
     for name, call in contenders.items():
         call()
-        numbers[name] = max(1, round(block_seconds / max(seconds_per_call(call, 1), 1e-9)))
+        numbers[name] = max(1, round(block_seconds / max(seconds_per_call(call, 1, clock), 1e-9)))
     measured: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, call in contenders.items():
-            measured[name].append(seconds_per_call(call, numbers[name]))
+            measured[name].append(seconds_per_call(call, numbers[name], clock))
     return {name: Timing(rounds) for name, rounds in measured.items()}

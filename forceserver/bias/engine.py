@@ -76,7 +76,7 @@ class BiasEngine:
         if self._is_current(s, fingerprint):
             return False
         if growing := self.total.growing:
-            growing.evaluate(s[self.total.biased])  # rejects values off the grid before anything changes
+            growing.reach(s[self.total.biased])  # before anything changes
             self._let_hills_act(growing)
         step, work, memory = self._steps.step + 1, self._work, self._memory
         if growing and step > 0 and growing.memory_size:

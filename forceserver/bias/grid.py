@@ -89,12 +89,16 @@ class HillGrid:
             self._hills.append((centres, sigmas, heights))
         _kernel.add(self._table, *self._layout, centres, sigmas, heights, stretched)
 
-    def evaluate(self, s: Array) -> tuple[float, Array]:
-        """Bias and gradient at s (d,); `BiasError` that names the variable if s is off a grid that may not grow."""
+    def reach(self, s: Array) -> None:
+        """Lets a grid grow to s (d,); `BiasError` that names the variable if s is off one that may not."""
         if self.grow:
             self._extend(s)
         else:
             self._check(s)
+
+    def evaluate(self, s: Array) -> tuple[float, Array]:
+        """Bias and gradient at s (d,), see `reach`."""
+        self.reach(s)
         gradient = np.empty(len(s))
         return _kernel.interpolate(self._table, *self._layout, s, gradient), gradient
 
@@ -157,6 +161,9 @@ class HillSum:
         self._centres[self._n : end], self._sigmas[self._n : end] = centres, sigmas
         self._heights[self._n : end] = heights
         self._n = end
+
+    def reach(self, s: Array) -> None:
+        """Does nothing: there is a bias everywhere."""
 
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """Bias and gradient at s (d,)."""

@@ -51,6 +51,9 @@ class GrowingBias(Protocol[T]):
     pure_numbers: frozenset[str]
     """Columns that are not energies."""
 
+    def reach(self, s: Array) -> None:
+        """Prepares for values s (d,); `BiasError` if there is no bias at s."""
+
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """V (eV) and dV/ds (d,) at s (d,); `BiasError` if there is no bias at s."""
 

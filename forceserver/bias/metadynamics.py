@@ -66,6 +66,10 @@ class GrowingHills:
         self._count = 0
         self._reweighting_factor: float | None = 0.0
 
+    def reach(self, s: Array) -> None:
+        """`BiasError` if s (d,) is off the grid."""
+        self.total.reach(s)
+
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """V (eV) and its gradient (d,) at s (d,); `BiasError` if s is off the grid."""
         return self.total.evaluate(s)

@@ -40,6 +40,7 @@ class TotalBias:
     ) -> None:
         self.coordinates = tuple(coordinates)
         self.names = tuple(coordinate.name for coordinate in coordinates)
+        self._domains = [(k, *one.domain) for k, one in enumerate(self.coordinates) if one.domain]
         self.growing = growing
         self.biased = [self.coordinates.index(coordinate) for coordinate in growing.coordinates] if growing else []
         """Indices of the values that have hills."""
@@ -75,14 +76,14 @@ class TotalBias:
         if s.shape != (len(self.names),):
             names = ", ".join(self.names)
             raise BiasError(f"the bias has {len(self.names)} variable(s) ({names}) but got values of shape {s.shape}")
-        for k, (coordinate, value) in enumerate(zip(self.coordinates, s.tolist(), strict=True)):
-            if not math.isfinite(value):
-                raise BiasError(
-                    f"collective variable {coordinate.name} is {value}; look at the configuration that it comes from"
-                )
-            if coordinate.domain and not coordinate.domain[0] <= value < coordinate.domain[1]:
+        numbers = s.tolist()
+        if not all(map(math.isfinite, numbers)):
+            name, value = next(pair for pair in zip(self.names, numbers, strict=True) if not math.isfinite(pair[1]))
+            raise BiasError(f"collective variable {name} is {value}; look at the configuration that it comes from")
+        for k, lower, upper in self._domains:
+            if not lower <= numbers[k] < upper:
                 s = s.copy()
-                s[k] = coordinate.domain[0] + (value - coordinate.domain[0]) % coordinate.period
+                s[k] = lower + (numbers[k] - lower) % (upper - lower)
         return s
 
     def _placed(self, parts: Sequence[P]) -> list[tuple[int, P]]:

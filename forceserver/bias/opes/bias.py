@@ -54,6 +54,9 @@ class Opes:
         )
         self._clear()
 
+    def reach(self, s: Array) -> None:
+        """Does nothing: there is a bias everywhere."""
+
     def evaluate(self, s: Array) -> tuple[float, Array]:
         """V (eV) and its gradient (d,) at s (d,)."""
         gradient = np.empty(len(s))
