@@ -1,7 +1,7 @@
 """Which engine computes the bias: PLUMED, the embedded one, or whichever is available."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -13,9 +13,11 @@ from ..potentials.base import Potential
 from ..sections import Section
 from .atomic import AtomicBias
 from .config import MetadynamicsConfig
+from .energy import NAME, with_energy
 from .outputs import places, values_of
 from .plumed.config import PlumedConfig
 from .plumed.host import PlumedBias
+from .plumed.input import keyword, read_actions
 from .plumed.kernel import load_kernel
 
 log = logging.getLogger(__name__)
@@ -36,19 +38,38 @@ class AutoConfig(Section):
 BiasConfig = Annotated[PlumedConfig | MetadynamicsConfig | AutoConfig, Field(discriminator="engine")]
 
 
-def build_bias(config: BiasConfig, variables: Mapping[str, CollectiveVariable], template: Frame) -> Potential:
+def build_bias(
+    config: BiasConfig,
+    variables: Mapping[str, CollectiveVariable],
+    template: Frame,
+    potential: Callable[[], Potential] | None = None,
+) -> Potential:
     """The bias that a section [bias] describes, as a potential; `InputError` if it is impossible.
 
     The embedded bias opens its files only after everything, including its variables on the template, has been checked.
+    potential: gives that of the system, for a bias on its energy.
     """
     config = chosen(config)
     config.check_files()
+    if acts_on_energy(config):
+        variables = with_energy(variables, potential, len(template))
     if isinstance(config, PlumedConfig):
         return PlumedBias(config, variables, template, load_kernel())
     names = [variable.name for variable in config.variables]
     outputs = dict(zip(names, places(names, variables), strict=True))
     config.check_start(values_of(outputs, {name: cv.copy().compute(template) for name, cv in variables.items()}))
     return AtomicBias(config.build(), variables)
+
+
+def acts_on_energy(config: BiasConfig | None) -> bool:
+    """Whether the bias has the potential energy among its variables."""
+    if config is None:
+        return False
+    config = chosen(config)
+    if isinstance(config, PlumedConfig):
+        actions = read_actions(config.plumed_dat)
+        return any(keyword(action, "NAME") == NAME for action in actions if action[0] == "EXTRACV")
+    return any(variable.name == NAME for variable in config.variables)
 
 
 def chosen(config: BiasConfig) -> PlumedConfig | MetadynamicsConfig:

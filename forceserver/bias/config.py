@@ -29,7 +29,8 @@ from .journal.deposits import DepositFile, check_none_removed
 from .journal.disk import check_file, make_folder, why_no_folder
 from .metadynamics import GrowingHills
 from .opes.bias import Opes
-from .opes.config import OpesConfig
+from .opes.config import MultithermalConfig, OpesConfig
+from .opes.multithermal import Multithermal
 from .opes.state import StateFile
 from .restraints import MovingRestraint, Restraint, Wall
 from .tables import FieldsReader
@@ -178,7 +179,7 @@ class WalkersConfig(Section):
 
 
 class MetadynamicsConfig(Section):
-    """`[bias] engine = "metadynamics"`, or "opes", which has kernels instead of hills.
+    """`[bias] engine = "metadynamics"`, or "opes": kernels, or the free energies of temperatures, instead of hills.
 
     time_step_fs: time step of the simulation, for the time column (ps) of the files. file_energy_unit: of HILLS and
     COLVAR; kJ/mol is PLUMED's. clock_file: keeps the number of the current step between runs.
@@ -189,6 +190,7 @@ class MetadynamicsConfig(Section):
     variables: tuple[BiasVariableConfig, ...] = Field(min_length=1)
     hills: HillsConfig | None = None
     opes: OpesConfig | None = None
+    multithermal: MultithermalConfig | None = None
     walls: tuple[WallConfig, ...] = ()
     restraints: tuple[RestraintConfig, ...] = ()
     moving_restraints: tuple[MovingRestraintConfig, ...] = ()
@@ -208,13 +210,17 @@ class MetadynamicsConfig(Section):
         for part in parts:
             if part.variable not in names:
                 raise ValueError(f"there is no variable {part.variable}; the bias has {', '.join(names)}")
-        if (self.engine == "opes") != (self.opes is not None):
-            raise ValueError('engine = "opes" and the table opes go together: give both, or neither')
+        if (self.engine == "opes") != bool(self.opes or self.multithermal):
+            raise ValueError('engine = "opes" goes with the table opes or multithermal: give both, or neither')
+        if sum(section is not None for section in (self.hills, self.opes, self.multithermal)) > 1:
+            raise ValueError("a bias has one of hills, opes and multithermal; leave the others out")
         if self.opes:
             self._check_opes(self.opes)
-        if not (self.hills or self.opes or self.walls or self.restraints or self.moving_restraints):
+        if self.multithermal:
+            self.multithermal.check(self._biased, self.walkers is not None)
+        if not (self._growing or self.walls or self.restraints or self.moving_restraints):
             raise ValueError("nothing acts: give hills, walls, restraints or moving_restraints")
-        if self.walkers and not (self.hills or self.opes):
+        if self.walkers and not self._growing:
             raise ValueError("walkers share hills or kernels: give hills, or opes")
         if self.hills:
             self._check_hills(self.hills)
@@ -222,8 +228,6 @@ class MetadynamicsConfig(Section):
 
     def _check_opes(self, opes: OpesConfig) -> None:
         """`ValueError` if something else is incompatible with it."""
-        if self.hills:
-            raise ValueError("a bias has hills or opes, not both; leave one of them out")
         if self.walkers and not all(variable.sigma for variable in self._biased):
             raise ValueError("walkers cannot measure widths together: give sigma of each variable that has kernels")
         opes.check(self._biased)
@@ -254,6 +258,11 @@ class MetadynamicsConfig(Section):
         """The variables that have hills."""
         return [variable for variable in self.variables if variable.hills]
 
+    @property
+    def _growing(self) -> HillsConfig | OpesConfig | MultithermalConfig | None:
+        """What grows as the simulation goes on."""
+        return self.hills or self.opes or self.multithermal
+
     def _own(self, file: Path) -> Path:
         """The name of a file that every walker has of its own."""
         return file.with_name(f"{file.name}.{self.walkers.id}") if self.walkers else file
@@ -261,8 +270,7 @@ class MetadynamicsConfig(Section):
     @property
     def _hills_files(self) -> tuple[Path, list[Path]]:
         """HILLS or KERNELS of this run, and those of the other walkers."""
-        section = self.hills or self.opes
-        file = section.file if section else Path()
+        file = self._growing.file if self._growing else Path()
         if self.walkers is None:
             return file, []
         files = [self.walkers.directory / f"{file.name}.{k}" for k in range(self.walkers.count)]
@@ -274,6 +282,8 @@ class MetadynamicsConfig(Section):
             check_file(self.hills.file, "hills.file")
         if self.opes and not self.walkers:
             check_file(self.opes.file, "opes.file")
+        if self.multithermal:
+            check_file(self.multithermal.file, "multithermal.file")
         if self.opes and self.opes.state_file:
             check_file(self._own(self.opes.state_file), "opes.state_file")
         check_file(self._own(self.clock_file), "clock_file")
@@ -284,8 +294,9 @@ class MetadynamicsConfig(Section):
         """What the bias would go on from ("is at step 7 ..."); empty if it has had no more than one configuration."""
         clock, (file, _) = self._own(self.clock_file), self._hills_files
         found = []
-        if (self.hills or self.opes) and file.exists() and (count := len(FieldsReader(file).read())):
-            found.append(f"has {count} {'hill' if self.hills else 'kernel'}{'s' * (count != 1)} in {file}")
+        if self._growing and file.exists() and (count := len(FieldsReader(file).read())):
+            noun = "hill" if self.hills else "kernel" if self.opes else "estimate"
+            found.append(f"has {count} {noun}{'s' * (count != 1)} in {file}")
         if (step := last_step(clock)) > 0:
             found.append(f"is at step {step} in {clock}")
         return " and ".join(found)
@@ -323,9 +334,13 @@ class MetadynamicsConfig(Section):
         """The bias as a function of variables and time, without any file."""
         coordinates = {variable.name: variable.coordinate() for variable in self.variables}
         biased = [coordinates[v.name] for v in self._biased]
-        growing: GrowingHills | Opes | None = self._metadynamics(self.hills, biased) if self.hills else None
-        if self.opes:
+        growing: GrowingHills | Opes | Multithermal | None = None
+        if self.hills:
+            growing = self._metadynamics(self.hills, biased)
+        elif self.opes:
             growing = self.opes.build(self._biased, biased)
+        elif self.multithermal:
+            growing = self.multithermal.build(biased[0])
         return TotalBias(
             list(coordinates.values()),
             growing,

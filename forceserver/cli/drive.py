@@ -95,11 +95,9 @@ def drive(
         if Role.BIAS in wanted:
             why = "it says where i-PI expects the bias (with ipi-pes i-PI computes it itself: --role force)"
             bias_socket = require(configuration.bias_socket, "bias_socket", config, why)
-        if Role.FORCE in wanted:
-            from ..potentials import build_potential
-
-            potential = build_potential(configuration.potential, template)
+        if potential := _potential(configuration, template, wanted):
             stack.callback(potential.close)
+        if potential and Role.FORCE in wanted:
             driver = _force_driver(configuration, potential, template, mpi, mpi_name, _watched(activity, "force"))
         if configuration.cv_server and Role.CV in wanted:
             from ..cv_server.server import CVServer
@@ -109,7 +107,7 @@ def drive(
         if configuration.bias and Role.BIAS in wanted:  # last: nothing is written before everything else is ready
             from ..bias.choice import build_bias
 
-            bias = build_bias(configuration.bias, variables, template)
+            bias = build_bias(configuration.bias, variables, template, (lambda: potential) if potential else None)
             bias_driver = partial(
                 _serve_bias, bias, template, bias_socket, configuration.driver, _watched(activity, "bias")
             )
@@ -127,6 +125,25 @@ def _wanted(config: Path, configuration: "Configuration", roles: list[Role] | No
         require(configuration.socket, "socket", config, "it says where the server listens")
         raise InputError(f"{config} does not configure the role {', '.join(sorted(roles or ()))}")
     return wanted
+
+
+def _potential(configuration: "Configuration", template: "Frame", wanted: set[Role]) -> "Potential | None":
+    """What computes the forces, if they are served or a bias acts on their energy; each configuration once."""
+    from ..potentials import build_potential
+
+    is_biased = False
+    if Role.BIAS in wanted:
+        from ..bias.choice import acts_on_energy
+
+        is_biased = acts_on_energy(configuration.bias)
+    if configuration.potential is None or not (is_biased or Role.FORCE in wanted):
+        return None
+    potential = build_potential(configuration.potential, template)
+    if not is_biased:
+        return potential
+    from ..bias.energy import SharedPotential
+
+    return SharedPotential(potential)
 
 
 def _watched(activity: "Activity | None", role: str) -> contextlib.AbstractContextManager:

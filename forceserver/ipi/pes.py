@@ -7,6 +7,7 @@ with `-m custom -P` load it by path, outside any package (hence the absolute imp
 
 import atexit
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def _potential(configuration: Configuration, path: Path, template: Frame) -> Pot
 
 def _bias(configuration: Configuration, path: Path, template: Frame) -> Potential:
     section: Any = require(configuration.bias, "bias", path, "it says what the bias is")
-    return build_bias(section, build_variables(configuration.cv, template), template)
+    potential = partial(build_potential, configuration.potential, template) if configuration.potential else None
+    return build_bias(section, build_variables(configuration.cv, template), template, potential)
 
 
 _BUILD = {"force": _potential, "bias": _bias}

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,21 +111,24 @@ def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, a
     section = chosen(configuration.bias)
     section.check_files()
     with tempfile.TemporaryDirectory() as scratch:
-        trial = (section, configuration.cv, template, folder, Path(scratch))
+        trial = (section, configuration, template, folder, Path(scratch))
         names = _in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)
     answers.extras["bias_socket"] = names
     yield Finding(OK, "bias", f"{section.engine}, of the template; extras {', '.join(sorted(names))}")
 
 
-def try_bias(section: Any, variables: Any, template: "Frame", folder: Path, scratch: Path) -> set[str]:
+def try_bias(section: Any, configuration: "Configuration", template: "Frame", folder: Path, scratch: Path) -> set[str]:
     """Computes the bias of the template in the folder `scratch`; returns the names of its extras."""
     from ..bias.choice import build_bias
     from ..cv import build_variables
+    from ..potentials import build_potential
 
+    potential = partial(build_potential, configuration.potential, template) if configuration.potential else None
     if hasattr(section, "plumed_dat"):
         _bring_files(section.plumed_dat, folder, scratch)
     with working_in(scratch):
-        bias = build_bias(_redirected(section, scratch), build_variables(variables, template), template)
+        variables = build_variables(configuration.cv, template)
+        bias = build_bias(_redirected(section, scratch), variables, template, potential)
         with contextlib.closing(bias):
             return set(bias.compute_one(template).extras)
 

@@ -46,3 +46,21 @@ def trajectory(steps: int, seed: int = 1, dim: int = 2) -> np.ndarray:
     """A walk within [-1.9, 1.9] that never stands still."""
     noise = np.random.default_rng(seed).normal(scale=0.08, size=(steps, dim))
     return 1.9 * np.sin(np.cumsum(noise, axis=0))
+
+
+def multithermal(folder: Path, open_it: bool = True, **changes) -> MetadynamicsConfig | BiasEngine:
+    """A multithermal OPES at 300 K, or its section; changes of its table, or of the section."""
+    table = {"temperature_K": 300, "highest_K": 600, "temperatures": 4, "pace_steps": 2, "observations": 6}
+    table |= {key: changes.pop(key) for key in [*changes] if key in table}
+    settings = {
+        "engine": "opes",
+        "time_step_fs": 1.0,
+        "variables": [{"name": "potential_energy"}],
+        "multithermal": table | {"file": folder / "DELTAFS"},
+        "clock_file": folder / "BIAS.clock",
+        "colvar_file": folder / "COLVAR",
+        "file_energy_unit": "eV",
+        **changes,
+    }
+    section = MetadynamicsConfig(**settings)
+    return section.build() if open_it else section

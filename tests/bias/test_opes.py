@@ -160,8 +160,8 @@ def test_input_that_cannot_be(changes, key, message, tmp_path):
         ({"variables": [{"name": n} for n in "abcd"]}, "one to three variables, not on 4"),
         ({"variables": [{"name": "p", "sigma": 0.1}]}, "is for widths that are measured"),
         ({"walkers": {"id": 0, "count": 2, "directory": "."}}, "walkers cannot measure widths together: give sigma"),
-        ({"hills": {"height_eV": 1, "pace_steps": 1, "temperature_K": 300}}, "hills or opes, not both"),
-        ({"engine": "metadynamics"}, "go together"),
+        ({"hills": {"height_eV": 1, "pace_steps": 1, "temperature_K": 300}}, "one of hills, opes and multithermal"),
+        ({"engine": "metadynamics"}, "goes with the table"),
     ],
 )
 def test_what_does_not_go_together(changes, message, tmp_path):
@@ -170,7 +170,7 @@ def test_what_does_not_go_together(changes, message, tmp_path):
 
 
 def test_the_engine_and_its_table_belong_together():
-    with pytest.raises(pydantic.ValidationError, match="go together"):
+    with pytest.raises(pydantic.ValidationError, match="goes with the table opes or multithermal"):
         MetadynamicsConfig(engine="opes", time_step_fs=1, variables=[{"name": "p"}])
 
 

@@ -2,11 +2,13 @@
 
 import ase.io
 import pytest
+from ase.calculators.lj import LennardJones
 from blocks import ROOT, blocks
 
 from forceserver.bias.choice import build_bias
 from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
+from forceserver.potentials.ase import AsePotential
 from forceserver.template_structure import read_template
 
 
@@ -15,9 +17,10 @@ def printed(page: str) -> list[str]:
 
 
 KINDS = {
-    "hills": ("metad.bias_eV", "HILLS"),
-    "walkers": ("metad.bias_eV", "../hills/HILLS.0"),
-    "opes": ("opes.bias_eV", "KERNELS"),
+    "hills": ({"metad.bias_eV", "walls.bias_eV"}, "HILLS"),
+    "walkers": ({"metad.bias_eV", "walls.bias_eV"}, "../hills/HILLS.0"),
+    "opes": ({"opes.bias_eV", "walls.bias_eV"}, "KERNELS"),
+    "multithermal": ({"opes.bias_eV", "potential_energy"}, "DELTAFS"),
 }
 
 
@@ -27,14 +30,15 @@ def test_the_bias_as_printed_runs(kind, tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     ase.io.write("batio3.extxyz", ase.io.read(ROOT / "workflows" / "batio3" / "data" / "test.extxyz", 0))
-    hills, walkers, opes = printed("metadynamics.md")
-    text = {"hills": hills, "walkers": hills + walkers, "opes": opes}[kind]
+    hills, walkers, opes, multithermal = printed("metadynamics.md")
+    text = {"hills": hills, "walkers": hills + walkers, "opes": opes, "multithermal": multithermal}[kind]
     (folder / "forceserver.toml").write_text(printed("plumed.md")[0] + text)
     settings = read_configuration(folder / "forceserver.toml")
     template = read_template(settings.structure)
-    bias = build_bias(settings.bias, build_variables(settings.cv, template), template)
+    variables = build_variables(settings.cv, template)
+    bias = build_bias(settings.bias, variables, template, lambda: AsePotential(LennardJones()))
     extras = bias.compute_one(template).extras
     bias.close()
-    column, file = KINDS[kind]
-    assert {"polarization_x", "polarization_y", column, "walls.bias_eV"} <= extras.keys()
+    columns, file = KINDS[kind]
+    assert {"polarization_x", "polarization_y", *columns} <= extras.keys()
     assert (folder / file).exists()

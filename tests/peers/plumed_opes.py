@@ -76,6 +76,40 @@ EMBEDDED = {
 }
 
 
+THEIR_KELVIN = KT / 0.0083144621
+"""The temperature of PLUMED, whose unit of energy is kJ/mol here, with its Boltzmann constant."""
+MULTITHERMAL = Case(
+    ("a",),
+    (),
+    (
+        f"e: ECV_MULTITHERMAL ARG=a TEMP_MAX={2 * THEIR_KELVIN!r} TEMP_STEPS=6",
+        "o: OPES_EXPANDED ARG=e.a PACE=4 OBSERVATION_STEPS=20 PRINT_STRIDE=1 FILE={folder}/DELTAFS FMT=%.17g",
+    ),
+    2001,
+    21,
+)
+"""The values are energies from -60 to 60 kT."""
+
+
+def multithermal(folder: Path) -> MetadynamicsConfig:
+    """The same of the embedded engine."""
+    kelvin = KT / BOLTZMANN_EV_PER_K
+    table = {"temperature_K": kelvin, "highest_K": 2 * kelvin, "temperatures": 6, "pace_steps": 4, "observations": 20}
+    return MetadynamicsConfig(
+        engine="opes",
+        time_step_fs=1.0,
+        variables=[{"name": "potential_energy"}],
+        multithermal=table | {"file": folder / "DELTAFS"},
+        clock_file=folder / "BIAS.clock",
+        colvar_file=None,
+    )
+
+
+def multithermal_output(folder: Path) -> dict[str, np.ndarray]:
+    """Bias (steps,), gradient (steps, 1), and DELTAFS as text."""
+    return run(MULTITHERMAL, folder) | {"DELTAFS": np.array((folder / "DELTAFS").read_text())}
+
+
 def section(name: str, folder: Path) -> MetadynamicsConfig:
     """The same of the embedded engine."""
     case, opes = CASES[name], dict(EMBEDDED[name])
@@ -108,6 +142,10 @@ def main() -> None:
         found |= {key: found[key][::STORED] for key in ("bias", "gradient")}
         del found["COLVAR"], found["STATE"]
         np.savez_compressed(DATA / f"{name}.npz", **found)
+    with tempfile.TemporaryDirectory() as folder:
+        found = multithermal_output(Path(folder))
+    found |= {key: found[key][::STORED] for key in ("bias", "gradient")}
+    np.savez_compressed(DATA / "opes_multithermal.npz", **found)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`[bias.opes]` of the configuration, and the bias that it describes."""
+"""`[bias.opes]` and `[bias.multithermal]` of the configuration, and the biases that they describe."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ from pydantic import AllowInfNan, BeforeValidator, Field, PositiveFloat, Positiv
 
 from ...sections import OutputPath, Section
 from ..coordinates import Coordinate
+from ..energy import NAME
 from .bias import Opes
+from .multithermal import Multithermal, temperatures_between
 from .parameters import OpesParameters, opes_parameters
 from .widths import AdaptiveWidths, FixedWidths
 
@@ -117,3 +119,43 @@ class OpesConfig(Section):
         """Widths of the first kernel; those of the sampled density are wider than those of the unbiased one."""
         widening = math.sqrt(parameters.bias_factor) if self.explore else 1.0
         return [variable.sigma * widening for variable in variables if variable.sigma]
+
+
+class MultithermalConfig(Section):
+    """OPES_EXPANDED of an ECV_MULTITHERMAL: one simulation samples several temperatures, by a bias on its energy.
+
+    temperature_K: of the simulation. temperatures: how many, from lowest_K to highest_K with a constant ratio.
+    observations: how many energies without bias, pace_steps apart, make the first estimate.
+    """
+
+    temperature_K: PositiveFloat
+    lowest_K: PositiveFloat | None = None
+    highest_K: PositiveFloat
+    temperatures: int = Field(ge=2, le=10000)
+    pace_steps: PositiveInt
+    observations: int = Field(default=100, ge=2)
+    file: OutputPath = Field(default=Path("DELTAFS"), validate_default=True)
+
+    @property
+    def lowest(self) -> float:
+        """K; by default the temperature of the simulation."""
+        return self.lowest_K or self.temperature_K
+
+    def check(self, variables: Sequence["BiasVariableConfig"], has_walkers: bool) -> None:
+        """`ValueError` if something else is incompatible with it."""
+        if self.lowest >= self.highest_K:
+            raise ValueError(f"highest_K = {self.highest_K:g} must be above the lowest temperature, {self.lowest:g} K")
+        if has_walkers:
+            raise ValueError("walkers share hills or kernels, not estimates of multithermal; leave out walkers")
+        if [variable.name for variable in variables] != [NAME]:
+            raise ValueError(f"multithermal acts on {NAME} alone: give this variable, and hills = false to all others")
+        energy = variables[0]
+        if energy.domain or energy.sigma or energy.sigma_min or energy.bins or energy.range:
+            raise ValueError(
+                f"multithermal has neither kernels nor a grid: leave out everything but the name of {NAME}"
+            )
+
+    def build(self, energy: Coordinate) -> Multithermal:
+        """The bias in memory."""
+        kelvin = temperatures_between(self.lowest, self.highest_K, self.temperatures)
+        return Multithermal(energy, self.temperature_K, kelvin, self.pace_steps, self.observations)

@@ -196,7 +196,10 @@ class PlumedBias(Potential):
         except Exception as error:
             raise InputError(f"PLUMED refuses {path}: {one_line(error)}{self._empty_files()}") from error
         if needed[0]:
-            raise InputError(f"{path} uses ENERGY, which is unknown to a bias beside the potential")
+            raise InputError(
+                f"{path} uses ENERGY, which is unknown to a bias beside the potential; EXTRACV NAME=potential_energy "
+                "is the energy of [potential] in eV"
+            )
 
 
 def _extra_cvs(actions: list[Action], variables: Mapping[str, CollectiveVariable], path: Path) -> dict[str, Output]:
