@@ -146,5 +146,5 @@ class Multithermal:
             )
 
     def integrals(self) -> dict[str, Callable[[float], float]]:
-        """k_B T log of the mean of exp(V / k_B T): constant once the bias is."""
-        return {"rct": lambda _: self._rct}
+        """None; k_B T log of the mean of exp(V / k_B T) is in DELTAFS, and not to be taken off the bias."""
+        return {}
