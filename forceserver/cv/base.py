@@ -1,10 +1,10 @@
-"""What kinds of variables have in common: keys, groups of centres, and the interface that a kind fulfils.
+"""What all kinds of variables have in common: keys, groups of centres, and the interface that a kind implements.
 
 A kind is three things in one file. Its *section* (`VariableConfig`) holds its keys and is checked before a structure is
 known. For a structure it builds a *kind* (`Kind`), which names the outputs and holds what never changes: splines,
 weights, references. The kind makes a *part* (`Part`) for every group of centres and every trajectory, which keeps the
 neighbour lists and computes outputs, gradients and strain derivatives. `CollectiveVariable` chooses the groups and
-puts the parts together; it knows nothing else of a kind.
+combines the parts; it knows nothing else about a kind.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_
 
 
 class VariableConfig(Section, ABC):
-    """Section [[cv]], what every kind has: which atoms, how they are grouped, and how accurate it is.
+    """Section [[cv]], the keys of every kind: which atoms, how they are grouped, and how accurate the splines are.
 
     PLUMED knows each output as `LABEL.output` of the FORCESERVER action and as EXTRACV NAME=name_output. Atom indices
     count from 0.
@@ -54,7 +54,7 @@ class VariableConfig(Section, ABC):
     def build(self, centres: Sequence[int], neighbours: Sequence[int]) -> "Kind":
         """The kind for centres and neighbours of these species (atomic numbers, ascending, each once).
 
-        `InputError`: a file or structures that it is made of do not suffice or do not fit.
+        `InputError`: a file or the structures that it needs are insufficient or do not fit.
         """
 
 

@@ -33,7 +33,7 @@ MOST_FUNCTIONS = 4096
 
 
 class LinearHeader(Section):
-    """What a file says of itself."""
+    """The header of a file."""
 
     format: Literal["forceserver linear variable"] = "forceserver linear variable"
     version: Literal[1] = VERSION

@@ -3,8 +3,9 @@
     s_k = sum_i w_i (sum_f W_kf p^i_f + o_k)
 
 with the power spectrum p of each centre, plain or divided by its length, and weights W from a file, `linear_functions`:
-principal components, linear discriminants, a ridge regression (`fitting`), or whatever a user puts there. A centre
-without neighbours has the power spectrum of itself, or zero if it is none of the species of neighbours.
+principal components, linear discriminants, a ridge regression (`fitting`), or anything else that a user puts there. The
+power spectrum of a centre without neighbours is that of its own density, or zero if its species is not among those of
+the neighbours.
 """
 
 from collections.abc import Sequence

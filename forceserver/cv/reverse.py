@@ -28,7 +28,7 @@ Outputs = Callable[[Array], tuple[Array, Sequence[Array]]]
 
 
 class ReversePart(Part):
-    """Functions of what a representation gives for the centres of a list."""
+    """Functions of the numbers that a representation gives for the centres of a list."""
 
     def __init__(self, neighbours: NeighbourList, representation: Representation, outputs: Outputs) -> None:
         self.list = neighbours

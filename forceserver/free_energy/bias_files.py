@@ -1,4 +1,4 @@
-"""A free energy from the files of a bias: HILLS of metadynamics, KERNELS or STATE of OPES, told by their headers."""
+"""A free energy from the files of a bias: HILLS of metadynamics, KERNELS or STATE of OPES; their headers say which."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from .surface import Surface
 from .weights import check_bias_of_hills
 
 Regrid = Callable[[list[Axis], Sequence[Coordinate]], list[Axis]]
-"""From the axes that the data suggest to those that the user wants."""
+"""Turns the axes that the data suggest into those that the user wants."""
 
 
 class BiasSum(Protocol):
@@ -31,12 +31,12 @@ class BiasSum(Protocol):
         """The free energies after every `stride` hills or kernels, and after all of them."""
 
     def negative_bias(self, surface: Surface) -> Surface:
-        """Minus the bias that acts, instead of the free energy that it stands for."""
+        """Minus the acting bias, instead of the free energy that it represents."""
 
     def reweighting_factors(self, colvar: Colvar, columns: Sequence[str] | None) -> Array | None:
-        """c(t) (n,) of the rows of COLVAR, which their weights lack; None where there is none.
+        """c(t) (n,) at the rows of COLVAR, if their weights still have to be divided by exp(c(t) / kT); else None.
 
-        columns: of the bias, to be checked to be that of these hills; None: not to be checked.
+        columns: the bias in COLVAR, one of which must be that of these hills (this is checked); None: no check.
         """
 
 
@@ -87,9 +87,9 @@ class SummedKernels:
 
 
 def sum_bias_files(paths: Sequence[Path], regrid: Regrid, kt: float) -> BiasSum:
-    """The free energy that these files stand for, in the unit of kT (that of the files).
+    """The free energy that these files represent, in the unit of kT, which is that of the files.
 
-    Raises `InputError` if there is no such file, or if files of OPES come together with others.
+    Raises `InputError` if a file does not exist, or if files of OPES are mixed with others.
     """
     for path in paths:
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""A free energy with what is needed to judge it: how it came about in time, and estimates that are independent."""
+"""A free energy with what is needed to judge it: how it evolved in time, and independent estimates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +16,11 @@ NOT_CONVERGED = "Not converged: the run is too short against what it remembers f
 class Estimate:
     """surface: the result. kt: in its unit.
 
-    samples, weights: (k, *shape) probabilities of the nodes from parts of the data, and what the parts weigh.
+    samples, weights: (k, *shape) probabilities of the nodes from parts of the data, and the weights of the parts.
     independent: whether the parts are blocks of data (the error is that of their mean) or states of one bias at
     different times (the error is their spread).
-    times, history: (n,) ps and (n, *shape), the probabilities that all data up to then give.
-    has_errors: whether the blocks are long enough for the scatter between them to be an error. note: why they are not.
+    times, history: (n,) ps and (n, *shape), the probabilities from all data up to each time.
+    has_errors: whether the blocks are long enough for the scatter between them to be an error. note: if not, why.
     """
 
     method: str
@@ -89,7 +89,7 @@ class Estimate:
 
 
 def errors_of_free_energy(estimate: Estimate) -> Array:
-    """kT times the relative error of the probability; inf where fewer than three samples have anything to say."""
+    """kT times the relative error of the probability; inf where fewer than three samples are not zero."""
     p = estimate.surface.probability(estimate.kt)
     enough = np.count_nonzero(estimate.samples, axis=0) >= min(3, len(estimate.samples))
     with np.errstate(divide="ignore", invalid="ignore"):

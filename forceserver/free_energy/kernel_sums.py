@@ -2,8 +2,8 @@
 
     F(s) = -kappa k_B T log(sum_k G_k(s) / Z + epsilon),    Z = 1/n sum_kl G_k(s_l)
 
-kappa is 1 for OPES_METAD, whose kernels are those of the unbiased density, and gamma for OPES_METAD_EXPLORE, whose are
-those of the density that is sampled (Invernizzi, Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020), and J. Chem. Theory
+kappa is 1 for OPES_METAD, whose kernels estimate the unbiased density, and gamma for OPES_METAD_EXPLORE, whose kernels
+estimate the density that is sampled (Invernizzi, Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020), and J. Chem. Theory
 Comput. 18, 3988 (2022)). PLUMED's script FES_from_State.py computes the same.
 """
 
@@ -27,7 +27,7 @@ from .segments import elapsed
 from .surface import Surface
 
 HISTORY = 40
-"""How many states of the density are kept to see how it came about."""
+"""How many states of the density are kept to follow its evolution."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class KernelSum:
 
 @dataclass(frozen=True)
 class Densities:
-    """What a file of kernels tells: how the density came about, the last one being the result.
+    """The densities in a file of kernels, in the order of time; the last one is the result.
 
     source: "kernels" or "state". kappa, epsilon, cutoff, bias_factor: of the bias.
     """
@@ -103,7 +103,7 @@ class Densities:
         return Surface(self.variables, nodes, f - f.min())
 
     def negative_bias(self, surface: Surface) -> Surface:
-        """Minus the bias that acts, instead of the free energy that it stands for."""
+        """Minus the acting bias, instead of the free energy that it represents."""
         return replace(surface, values=surface.values * (1 - 1 / self.bias_factor), errors=None)
 
     def estimate(self, axes: Sequence[Axis], kt: float) -> Estimate:
@@ -123,9 +123,9 @@ class Densities:
 def read_densities(paths: Sequence[Path], stride: int | None = None) -> Densities:
     """KERNELS or STATE of PLUMED or of the embedded bias; a STATE may hold several states (STORE_STATES).
 
-    paths: one file, or KERNELS of all walkers. stride: after how many kernels a density is kept; by default some
-    `HISTORY` of them. Raises `InputError` if it is neither, if files are of different biases, or if a number in it
-    cannot be.
+    paths: one file, or KERNELS of all walkers. stride: number of kernels between two densities that are kept; by
+    default, about `HISTORY` densities are. Raises `InputError` if a file is neither, if files belong to different
+    biases, or if a number in a header is impossible.
     """
     tables = [_read(path) for path in paths]
     first, rows = tables[0]
@@ -160,7 +160,7 @@ def _read(path: Path) -> tuple[FieldsReader, Array]:
 
 
 def is_of_opes(path: Path) -> bool:
-    """Whether the header of a file says that it has kernels of OPES."""
+    """Whether a file has kernels of OPES, according to its header."""
     with open(path, errors="replace") as file:
         return any("SET action OPES" in line for line in (file.readline() for _ in range(20)))
 
@@ -187,7 +187,7 @@ def _parameters(constants: dict[str, str]) -> OpesParameters:
 
 
 def _states(rows: Array, d: int) -> Iterator[KernelSum]:
-    """The states that stand one behind another, each with a time of its own."""
+    """The states in a file, one after another, each with its own time."""
     for part in np.split(rows, np.flatnonzero(np.diff(rows[:, 0])) + 1):
         yield KernelSum(part[0, 0], part[:, 1 + 2 * d], part[:, 1 : 1 + d], part[:, 1 + d : 1 + 2 * d])
 
