@@ -34,7 +34,7 @@ def calibrate(
 ) -> Calibration | None:
     """The factor, or None for too few energies.
 
-    weights: (groups, groups, n), see `leave_two_out`. row: a frame to its row (n,) of the energies' matrix.
+    weights: (groups, groups, n), see `Validation.left_two_out`. row: a frame to its row (n,) of the energies' matrix.
     """
     misses: list[float] = []
     jackknives: list[float] = []

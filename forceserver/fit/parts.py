@@ -72,7 +72,7 @@ def read(path: Path, fingerprint: str, n: int) -> dict[str, Factor] | None:
             for (quantity, factor), count in zip(factors.items(), counts, strict=True):
                 factor.count = count
                 if count:
-                    _must_be_square(quantity, file.claims[quantity], n + 1)
+                    _must_be(quantity, file.claims[quantity], (min(count, n + 1), n + 1))
                     factor.r = np.asfortranarray(file.read(quantity))
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: cannot be read, its structures are computed again: %s", path, error)
@@ -81,6 +81,6 @@ def read(path: Path, fingerprint: str, n: int) -> dict[str, Factor] | None:
     return factors
 
 
-def _must_be_square(name: str, claim: Claim, size: int) -> None:
-    if claim.shape != (size, size) or claim.dtype != np.float64:
-        raise ValueError(f"{name}: is {claim}, must be float64 {(size, size)}")
+def _must_be(name: str, claim: Claim, shape: tuple[int, int]) -> None:
+    if claim.shape != shape or claim.dtype != np.float64:
+        raise ValueError(f"{name}: is {claim}, must be float64 {shape}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, lapack, solve_triangular
+from scipy.linalg import blas, cho_factor, cho_solve, lapack, qr, solve_triangular
 from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
@@ -24,13 +24,14 @@ QUANTITIES = ("energy", "forces", "virial")
 
 
 class Factor:
-    """The triangular factor of all rows that were added; (n + 1, n + 1), targets in the last column.
+    """All rows (K | y) that were added, or less that says the same.
 
-    count: number of rows.
+    r: (k, n + 1), targets in the last column: the rows while there are at most n, else, k being n + 1, the triangular
+    factor of their QR decomposition. count: number of rows.
     """
 
     def __init__(self, n: int) -> None:
-        self.r = np.zeros((n + 1, n + 1), order="F")
+        self.r = np.zeros((0, n + 1), order="F")
         self.count = 0
         self._waiting: list[Array] = []
 
@@ -44,20 +45,31 @@ class Factor:
     def finish(self) -> None:
         """Takes in rows that wait."""
         if self._waiting:
-            self.r = _update(self.r, np.concatenate(self._waiting))
+            self.r = _joined(self.r, np.concatenate(self._waiting))
             self._waiting = []
 
 
-def _update(r: Array, rows: Array) -> Array:
-    """The factor of `r` above further rows; `r` is overwritten."""
-    return _reduce(0, r, np.asfortranarray(rows))
+def _joined(r: Array, rows: Array) -> Array:
+    """What `Factor.r` is with further rows; a triangular `r` is overwritten."""
+    width = r.shape[1]
+    if len(r) == width:
+        return _reduce(0, r, np.asfortranarray(rows))
+    rows = np.concatenate([r, rows])
+    return rows if len(rows) < width else _reduce(0, np.zeros((width, width), order="F"), np.asfortranarray(rows))
 
 
 def merge(factors: Iterable[Array]) -> Array:
-    """The factor of all rows of several factors."""
-    total, *rest = (np.array(r, order="F") for r in factors)
-    for r in rest:
-        total = _reduce(len(r), total, r)
+    """The triangular factor (n + 1, n + 1) of all rows of several factors, in an array of its own."""
+    total: Array | None = None
+    for r in factors:
+        width = r.shape[1]
+        if total is None and len(r) == width:
+            total = np.array(r, order="F")
+            continue
+        if total is None:
+            total = np.zeros((width, width), order="F")
+        total = _reduce(len(r) if len(r) == width else 0, total, np.array(r, order="F"))
+    assert total is not None, "there are groups"
     return total
 
 
@@ -66,16 +78,18 @@ def _reduce(triangular: int, r: Array, rows: Array) -> Array:
 
     One thread: the products are narrow, and threads of the BLAS would wait for each other, for long on a busy machine.
     """
+    if len(rows) == 0:
+        return r
     with threadpool_limits(1, "blas"):
         return lapack.dtpqrt(triangular, min(PANEL, len(r)), r, rows, overwrite_a=1, overwrite_b=1)[0]
 
 
 def solve(r: Array, regulariser: Array) -> Array:
-    """The weights (n,) of a factor with this S (n, n); `InputError` if the system is singular."""
+    """The weights (n,) of a triangular factor with this S (n, n), triangular, too; `InputError` if it is singular."""
     n = len(r) - 1
     rows = np.zeros((n, n + 1), order="F")
     rows[:, :n] = regulariser
-    total = _update(np.array(r, order="F"), rows)
+    total = _reduce(n, np.array(r, order="F"), rows)
     diagonal = np.abs(np.diag(total)[:n])
     if not np.isfinite(total).all() or diagonal.min() <= 1e-16 * diagonal.max():
         raise InputError(
@@ -89,6 +103,14 @@ def root_of_kernel(kernel: Array, jitter: float = 1e-13) -> Array:
     """S with S^T S = kernel + jitter * its largest eigenvalue, (n, n); by default about the rounding error."""
     values, vectors = np.linalg.eigh(kernel)
     return np.sqrt(np.maximum(values, 0.0) + jitter * values[-1])[:, None] * vectors.T
+
+
+def triangular_root(root: Array) -> Array:
+    """The upper triangular S with the same S^T S, (n, n)."""
+    if not np.tril(root, -1).any():
+        return root
+    r: Array = qr(root, mode="r")[0]
+    return r
 
 
 @dataclass(frozen=True)
@@ -118,7 +140,7 @@ def fit_all(factors: Factors, sigma: Mapping[str, float], regulariser: Array) ->
 
     sigma: factors by which the sigmas of the quantities are multiplied.
     """
-    groups = _by_group(factors, sigma)
+    groups, regulariser = _by_group(factors, sigma), triangular_root(regulariser)
     before = [groups[0]]
     for r in groups[1:]:
         before.append(merge([before[-1], r]))
@@ -135,43 +157,6 @@ def fit_all(factors: Factors, sigma: Mapping[str, float], regulariser: Array) ->
             left_out[k] = solve(merge([before[k - 1], after]) if k else after, regulariser)
             after = merge([after, groups[k]]) if k else after
     return Solution(weights, by_share, left_out)
-
-
-def leave_two_out(factors: Factors, sigma: Mapping[str, float], regulariser: Array) -> Array:
-    """(groups, groups, n): the weights [j, k] of fits without the groups j and k; [k, k] is without k alone.
-
-    From normal equations, as in `Validation`.
-    """
-    inverse = np.linalg.inv(regulariser).astype(np.float64, copy=False)
-    products = [
-        _added(_product([part], inverse) / sigma.get(quantity, 1.0) ** 2 for quantity, part in group.items())
-        for group in (dict(zip(factors, parts, strict=True)) for parts in zip(*factors.values(), strict=True))
-    ]
-    total, count = _added(products), len(products)
-    weights = np.empty((count, count, len(regulariser)))
-    for j in range(count):
-        for k in range(j, count):
-            rest = total - products[j] - products[k] if j != k else total - products[j]
-            weights[j, k] = weights[k, j] = inverse @ _solve_normal(rest)
-    return weights
-
-
-def _added(parts: Iterable[Array]) -> Array:
-    """Their sum, in an array of its own."""
-    return reduce(np.add, parts, np.zeros(()))
-
-
-def _solve_normal(total: Array) -> Array:
-    """u of the normal equations (n + 1, n + 1), which are overwritten, with |u|^2 added."""
-    return _factorised(total)[1]
-
-
-def _factorised(total: Array) -> tuple[tuple[Array, bool], Array]:
-    """The same, after the factor that it comes from, as `cho_factor` gives it."""
-    n = len(total) - 1
-    total[np.diag_indices(n)] += 1 + 1e-13 * np.trace(total[:n, :n])
-    factor = cho_factor(total[:n, :n])
-    return factor, cho_solve(factor, total[:n, n])
 
 
 @dataclass(frozen=True)
@@ -191,19 +176,28 @@ class LeftOut:
         """Root of the mean square of each quantity."""
         return {q: float(np.sqrt(squares.sum() / self.counts[q].sum())) for q, squares in self.squares.items()}
 
-    def logarithms(self) -> Array:
-        """(groups,): the sum over quantities of the logarithm of the error of a group, so weighted that the mean is the
-        sum of the means over the groups with labels. Errors count from `RESOLVED` on."""
-        total: Array = np.zeros(())
+    def logarithms(self) -> dict[str, Array]:
+        """For each quantity the logarithm of the error of every group (groups,), nan without labels. Errors count from
+        `RESOLVED` on."""
+        found = {}
         for quantity, squares in self.squares.items():
             counts = self.counts[quantity]
             logarithms = 0.5 * np.log(squares / np.maximum(counts, 1) + RESOLVED**2)
-            total = total + np.where(counts > 0, logarithms, 0.0) * len(counts) / np.count_nonzero(counts)
+            found[quantity] = np.where(counts > 0, logarithms, np.nan)
+        return found
+
+    def by_group(self) -> Array:
+        """(groups,): their sum over quantities, so weighted that its mean is the sum of the means over the groups with
+        labels."""
+        total: Array = np.zeros(())
+        for logarithms in self.logarithms().values():
+            labelled = np.isfinite(logarithms)
+            total = total + np.where(labelled, logarithms, 0.0) * len(labelled) / np.count_nonzero(labelled)
         return total
 
     def score(self) -> float:
-        """Their mean: the logarithm of the product of the geometric means of the errors of groups."""
-        return float(self.logarithms().mean())
+        """Its mean: the logarithm of the product of the geometric means of the errors of groups."""
+        return float(self.by_group().mean())
 
     def gradient(self) -> dict[str, float]:
         """The derivatives of the score by the logarithm of the factor of each quantity."""
@@ -217,17 +211,17 @@ class LeftOut:
 
 
 class Validation:
-    """Errors of groups of structures that are left out, for any sigmas, from normal equations in an orthonormal basis.
+    """Fits without groups of structures, for any sigmas, from normal equations in an orthonormal basis.
 
     In the basis of the kernel's functions, u = S w, normal equations are well enough conditioned to compare sigmas;
     the fit itself does without.
     """
 
     def __init__(self, factors: Factors, regulariser: Array) -> None:
-        self._inverse = np.linalg.inv(regulariser).astype(np.float64, copy=False)
+        self._inverse = _inverse(triangular_root(regulariser))
         self._factors = {q: parts for q, parts in factors.items() if any(part.count for part in parts)}
-        self._products = {q: [_product([part], self._inverse) for part in parts] for q, parts in self._factors.items()}
-        self._totals = {q: _added(products) for q, products in self._products.items()}
+        self._products = {q: [_product(part.r, self._inverse) for part in parts] for q, parts in self._factors.items()}
+        self._totals = {q: reduce(np.add, products) for q, products in self._products.items()}
         self._counts = {q: np.array([part.count for part in parts]) for q, parts in self._factors.items()}
         self._groups = min(len(parts) for parts in factors.values())
 
@@ -235,9 +229,9 @@ class Validation:
         """Errors of every group with the weights of a fit to the others."""
         squares = {q: np.zeros(self._groups) for q in self.quantities}
         slopes = {(q, by): np.zeros(self._groups) for q in self.quantities for by in self.quantities}
+        total = self._sum(self._totals, sigma)
         for k in range(self._groups):
-            others = {q: total - self._products[q][k] for q, total in self._totals.items()}
-            weights, changes = self._weights(others, sigma)
+            weights, changes = self._weights(total, k, sigma)
             for quantity, parts in self._factors.items():
                 errors = parts[k].r @ np.append(weights, -1.0)
                 squares[quantity][k] = errors @ errors
@@ -245,25 +239,48 @@ class Validation:
                     slopes[quantity, by][k] = 2 * errors @ (parts[k].r[:, :-1] @ change)
         return LeftOut(squares, slopes, self._counts)
 
-    def _weights(self, products: Mapping[str, Array], sigma: Mapping[str, float]) -> tuple[Array, dict[str, Array]]:
-        """Weights (n,) of normal equations, and their derivatives (n,) by the logarithms of the sigmas."""
-        strength = {q: sigma.get(q, 1.0) ** -2 for q in products}
-        total = _added(strength[q] * product for q, product in products.items())
-        factor, u = _factorised(total)
-        changes = {
-            q: 2 * strength[q] * cho_solve(factor, product[:-1, :-1] @ u - product[:-1, -1])
-            for q, product in products.items()
-        }
-        return self._inverse @ u, {q: self._inverse @ change for q, change in changes.items()}
+    def left_two_out(self, sigma: Mapping[str, float]) -> Array:
+        """(groups, groups, n): the weights [j, k] of fits without the groups j and k; [k, k] is without k alone."""
+        total, count = self._sum(self._totals, sigma), self._groups
+        weights = np.empty((count, count, len(self._inverse)))
+        for j in range(count):
+            for k in range(j, count):
+                rest = self._without({j, k}, total, sigma)
+                weights[j, k] = weights[k, j] = self._inverse @ _factorised(rest)[1]
+        return weights
+
+    def _sum(self, products: Mapping[str, Array], sigma: Mapping[str, float]) -> Array:
+        """(n + 1, n + 1), of all quantities, divided by their variances."""
+        total = np.zeros_like(next(iter(products.values())))
+        for quantity, product in products.items():
+            _add(total, product, sigma.get(quantity, 1.0) ** -2)
+        return total
+
+    def _without(self, groups: Iterable[int], total: Array, sigma: Mapping[str, float]) -> Array:
+        """`total`, which is that of all groups, of the others."""
+        rest = total.copy("K")
+        for k in groups:
+            for quantity, products in self._products.items():
+                _add(rest, products[k], -(sigma.get(quantity, 1.0) ** -2))
+        return rest
+
+    def _weights(self, total: Array, k: int, sigma: Mapping[str, float]) -> tuple[Array, dict[str, Array]]:
+        """Weights (n,) without a group, and their derivatives (n,) by the logarithms of the sigmas."""
+        factor, u = _factorised(self._without([k], total, sigma))
+        known, changes = np.append(u, -1.0), {}
+        for quantity, of_all in self._totals.items():
+            slope = of_all[:-1] @ known - self._products[quantity][k][:-1] @ known
+            changes[quantity] = self._inverse @ cho_solve(factor, 2 * sigma.get(quantity, 1.0) ** -2 * slope)
+        return self._inverse @ u, changes
 
     def beside_the_others(self, quantity: str) -> tuple[float, float] | None:
         """The labels of a quantity beside what a fit to the other quantities says of them: the factor that makes them
         of these predictions (least squares), and the correlation. None without others, without any predictions, or if
         the labels are no more than digits."""
-        others = [total for other, total in self._totals.items() if other != quantity]
+        others = {other: total for other, total in self._totals.items() if other != quantity}
         if not others:
             return None
-        u, mine = _solve_normal(_added(others)), self._totals[quantity]
+        u, mine = _factorised(self._sum(others, {}))[1], self._totals[quantity]
         both, predicted, labels = u @ mine[:-1, -1], u @ mine[:-1, :-1] @ u, mine[-1, -1]
         count = sum(part.count for part in self._factors[quantity])
         if not (predicted > 0 and labels > RESOLVED**2 * count):
@@ -276,13 +293,38 @@ class Validation:
         return tuple(self._products)
 
 
-def _product(parts: Sequence[Factor], inverse: Array) -> Array:
-    """(R S^-1 | y)^T (R S^-1 | y) of several factors, (n + 1, n + 1)."""
-    total = np.zeros((len(inverse) + 1, len(inverse) + 1))
-    for part in parts:
-        rows = np.column_stack([part.r[:, :-1] @ inverse, part.r[:, -1]])
-        total += rows.T @ rows
-    return total
+def _add(total: Array, product: Array, factor: float) -> None:
+    """Adds to `total` in place; a temporary array of this size would take longer than the sum."""
+    blas.daxpy(product.ravel("K"), total.ravel("K"), a=factor)
+
+
+def _factorised(total: Array) -> tuple[tuple[Array, bool], Array]:
+    """The Cholesky factor (as `cho_factor` gives it) of normal equations (n + 1, n + 1), which are overwritten, with
+    |u|^2 added; and their solution u."""
+    n = len(total) - 1
+    total[np.diag_indices(n)] += 1 + 1e-13 * np.trace(total[:n, :n])
+    factor = cho_factor(total[:n, :n])
+    return factor, cho_solve(factor, total[:n, n])
+
+
+def _inverse(triangle: Array) -> Array:
+    """Of an upper triangular matrix."""
+    inverse, info = lapack.dtrtri(triangle)
+    if info:
+        raise InputError("the kernel of the sparse points is singular: raise jitter, or choose fewer points (n_sparse)")
+    return inverse
+
+
+def _product(r: Array, inverse: Array) -> Array:
+    """(R S^-1 | y)^T (R S^-1 | y), (n + 1, n + 1), for a triangular S^-1."""
+    if len(r) == 0:
+        return np.zeros((r.shape[1], r.shape[1]), order="F")
+    rows = np.empty(r.shape, order="F")
+    rows[:, :-1] = blas.dtrmm(1.0, inverse, r[:, :-1], side=1)
+    rows[:, -1] = r[:, -1]
+    upper: Array = blas.dsyrk(1.0, rows, trans=1)
+    upper += np.triu(upper, 1).T
+    return upper
 
 
 def _by_group(factors: Factors, sigma: Mapping[str, float]) -> list[Array]:

@@ -1,8 +1,9 @@
 """Rows of the design matrix: energies, forces and virials of a structure as linear functions of the weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from functools import cached_property
+from itertools import combinations_with_replacement, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..representation.scaled_multispectrum import ScaledMultispectrum
 from .config import PairDescriptor
 from .regression import root_of_kernel
 
-CHUNK_BYTES = 1 << 26
+CHUNK_BYTES = 1 << 24  # what the caches hold
 UPPER = np.array([0, 1, 2, 4, 5, 8])  # xx xy xz yy yz zz
 
 
@@ -138,7 +139,7 @@ class SoapRows:
             return Rows(energy, None, None)
         gradients = spectrum.expansion.gradients(strain=virial)
         coefficients = spectrum.expansion.values()
-        place = _Place(frame, features, norms, kernels, slopes)
+        place = _Place(frame, features, norms, slopes)
         force_rows = virial_rows = None
         if forces:
             force_rows = np.zeros((3 * len(frame), self._width))
@@ -166,18 +167,19 @@ class SoapRows:
             part = slice(first, first + max(1, CHUNK_BYTES // per_row))
             centre, block, target = rows[part].T
             g = self._feature_gradients(place.frame.species, coefficients, centre, block, derivative[part])
+            if self.hypers.normalise:  # through p / |p|
+                features = place.features[centre]
+                g -= (g @ features[:, :, None]) * features[:, None]
+            g /= place.norms[centre, None, None]
             for species, columns in self._whole.items():
                 mine = np.flatnonzero(place.frame.species[centre] == species)
                 if len(mine) == 0:
                     continue
-                at, number = centre[mine], place.number[centre[mine]]
-                d = (g[mine].reshape(len(mine) * directions, -1) @ self.points[species].T).reshape(
-                    len(mine), directions, -1
-                )
-                if self.hypers.normalise:  # through p / |p|, after the product: cheaper on the shorter side
-                    along = np.einsum("rxf,rf->rx", g[mine], place.features[at])
-                    d -= along[:, :, None] * place.kernels[species][number][:, None]
-                d *= (place.slopes[species] / place.norms[place.frame.species == species, None])[number][:, None]
+                own = g if len(mine) == len(g) else g[mine]
+                d = own.reshape(len(mine) * directions, -1) @ self.points[species].T
+                d = d.reshape(len(mine), directions, -1)
+                for of_centre, number in _runs(place.number[centre[mine]]):
+                    d[of_centre] *= place.slopes[species][number]
                 scatter = sparse.csr_matrix(
                     (np.ones(len(mine)), (target[mine], np.arange(len(mine)))),
                     shape=(len(out) // directions, len(mine)),
@@ -188,37 +190,61 @@ class SoapRows:
         self, species: NDArray[np.int32], coefficients: Array, centre: Array, block: Array, derivative: Array
     ) -> Array:
         """d p / d x (n, directions, F), not normalised, of derivatives of the coefficients of one block."""
-        b1, n1, b2, n2, l = self.basis.features.T
         expansion = self.basis.expansion
         c, dc = expansion.split(coefficients), expansion.split(derivative)
-        g = np.zeros((*derivative.shape[:2], len(self.basis)))
+        directions = derivative.shape[1]
+        g = np.zeros((len(centre) * directions, len(self.basis)))
+        of_block = {b: _whole_rows(block == b, directions) for b in np.unique(block).tolist()}
         for degree in expansion.counts:
-            of_degree = np.flatnonzero(l == degree)
             right = np.swapaxes(c[degree][centre], 1, 2)  # (n, m, blocks, n')
             right = right.reshape(len(centre), 2 * degree + 1, -1)
-            left = np.swapaxes(dc[degree], 2, 3)  # (n, directions, n, m)
-            n_radial = left.shape[2]
-            products = left.reshape(len(centre), -1, 2 * degree + 1) @ right
-            products = products.reshape(len(centre), derivative.shape[1], n_radial, expansion.n_blocks, n_radial)
-            for b in np.unique(block):
-                mine = np.flatnonzero(block == b)
-                for own_b, own_n, other_b, other_n in ((b1, n1, b2, n2), (b2, n2, b1, n1)):
-                    chosen = of_degree[own_b[of_degree] == b]
-                    if len(chosen):
-                        picked = products[mine][:, :, own_n[chosen], other_b[chosen], other_n[chosen]]
-                        g[np.ix_(mine, np.arange(g.shape[1]), chosen)] += self.basis.weight[chosen] * picked
-        return g
+            left = np.swapaxes(dc[degree], 2, 3).reshape(len(centre), -1, 2 * degree + 1)  # (n, directions n, m)
+            products = (left @ right).reshape(len(g), -1)
+            for b, rows in of_block.items():
+                own = products if len(rows) == len(g) else products[rows]
+                for features, places in self._picks[b, degree]:
+                    g[rows[:, None], features] += self.basis.weight[features] * own.take(places, axis=1)
+        return g.reshape(len(centre), directions, -1)
+
+    @cached_property
+    def _picks(self) -> dict[tuple[int, int], list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
+        """`_pick` of every block and degree."""
+        blocks = range(self.basis.expansion.n_blocks)
+        return {(b, l): self._pick(b, l) for b in blocks for l in self.basis.expansion.counts}
+
+    def _pick(self, b: int, degree: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Features to which the derivative of block b adds, and places of (n, block', n') in its products with others:
+        one pair for each side."""
+        n_blocks, n_radial = self.basis.expansion.n_blocks, self.basis.expansion.counts[degree]
+        b1, n1, b2, n2, l = self.basis.features.T
+        found = []
+        for own_b, own_n, other_b, other_n in ((b1, n1, b2, n2), (b2, n2, b1, n1)):
+            features = np.flatnonzero((l == degree) & (own_b == b))
+            places = (own_n * n_blocks + other_b) * n_radial + other_n
+            found.append((features, places[features]))
+        return found
 
 
 class _Place:
     """What the derivative needs of the centres of a structure."""
 
-    def __init__(self, frame: Frame, features: Array, norms: Array, kernels: dict, slopes: dict) -> None:
-        self.frame, self.features, self.norms, self.kernels, self.slopes = frame, features, norms, kernels, slopes
+    def __init__(self, frame: Frame, features: Array, norms: Array, slopes: dict) -> None:
+        self.frame, self.features, self.norms, self.slopes = frame, features, norms, slopes
         self.number = np.zeros(len(frame), dtype=np.int64)  # among the centres of the same species
         for species in np.unique(frame.species):
             mine = frame.species == species
             self.number[mine] = np.arange(mine.sum())
+
+
+def _whole_rows(chosen: NDArray[np.bool_], directions: int) -> NDArray[np.intp]:
+    """Places (directions * the number of those chosen,) in an array that has a row for each direction."""
+    return np.flatnonzero(np.repeat(chosen, directions))
+
+
+def _runs(numbers: NDArray[np.int64]) -> Iterator[tuple[slice, int]]:
+    """Where equal numbers follow one another, and which."""
+    ends = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    return ((slice(first, last), int(numbers[first])) for first, last in pairwise(ends))
 
 
 def _consecutive(parts: Mapping[int, Array]) -> dict[int, slice]:

@@ -28,7 +28,7 @@ from .making import Maker, summary_of
 from .misfit import misfits
 from .preparation import Problem, groups_of, prepare, read
 from .progress import Progress, silent
-from .regression import Validation, fit_all, leave_two_out
+from .regression import Validation, fit_all
 from .sigmas import choose_sigmas
 
 log = logging.getLogger(__name__)
@@ -87,13 +87,18 @@ def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
     columns = columns_of(problem, progress)
     groups = groups_of(train, config.seed)
     factors = accumulate(columns, problem, groups, folder, progress)
-    regulariser = block_diag(*(column.regulariser() for column in columns))
-    validation = Validation(factors, regulariser)
+    prior = block_diag(*(column.regulariser() for column in columns))
+    validation = Validation(factors, prior)
     if (doubt := contradiction(validation)) is not None:
         log.warning("%s: %s", config.data.train, doubt)
     chosen, table = choose_sigmas(config, validation, factors, progress)
+    regulariser = config.solver.regulariser(factors, chosen, prior)
+    two_out = None
+    if len(groups) == MEMBERS and config.embedding is None:
+        if regulariser is not prior:
+            validation = Validation(factors, regulariser)
+        two_out = validation.left_two_out(chosen)
     del validation  # it is large
-    regulariser = config.solver.regulariser(factors, chosen, regulariser)
     solution = fit_all(factors, chosen, regulariser)
     if not config.sigma:
         for told in misfits(factors, solution.weights):
@@ -108,8 +113,8 @@ def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
         model = make.embedded(column, trained)
         return _finished(model, {len(train): model}, problem)
     members = None
-    if len(groups) == MEMBERS:
-        calibration = _calibrate(columns, problem, groups, leave_two_out(factors, chosen, regulariser), progress)
+    if two_out is not None:
+        calibration = _calibrate(columns, problem, groups, two_out, progress)
         members = solution.members(1.0 if calibration is None else calibration.factor)
         summary["uncertainty"] = None if calibration is None else calibration.summary()
     linear = make.model(solution.weights, members)

@@ -99,6 +99,6 @@ def _minimise(
 
 def _surest(found: Sequence[LeftOut]) -> int:
     """The place of the smallest score among those that are smaller than the first by more than their standard error."""
-    gains = np.array([found[0].logarithms() - one.logarithms() for one in found])
+    gains = np.array([found[0].by_group() - one.by_group() for one in found])
     needed = np.maximum(gains.std(axis=1, ddof=1) / np.sqrt(gains.shape[1]), LEAST)
     return int(np.where(gains.mean(axis=1) > needed, gains.mean(axis=1), 0.0).argmax())

@@ -8,7 +8,7 @@ from forceserver.analysis.coverage import Coverage
 from forceserver.cli.info import describe_model
 from forceserver.fit.calibration import calibrate
 from forceserver.fit.data import Labelled
-from forceserver.fit.regression import Factor, fit_all, leave_two_out
+from forceserver.fit.regression import Factor, Validation, fit_all
 from forceserver.fit.run import fit
 from forceserver.frame import Frame
 from forceserver.models.kernel import GapModel
@@ -32,7 +32,7 @@ def test_two_groups_are_left_out():
     factors = factors_of(rows, targets, groups)
     regulariser = 0.3 * np.eye(6) + 0.1 * rng.normal(size=(6, 6))
     sigma = {"energy": 2.0, "forces": 0.5}
-    weights = leave_two_out({"energy": factors, "forces": factors}, sigma, regulariser)
+    weights = Validation({"energy": factors, "forces": factors}, regulariser).left_two_out(sigma)
     assert weights.shape == (5, 5, 6)
     for j, k in ((0, 0), (1, 3), (3, 1), (4, 4)):
         rest = [factor for number, factor in enumerate(factors) if number not in (j, k)]
@@ -45,7 +45,7 @@ def test_the_factor_makes_the_deviations_what_the_errors_are():
     rng = np.random.default_rng(1)
     rows, groups = rng.normal(size=(1000, 3)), np.array_split(np.arange(1000), 8)
     targets = rows @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=1000)
-    weights = leave_two_out({"energy": factors_of(rows, targets, groups)}, {}, 1e-6 * np.eye(3))
+    weights = Validation({"energy": factors_of(rows, targets, groups)}, 1e-6 * np.eye(3)).left_two_out({})
     frame = Frame.from_ase(Atoms("H"))
     data = [Labelled(frame, "", energy, None, None) for energy in targets]
     found = {}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forceserver.errors import InputError
-from forceserver.fit.regression import Factor, Validation, fit_all, root_of_kernel, solve
+from forceserver.fit.regression import Factor, Validation, fit_all, merge, root_of_kernel, solve
 
 N, GROUPS = 12, 4
 
@@ -81,4 +81,4 @@ def test_singular_system_says_what_to_raise():
     factor.add(np.array([[1.0, 1.0]]), np.array([1.0]))
     factor.finish()
     with pytest.raises(InputError, match="raise sigma"):
-        solve(factor.r, np.zeros((2, 2)))
+        solve(merge([factor.r]), np.zeros((2, 2)))
