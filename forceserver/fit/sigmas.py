@@ -5,12 +5,16 @@ errors of energies, forces and virials, each the geometric mean over the groups:
 not decide. Its gradient comes with it at no cost.
 
 All sigmas together are first divided by one of `STRENGTHS`: that of the smallest score among those whose gain is more
-than its standard error over the groups (the rule of one standard error of Breiman et al., Classification and Regression
-Trees, 1984, for pairs). Few or very different structures, whose groups disagree, so begin at the defaults. From there
-the score descends to the next minimum.
+than its standard error over the groups. Few or very different structures, whose groups disagree, so begin at the
+defaults. From there the score descends to the next minimum.
+
+Near the minimum the score hardly tells fits from one another, and the closer ones predict worse what is unlike the
+data. So sigmas that became smaller go back towards the defaults, first all by the same share of their logarithms, then
+each, as far as no quantity loses more than the standard error of its loss over the groups (the rule of one standard
+error of Breiman et al., Classification and Regression Trees, 1984, for pairs).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +29,9 @@ from .regression import Factor, LeftOut, Validation
 STRENGTHS = (1.0, 4.0, 16.0)  # by which all sigmas are divided where the search may begin
 LEAST = 0.02  # gain of the score for which it begins at another than the first
 STRONGEST, WEAKEST = 64.0, 8.0  # by which a sigma may be divided, and multiplied
-EVALUATIONS = 20  # at most
+EVALUATIONS = 20  # at most, until the score is smallest
 WORTH, SLOPE = 1e-3, 0.01  # gain of the score, and its slope, below which the search ends
+SHARES = (0.5, 0.25, 0.125)  # of the way back to the defaults, which are added as long as nothing surely gets worse
 
 
 def choose_sigmas(
@@ -63,12 +68,16 @@ def _minimise(
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """The factors at a minimum of the score, by L-BFGS in their logarithms, and all that were tried."""
     table: list[dict[str, Any]] = []
-    shown = iter(progress(range(EVALUATIONS), "cross-validation", EVALUATIONS))
+    most = EVALUATIONS + len(SHARES) * (1 + len(quantities))
+    shown = iter(progress(range(most), "cross-validation", most))
+    known: dict[bytes, LeftOut] = {}
 
     def left_out(logarithms: Array) -> LeftOut:
+        if (found := known.get(logarithms.tobytes())) is not None:
+            return found
         next(shown, None)
         sigma = dict(zip(quantities, np.exp(logarithms).tolist(), strict=True))
-        found = validation.left_out(sigma)
+        found = known[logarithms.tobytes()] = validation.left_out(sigma)
         table.append(_entry(sigma, found))
         return found
 
@@ -92,9 +101,40 @@ def _minimise(
         bounds=[(-np.log(STRONGEST), np.log(WEAKEST))] * len(quantities),
         options={"maxfun": EVALUATIONS - len(table), "ftol": WORTH, "gtol": SLOPE / scale},
     )
+    chosen = go_back(left_out, found.x)
     for _ in shown:
         pass
-    return dict(zip(quantities, np.exp(found.x).tolist(), strict=True)), table
+    return dict(zip(quantities, np.exp(chosen).tolist(), strict=True)), table
+
+
+def go_back(left_out: Callable[[Array], LeftOut], smallest: Array) -> Array:
+    """Logarithms of factors from those of the smallest score (n,) back towards the defaults: all, then each."""
+    best, found = left_out(smallest), smallest.copy()
+    directions = [smallest < 0, *(np.eye(len(smallest), dtype=bool) & (smallest < 0))]
+    for moved in directions[: 1 if len(smallest) == 1 else None]:
+        if moved.any():
+            found = _as_far_as_nothing_is_lost(left_out, best, found, np.where(moved, 0.0, found))
+    return found
+
+
+def _as_far_as_nothing_is_lost(left_out: Callable[[Array], LeftOut], best: LeftOut, begin: Array, end: Array) -> Array:
+    """The place between, by bisection."""
+    share = 0.0
+    for step in SHARES:
+        if not surely_worse(left_out(begin + (share + step) * (end - begin)), best):
+            share += step
+    return begin + share * (end - begin)
+
+
+def surely_worse(found: LeftOut, than: LeftOut) -> bool:
+    """Whether the errors of a quantity are larger by more than the standard error over the groups."""
+    before = than.logarithms()
+    for quantity, logarithms in found.logarithms().items():
+        loss = logarithms - before[quantity]
+        loss = loss[np.isfinite(loss)]
+        if len(loss) > 1 and loss.mean() > loss.std(ddof=1) / np.sqrt(len(loss)):
+            return True
+    return False
 
 
 def _surest(found: Sequence[LeftOut]) -> int:

@@ -9,8 +9,8 @@ from ase.io import write
 from forceserver.fit import run
 from forceserver.fit.config import FitConfig
 from forceserver.fit.progress import silent
-from forceserver.fit.regression import Factor, Validation
-from forceserver.fit.sigmas import choose_sigmas
+from forceserver.fit.regression import Factor, LeftOut, Validation
+from forceserver.fit.sigmas import choose_sigmas, go_back
 
 N, GROUPS = 12, 8
 
@@ -85,7 +85,26 @@ def test_a_stronger_fit_must_be_surely_better(tmp_path):
     mixed[1] = mixed[1][0], 5 * rng.normal(size=3)
     mixed[5] = mixed[5][0], 5 * rng.normal(size=3)
     _, table = chosen({"forces": mixed}, tmp_path)
-    assert table[3]["factors"]["forces"] == 1.0  # the search begins there, after three strengths
+    assert min(entry["factors"]["forces"] for entry in table[3:]) >= 1.0  # after three strengths
+
+
+def test_sigmas_go_back_as_far_as_nothing_surely_gets_worse():
+    """Forces, of all groups alike, from a factor of 1/e on; of energies, some groups gain what others lose."""
+    groups = np.full(GROUPS, 5)
+
+    def left_out(logarithms):
+        of_energy, of_forces = logarithms
+        energy = 10 * np.exp(0.2 * of_energy * (-1.0) ** np.arange(GROUPS))
+        forces = np.full(GROUPS, np.exp(0.5 * max(of_forces + 1, 0)))
+        return LeftOut(
+            {"energy": groups * energy**2, "forces": groups * forces**2},
+            {},
+            dict.fromkeys(("energy", "forces"), groups),
+        )
+
+    assert go_back(left_out, np.array([-2.0, -2.0])).tolist() == [-0.125, -1.0]
+    assert go_back(left_out, np.array([0.5, -2.0])).tolist() == [0.5, -1.0]
+    assert go_back(left_out, np.array([0.5, 0.0])).tolist() == [0.5, 0.0]
 
 
 def test_labels_that_are_met_exactly_are_not_met_at_any_price_of_others(tmp_path):
