@@ -69,9 +69,8 @@ def _soap_rows(descriptor: SoapDescriptor, problem: Problem, progress: Progress)
         basis = scaled_multispectrum(descriptor.multispectrum, expansion, frames, descriptor.normalise, progress)
     else:
         basis = descriptor.power_spectrum(species, **mixed)
-    watched = list(progress(frames, "features", len(frames)))
     most = min(config.max_candidates, max(FEWEST_CANDIDATES, CANDIDATE_BYTES // (8 * len(basis))))
-    x, of = environments(basis, watched, config.seed, most)
+    x, of = environments(basis, frames, config.seed, most, progress)
     if descriptor.n_features is not None and isinstance(basis, PowerSpectrumBasis):
         chosen = choose_features(x, descriptor.n_features, descriptor.feature_selection)
         basis = descriptor.power_spectrum(species, basis.features[chosen], **mixed)

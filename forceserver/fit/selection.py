@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import qr
 
 from ..errors import InputError
 from ..frame import Array, Frame
@@ -11,13 +12,18 @@ from ..representation.invariants import PowerSpectrumBasis
 from ..representation.neighbours import NeighbourList
 from ..representation.scaled_multispectrum import ScaledMultispectrum
 from .config import SoapDescriptor
+from .progress import Progress, silent
 
 DIFFERENT = 1e-12
 """Environments whose normalised features are closer than this (squared) are one."""
 
 
 def environments(
-    basis: PowerSpectrumBasis | ScaledMultispectrum, frames: Sequence[Frame], seed: int, most: int
+    basis: PowerSpectrumBasis | ScaledMultispectrum,
+    frames: Sequence[Frame],
+    seed: int,
+    most: int,
+    progress: Progress = silent,
 ) -> tuple[Array, Array]:
     """Features (n, F) and species (n,) of the centres of all frames; `most` of them at random, if there are more.
 
@@ -30,7 +36,7 @@ def environments(
         kept[np.random.default_rng(seed).choice(total, most, replace=False)] = True
     features, species, first = np.empty((int(kept.sum()), len(basis))), [], 0
     row = 0
-    for number, frame in enumerate(frames):
+    for number, frame in enumerate(progress(frames, "features", len(frames))):
         mine = kept[first : first + len(frame)]
         first += len(frame)
         neighbours = NeighbourList(frame.species, basis.expansion.cutoff, pbc=frame.pbc)
@@ -52,7 +58,14 @@ def choose_features(x: Array, count: int, how: str) -> Array:
     from skmatter.feature_selection import CUR, FPS
 
     selector = FPS(n_to_select=count) if how == "fps" else CUR(n_to_select=count)
-    return np.sort(selector.fit(x).selected_idx_)
+    return np.sort(selector.fit(_as_few_rows(x)).selected_idx_)
+
+
+def _as_few_rows(x: Array) -> Array:
+    """Rows, no more than columns, with the same scalar products of columns, which are all that a choice depends on."""
+    if len(x) <= x.shape[1]:
+        return x
+    return qr(x, mode="r", check_finite=False)[0][: x.shape[1]]
 
 
 def choose_points(x: Array, descriptor: SoapDescriptor, symbol: str, seed: int, most: int = 1000) -> Array:

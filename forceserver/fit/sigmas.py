@@ -31,6 +31,7 @@ LEAST = 0.02  # gain of the score for which it begins at another than the first
 STRONGEST, WEAKEST = 64.0, 8.0  # by which a sigma may be divided, and multiplied
 EVALUATIONS = 20  # at most, until the score is smallest
 WORTH, SLOPE = 1e-3, 0.01  # gain of the score, and its slope, below which the search ends
+MOST = 0.1  # of the error of a quantity that may be lost on the way back, however much the groups disagree
 SHARES = (0.5, 0.25, 0.125)  # of the way back to the defaults, which are added as long as nothing surely gets worse
 
 
@@ -127,12 +128,12 @@ def _as_far_as_nothing_is_lost(left_out: Callable[[Array], LeftOut], best: LeftO
 
 
 def surely_worse(found: LeftOut, than: LeftOut) -> bool:
-    """Whether the errors of a quantity are larger by more than the standard error over the groups."""
+    """Whether the errors of a quantity are larger by more than the standard error over the groups, or than `MOST`."""
     before = than.logarithms()
     for quantity, logarithms in found.logarithms().items():
         loss = logarithms - before[quantity]
         loss = loss[np.isfinite(loss)]
-        if len(loss) > 1 and loss.mean() > loss.std(ddof=1) / np.sqrt(len(loss)):
+        if len(loss) > 1 and loss.mean() > min(loss.std(ddof=1) / np.sqrt(len(loss)), MOST):
             return True
     return False
 
