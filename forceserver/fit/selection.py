@@ -65,7 +65,8 @@ def _as_few_rows(x: Array) -> Array:
     """Rows, no more than columns, with the same scalar products of columns, which are all that a choice depends on."""
     if len(x) <= x.shape[1]:
         return x
-    return qr(x, mode="r", check_finite=False)[0][: x.shape[1]]
+    r: Array = qr(x, mode="r", check_finite=False)[0][: x.shape[1]]
+    return r
 
 
 def choose_points(x: Array, descriptor: SoapDescriptor, symbol: str, seed: int, most: int = 1000) -> Array:

@@ -100,7 +100,7 @@ def _minimise(
         jac=True,
         method="L-BFGS-B",
         bounds=[(-np.log(STRONGEST), np.log(WEAKEST))] * len(quantities),
-        options={"maxfun": EVALUATIONS - len(table), "ftol": WORTH, "gtol": SLOPE / scale},
+        options={"maxfun": EVALUATIONS - len(table), "maxls": 4, "ftol": WORTH, "gtol": SLOPE / scale},
     )
     chosen = go_back(left_out, found.x)
     for _ in shown:
