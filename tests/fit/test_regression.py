@@ -69,6 +69,16 @@ def test_validation_measures_the_group_that_was_left_out():
         assert errors[quantity] == pytest.approx(np.sqrt(squares / count), rel=1e-8)
 
 
+def test_few_rows_are_kept_and_many_reduced():
+    _, factors, _ = problem()
+    assert [part.r.shape for part in factors["energy"]] == [(3, N + 1)] * GROUPS
+    assert [part.r.shape for part in factors["forces"]] == [(N + 1, N + 1)] * GROUPS
+    rows = np.concatenate([part.r for part in factors["energy"]])
+    merged = merge(part.r for part in factors["energy"])
+    np.testing.assert_allclose(merged.T @ merged, rows.T @ rows, atol=1e-12)
+    assert not np.tril(merged, -1).any()
+
+
 def test_root_of_a_kernel():
     x = np.random.default_rng(1).normal(size=(9, 4))
     kernel = x @ x.T  # of rank 4
