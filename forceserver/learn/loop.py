@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from ..errors import InputError
 from ..files import atomic_write
 from ..fit.progress import Progress, silent
 from ..frame import Frame
+from ..ipi.input import read_ipi_input
 from ..launch.progress import tell
 from ..locks import locked_folder
+from ..new_simulation import INPUT
 from ..structures import read_structure, read_structures
 from . import history, rounds, start
 from .config import LearnConfig, SimulationsConfig
@@ -23,7 +26,7 @@ from .judging import force_factor, judge
 from .reference import Reference, label
 from .rounds import Round
 from .selection import choose
-from .simulations import planned, simulate
+from .simulations import Inputs, planned, simulate
 from .threshold import threshold
 from .training import train
 
@@ -72,7 +75,12 @@ def check(config: LearnConfig) -> list[str]:
     """`InputError` for what can be known to be wrong before anything is computed; else what will be done, in lines."""
     if not config.output.absolute().parent.is_dir():
         raise InputError(f"output: there is no folder {config.output.absolute().parent}")
-    frames = {f"simulation {plan.name}": _beginning(plan.source) for plan in planned(config)}
+    plans = planned(config)
+    frames = {f"simulation {plan.name}": _beginning(plan.source) for plan in plans}
+    with tempfile.TemporaryDirectory() as folder:
+        for plan in plans:
+            Inputs(plan, {"kind": "trusted"}, seed=0).copy_to(Path(folder) / plan.name)
+            read_ipi_input(Path(folder) / plan.name / INPUT)
     with contextlib.closing(Reference(config.reference)) as reference:
         for frame in frames.values():
             reference.made_for(frame)

@@ -10,6 +10,7 @@ from ..files import write_json
 from ..fit.labels import Labels
 from ..fit.progress import Progress
 from ..frame import Frame, Result
+from ..launch.progress import tell
 from ..potentials import PotentialConfig
 from ..potentials.base import Potential
 from ..results import check_results
@@ -64,6 +65,7 @@ def label(one: Round, earlier: Sequence[Round], config: PotentialConfig, progres
     left = [k for k in range(len(selected)) if not (one.result(k).exists() or one.failure(k).exists())]
     if not left:
         return
+    tell(f"round {one.number}: {len(left)} calculations of the reference")
     one.references.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Reference(config)) as reference:
         for k in progress(left, f"round {one.number}: reference", len(left)):

@@ -32,7 +32,8 @@ def command(config, *options: str) -> list[str]:
 
 
 def environment(config) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(config.parent), "OMP_NUM_THREADS": "1"}
+    places = os.pathsep.join([str(config.parent), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
 
 
 def test_a_simulation_stops_where_the_model_is_uncertain_and_that_is_learned(tmp_path):

@@ -177,6 +177,31 @@ def test_three_failures_in_a_row_stop_and_are_tried_again(tmp_path, monkeypatch)
     assert len((tmp_path / "calls").read_text()) == 7 + 12, "nothing is computed twice"
 
 
+SOAP = """
+[[fit.descriptors]]
+kind = "soap"
+n_sparse = 20
+
+[fit.descriptors.basis]
+kind = "gto"
+n_max = 4
+l_max = 3
+cutoff = { cutoff_angstrom = 4.0, width_angstrom = 0.5 }
+density = { kind = "gaussian", sigma_angstrom = 0.5 }
+
+[[simulations]]"""
+
+
+@pytest.mark.slow
+def test_a_kernel_model(tmp_path):
+    config = load(write_case(tmp_path, ('"ace"\nfunctions = 40\n', '"gap"\n'), ("[[simulations]]", SOAP)))
+    start.begin(config.folder, config.data)
+    one = rounds.round_of(config.folder, 0)
+    label(one, [], config.reference, silent)
+    train(one, [], config, silent)
+    assert 0 < threshold(one, config.model_copy(update={"target": None})) < 5
+
+
 def record(
     number: int, control: float | None, ends: str = "complete", steps: int = 100, references: int = 10
 ) -> Record:
@@ -235,6 +260,12 @@ def test_what_is_known_to_be_wrong_before_anything_is_computed(tmp_path):
     twice = ("temperatures_K = [600]", "temperatures_K = [600, 600]")
     with pytest.raises(InputError, match="two are called crystal-600K"):
         loop.check(load(write_case(tmp_path, twice)))
+    write_case(tmp_path, ("temperatures_K = [600]", 'ensemble = "npt"'))
+    atoms = crystal()
+    atoms.pbc = (True, True, False)
+    atoms.write(tmp_path / "crystal.extxyz")
+    with pytest.raises(InputError, match="not periodic in all directions, so it has no pressure"):
+        loop.check(load(tmp_path / "learn.toml"))
     config = load(write_case(tmp_path, count=7))
     with pytest.raises(InputError, match="has 7 structures, at least 8 are needed"):
         start.begin(config.folder, config.data)
