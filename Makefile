@@ -50,7 +50,7 @@ $(VENV)/installed: $(VENV)/tools pyproject.toml
 # torch comes only if it is named, as in `make test TORCH=torch`.
 $(VENV)/torch: $(VENV)/installed
 	$(REQUIRED) '$(TORCH)'
-	$(REQUIRED) 'forceserver[metatomic]'
+	$(REQUIRED) 'forceserver[metatomic,mace]'
 	touch $@
 
 READY := $(VENV)/$(if $(TORCH),torch,installed)

@@ -323,3 +323,32 @@ def transpose(const int32_t[::1] pair_site, int32_t[::1] first, int32_t[::1] pai
         for k in range(n_sites, 0, -1):
             first[k] = first[k - 1]
         first[0] = 0
+
+
+def edges_within(const double[:, ::1] packed, const int16_t[:, ::1] offset, const int64_t[::1] first,
+                 const int32_t[::1] pair_site, const int16_t[::1] pair_image, const int32_t[:, ::1] images,
+                 const double[:, ::1] image_vectors, double cutoff, int64_t begin, int64_t at,
+                 int64_t[:, ::1] edges, double[:, ::1] shifts):
+    """The listed pairs that are closer than `cutoff`, as edges of a graph, for a list of which all atoms are sites.
+
+    Writes from column `at` on: to edges (2, room) the atoms i and j, counted from `begin`, to shifts (room, 3) the
+    whole numbers n of cell vectors h with r_ij = r_j + n h - r_i for positions as given, not wrapped. Returns the end."""
+    cdef Py_ssize_t n = packed.shape[0], i, k
+    cdef int32_t j, m
+    cdef int a
+    cdef double x, y, z, cutoff2 = cutoff * cutoff
+    with nogil:
+        for i in range(n):
+            for k in range(first[i], first[i + 1]):
+                j = pair_site[k]
+                m = pair_image[k]
+                x = packed[j, 0] + image_vectors[m, 0] - packed[i, 0]
+                y = packed[j, 1] + image_vectors[m, 1] - packed[i, 1]
+                z = packed[j, 2] + image_vectors[m, 2] - packed[i, 2]
+                if x * x + y * y + z * z < cutoff2:
+                    edges[0, at] = begin + i
+                    edges[1, at] = begin + j
+                    for a in range(3):
+                        shifts[at, a] = images[m, a] + offset[i, a] - offset[j, a]
+                    at += 1
+    return at

@@ -62,10 +62,7 @@ def potential_section(model: str, folder: Path) -> str:
     if file.suffix == ".pt":
         return f'kind = "metatomic"\nmodel = {path}'
     if file.suffix == ".model":
-        return (
-            'kind = "ase"\ncalculator = "mace.calculators.MACECalculator"\n'
-            f'arguments = {{ model_paths = {json.dumps(str(file.absolute()))}, default_dtype = "float64" }}'
-        )
+        return f'kind = "mace"\nmodel = {path}\nprecision = "double"'
     known = ", ".join(endings)
     raise InputError(f"model {model}: its kind is not known from the suffix (known: {known}); see docs/potentials.md")
 

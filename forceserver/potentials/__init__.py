@@ -18,6 +18,7 @@ from .base import Potential
 from .committee import CommitteeConfig
 from .gap import GapConfig
 from .lammps import LammpsConfig
+from .mace import MaceConfig
 from .metatomic import MetatomicConfig
 from .multispectrum import MultispectrumPotentialConfig
 from .pace import PaceConfig
@@ -25,6 +26,7 @@ from .pair import PairConfig
 from .quip import QuipConfig
 from .socket import SocketPotentialConfig
 from .sum import SumConfig, TermConfig
+from .torchsim import TorchSimConfig
 from .trusted import TrustedConfig
 
 PotentialConfig = Annotated[
@@ -33,6 +35,7 @@ PotentialConfig = Annotated[
     | CommitteeConfig
     | GapConfig
     | LammpsConfig
+    | MaceConfig
     | MetatomicConfig
     | MultispectrumPotentialConfig
     | PaceConfig
@@ -40,6 +43,7 @@ PotentialConfig = Annotated[
     | QuipConfig
     | SocketPotentialConfig
     | SumConfig
+    | TorchSimConfig
     | TrustedConfig,
     Field(discriminator="kind"),
 ]

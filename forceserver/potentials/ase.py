@@ -4,9 +4,8 @@ The calculator lives as long as the potential, so it keeps its neighbour lists, 
 last step.
 """
 
-import importlib
-import inspect
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +16,8 @@ from ..frame import Array, Frame, Result
 from ..results import is_finite
 from ..sections import Section
 from .base import Potential
+from .batched_calculators import batched, how_to_batch
+from .dotted import call, find_callable
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -41,7 +42,7 @@ class AseConfig(Section):
     stress: Literal["analytic", "numerical", "zero"] = "analytic"
     extras: list[str] = Field(default_factory=list)
 
-    def build(self, template: Frame) -> "AsePotential":
+    def build(self, template: Frame) -> Potential:
         """The potential; `InputError` if the calculator cannot be constructed or lacks a requested property."""
         calculator = make_calculator(self.calculator, self.arguments)
         implemented = getattr(calculator, "implemented_properties", None)
@@ -50,33 +51,16 @@ class AseConfig(Section):
                 f"the ASE calculator {self.calculator} has no stress (it has {', '.join(implemented)}): set "
                 'stress = "zero" for simulations at constant volume, or stress = "numerical"'
             )
+        if self.stress == "analytic" and not self.extras and (potential := batched(calculator)) is not None:
+            log.info("the beads of a batch are one call of the network of %s", self.calculator)
+            return potential
         return AsePotential(calculator, stress=self.stress, extras=self.extras)
 
 
 def make_calculator(path: str, arguments: dict[str, Any]) -> "GetPropertiesMixin":
     """The calculator `path(**arguments)`; `InputError` says which part of the path or which argument is wrong."""
-    module_name, _, name = path.rpartition(".")
-    if not module_name or path.startswith("."):
-        raise InputError(f"calculator = {path!r} is not a dotted path such as 'ase.calculators.emt.EMT'")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(f"calculator = {path!r}: cannot import {module_name!r}: {error}") from error
-    except (Exception, SystemExit) as error:  # raised by whatever a module does when it is imported
-        told = f"{type(error).__name__}: {error}"
-        raise InputError(f"calculator = {path!r}: {module_name!r} fails when it is imported: {told}") from error
-    try:
-        factory = getattr(module, name)
-    except AttributeError as error:
-        raise InputError(f"calculator = {path!r}: the module {module_name!r} has no {name!r}") from error
-    if not callable(factory):
-        raise InputError(f"calculator = {path!r} is a {type(factory).__name__}, neither a class nor a function")
-    try:
-        inspect.signature(factory).bind(**arguments)
-        calculator = factory(**arguments)
-    except (Exception, SystemExit) as error:
-        called_with = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise InputError(f"calculator {path}({called_with}) cannot be made: {type(error).__name__}: {error}") from error
+    factory = find_callable(path, "calculator", "ase.calculators.emt.EMT")
+    calculator = call(factory, arguments, f"calculator {path}")
     if isinstance(calculator, Potential):
         made = type(calculator).__name__
         raise InputError(
@@ -96,7 +80,7 @@ def as_potential(thing: "Potential | GetPropertiesMixin") -> Potential:
         return thing
     if not hasattr(thing, "get_forces"):
         raise InputError(f"{thing!r} is neither a Potential nor an ASE calculator")
-    return AsePotential(thing)
+    return batched(thing) or AsePotential(thing)
 
 
 class AsePotential(Potential):
@@ -122,8 +106,22 @@ class AsePotential(Potential):
         self._force_consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
         self._stress = stress
         self._extras = list(extras or ())
+        self._told_of_batches = False
         if stress == "zero":
             log.warning("virials are zero: pressures will be wrong, the volume must not change")
+
+    @property
+    def computes_batches(self) -> bool:
+        return False
+
+    def compute(self, frames: Sequence[Frame]) -> list[Result]:
+        if len(frames) > 1 and not self._told_of_batches:
+            self._told_of_batches = True
+            name = type(self._calculator).__name__
+            log.info(
+                "%s computes the beads of a batch one by one; in one call: %s", name, how_to_batch(self._calculator)
+            )
+        return super().compute(frames)
 
     def compute_one(self, frame: Frame) -> Result:
         """Computes one frame.

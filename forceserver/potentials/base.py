@@ -51,6 +51,11 @@ class Potential(ABC):
         """
         return [self.compute_checked(frame) for frame in frames]
 
+    @property
+    def computes_batches(self) -> bool:
+        """Whether `compute` does more than call `compute_one` for one frame after the other."""
+        return type(self).compute is not Potential.compute
+
     def compute_checked(self, frame: Frame) -> Result:
         """What `compute_one` returns.
 

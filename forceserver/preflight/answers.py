@@ -66,7 +66,6 @@ def _ask_potential(
     import numpy as np
 
     from ..potentials import build_potential
-    from ..potentials.base import Potential
 
     if configuration.potential is None:
         if configuration.socket is not None:
@@ -79,7 +78,7 @@ def _ask_potential(
     finally:
         potential.close()
     answers.seconds = time.monotonic() - begun
-    answers.batches = type(potential).compute is not Potential.compute
+    answers.batches = potential.computes_batches
     answers.extras["socket"] = set(result.extras)
     largest = float(np.linalg.norm(result.forces, axis=1).max(initial=0))
     extras = f", extras {', '.join(sorted(result.extras))}" if result.extras else ""

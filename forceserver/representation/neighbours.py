@@ -227,6 +227,23 @@ class NeighbourList:
             self._transposed = first, pair
         return self._transposed
 
+    def write_edges(self, edges: NDArray[np.int64], shifts: NDArray[np.float64], begin: int, at: int) -> int:
+        """Writes the pairs closer than the cutoff, without those in the skin. All atoms must be selected.
+
+        Args:
+            edges: (2, room) int64, gets the atoms i and j of each pair, counted from `begin`.
+            shifts: (room, 3), gets whole numbers n with r_ij = r_j + n h - r_i for positions as they were given.
+            begin: number of the first atom.
+            at: the first column of `edges` to write.
+
+        Returns:
+            The column after the last that was written.
+        """
+        return _kernel.edges_within(
+            self.packed, self._offset, self.first, self.pair_site, self.pair_image, self.images, self.image_vectors,
+            self.cutoff, begin, at, edges, shifts,
+        )  # fmt: skip
+
     @property
     def neighbours(self) -> NDArray[np.int32]:
         """The selected neighbours, (n_neighbours,) int32."""

@@ -121,7 +121,7 @@ def test_nothing_is_overwritten(copper):
     ("model", "section"),
     [
         ("si.pt", 'kind = "metatomic"\nmodel = "{folder}/si.pt"'),
-        ("si.model", 'calculator = "mace.calculators.MACECalculator"'),
+        ("si.model", 'kind = "mace"\nmodel = "{folder}/si.model"'),
     ],
 )
 def test_kinds_of_models(copper, model, section):

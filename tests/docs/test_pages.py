@@ -29,6 +29,8 @@ ELSEWHERE = {
     "forceserver learn sic.toml --check": "tests/docs/test_learn_page.py",
     "[[simulations]]\nconfig": "tests/learn/test_learn.py",
     "./run.sh": "tests/workflows/test_lammps_engine.py",
+    '[potential]\nkind = "mace"': "tests/potentials/test_mace.py",
+    '[potential]\nkind = "torchsim"': "tests/potentials/test_torchsim.py",
     "forceserver lammps build": "tests/docs/test_pages.py",  # the page docs/lammps.md
 }
 """First words of commands that take minutes, another machine or another program -> what runs them."""
