@@ -48,7 +48,13 @@ class PowerSpectrumConfig(VariableConfig):
 
 
 class LinearPowerSpectrum(Kind):
-    """The features and the weights."""
+    """The features and the weights.
+
+    Attributes:
+        basis: the features F.
+        weights: (d, F), offsets: (d,), of the d outputs.
+        mean: whether outputs are means over the centres, not sums.
+    """
 
     def __init__(self, config: PowerSpectrumConfig, neighbours: tuple[int, ...]) -> None:
         if not config.weights.is_file():
@@ -62,21 +68,21 @@ class LinearPowerSpectrum(Kind):
             raise InputError(f"outputs: weights {config.weights} have no {unknown[0]!r}, only {known}")
         rows = [functions.names.index(name) for name in wanted]
         self.outputs = self.centre_outputs = wanted
-        self._weights, self._offsets = functions.weights[rows], functions.offsets[rows]
+        self.weights, self.offsets = functions.weights[rows], functions.offsets[rows]
         try:
-            self._basis = functions.power_spectrum(config.tolerance)
+            self.basis = functions.power_spectrum(config.tolerance)
         except ValueError as error:
             raise InputError(str(error)) from error
-        self._mean = config.reduction == "mean"
+        self.mean = config.reduction == "mean"
 
     def part(self, group: Group) -> ReversePart:
         n = len(group.centres)
-        weight = 1.0 / n if self._mean or group.alone else 1.0
-        pairs = group.neighbour_list(self._basis.expansion.cutoff)
-        derivatives = [np.tile(weight * row, (n, 1)) for row in self._weights]
-        offsets = weight * n * self._offsets
+        weight = 1.0 / n if self.mean or group.alone else 1.0
+        pairs = group.neighbour_list(self.basis.expansion.cutoff)
+        derivatives = [np.tile(weight * row, (n, 1)) for row in self.weights]
+        offsets = weight * n * self.offsets
 
         def outputs(features: Array) -> tuple[Array, list[Array]]:
-            return weight * (self._weights @ features.sum(axis=0)) + offsets, derivatives
+            return weight * (self.weights @ features.sum(axis=0)) + offsets, derivatives
 
-        return ReversePart(pairs, PowerSpectrum(self._basis, pairs), outputs)
+        return ReversePart(pairs, PowerSpectrum(self.basis, pairs), outputs)

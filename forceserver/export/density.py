@@ -62,6 +62,7 @@ class Density(torch.nn.Module):
     """Coefficients (centres, blocks * size) of neighbour densities; see `ExpansionBasis` for their layout.
 
     species: atomic numbers of the model, ascending; the species of centres and neighbours are given as indices into it.
+        Those that the basis does not have may be centres, but not neighbours.
     """
 
     own: torch.Tensor
@@ -78,13 +79,13 @@ class Density(torch.nn.Module):
         place = {s: k for k, s in enumerate(basis.species)}
         own = np.zeros((len(species), basis.n_blocks * basis.size))
         for k, s in enumerate(species):
-            for block in range(basis.n_blocks if 0 in basis.counts else 0):
+            for block in range(basis.n_blocks if 0 in basis.counts and s in place else 0):
                 start = block * basis.size + basis.offsets[0]
                 own[k, start : start + round_to_lanes(basis.counts[0])] = basis.own_by_block[place[s], block]
         self.register_buffer("own", _numbers(own))
         self.register_buffer("nodes", _numbers(basis.nodes))
-        self.register_buffer("table_of", _places(basis.table_of[[place[s] for s in species]]))
-        self.register_buffer("block_of", _places(basis.block_of[[place[s] for s in species]]))
+        self.register_buffer("table_of", _places(basis.table_of[[place.get(s, 0) for s in species]]))
+        self.register_buffer("block_of", _places(basis.block_of[[place.get(s, 0) for s in species]]))
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from ..models.embedding import Embedding, FinnisSinclair, Network, Powers
 from ..models.kernel import SoapTerm
 from ..representation.couplings import real_clebsch_gordan
 from ..representation.invariant_products import InvariantProducts
+from ..representation.invariants import PowerSpectrumBasis
 from ..representation.lanes import round_to_lanes
 from ..representation.products import ProductGraph
 from .density import Density, _numbers, _places
@@ -50,14 +51,13 @@ class SpeciesKernel(torch.nn.Module):
         return torch.pow(features @ self.points, self.zeta) @ self.weights
 
 
-class KernelTerm(torch.nn.Module):
-    """One power spectrum of a sparse kernel model."""
+class Spectrum(torch.nn.Module):
+    """Features (n, F) of the power spectra of n atoms of some species."""
 
     order: torch.Tensor
 
-    def __init__(self, term: SoapTerm, species: Tuple[int, ...], members: bool) -> None:
+    def __init__(self, basis: PowerSpectrumBasis, species: Tuple[int, ...]) -> None:
         super().__init__()
-        basis = term.power_spectrum(species)
         expansion = basis.expansion
         self.density = Density(expansion, species)
         self.normalise = basis.normalise
@@ -72,6 +72,27 @@ class KernelTerm(torch.nn.Module):
                 order.append(mine)
         self.parts = torch.nn.ModuleList(parts)
         self.register_buffer("order", _places(np.argsort(np.concatenate(order))))
+
+    def forward(
+        self, vectors: torch.Tensor, centre: torch.Tensor, kind: torch.Tensor, species: torch.Tensor
+    ) -> torch.Tensor:
+        c = self.density(vectors, centre, kind, species)
+        parts: List[torch.Tensor] = []
+        for part in self.parts:
+            parts.append(part(c))
+        features = torch.cat(parts, dim=1)[:, self.order]
+        if self.normalise:
+            square = (features**2).sum(dim=1, keepdim=True)
+            features = features / torch.sqrt(torch.where(square > 0.0, square, torch.ones_like(square)))
+        return features
+
+
+class KernelTerm(torch.nn.Module):
+    """One power spectrum of a sparse kernel model."""
+
+    def __init__(self, term: SoapTerm, species: Tuple[int, ...], members: bool) -> None:
+        super().__init__()
+        self.spectrum = Spectrum(term.power_spectrum(species), species)
         self.n_out = 1 + (MEMBERS if members else 0)
         kernels = []
         for place, s in enumerate(species):
@@ -86,15 +107,8 @@ class KernelTerm(torch.nn.Module):
         self, vectors: torch.Tensor, centre: torch.Tensor, kind: torch.Tensor, species: torch.Tensor
     ) -> Tuple[torch.Tensor, torch.Tensor]:
         """Energies (n, 1), or (n, 9) with the members, and features (n, F)."""
-        c = self.density(vectors, centre, kind, species)
-        parts: List[torch.Tensor] = []
-        for part in self.parts:
-            parts.append(part(c))
-        features = torch.cat(parts, dim=1)[:, self.order]
-        if self.normalise:
-            square = (features**2).sum(dim=1, keepdim=True)
-            features = features / torch.sqrt(torch.where(square > 0.0, square, torch.ones_like(square)))
-        energies = torch.zeros([len(species), self.n_out], dtype=c.dtype, device=c.device)
+        features = self.spectrum(vectors, centre, kind, species)
+        energies = torch.zeros([len(species), self.n_out], dtype=features.dtype, device=features.device)
         for kernel in self.kernels:
             mine = torch.nonzero(torch.eq(species, kernel.place))[:, 0]  # type: ignore[arg-type]
             energies = energies.index_add(0, mine, kernel(features[mine]))

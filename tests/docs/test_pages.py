@@ -31,6 +31,7 @@ ELSEWHERE = {
     "./run.sh": "tests/workflows/test_lammps_engine.py",
     '[potential]\nkind = "mace"': "tests/potentials/test_mace.py",
     '[potential]\nkind = "torchsim"': "tests/potentials/test_torchsim.py",
+    "forceserver export config.toml": "tests/export/test_export_variable.py",
     "forceserver lammps build": "tests/docs/test_pages.py",  # the page docs/lammps.md
 }
 """First words of commands that take minutes, another machine or another program -> what runs them."""
