@@ -1,6 +1,11 @@
 """Processes, as /proc shows them."""
 
+import contextlib
 import os
+import signal
+import time
+from collections.abc import Callable
+from subprocess import Popen
 
 
 def read(pid: int) -> tuple[str, int] | None:
@@ -38,3 +43,19 @@ def descendants(pid: int) -> dict[int, str]:
     for child in list(found):
         found |= descendants(child)
     return found
+
+
+def kill_family(process: Popen) -> None:
+    """Ends a process that still runs with all that it has started, sessions of their own, too, and closes its pipes."""
+    if process.poll() is None:
+        for pid in [process.pid, *(descendants(process.pid) if os.path.isdir("/proc/self") else ())]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

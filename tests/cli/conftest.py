@@ -1,17 +1,16 @@
 """Small inputs for the commands: aluminium with ASE's EMT, in a folder of its own, with sockets of its own."""
 
-import contextlib
-import io
-import logging
+import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from ase.build import bulk
-
-from forceserver.cli import main
+from proc import kill_family
+from program import run_here
 
 CONFIG = """
 [structure]
@@ -63,6 +62,7 @@ class Case:
     """A folder with a configuration, a structure and an input of i-PI that fit together."""
 
     folder: Path
+    started: list[subprocess.Popen] = field(default_factory=list)
 
     @property
     def config(self) -> Path:
@@ -95,24 +95,31 @@ class Case:
             timeout=timeout,
         )
 
+    def start(self, *arguments: object, command: str = "launch", **environment: str) -> subprocess.Popen:
+        """Starts it, and lets it run until the end of the test at most."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "forceserver", command, str(self.config), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        self.started.append(process)
+        return process
+
+    def rows(self) -> list[str]:
+        """The lines of the properties so far, but for the last, which may not be complete."""
+        path = self.folder / "sim.out"
+        lines = path.read_text().splitlines()[:-1] if path.exists() else []
+        return [line for line in lines if not line.startswith("#")]
+
     def run_here(self, *arguments: object) -> subprocess.CompletedProcess:
-        """The same in this process, which has imported everything already."""
-        logger = logging.getLogger("forceserver")
-        before = logger.handlers[:], logger.level, logger.propagate
-        code, out, err = 0, io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            patch.chdir("/")
-            patch.setattr(sys, "argv", ["forceserver", *map(str, arguments)])
-            try:
-                main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-        logger.handlers[:], logger.level, logger.propagate = before
-        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+        """The same in this process."""
+        return run_here(*arguments)
 
 
 @pytest.fixture
-def aluminium(tmp_path: Path) -> Case:
+def aluminium(tmp_path: Path) -> Iterator[Case]:
     """32 atoms of aluminium, 5 steps of NVE over a unix socket."""
     atoms = bulk("Al", cubic=True) * (2, 2, 2)
     atoms.rattle(0.05, seed=1)
@@ -120,4 +127,6 @@ def aluminium(tmp_path: Path) -> Case:
     case = Case(tmp_path)
     case.write_config()
     case.write_simulation()
-    return case
+    yield case
+    for process in case.started:
+        kill_family(process)

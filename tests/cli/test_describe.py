@@ -1,8 +1,6 @@
 """`forceserver describe`: the documented arrays, and that they are those of the library and of featomic."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import ase.io
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from featomic import SphericalExpansion
+from program import run_here
 
 CONFIG = """
 [structure]
@@ -42,12 +41,6 @@ density = { kind = "gaussian", sigma_angstrom = 0.4 }
 """
 
 
-def run(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "forceserver", "describe", *map(str, arguments)], capture_output=True, text=True
-    )
-
-
 @pytest.fixture
 def structures(tmp_path) -> list[Atoms]:
     """Two crystals of barium titanate of different size."""
@@ -66,7 +59,7 @@ def structures(tmp_path) -> list[Atoms]:
 
 
 def test_arrays_are_documented_and_right(structures, tmp_path):
-    done = run(tmp_path / "describe.toml", tmp_path / "in.xyz", "-o", tmp_path / "out.npz")
+    done = run_here("describe", tmp_path / "describe.toml", tmp_path / "in.xyz", "-o", tmp_path / "out.npz")
     assert done.returncode == 0, done.stderr
     out = np.load(tmp_path / "out.npz", allow_pickle=False)
     for name in out.files:
@@ -111,10 +104,10 @@ def test_the_page_has_an_example_that_runs_and_the_name_of_every_array(structure
     page = (Path(__file__).parents[2] / "docs" / "commands" / "describe.md").read_text()
     example = re.search(r"```toml[^\n]*\n(.*?)```", page, re.DOTALL)[1].replace("in.extxyz", "in.xyz")
     (tmp_path / "page.toml").write_text(example)
-    done = run(tmp_path / "page.toml", tmp_path / "in.xyz", "-o", tmp_path / "page.npz")
+    done = run_here("describe", tmp_path / "page.toml", tmp_path / "in.xyz", "-o", tmp_path / "page.npz")
     assert done.returncode == 0, done.stderr
     (tmp_path / "named.toml").write_text(CONFIG.replace('name = "p"', 'name = "q"'))
-    done = run(tmp_path / "named.toml", tmp_path / "in.xyz", "-o", tmp_path / "named.npz")
+    done = run_here("describe", tmp_path / "named.toml", tmp_path / "in.xyz", "-o", tmp_path / "named.npz")
     assert done.returncode == 0, done.stderr
     for name in {re.sub(r"_l\d$", "_l0", name) for name in np.load(tmp_path / "named.npz", allow_pickle=False).files}:
         assert f"`{name}`" in page
@@ -138,7 +131,7 @@ def test_the_page_has_an_example_that_runs_and_the_name_of_every_array(structure
 def test_mistakes_are_explained_and_nothing_is_written(structures, tmp_path, change, output, message):
     config = tmp_path / "describe.toml"
     config.write_text(config.read_text().replace(*change))
-    done = run(config, tmp_path / "in.xyz", "-o", tmp_path / output)
+    done = run_here("describe", config, tmp_path / "in.xyz", "-o", tmp_path / output)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert not (tmp_path / output).exists()

@@ -49,7 +49,7 @@ def test_a_potential_is_needed(aluminium):
 
 def test_no_server_within_the_deadline(aluminium):
     aluminium.write_config("[simulation]", "[driver]\nconnect_deadline_seconds = 0.2\n[simulation]")
-    run = aluminium.run("drive", aluminium.config)
+    run = aluminium.run_here("drive", aluminium.config)
     assert run.returncode == 2
     assert "no server at" in run.stderr
 
@@ -58,7 +58,7 @@ def test_the_host_of_the_server_can_be_named(aluminium):
     inet = '[driver]\nconnect_deadline_seconds = 0.2\n[socket]\nmode = "inet"\naddress = "127.0.0.1"\nport = 1'
     text = aluminium.config.read_text()
     aluminium.config.write_text(text[: text.index("[socket]")] + inet)
-    run = aluminium.run("drive", "--host", "127.0.0.2", aluminium.config)
+    run = aluminium.run_here("drive", "--host", "127.0.0.2", aluminium.config)
     assert run.returncode == 2
     assert "no server at 127.0.0.2:1" in run.stderr
 

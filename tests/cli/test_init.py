@@ -71,7 +71,7 @@ def test_check_has_nothing_against_it(copper, arguments, mode):
 )
 def test_runs_as_written(copper, arguments, mode):
     assert f"mode='{mode}'" in written(copper, arguments)
-    launched = copper.run("launch", copper.folder / "a run" / "config.toml")
+    launched = copper.run_here("launch", copper.folder / "a run" / "config.toml")
     assert launched.returncode == 0, launched.stderr
     rows = np.loadtxt(copper.folder / "a run" / "out.properties")
     assert rows[:, 0].tolist() == [0, 10]

@@ -28,7 +28,7 @@ def methane(aluminium):
 @pytest.mark.parametrize("template", ["ipi.xyz", "plain.xyz"])
 def test_deuterium_is_launched(methane, template):
     methane.write_config('file = "al.extxyz"', f'file = "{template}"')
-    run = methane.run("launch", methane.config)
+    run = methane.run_here("launch", methane.config)
     assert run.returncode == 0, run.stderr
     table = np.loadtxt(methane.folder / "sim.out")
     assert len(table) == 4
@@ -93,7 +93,7 @@ def test_a_molecule_in_a_box_is_launched_without_its_images(aluminium):
     atoms.write(aluminium.folder / "al.extxyz")
     aluminium.write_simulation(steps=1)
     assert "a crystal needs [structure] pbc = true" in aluminium.run_here("check", aluminium.config).stdout
-    run = aluminium.run("launch", aluminium.config)
+    run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 0, run.stderr
     atoms.calc = EMT()
     assert np.loadtxt(aluminium.folder / "sim.out")[0, 4] == pytest.approx(atoms.get_potential_energy(), abs=1e-6)

@@ -6,14 +6,13 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
 import ase.io
 import numpy as np
 import pytest
-from proc import alive, children
+from proc import alive, children, wait_until
 
 from forceserver.launch.supervision import driver_environment
 
@@ -36,25 +35,8 @@ class Crashing(EMT):
 """
 
 
-def start(case, *arguments, **environment) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "forceserver", "launch", str(case.config), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
 def drivers(pid: int) -> list[int]:
     return [child for child, command in children(pid).items() if "forceserver drive" in command]
-
-
-def wait_until(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def steps(case) -> np.ndarray:
@@ -79,15 +61,15 @@ def test_runs_to_the_end(aluminium, beads):
 @needs_proc
 def test_survives_kill_9_of_drivers_and_the_trajectory_is_the_same(aluminium):
     aluminium.write_simulation(steps=150, beads=2)
-    undisturbed = aluminium.run("launch", aluminium.config, "-n", 2)
+    undisturbed = aluminium.run_here("launch", aluminium.config, "-n", 2)
     assert undisturbed.returncode == 0, undisturbed.stderr
     reference = steps(aluminium)
     (aluminium.folder / "sim.out").unlink()
 
-    launch = start(aluminium, "-n", 2)
+    launch = aluminium.start("-n", 2)
     moments = random.Random(7)
     killed = 0
-    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 5)
+    wait_until(lambda: len(aluminium.rows()) > 5)
     while launch.poll() is None and killed < 3:
         for pid in drivers(launch.pid)[:1]:
             os.kill(pid, signal.SIGKILL)
@@ -98,11 +80,6 @@ def test_survives_kill_9_of_drivers_and_the_trajectory_is_the_same(aluminium):
     assert killed > 1
     assert "(signal SIGKILL); starting another" in output
     np.testing.assert_allclose(steps(aluminium), reference, rtol=1e-7, atol=1e-7)
-
-
-def steps_so_far(case) -> list[str]:
-    text = (case.folder / "sim.out").read_text()
-    return [line for line in text.splitlines()[:-1] if not line.startswith("#")]
 
 
 @needs_proc
@@ -116,12 +93,12 @@ def steps_so_far(case) -> list[str]:
 )
 def test_a_signal_ends_everything_and_the_run_can_go_on(aluminium, number):
     aluminium.write_simulation(steps=100_000)
-    launch = start(aluminium)
-    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 20)
+    launch = aluminium.start()
+    wait_until(lambda: len(aluminium.rows()) > 20)
     family = children(launch.pid)
     assert len(family) == 3, "i-PI, driver, reaper"
     launch.send_signal(number)
-    output, _ = launch.communicate(timeout=60)
+    output, _ = launch.communicate(timeout=200)
     assert launch.returncode == 128 + number, output
     assert not any(alive(pid) for pid in family)
     done = int(steps(aluminium)[-1, 0])
@@ -129,7 +106,7 @@ def test_a_signal_ends_everything_and_the_run_can_go_on(aluminium, number):
     restart = (aluminium.folder / "RESTART").read_text()
     assert restart.count("100000") == 1
     (aluminium.folder / "RESTART").write_text(restart.replace("100000", str(done + 10)))
-    run = aluminium.run("launch", aluminium.config, "--restart")
+    run = aluminium.run_here("launch", aluminium.config, "--restart")
     assert run.returncode == 0, run.stderr
     assert list(steps(aluminium)[:, 0]) == list(range(done + 11)), "the output is continued, nothing twice or lost"
 
@@ -162,9 +139,9 @@ def test_goes_on_after_kill_9_of_ipi_from_the_newest_checkpoint(aluminium):
         aluminium.write_simulation(steps=70, old="</trajectory>", new=CHECKPOINTS)
         text = (aluminium.folder / "input.xml").read_text()
         (aluminium.folder / "input.xml").write_text(text.replace("<simulation", "<simulation floatformat='%25.17e'"))
-        return start(aluminium)
+        return aluminium.start()
 
-    output, _ = (launch := begin()).communicate(timeout=60)
+    output, _ = (launch := begin()).communicate(timeout=200)
     assert launch.returncode == 0, output
     reference, lines = steps(aluminium), lines_of_outputs(aluminium)
     assert len(lines) == 8
@@ -172,15 +149,15 @@ def test_goes_on_after_kill_9_of_ipi_from_the_newest_checkpoint(aluminium):
         path.unlink()
 
     launch = begin()
-    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 30)
+    wait_until(lambda: len(aluminium.rows()) > 30)
     os.kill(next(pid for pid, command in children(launch.pid).items() if "i-pi" in command), signal.SIGKILL)
-    launch.communicate(timeout=60)
+    launch.communicate(timeout=200)
     assert launch.returncode == 1
     with open(aluminium.folder / "sim.older", "r+") as file:  # as if i-PI had been killed while it wrote this one
         file.truncate(1000)
     (aluminium.folder / "sim.older").rename(aluminium.folder / "RESTART")
     assert not (aluminium.folder / "s_al").exists(), "i-PI's socket is left"
-    run = aluminium.run("launch", aluminium.config, "--restart")
+    run = aluminium.run_here("launch", aluminium.config, "--restart")
     assert run.returncode == 0, run.stderr
     assert list(steps(aluminium)[:, 0]) == list(range(71)), "nothing twice or lost"
     np.testing.assert_allclose(steps(aluminium), reference, rtol=1e-9, atol=1e-9)
@@ -190,8 +167,8 @@ def test_goes_on_after_kill_9_of_ipi_from_the_newest_checkpoint(aluminium):
 @needs_proc
 def test_nothing_outlives_a_launch_that_is_killed(aluminium):
     aluminium.write_simulation(steps=100_000)
-    launch = start(aluminium, "-n", 2)
-    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 5)
+    launch = aluminium.start("-n", 2)
+    wait_until(lambda: len(aluminium.rows()) > 5)
     family = children(launch.pid)
     assert len(family) == 4, "i-PI, drivers, reaper"
     launch.kill()
@@ -203,7 +180,7 @@ def test_gives_up_when_drivers_only_die(aluminium, monkeypatch):
     (aluminium.folder / "crashing.py").write_text(CRASHING_CALCULATOR)
     aluminium.write_config("ase.calculators.emt.EMT", "crashing.Crashing")
     monkeypatch.setenv("PYTHONPATH", str(aluminium.folder))
-    run = aluminium.run("launch", aluminium.config, "--attempts", 2)
+    run = aluminium.run_here("launch", aluminium.config, "--attempts", 2)
     assert run.returncode == 3
     assert "drivers died 2 times and the simulation did not advance" in run.stderr
 
@@ -212,7 +189,7 @@ def test_gives_up_when_no_driver_can_be_had_within_the_deadline(aluminium, monke
     (aluminium.folder / "crashing.py").write_text(CRASHING_CALCULATOR)
     aluminium.write_config("ase.calculators.emt.EMT", "crashing.Crashing")
     monkeypatch.setenv("PYTHONPATH", str(aluminium.folder))
-    run = aluminium.run("launch", aluminium.config, "--attempts", 1000, "--deadline", 2)
+    run = aluminium.run_here("launch", aluminium.config, "--attempts", 1000, "--deadline", 2)
     assert run.returncode == 3
     assert "no driver could be started for 2 s" in run.stderr
     assert not list(aluminium.folder.glob("s_*")), "a socket is left"
@@ -220,7 +197,7 @@ def test_gives_up_when_no_driver_can_be_had_within_the_deadline(aluminium, monke
 
 def test_gives_up_at_once_when_the_driver_refuses(aluminium):
     aluminium.write_config("ase.calculators.emt.EMT", "ase.calculators.emt.ETM")
-    run = aluminium.run("launch", aluminium.config)
+    run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 3
     assert "driver 1 refuses (exit code 2)" in run.stderr
     assert "ETM" in run.stderr
@@ -228,7 +205,7 @@ def test_gives_up_at_once_when_the_driver_refuses(aluminium):
 
 def test_failure_of_ipi_is_the_exit_code_and_is_shown(aluminium):
     aluminium.write_simulation(old="temperature{kelvin}", new="temprature{kelvin}")
-    run = aluminium.run("launch", aluminium.config, "--no-check")
+    run = aluminium.run_here("launch", aluminium.config, "--no-check")
     assert run.returncode == 1
     assert "temprature is not a recognized property" in run.stderr
     assert not list(aluminium.folder.glob("s_*")), "a socket is left, the corrected input would be refused"
@@ -246,15 +223,14 @@ def leave_unread(path: str) -> None:
 
 def test_a_connection_that_breaks_ipi_costs_a_restart(aluminium):
     aluminium.write_simulation(steps=100_000, beads=2)
-    launch = start(aluminium)
-    out = aluminium.folder / "sim.out"
-    wait_until(lambda: out.exists() and len(steps_so_far(aluminium)) > 5)
+    launch = aluminium.start()
+    wait_until(lambda: len(aluminium.rows()) > 5)
     leave_unread(f"{aluminium.prefix}al")
     wait_until(lambda: (aluminium.folder / "RESTART").exists())
-    before = len(steps_so_far(aluminium))
-    wait_until(lambda: len(steps_so_far(aluminium)) > before + 5)
+    before = len(aluminium.rows())
+    wait_until(lambda: len(aluminium.rows()) > before + 5)
     launch.terminate()
-    output, _ = launch.communicate(timeout=60)
+    output, _ = launch.communicate(timeout=200)
     assert launch.returncode == 143, output
     assert "a broken connection has stopped i-PI" in output
     assert "continuing from RESTART, step" in output
@@ -288,18 +264,18 @@ def test_an_ipi_that_breaks_again_and_again_is_given_up(aluminium, monkeypatch):
 
 def test_a_stop_by_a_file_exit_is_no_failure(aluminium):
     aluminium.write_simulation(steps=100_000)
-    launch = start(aluminium)
-    wait_until(lambda: (aluminium.folder / "sim.out").exists() and len(steps_so_far(aluminium)) > 5)
+    launch = aluminium.start()
+    wait_until(lambda: len(aluminium.rows()) > 5)
     (aluminium.folder / "EXIT").touch()
-    output, _ = launch.communicate(timeout=60)
+    output, _ = launch.communicate(timeout=200)
     assert launch.returncode == 0, output
     assert f"i-PI ended at step {int(steps(aluminium)[-1, 0])} of 100000" in output
 
 
 def test_earlier_results_are_kept(aluminium):
-    assert aluminium.run("launch", aluminium.config).returncode == 0
+    assert aluminium.run_here("launch", aluminium.config).returncode == 0
     first = (aluminium.folder / "sim.out").read_text()
-    assert aluminium.run("launch", aluminium.config).returncode == 0
+    assert aluminium.run_here("launch", aluminium.config).returncode == 0
     assert (aluminium.folder / "#sim.out#0#").read_text() == first
     assert (aluminium.folder / "ipi.log").read_text().count("I-PI reports success") == 2
 
@@ -314,7 +290,7 @@ def test_earlier_results_are_kept(aluminium):
 )
 def test_bad_input_starts_nothing(aluminium, old, new, message):
     aluminium.write_config(old, new)
-    run = aluminium.run("launch", aluminium.config)
+    run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 2
     assert message in " ".join((run.stdout + run.stderr).split())
     assert not list(aluminium.folder.glob("*.log"))
@@ -325,18 +301,18 @@ def test_what_check_finds_can_be_overruled(aluminium):
     atoms = ase.io.read(aluminium.folder / "al.extxyz")
     atoms[:-1].write(aluminium.folder / "template.extxyz")
     aluminium.write_config('file = "al.extxyz"', 'file = "template.extxyz"')
-    run = aluminium.run("launch", aluminium.config)
+    run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 2
     assert "nothing was started; --no-check starts it" in run.stderr
     assert not (aluminium.folder / "ipi.log").exists()
-    run = aluminium.run("launch", aluminium.config, "--no-check", "--deadline", "20")
+    run = aluminium.run_here("launch", aluminium.config, "--no-check", "--deadline", "20")
     assert run.returncode != 0
     assert "started all the same" in run.stderr
     assert (aluminium.folder / "driver-1.log").exists()
 
 
 def test_restart_without_a_file_is_refused(aluminium):
-    run = aluminium.run("launch", aluminium.config, "--restart")
+    run = aluminium.run_here("launch", aluminium.config, "--restart")
     assert run.returncode == 2
     assert "nothing to continue from" in run.stderr
 
@@ -356,7 +332,7 @@ def test_a_second_launch_sets_all_states_aside(aluminium):
     checkpoints = "".join(f"<checkpoint stride='2' filename='{name}'/>" for name in names)
     aluminium.write_simulation(old="</properties>", new=f"</properties>{checkpoints}")
     for _ in range(2):
-        done = aluminium.run("launch", aluminium.config)
+        done = aluminium.run_here("launch", aluminium.config)
         assert done.returncode == 0, done.stderr
     for name in names:
         assert (aluminium.folder / f"sim.{name}").is_file()

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from proc import alive, descendants
+from proc import alive, descendants, wait_until
 
 from forceserver.ipi.addresses import clients_at, free_port
 from forceserver.launch.progress import Patience, StepReader
@@ -54,29 +54,6 @@ class Hanging(EMT):
 """
 
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes through /proc")
-
-
-def start(case, *arguments, command="launch", **environment) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "forceserver", command, str(case.config), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **environment},
-    )
-
-
-def wait_until(condition, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
-def rows(case) -> list[str]:
-    path = case.folder / "sim.out"
-    lines = path.read_text().splitlines()[:-1] if path.exists() else []
-    return [line for line in lines if not line.startswith("#")]
 
 
 def use_port(case, port: int, address: str = "localhost", host: str = "localhost", steps: int = 100_000) -> None:
@@ -142,7 +119,7 @@ def test_no_driver_comes_to_the_server_that_took_the_port_in_the_meantime(alumin
 
 def test_drivers_come_to_the_ipi_of_their_launch_whatever_host_is_configured(aluminium):
     use_port(aluminium, free_port(), "127.0.0.1", host="192.0.2.1", steps=5)
-    run = aluminium.run("launch", aluminium.config)
+    run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 0, run.stderr
 
 
@@ -150,15 +127,15 @@ def test_a_port_is_given_once(aluminium):
     """Neither the configuration nor the input has to be edited, and a state with another port goes on, too."""
     use_port(aluminium, free_port(), steps=4)
     first, second = free_port(), free_port()
-    run = aluminium.run("launch", aluminium.config, "--port", first)
+    run = aluminium.run_here("launch", aluminium.config, "--port", first)
     assert run.returncode == 0, run.stderr
     restart = (aluminium.folder / "RESTART").read_text()
     assert f"<port>{first}</port>" in restart
     (aluminium.folder / "RESTART").write_text(restart.replace("<total_steps>4</", "<total_steps>8</"))
-    run = aluminium.run("launch", aluminium.config, "--restart", "--port", second)
+    run = aluminium.run_here("launch", aluminium.config, "--restart", "--port", second)
     assert run.returncode == 0, run.stderr
     assert f"<port>{second}</port>" in (aluminium.folder / "RESTART").read_text()
-    assert [float(row.split()[0]) for row in rows(aluminium)] == list(range(8))
+    assert [float(row.split()[0]) for row in aluminium.rows()] == list(range(8))
 
 
 def test_a_port_for_a_unix_socket_is_refused(aluminium):
@@ -169,9 +146,9 @@ def test_a_port_for_a_unix_socket_is_refused(aluminium):
 
 def test_a_second_launch_in_the_folder_changes_nothing(aluminium):
     aluminium.write_simulation(steps=100_000)
-    first = start(aluminium)
+    first = aluminium.start()
     try:
-        wait_until(lambda: len(rows(aluminium)) > 5)
+        wait_until(lambda: len(aluminium.rows()) > 5)
         size = (aluminium.folder / "sim.out").stat().st_size
         for arguments in ([], ["--restart"]):
             run = aluminium.run_here("launch", aluminium.config, *arguments)
@@ -181,7 +158,7 @@ def test_a_second_launch_in_the_folder_changes_nothing(aluminium):
         assert not list(aluminium.folder.glob("#*"))
     finally:
         first.terminate()
-        output, _ = first.communicate(timeout=60)
+        output, _ = first.communicate(timeout=200)
     assert first.returncode == 143, output
     steps = np.loadtxt(aluminium.folder / "sim.out")[:, 0]
     assert list(steps) == list(range(len(steps)))
@@ -190,7 +167,7 @@ def test_a_second_launch_in_the_folder_changes_nothing(aluminium):
 
 def test_a_complete_run_and_what_follows_it(aluminium):
     """--restart has nothing to do, beside a run on another machine cuts nothing, and a new run takes no old state."""
-    assert aluminium.run("launch", aluminium.config).returncode == 0
+    assert aluminium.run_here("launch", aluminium.config).returncode == 0
     run = aluminium.run_here("launch", aluminium.config, "--restart")
     assert run.returncode == 0
     assert "nothing to do, step 5 of total_steps 5: the simulation is complete" in run.stderr
@@ -212,7 +189,7 @@ def test_a_complete_run_and_what_follows_it(aluminium):
     (aluminium.folder / FOLDER_LOCK).unlink()
 
     aluminium.write_simulation(steps=3)
-    assert aluminium.run("launch", aluminium.config).returncode == 0
+    assert aluminium.run_here("launch", aluminium.config).returncode == 0
     assert "<step>5</step>" in (aluminium.folder / "#RESTART#0#").read_text()
     assert "<step>3</step>" in (aluminium.folder / "RESTART").read_text()
 
@@ -234,13 +211,13 @@ def children_of_potential(case) -> list[int]:
 def test_restart_is_written_while_an_evaluation_hangs(aluminium, whose):
     """For drivers that others have started (srun), i-PI's connections are closed under it."""
     environment = hang(aluminium)
-    launch = start(aluminium, "-n", 1 if whose == "own" else 0, **environment)
-    external = start(aluminium, command="drive", **environment) if whose == "external" else None
+    launch = aluminium.start("-n", 1 if whose == "own" else 0, **environment)
+    external = aluminium.start(command="drive", **environment) if whose == "external" else None
     try:
         wait_until(lambda: (aluminium.folder / "children").exists())
         family = [*descendants(launch.pid), *children_of_potential(aluminium)] if whose == "own" else []
         launch.terminate()
-        output, _ = launch.communicate(timeout=60)
+        output, _ = launch.communicate(timeout=200)
     finally:
         if external:
             for pid in [external.pid, *children_of_potential(aluminium)]:
@@ -250,29 +227,29 @@ def test_restart_is_written_while_an_evaluation_hangs(aluminium, whose):
     assert "<step>5</step>" in (aluminium.folder / "RESTART").read_text()
     wait_until(lambda: not any(alive(pid) for pid in family), 30)
     (aluminium.folder / "healed").touch()
-    run = aluminium.run("launch", aluminium.config, "--restart")
+    run = aluminium.run_here("launch", aluminium.config, "--restart")
     assert run.returncode == 0, run.stderr
-    assert [float(row.split()[0]) for row in rows(aluminium)] == list(range(12))
+    assert [float(row.split()[0]) for row in aluminium.rows()] == list(range(12))
 
 
 @needs_proc
 def test_restart_is_written_when_a_queue_system_signals_every_process(aluminium):
     """Two signals, that of the queue system and that of launch, would keep i-PI from writing it."""
     aluminium.write_simulation(steps=100_000)
-    launch = start(aluminium)
-    wait_until(lambda: len(rows(aluminium)) > 5)
+    launch = aluminium.start()
+    wait_until(lambda: len(aluminium.rows()) > 5)
     for pid in [launch.pid, *descendants(launch.pid)]:
         with contextlib.suppress(ProcessLookupError):  # one that has just ended
             os.kill(pid, signal.SIGTERM)
-    output, _ = launch.communicate(timeout=60)
+    output, _ = launch.communicate(timeout=200)
     assert launch.returncode == 143, output
-    last = int(float(rows(aluminium)[-1].split()[0]))
+    last = int(float(aluminium.rows()[-1].split()[0]))
     assert abs(int(re.search(r"<step>\s*(\d+)", (aluminium.folder / "RESTART").read_text())[1]) - last) <= 1
 
 
 @needs_proc
 def test_nothing_outlives_a_launch_that_is_killed_while_an_evaluation_hangs(aluminium):
-    launch = start(aluminium, **hang(aluminium))
+    launch = aluminium.start(**hang(aluminium))
     wait_until(lambda: (aluminium.folder / "children").exists())
     family = [*descendants(launch.pid), *children_of_potential(aluminium)]
     launch.kill()
@@ -287,12 +264,12 @@ def test_a_driver_that_does_not_answer_is_replaced(aluminium):
     aluminium.write_config("ase.calculators.emt.EMT", "hanging.Hanging")
     with open(aluminium.config, "a") as file:
         file.write("[driver]\nevaluation_deadline_seconds = 1\n")
-    launch = start(aluminium, HANG_ONCE="", **environment)
+    launch = aluminium.start(HANG_ONCE="", **environment)
     output, _ = launch.communicate(timeout=120)
     assert launch.returncode == 0, output
     assert "driver 1 ended (it had not answered for 1 s" in output
     assert not any(alive(pid) for pid in children_of_potential(aluminium))
-    assert [float(row.split()[0]) for row in rows(aluminium)] == list(range(12))
+    assert [float(row.split()[0]) for row in aluminium.rows()] == list(range(12))
 
 
 @needs_proc
@@ -416,7 +393,7 @@ def crash(case, monkeypatch, **environment) -> None:
 
 def test_a_driver_that_crashes_before_its_first_answer_is_not_tried_for_ever(aluminium, monkeypatch):
     crash(aluminium, monkeypatch, CALLS="1")
-    run = aluminium.run("launch", aluminium.config)
+    run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 3
     assert "driver 1 crashed 3 times (signal SIGSEGV) before its first answer" in run.stderr
 
@@ -424,7 +401,7 @@ def test_a_driver_that_crashes_before_its_first_answer_is_not_tried_for_ever(alu
 def test_loading_a_model_is_no_time_without_a_driver(aluminium, monkeypatch):
     """Longer than the deadline, and again after a death."""
     crash(aluminium, monkeypatch, CALLS="4", LOAD_SECONDS="2.5", CRASH_ONCE="")
-    run = aluminium.run("launch", aluminium.config, "--deadline", 1)
+    run = aluminium.run_here("launch", aluminium.config, "--deadline", 1)
     assert run.returncode == 0, run.stderr
     assert "driver 1 ended (signal SIGSEGV); starting another" in run.stderr
 
@@ -442,11 +419,11 @@ def test_a_closed_terminal_is_a_hangup(aluminium):
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(theirs)
-    drain = threading.Thread(target=read_until, args=(ours, lambda: len(rows(aluminium)) > 5))
+    drain = threading.Thread(target=read_until, args=(ours, lambda: len(aluminium.rows()) > 5))
     drain.start()
     drain.join(60)
     os.close(ours)
-    assert launch.wait(60) == 128 + signal.SIGHUP
+    assert launch.wait(200) == 128 + signal.SIGHUP
     assert (aluminium.folder / "RESTART").exists()
     assert not (aluminium.folder / FOLDER_LOCK).exists()
 
@@ -475,8 +452,8 @@ def test_a_progress_line_that_cannot_be_read_is_passed_over(tmp_path, line):
 def test_a_killed_ipi_leaves_no_shared_memory(aluminium):
     aluminium.write_config('mode = "unix"', 'mode = "shm"')
     aluminium.write_simulation(steps=100_000, old="mode='unix'", new="mode='shm'")
-    launch = start(aluminium)
-    wait_until(lambda: len(rows(aluminium)) > 2)
+    launch = aluminium.start()
+    wait_until(lambda: len(aluminium.rows()) > 2)
     ipi = next(pid for pid, command in descendants(launch.pid).items() if "bin/i-pi" in command)
 
     def segments() -> list[str]:
@@ -484,5 +461,5 @@ def test_a_killed_ipi_leaves_no_shared_memory(aluminium):
 
     assert segments()
     os.killpg(ipi, signal.SIGKILL)  # with the process by which Python would remove them, as launch itself does
-    launch.communicate(timeout=60)
+    launch.communicate(timeout=200)
     assert not segments()

@@ -50,7 +50,7 @@ def reference(aluminium):
 
     def run(beads: int, steps: int = 8):
         aluminium.write_simulation(steps=steps, beads=beads)
-        launched = aluminium.run("launch", aluminium.config)
+        launched = aluminium.run_here("launch", aluminium.config)
         assert launched.returncode == 0, launched.stderr
         found = results(aluminium)
         for path in aluminium.folder.glob("sim.*"):
@@ -67,7 +67,7 @@ def assert_same(case, expected) -> None:
 
 
 def test_path_of_the_pes_file_is_printed(aluminium):
-    run = aluminium.run("ipi-pes")
+    run = aluminium.run_here("ipi-pes")
     assert run.returncode == 0
     assert Path(run.stdout.strip()).samefile(PES)
 
@@ -82,7 +82,7 @@ def test_what_a_pes_file_cannot_serve_is_said(aluminium):
 def test_ffdirect(aluminium, reference, beads, forcefield):
     expected = reference(beads)
     aluminium.write_simulation(steps=8, beads=beads, forcefield=forcefield)
-    run = aluminium.run("launch", aluminium.config, "-n", 0)
+    run = aluminium.run_here("launch", aluminium.config, "-n", 0)
     assert run.returncode == 0, run.stderr
     assert_same(aluminium, expected)
 
