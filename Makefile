@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 TORCH  ?=
-# Processes that share the tests, a file each at a time: expensive fixtures are those of a file.
+# Processes that share the tests, a file each at a time: expensive fixtures are those of a file. In our
+# order (tests/conftest.py), not by the number of tests, which would leave the longest files to the end.
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadfile
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # One thread for each: threads that wait for each other on busy cores take a third of the time (a test that wants more
 # asks for them, and launch divides the cores by itself).

@@ -36,6 +36,18 @@ REMEDIES = {
 """What a test that is skipped for want of a peer says, and what to do about it."""
 
 
+LONGEST = (
+    "test_pages.py", "test_batio3_study.py", "test_launch.py", "test_launch_guards.py", "test_demo.py", "test_fit.py",
+    "test_examples.py", "test_bias_kill.py", "test_lammps_engine.py", "test_fit_page.py", "test_without_socket.py",
+)  # fmt: skip
+"""Files that take a minute or so, most of it in other processes."""
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first: otherwise one worker of xdist is left with one of them while the others have ended."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("plumed") and find_kernel() is None:
         pytest.skip(NO_KERNEL)
