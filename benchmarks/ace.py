@@ -32,7 +32,7 @@ def expansion(order: int) -> AceModel:
     """Of silicon, with random weights."""
     frame = Frame.from_ase(silicon(2))
     functions = truncate(Truncation(functions=FUNCTIONS, order=order))
-    hypers = AceHypers(basis=polynomial_basis(CUTOFF, [frame], 0))
+    hypers = AceHypers(basis=polynomial_basis(CUTOFF, [frame], 0, (14,)))
     weights = 1e-3 * np.random.default_rng(0).normal(size=FUNCTIONS)
     return AceModel((14,), {14: 0.0}, hypers, functions, {14: weights})
 

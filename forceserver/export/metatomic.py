@@ -24,6 +24,7 @@ from ..errors import InputError
 from ..models.ace import AceModel
 from ..models.base import Model
 from ..models.kernel import GapModel
+from ..representation.products import ProductGraph
 from .density import _numbers, _places
 from .pairs import PairSum
 from .terms import AceTerm, KernelTerm
@@ -44,7 +45,8 @@ class ExportedModel(torch.nn.Module):
         if isinstance(model, GapModel):
             terms = [KernelTerm(term, model.species, members) for term in model.soap]
         elif isinstance(model, AceModel):
-            terms = [AceTerm(model, members)]
+            expansions = model.hypers.expansions(model.species, ProductGraph(model.functions))
+            terms = [AceTerm(model, expansion, centres, members) for centres, expansion in expansions.items()]
         else:
             raise InputError(f"export: a {model.FORMAT} cannot be exported yet; kernel models and ACE can")
         self.terms = torch.nn.ModuleList(terms)

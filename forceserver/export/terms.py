@@ -11,6 +11,7 @@ from ..models.base import MEMBERS
 from ..models.embedding import Embedding, FinnisSinclair, Network, Powers
 from ..models.kernel import SoapTerm
 from ..representation.couplings import real_clebsch_gordan
+from ..representation.expansion import ExpansionBasis
 from ..representation.invariant_products import InvariantProducts
 from ..representation.invariants import PowerSpectrumBasis
 from ..representation.lanes import round_to_lanes
@@ -229,15 +230,14 @@ class Embed(torch.nn.Module):
 
 
 class AceTerm(torch.nn.Module):
-    """The cluster expansion of a model: linear, with its members, or with an embedding."""
+    """The cluster expansion of a model: linear, with its members, or with an embedding; for centres of some species."""
 
     weights: torch.Tensor
     theta: torch.Tensor
 
-    def __init__(self, model: AceModel, members: bool) -> None:
+    def __init__(self, model: AceModel, expansion: ExpansionBasis, centres: Tuple[int, ...], members: bool) -> None:
         super().__init__()
         graph = ProductGraph(model.functions)
-        expansion = model.hypers.expansion(model.species, graph)
         self.density = Density(expansion, model.species)
         self.invariants = Invariants(graph, InvariantProducts(graph, expansion))
         embedded = model.embedding is not None
@@ -246,7 +246,8 @@ class AceTerm(torch.nn.Module):
         rows = []
         for s in model.species:
             weights = np.atleast_2d(model.weights[s]).T
-            rows.append(np.hstack([weights, model.members[s]]) if members and model.members else weights)
+            row = np.hstack([weights, model.members[s]]) if members and model.members else weights
+            rows.append(row if s in centres else np.zeros_like(row))  # F(0) is 0
         self.n_out = rows[0].shape[1]
         self.register_buffer("weights", _numbers(np.hstack(rows)))
         theta = [model.parameters[s] for s in model.species] if embedded else [np.zeros(0)] * len(model.species)

@@ -1,6 +1,6 @@
 """Rows of the design matrix of a cluster expansion: its functions, summed over the atoms of each species."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from ..frame import Array, Frame
 from ..models.ace import AceHypers
 from ..representation.expansion import ExpansionBasis, SphericalExpansion
 from ..representation.invariant_products import InvariantProducts
-from ..representation.neighbours import NeighbourList
+from ..representation.neighbours import NeighbourList, Selection
 from ..representation.products import ProductGraph, truncate
 from .config import AceDescriptor
 from .rows import Rows, strain_rows
@@ -18,14 +18,60 @@ FLOOR = 1e-6  # of the largest root mean square of a column, for those that are 
 
 
 class Place:
-    """Neighbours and coefficients (N, n_blocks * size) of one structure; centres: species -> its atoms."""
+    """Neighbours and coefficients (N, n_blocks * size) of one structure; centres: species -> its atoms.
 
-    def __init__(self, basis: ExpansionBasis, species: Sequence[int], frame: Frame) -> None:
-        neighbours = NeighbourList(frame.species, basis.cutoff, pbc=frame.pbc)
-        neighbours.update(frame.positions, frame.cell)
-        self.expansion = SphericalExpansion(basis, neighbours)
-        self.coefficients = self.expansion.values().reshape(len(frame), -1)
+    bases: by the species of the centres that have them.
+    """
+
+    def __init__(self, bases: Mapping[tuple[int, ...], ExpansionBasis], species: Sequence[int], frame: Frame) -> None:
         self.centres = {s: np.flatnonzero(frame.species == s) for s in species}
+        self._parts = []
+        for own, basis in bases.items():
+            atoms = np.flatnonzero(np.isin(frame.species, own))
+            if len(atoms):
+                chosen = Selection(indices=tuple(atoms.tolist()))
+                neighbours = NeighbourList(frame.species, basis.cutoff, pbc=frame.pbc, centres=chosen)
+                neighbours.update(frame.positions, frame.cell)
+                self._parts.append((atoms, SphericalExpansion(basis, neighbours)))
+        self.coefficients = self._joined([expansion.values() for _, expansion in self._parts])
+
+    def _joined(self, parts: Sequence[Array]) -> Array:
+        """Rows of all parts as one array (N, n_blocks * size), in the order of the atoms."""
+        if len(parts) == 1:
+            return parts[0].reshape(len(parts[0]), -1)
+        whole = np.empty((sum(map(len, parts)), parts[0][0].size))
+        for (atoms, _), part in zip(self._parts, parts, strict=True):
+            whole[atoms] = part.reshape(len(part), -1)
+        return whole
+
+    def vjp(self, gradient: Array) -> tuple[Array, Array]:
+        """Forces (N, 3) and virial (3, 3) of an energy with this gradient (N, n_blocks * size)."""
+        found = []
+        for atoms, expansion in self._parts:
+            shape = len(atoms), expansion.basis.n_blocks, expansion.basis.size
+            found.append(expansion.vjp(np.ascontiguousarray(gradient[atoms]).reshape(shape)))
+        forces, virial = (sum(parts) for parts in zip(*found, strict=True))
+        return forces, virial
+
+    def moved(self, moves: Array, strain: Array) -> Array:
+        """What moves (N, 3) of the atoms and a strain (3, 3) change of the coefficients."""
+        return self._joined([expansion.moved(moves, strain) for _, expansion in self._parts])
+
+    def gradients(self, strain: bool) -> "Iterator[tuple[Tangents, Tangents | None]]":
+        """Derivatives of the coefficients of each part by positions and, or None, by strain."""
+        for atoms, expansion in self._parts:
+            found = expansion.gradients(strain=strain)
+            of_strain = None if found.strain is None else _of_atoms(atoms, *strain_rows(found.strain))
+            yield _of_atoms(atoms, found.rows, found.positions), of_strain
+
+
+Tangents = tuple[NDArray[np.int32], Array]
+"""Rows (R, 3) of atom, block and target, and derivatives (R, directions, block size)."""
+
+
+def _of_atoms(atoms: NDArray[np.int64], rows: NDArray[np.int32], tangents: Array) -> Tangents:
+    """Rows of centres as rows of atoms."""
+    return np.column_stack([atoms[rows[:, 0]], rows[:, 1:]]).astype(np.int32), tangents
 
 
 class AceRows:
@@ -45,11 +91,11 @@ class AceRows:
         graph = ProductGraph(functions)
         self.functions = functions
         self.hypers = AceHypers(basis=descriptor.basis, spline_tolerance=descriptor.spline_tolerance)
-        self._expansion = self.hypers.expansion(self.species, graph)
-        self.products = InvariantProducts(graph, self._expansion)
+        self._bases = self.hypers.expansions(self.species, graph)
+        one = next(iter(self._bases.values()))  # all have the same layout
+        self.products = InvariantProducts(graph, one)
         self._columns = {s: slice(k * len(graph), (k + 1) * len(graph)) for k, s in enumerate(self.species)}
         self.size = len(self.species) * len(graph)
-        self.block_size = self._expansion.size
         self._rms = np.ones(self.size)
 
     def split(self, weights: Array) -> dict[int, Array]:
@@ -62,7 +108,7 @@ class AceRows:
 
     def place(self, frame: Frame) -> "Place":
         """What the functions need of a structure; `ValueError` if two atoms coincide."""
-        return Place(self._expansion, self.species, frame)
+        return Place(self._bases, self.species, frame)
 
     def scale(self, frames: Sequence[Frame]) -> None:
         """Measures the functions on a sample: priors are those of functions with forces of one size."""
@@ -95,23 +141,19 @@ class AceRows:
         energy = np.concatenate([self.products.values(c[mine]).sum(axis=0) for mine in place.centres.values()])
         if not (forces or virial):
             return Rows(energy, None, None)
-        gradients = place.expansion.gradients(strain=virial)
-        force_rows = virial_rows = None
-        if forces:
-            force_rows = self._derivatives(frame, c, gradients.rows, gradients.positions, len(frame))
-        if gradients.strain is not None:
-            virial_rows = self._derivatives(frame, c, *strain_rows(gradients.strain), 1)
+        force_rows = np.zeros((3 * len(frame), self.size), order="F") if forces else None
+        virial_rows = np.zeros((6, self.size), order="F") if virial else None
+        for of_positions, of_strain in place.gradients(virial):
+            if force_rows is not None:
+                self._add_derivatives(force_rows, frame, c, *of_positions)
+            if virial_rows is not None and of_strain is not None:
+                self._add_derivatives(virial_rows, frame, c, *of_strain)
         return Rows(energy, force_rows, virial_rows)
 
-    def _derivatives(self, frame: Frame, c: Array, rows: NDArray[np.int32], tangents: Array, n_targets: int) -> Array:
-        """Minus the derivatives, (n_targets * directions, size)."""
-        of = frame.species[rows[:, 0]]
-        parts = []
-        for species in self.species:
+    def _add_derivatives(self, to: Array, frame: Frame, c: Array, rows: NDArray[np.int32], tangents: Array) -> None:
+        """Adds minus the derivatives to `to` (n_targets * directions, size)."""
+        of, targets = frame.species[rows[:, 0]], len(to) // tangents.shape[1]
+        for species in np.unique(of).tolist():
             mine = of == species
-            if mine.all():
-                parts.append(self.products.derivatives(c, rows, tangents, n_targets))
-            else:
-                own = np.ascontiguousarray(tangents[mine])
-                parts.append(self.products.derivatives(c, rows[mine], own, n_targets))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            own = tangents if mine.all() else np.ascontiguousarray(tangents[mine])
+            to[:, self.part_of(species)] += self.products.derivatives(c, rows[mine], own, targets)

@@ -66,7 +66,7 @@ def complete(config: FitConfig, train: Sequence[Labelled], species: Sequence[int
         if isinstance(descriptor, AceDescriptor):
             update: dict[str, Any] = {"truncation": descriptor.truncation or Truncation(functions=config.functions)}
             if descriptor.basis is None:
-                update["basis"] = polynomial_basis(reach, [one.frame for one in train], config.seed)
+                update["basis"] = polynomial_basis(reach, [one.frame for one in train], config.seed, species)
             descriptor = descriptor.model_copy(update=update)
         completed.append(descriptor)
     return config.model_copy(update={"descriptors": completed, "cutoff_angstrom": cutoff})
@@ -110,29 +110,50 @@ def power_spectrum(cutoff: float, scale: tuple, n_species: int) -> SoapDescripto
     )
 
 
-def polynomial_basis(cutoff: float, frames: Sequence[Frame], seed: int) -> PolynomialBasis:
-    """The radial functions of a default cluster expansion."""
-    nearest = [_nearest(frame, cutoff) for frame in _sample(frames, seed)]
-    typical = float(np.median(np.concatenate(nearest))) if nearest else np.inf
-    if not np.isfinite(typical):
-        typical = 0.5 * cutoff
-    core = min([*shortest_distances(frames, cutoff).values(), typical])
+def polynomial_basis(cutoff: float, frames: Sequence[Frame], seed: int, species: Sequence[int]) -> PolynomialBasis:
+    """The radial functions of a default cluster expansion; those of several species have lengths for each pair."""
+    core, typical = _shortest_and_typical(cutoff, frames, seed, species)
+    if len(species) == 1:
+        (core,), (typical,) = core.values(), typical.values()
     return PolynomialBasis.model_validate(
         {
             "n_max": 16,
             "l_max": 8,
-            "cutoff": {"cutoff_angstrom": cutoff, "core_angstrom": round(core, 3)},
-            "transform": {"kind": "agnesi", "r0_angstrom": round(typical, 3)},
+            "cutoff": {"cutoff_angstrom": cutoff, "core_angstrom": core},
+            "transform": {"kind": "agnesi", "r0_angstrom": typical},
         }
     )
 
 
-def _nearest(frame: Frame, cutoff: float) -> Array:
-    """(N,), the distance of the nearest neighbour of each atom, Angstrom; infinite beyond the cutoff."""
-    pairs = pairs_within(frame, cutoff, each_way=True)
-    nearest = np.full(len(frame), np.inf)
-    np.minimum.at(nearest, pairs.i, pairs.r)
-    return nearest
+def _shortest_and_typical(
+    cutoff: float, frames: Sequence[Frame], seed: int, species: Sequence[int]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The shortest distance (Angstrom) of every pair of species, and the median one of nearest neighbours."""
+    from ase.data import chemical_symbols
+
+    shortest, nearest = shortest_distances(frames, cutoff), _nearest(_sample(frames, seed), cutoff)
+    core, typical = {}, {}
+    for pair in combinations_with_replacement(sorted(species), 2):
+        bond = float(np.median(nearest[pair])) if pair in nearest else shortest.get(pair, 0.5 * cutoff)
+        name = "-".join(chemical_symbols[number] for number in pair)
+        core[name], typical[name] = round(min(shortest.get(pair, bond), bond), 3), round(bond, 3)
+    return core, typical
+
+
+def _nearest(frames: Sequence[Frame], cutoff: float) -> dict[tuple[int, int], Array]:
+    """For every pair of species the distances (Angstrom) of the nearest neighbour of either, within the cutoff."""
+    found: dict[tuple[int, int], list[Array]] = {}
+    for frame in frames:
+        pairs = pairs_within(frame, cutoff, each_way=True)
+        for species in np.unique(frame.species[pairs.j]).tolist():
+            of_species = frame.species[pairs.j] == species
+            nearest = np.full(len(frame), np.inf)
+            np.minimum.at(nearest, pairs.i[of_species], pairs.r[of_species])
+            for centre in np.unique(frame.species).tolist():
+                mine = nearest[(frame.species == centre) & np.isfinite(nearest)]
+                if len(mine):
+                    found.setdefault((min(centre, species), max(centre, species)), []).append(mine)
+    return {pair: np.concatenate(parts) for pair, parts in found.items()}
 
 
 def cutoff_for(frames: Sequence[Frame], seed: int) -> float:

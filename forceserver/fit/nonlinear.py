@@ -124,8 +124,7 @@ class Loss:
                 energy += value.sum()
                 slope[mine] = np.einsum("np,pnf->nf", of_properties, slopes)
                 parts[species] = (k, mine, phi, slopes, of_properties)
-        expansion = place.expansion
-        forces, virial = expansion.vjp(slope.reshape(len(c), -1, columns.block_size))
+        forces, virial = place.vjp(slope)
         by_energy, by_force, by_virial = structure.factors
         loss, of_energy, of_force = 0.0, [], []
         push, moves, strain = 0.0, np.zeros_like(forces), np.zeros((3, 3))
@@ -147,7 +146,7 @@ class Loss:
             raise FloatingPointError(labels.name)
         if not gradient:
             return loss, of_energy, of_force, None, None
-        moved = expansion.moved(moves, strain).reshape(len(c), -1)
+        moved = place.moved(moves, strain)
         by_weights, by_theta = np.zeros((self.embedding.n_properties, columns.size)), np.zeros_like(theta)
         for species, (k, mine, phi, slopes, of_properties) in parts.items():
             along = np.einsum("pnf,nf->np", slopes, moved[mine])

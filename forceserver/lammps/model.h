@@ -274,13 +274,18 @@ class AceTerm : public ModelTerm {
     }
     for (const int number : species) {
       const std::string name = std::to_string(number);
+      if (!npz.has(here + "weights/" + name)) {    // centres with other radial functions: they have a term of their own
+        weights_.push_back(nullptr);
+        embeddings_.resize(shape ? weights_.size() : 0);
+        continue;
+      }
       weights_.push_back(npz.numbers<double>(here + "weights/" + name, n_properties_ * n_dots));
       if (shape) embeddings_.push_back({shape[0], shape[1], shape[2], npz.numbers<double>(here + "embedding/" + name)});
     }
   }
 
   int block() const override { return 8; }
-  bool knows(int) const override { return true; }
+  bool knows(int kind) const override { return weights_[kind]; }
 
   void prepare(Workspace &w) const override
   {

@@ -42,10 +42,10 @@ def export(model: Path, output: Path) -> None:
 def tables(model: Model) -> Arrays:
     """The tables by name, without the prefix that they have in a file.
 
-    layout (1,): LAYOUT. species, energies (S,). For each term k: `k/basis/...`, and either `k/spectrum/...`,
-    `k/pull/...` and `k/sums/...` (kernel models; the sparse points are in the model) or `k/products/...`,
-    `k/weights/...` and `k/embedding/...` (cluster expansions). `pairs/...`: the splines of pair potentials. The shapes
-    are those of the kernels in cython_ext.
+    layout (1,): LAYOUT. species, energies (S,). Of term k: `k/basis/...`, and either `k/spectrum/...`, `k/pull/...` and
+    `k/sums/...` (kernel models; the sparse points are in the model) or `k/products/...`, and for the centres of the
+    term `k/weights/...` and `k/embedding/...` (cluster expansions). `pairs/...`: the splines of pair potentials. Shapes
+    are those of the kernels, see cython_ext.
     """
     found: Arrays = {
         "layout": _integers(LAYOUT),
@@ -63,7 +63,9 @@ def _terms(model: Model) -> list[Arrays]:
     if isinstance(model, GapModel):
         return [_kernel_term(model, term) for term in model.soap]
     if isinstance(model, AceModel):
-        return [_ace_term(model)]
+        graph = ProductGraph(model.functions)
+        expansions = model.hypers.expansions(model.species, graph)
+        return [_ace_term(model, graph, expansion, centres) for centres, expansion in expansions.items()]
     raise InputError(f"the pair style for LAMMPS does not support a {model.FORMAT}")
 
 
@@ -81,9 +83,7 @@ def _kernel_term(model: GapModel, term: SoapTerm) -> Arrays:
     return found
 
 
-def _ace_term(model: AceModel) -> Arrays:
-    graph = ProductGraph(model.functions)
-    expansion = model.hypers.expansion(model.species, graph)
+def _ace_term(model: AceModel, graph: ProductGraph, expansion: ExpansionBasis, centres: tuple[int, ...]) -> Arrays:
     products = InvariantProducts(graph, expansion)
     found = _basis(expansion)
     found |= {f"products/{name}": array for name, array in zip(PRODUCTS, products.layout, strict=True)}
@@ -91,12 +91,14 @@ def _ace_term(model: AceModel) -> Arrays:
     found["products/places"] = np.stack([terms["p"], terms["q"]], axis=1)
     found["products/factors"] = np.ascontiguousarray(terms["c"])
     found["products/components"] = _integers(graph.n_components)
-    for species, weights in model.weights.items():
-        found[f"weights/{species}"] = np.stack([products.prepared(row) for row in np.atleast_2d(weights)])
+    for species in centres:
+        weights = np.atleast_2d(model.weights[species])
+        found[f"weights/{species}"] = np.stack([products.prepared(row) for row in weights])
     if model.embedding is not None:
         found["embedding/shape"] = _integers(*model.embedding.shape)
-        for species, theta in model.parameters.items():
-            found[f"embedding/{species}"] = np.array(model.embedding.parameters(theta), dtype=np.float64)
+        for species in centres:
+            theta = model.embedding.parameters(model.parameters[species])
+            found[f"embedding/{species}"] = np.array(theta, dtype=np.float64)
     return found
 
 

@@ -37,13 +37,43 @@ class AceHypers(Section):
     basis: PolynomialBasis
     spline_tolerance: float = Field(default=1e-3, ge=1e-12, le=1e-2)
 
-    def expansion(self, species: tuple[int, ...], graph: ProductGraph) -> ExpansionBasis:
-        """The expansion whose coefficients the functions use, for neighbours of these species (atomic numbers)."""
-        counts = graph.counts
-        basis = self.basis.model_copy(update={"l_max": len(counts) - 1})
-        unit = np.eye(basis.n_max)
-        table = SplineTable.build(basis, self.spline_tolerance).contract([unit[:count] for count in counts])
-        return ExpansionBasis(dict.fromkeys(species, table), centre_contribution=False)
+    def expansions(self, species: tuple[int, ...], graph: ProductGraph) -> "dict[tuple[int, ...], ExpansionBasis]":
+        """The coefficients that the functions are made of, for neighbours of these species (atomic numbers).
+
+        By the species of the centres that have them: all together unless a length differs between pairs of species.
+        `ValueError` if a length is missing for a pair, or the splines cannot be made.
+        """
+        tables = self._tables(species, graph.counts)
+        alike: dict[tuple[SplineTable, ...], list[int]] = {}
+        for centre in species:
+            alike.setdefault(tuple(tables[centre, neighbour] for neighbour in species), []).append(centre)
+        return {
+            tuple(centres): ExpansionBasis(dict(zip(species, found, strict=True)), centre_contribution=False)
+            for found, centres in alike.items()
+        }
+
+    def _tables(self, species: tuple[int, ...], counts: tuple[int, ...]) -> dict[tuple[int, int], SplineTable]:
+        """The splines for each centre and neighbour, on one grid, with the first functions of each l."""
+        n_max = self.basis.n_max
+        of_pairs = {(a, b): self.basis.of_pair(a, b).model_copy(update={"l_max": 0}) for a in species for b in species}
+        distinct: list[PolynomialBasis] = []
+        for basis in of_pairs.values():
+            if basis not in distinct:
+                distinct.append(basis)
+
+        def functions(r: Array) -> tuple[Array, Array]:
+            values, slopes = zip(*(basis.evaluate(r) for basis in distinct), strict=True)
+            return np.concatenate(values, axis=2)[:, 0], np.concatenate(slopes, axis=2)[:, 0]
+
+        begins = max(basis.cutoff.smoothing_starts for basis in distinct)
+        table = SplineTable.fit(functions, self.reach, begins, (len(distinct) * n_max,), self.spline_tolerance)
+        parts = [table.chosen([range(k * n_max, k * n_max + count) for count in counts]) for k in range(len(distinct))]
+        return {pair: parts[distinct.index(basis)] for pair, basis in of_pairs.items()}
+
+    @property
+    def reach(self) -> float:
+        """The cutoff, Angstrom."""
+        return self.basis.cutoff.cutoff_angstrom
 
 
 class AceHeader(ModelHeader):
@@ -84,7 +114,7 @@ class AceModel(Model):
 
     @property
     def reach(self) -> float:
-        return self.hypers.basis.cutoff.cutoff_angstrom
+        return self.hypers.reach
 
     def member(self, number: int) -> "AceModel":
         if self.pair_members is None or self.members is None:

@@ -43,7 +43,7 @@ class AcePotential(ModelPotential):
     """A model at work; the arguments are those of `AceConfig`, errors those of `ModelPotential`."""
 
     def __init__(self, model: AceModel, *, uncertainty: Uncertainty = False, skin: float = SKIN) -> None:
-        super().__init__(model, lambda: [_at_work(model, bool(uncertainty))], uncertainty, skin)
+        super().__init__(model, lambda: _at_work(model, bool(uncertainty)), uncertainty, skin)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> "AcePotential":
@@ -51,13 +51,21 @@ class AcePotential(ModelPotential):
         return cls(AceModel.load(Path(path)), **options)
 
 
-def _at_work(model: AceModel, members: bool) -> Term:
+def _at_work(model: AceModel, members: bool) -> list[Term]:
     graph = ProductGraph(model.functions)
-    expansion = model.hypers.expansion(model.species, graph)
+    expansions = model.hypers.expansions(model.species, graph)
+    return [_term(model, graph, expansion, centres, members) for centres, expansion in expansions.items()]
+
+
+def _term(
+    model: AceModel, graph: ProductGraph, expansion: ExpansionBasis, centres: tuple[int, ...], members: bool
+) -> Term:
+    """The atoms of some species, which have the same radial functions."""
     products = InvariantProducts(graph, expansion)
     kernels: dict[int, Any] = {}
     by_member = model.members if members and model.members else {}
-    for species, weights in model.weights.items():
+    for species in centres:
+        weights = model.weights[species]
         if model.embedding is not None:
             kernels[species] = EmbeddedKernel(products, weights, model.embedding, model.parameters[species])
         else:

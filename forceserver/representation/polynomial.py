@@ -15,6 +15,9 @@ Transforms, with s = r / r_0:
     agnesi       x = 1 / (1 + a s^q / (1 + s^(q - p))), steepest at r_0
                  (Witt et al., J. Chem. Phys. 159, 164101 (2023))
     affine       x = r
+
+r_0, and the core within which functions become constant, may be tables by pairs of species; `PolynomialBasis.of_pair`
+has the functions of a pair, and only these can be evaluated.
 """
 
 from functools import lru_cache
@@ -26,6 +29,7 @@ from scipy import special
 
 from ..frame import Array
 from ..sections import Section
+from .lengths import Lengths, of_pair
 from .radial import DiracDelta, RadialBasis, checked_distances
 
 CORE_WIDTH = 0.1  # fraction of the core radius over which functions become constant
@@ -35,12 +39,12 @@ class PolynomialTransform(Section):
     """x = ((1 + r_0) / (1 + r))^power: the larger the power, the more resolution there is at short distances."""
 
     kind: Literal["polynomial"] = "polynomial"
-    r0_angstrom: float = Field(gt=0)
+    r0_angstrom: Annotated[float, Field(gt=0)] | Lengths
     power: float = Field(default=2.0, gt=0, le=8)
 
     def evaluate(self, r: Array) -> tuple[Array, Array]:
         """x and dx/dr (1/Angstrom) at the distances r."""
-        x = ((1 + self.r0_angstrom) / (1 + r)) ** self.power
+        x = ((1 + _one(self.r0_angstrom)) / (1 + r)) ** self.power
         return x, -self.power * x / (1 + r)
 
 
@@ -48,7 +52,7 @@ class AgnesiTransform(Section):
     """x = 1 / (1 + a s^q / (1 + s^(q - p))), s = r / r_0; q > p, and a makes the slope steepest at r_0."""
 
     kind: Literal["agnesi"] = "agnesi"
-    r0_angstrom: float = Field(gt=0)
+    r0_angstrom: Annotated[float, Field(gt=0)] | Lengths
     p: int = Field(default=2, ge=1, le=8)
     q: int = Field(default=4, ge=2, le=12)
 
@@ -62,10 +66,11 @@ class AgnesiTransform(Section):
         """x and dx/dr (1/Angstrom) at the distances r."""
         p, q = self.p, self.q
         a = (-2 * q + p * (-2 + 4 * q)) / (p + p**2 + q + q**2)
-        s = np.asarray(r, dtype=np.float64) / self.r0_angstrom
+        r0 = _one(self.r0_angstrom)
+        s = np.asarray(r, dtype=np.float64) / r0
         below = 1 + s ** (q - p)
         t = a * s**q / below
-        slope = a * (q * s ** (q - 1) / below - (q - p) * s**q * s ** (q - p - 1) / below**2) / self.r0_angstrom
+        slope = a * (q * s ** (q - 1) / below - (q - p) * s**q * s ** (q - p - 1) / below**2) / r0
         x = 1 / (1 + t)
         return x, -slope * x**2
 
@@ -78,6 +83,13 @@ class AffineTransform(Section):
     def evaluate(self, r: Array) -> tuple[Array, Array]:
         """x and dx/dr (1/Angstrom) at the distances r."""
         return np.asarray(r, dtype=np.float64), np.ones_like(r)
+
+
+def _one(length: float | dict[str, float]) -> float:
+    """The only one; tables are for `PolynomialBasis.of_pair`."""
+    if isinstance(length, dict):
+        raise ValueError(f"a length by pairs of species, {', '.join(length)}, has no value of its own")
+    return length
 
 
 Transform = Annotated[PolynomialTransform | AgnesiTransform | AffineTransform, Field(discriminator="kind")]
@@ -97,14 +109,15 @@ class Envelope(Section):
     exponent: int = Field(default=2, ge=2, le=8)
     inner_angstrom: float = Field(default=0.0, ge=0)
     inner_exponent: int = Field(default=0, ge=0, le=8)
-    core_angstrom: float = Field(default=0.0, ge=0)
+    core_angstrom: Annotated[float, Field(ge=0)] | Lengths = 0.0
 
     @model_validator(mode="after")
     def _inner_is_inside(self) -> "Envelope":
         for name in ("inner_angstrom", "core_angstrom"):
-            if getattr(self, name) >= self.cutoff_angstrom:
+            length = getattr(self, name)
+            if max(length.values() if isinstance(length, dict) else [length]) >= self.cutoff_angstrom:
                 raise ValueError(f"{name} must be smaller than cutoff_angstrom = {self.cutoff_angstrom:g}")
-        if self.core_angstrom > 0 and self.inner_exponent > 0:
+        if self.core_angstrom and self.inner_exponent > 0:
             raise ValueError(
                 "core_angstrom and inner_exponent exclude each other: inside, functions are either constant or zero"
             )
@@ -117,16 +130,17 @@ class Envelope(Section):
     @property
     def smoothing_starts(self) -> float:
         """Distance (Angstrom) at which derivatives may jump, other than the cutoff."""
-        return max(self.inner_angstrom, self.core_angstrom)
+        return max(self.inner_angstrom, _one(self.core_angstrom))
 
     def outside_the_core(self, r: Array) -> tuple[Array, Array]:
         """The distances (Angstrom) at which functions are evaluated, and their derivatives with respect to r."""
-        if self.core_angstrom == 0:
+        core = _one(self.core_angstrom)
+        if core == 0:
             return r, np.ones_like(r)
-        width = CORE_WIDTH * self.core_angstrom
-        depth = np.tanh(np.maximum(self.core_angstrom - r, 0) / width)
-        within = r < self.core_angstrom
-        return np.where(within, self.core_angstrom - width * depth, r), np.where(within, 1 - depth**2, 1.0)
+        width = CORE_WIDTH * core
+        depth = np.tanh(np.maximum(core - r, 0) / width)
+        within = r < core
+        return np.where(within, core - width * depth, r), np.where(within, 1 - depth**2, 1.0)
 
 
 class PolynomialBasis(RadialBasis):
@@ -138,6 +152,16 @@ class PolynomialBasis(RadialBasis):
     scaling: None = None
     transform: Transform
     polynomials: Literal["jacobi", "legendre", "chebyshev"] = "jacobi"
+
+    def of_pair(self, first: int, second: int) -> "PolynomialBasis":
+        """The basis for a pair of species (atomic numbers), without tables; `ValueError` if one lacks the pair."""
+        transform, cutoff = self.transform, self.cutoff
+        if not isinstance(transform, AffineTransform):
+            r0 = of_pair(transform.r0_angstrom, first, second, "transform.r0_angstrom")
+            transform = transform.model_copy(update={"r0_angstrom": r0})
+        core = of_pair(cutoff.core_angstrom, first, second, "cutoff.core_angstrom")
+        cutoff = cutoff.model_copy(update={"core_angstrom": core})
+        return self.model_copy(update={"transform": transform, "cutoff": cutoff})
 
     def functions(self, r: Array) -> tuple[Array, Array]:
         """R_n(r) and derivatives; the envelope is part of them."""

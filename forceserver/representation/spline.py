@@ -126,6 +126,11 @@ class SplineTable:
         counts = tuple(len(matrix) for matrix in matrices)
         return SplineTable(self.cutoff, self.step, counts, _pad(np.concatenate(blocks, axis=2)))
 
+    def chosen(self, channels: Sequence[Sequence[int]]) -> "SplineTable":
+        """The table that has these of the channels for each l, in this order; one may be there several times."""
+        places = [place for of_l in channels for place in of_l]
+        return SplineTable(self.cutoff, self.step, tuple(map(len, channels)), _pad(self.coefficients[:, :, places]))
+
     def to_arrays(self) -> dict[str, Array]:
         """Arrays for `numpy.savez`, from which `from_arrays` restores the table."""
         errors = {} if self.errors is None else {"errors": np.array(astuple(self.errors))}

@@ -87,6 +87,7 @@ MODELS = {
     "cubic kernel": lambda: some_model(zeta=3, members=False),
     "mixed": mixed_species,
     "ace": lambda: some_ace(),
+    "ace by pair": lambda: some_ace(by_pair=True),
     "finnis_sinclair": lambda: embedded(FinnisSinclair()),
     "powers": lambda: embedded(Powers(exponents=(0.5, 2.0))),
     "fixed powers": lambda: embedded(Powers(trained=False)),

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pydantic
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from test_fit import DATA, rmse
 
@@ -13,6 +14,7 @@ from forceserver.errors import InputError
 from forceserver.fit import run
 from forceserver.fit.ace_rows import AceRows
 from forceserver.fit.config import AceDescriptor, FitConfig
+from forceserver.fit.defaults import polynomial_basis
 from forceserver.fit.rows import UPPER
 from forceserver.frame import Frame
 from forceserver.models.ace import AceModel
@@ -62,8 +64,12 @@ def test_an_isolated_atom_has_its_energy_exactly(ace, alloy):
     assert rmse(fit.model, fit.train, parity.FORCE) < 0.2
 
 
-@pytest.mark.parametrize("species", [(14,), (14, 32)])
-def test_rows_are_energies_forces_and_virials(species):
+@pytest.mark.parametrize(
+    ("species", "r0"),
+    [((14,), 2.3), ((14, 32), 2.3), ((14, 32), {"Si-Si": 2.2, "Si-Ge": 2.4, "Ge-Ge": 2.5})],
+    ids=["one", "two", "by pair"],
+)
+def test_rows_are_energies_forces_and_virials(species, r0):
     """Of every function alone, those of the potential with this weight only."""
     rng = np.random.default_rng(0)
     atoms = bulk("Si", cubic=True)
@@ -74,7 +80,7 @@ def test_rows_are_energies_forces_and_virials(species):
         "n_max": 6,
         "l_max": 3,
         "cutoff": {"cutoff_angstrom": 4.0},
-        "transform": {"kind": "agnesi", "r0_angstrom": 2.3},
+        "transform": {"kind": "agnesi", "r0_angstrom": r0},
     }
     truncation = Truncation(functions=60, order=4, n_max=(6,), l_max=(0, 3, 3, 3))
     columns = AceRows(species, AceDescriptor(kind="ace", basis=basis, truncation=truncation))
@@ -86,6 +92,21 @@ def test_rows_are_energies_forces_and_virials(species):
     largest = np.abs(result.forces).max()
     np.testing.assert_allclose(rows.forces @ weights, result.forces.ravel(), atol=1e-9 * largest)
     np.testing.assert_allclose(rows.virial @ weights, result.virial.ravel()[UPPER], atol=1e-8 * largest)
+
+
+def test_lengths_of_the_defaults_are_those_of_pairs():
+    """O-O and H-H are those of one molecule and of two; atoms that never meet have half of the cutoff."""
+    water = Frame.from_ase(Atoms("OH2", positions=[[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]))
+    two = Frame.from_ase(Atoms("OHOH", positions=[[0, 0, 0], [0.98, 0, 0], [2.8, 0, 0], [2.8, 0.97, 0]]))
+    helium = Frame.from_ase(Atoms("He", positions=[[0, 0, 0]]))
+    basis = polynomial_basis(5.0, [water, two, helium], 0, (1, 2, 8))
+    assert basis.transform.r0_angstrom == {
+        "H-H": pytest.approx(1.794, abs=0.3), "H-He": 2.5, "H-O": pytest.approx(0.96, abs=0.001),
+        "He-He": 2.5, "He-O": 2.5, "O-O": 2.8,
+    }  # fmt: skip
+    assert basis.cutoff.core_angstrom["H-O"] == pytest.approx(0.96, abs=0.001)
+    silicon = Frame.from_ase(bulk("Si"))
+    assert polynomial_basis(5.0, [silicon], 0, (14,)).transform.r0_angstrom == pytest.approx(2.351, abs=1e-3)
 
 
 def test_descriptors_must_be_of_the_model(ace):

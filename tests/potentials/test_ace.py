@@ -2,10 +2,11 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from ace_models import some_ace
+from ace_models import LENGTHS, some_ace
 from ase import Atoms
 from typer.testing import CliRunner
 
@@ -14,7 +15,7 @@ from forceserver.api import load_potential
 from forceserver.cli.app import app
 from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
-from forceserver.models.ace import AceModel
+from forceserver.models.ace import AceHypers, AceModel
 from forceserver.potentials.ace import AcePotential
 from forceserver.potentials.conformance import check_potential
 
@@ -33,13 +34,40 @@ def rattled(repeat=(2, 2, 1), seed=0):
     return atoms
 
 
-def test_conformance():
-    check_potential(AcePotential(some_ace()), Frame.from_ase(BATIO3)).raise_on_failure()
+@pytest.mark.parametrize("by_pair", [False, True])
+def test_conformance(by_pair):
+    check_potential(AcePotential(some_ace(by_pair=by_pair)), Frame.from_ase(BATIO3)).raise_on_failure()
 
 
-def test_forces_and_virial_against_central_differences():
+def test_lengths_of_pairs():
+    """A table of one length is that length; where they differ, atoms have the functions of their own pairs."""
+    frame = Frame.from_ase(rattled())
+    model = some_ace(by_pair=True)
+    same = json.loads(model.hypers.model_dump_json())
+    for section, key, length in (("cutoff", "core_angstrom", 1.5), ("transform", "r0_angstrom", 2.5)):
+        same["basis"][section][key] = dict.fromkeys(LENGTHS, length)
+    table = replace(model, hypers=AceHypers.model_validate(same))
+    for section, key, length in (("cutoff", "core_angstrom", 1.5), ("transform", "r0_angstrom", 2.5)):
+        same["basis"][section][key] = length
+    number = replace(model, hypers=AceHypers.model_validate(same))
+    assert AcePotential(table).compute_one(frame).energy == AcePotential(number).compute_one(frame).energy
+    dimer = Frame.from_ase(Atoms("OTi", positions=[[0, 0, 0], [1.8, 0, 0]]))
+    for key, length in (("core_angstrom", 0.7 * LENGTHS["O-Ti"]), ("r0_angstrom", LENGTHS["O-Ti"])):
+        same["basis"]["cutoff" if key == "core_angstrom" else "transform"][key] = length
+    of_the_pair = replace(model, hypers=AceHypers.model_validate(same))
+    expected = AcePotential(of_the_pair).compute_one(dimer)
+    found = AcePotential(model).compute_one(dimer)
+    assert found.energy == pytest.approx(expected.energy, abs=2e-3)  # on another grid, as accurate as splines are
+    del same["basis"]["transform"]["r0_angstrom"]
+    same["basis"]["transform"]["r0_angstrom"] = {"O-O": 2.5}
+    with pytest.raises(InputError, match=r"r0_angstrom: there is none for O-Ti, only for O-O"):
+        AcePotential(replace(model, hypers=AceHypers.model_validate(same)))
+
+
+@pytest.mark.parametrize("by_pair", [False, True])
+def test_forces_and_virial_against_central_differences(by_pair):
     """1e-8 of the largest, with Richardson's extrapolation: the splines have jumps in their second derivatives only."""
-    potential, atoms = AcePotential(some_ace()), rattled()
+    potential, atoms = AcePotential(some_ace(by_pair=by_pair)), rattled()
     frame = Frame.from_ase(atoms)
     result = potential.compute_one(frame)
     rng = np.random.default_rng(1)
@@ -158,7 +186,7 @@ def test_several_properties_at_once():
 
     model = some_ace(functions=60)
     graph = ProductGraph(model.functions)
-    expansion = model.hypers.expansion(model.species, graph)
+    (expansion,) = model.hypers.expansions(model.species, graph).values()
     products, rng = InvariantProducts(graph, expansion), np.random.default_rng(0)
     c, weights, slopes = (rng.normal(size=shape) for shape in ((21, products.size), (3, 60), (3, 21)))
     prepared, gradient, expected = products.prepared(weights), np.empty_like(c), np.zeros_like(c)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ BIN = Path(sys.executable).parent
 BAR = 1.6021765e6
 """LAMMPS's eV/Angstrom^3 in bar."""
 SPECIES = "O Ti Ba"
-KINDS = {"kernel": some_model, "ace": some_ace}
+KINDS = {"kernel": some_model, "ace": some_ace, "ace by pair": partial(some_ace, by_pair=True)}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -121,7 +122,7 @@ def test_powers_and_features_without_norm(pair_style, tmp_path, sheared):
     ids=["finnis_sinclair", "powers", "fixed powers", "network"],
 )
 def test_cluster_expansions_with_an_embedding(pair_style, tmp_path, sheared, embedding):
-    linear, rng = some_ace(members=False), np.random.default_rng(1)
+    linear, rng = some_ace(members=False, by_pair=True), np.random.default_rng(1)
     factors = rng.normal(size=(embedding.n_properties, 1))
     weights = {species: factors * rng.permuted(weight) for species, weight in linear.weights.items()}
     theta = {species: embedding.start(rng) for species in linear.species}

@@ -64,3 +64,38 @@ def test_an_inner_end_must_be_smooth_and_inside():
         Envelope(cutoff_angstrom=5.0, inner_angstrom=1.0)
     with pytest.raises(pydantic.ValidationError, match="must be smaller than cutoff_angstrom"):
         Envelope(cutoff_angstrom=5.0, inner_angstrom=5.0, inner_exponent=2)
+
+
+TABLE = {"H-H": 0.8, "O-H": 1.0, "O-O": 2.4}
+
+
+def test_lengths_of_pairs():
+    one = basis({"kind": "agnesi", "r0_angstrom": TABLE}, cutoff={"core_angstrom": {"H-O": 0.9, "H-H": 0.6, "O-O": 2}})
+    assert one.transform.r0_angstrom == {"H-H": 0.8, "H-O": 1.0, "O-O": 2.4}
+    for pair in ((1, 8), (8, 1)):
+        alone = basis({"kind": "agnesi", "r0_angstrom": 1.0}, cutoff={"core_angstrom": 0.9})
+        assert one.of_pair(*pair) == alone
+    with pytest.raises(ValueError, match="r0_angstrom: there is none for H-C, only for H-H, H-O, O-O"):
+        one.of_pair(1, 6)
+    with pytest.raises(ValueError, match="by pairs of species"):
+        one.evaluate(np.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"H": 1.0}, "is no pair of species"),
+        ({"H-Xx": 1.0}, "there is no element 'Xx'"),
+        ({"H-O": 1.0, "O-H": 1.1}, "O-H is there twice"),
+        ({}, "at least one pair"),
+        ({"H-O": 0.0}, "greater than 0"),
+    ],
+)
+def test_tables_that_are_wrong(table, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        basis({"kind": "agnesi", "r0_angstrom": table})
+
+
+def test_a_core_of_a_pair_is_inside():
+    with pytest.raises(pydantic.ValidationError, match="core_angstrom must be smaller than cutoff_angstrom"):
+        Envelope(cutoff_angstrom=2.0, core_angstrom={"O-O": 2.5})
