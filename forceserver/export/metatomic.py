@@ -45,7 +45,7 @@ class ExportedModel(torch.nn.Module):
         if isinstance(model, GapModel):
             terms = [KernelTerm(term, model.species, members) for term in model.soap]
         elif isinstance(model, AceModel):
-            expansions = model.hypers.expansions(model.species, ProductGraph(model.functions))
+            expansions = model.expansions(ProductGraph(model.functions))
             terms = [AceTerm(model, expansion, centres, members) for centres, expansion in expansions.items()]
         else:
             raise InputError(f"export: a {model.FORMAT} cannot be exported yet; kernel models and ACE can")

@@ -14,7 +14,7 @@ from .data import Labelled
 from .preparation import Problem
 from .progress import Progress
 from .regression import QUANTITIES, Factor
-from .rows import UPPER, SoapRows
+from .rows import UPPER, PairRows, SoapRows
 
 
 def accumulate(
@@ -83,7 +83,8 @@ def _fingerprint(columns: Sequence[Columns], problem: Problem) -> str:
         if isinstance(column, SoapRows):
             for points in column.points.values():
                 digest.update(points.tobytes())
-            for matrix in column.contraction.matrices.values() if column.contraction else ():
+        if not isinstance(column, PairRows) and column.contraction is not None:
+            for matrix in column.contraction.matrices.values():
                 digest.update(matrix.tobytes())
     for one in problem.rest:
         for array in (one.frame.positions, one.frame.cell, one.energy, one.forces, one.virial):

@@ -1,12 +1,14 @@
 """Rows of the design matrix of a cluster expansion: its functions, summed over the atoms of each species."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..frame import Array, Frame
 from ..models.ace import AceHypers
+from ..representation.contraction import Contraction
 from ..representation.expansion import ExpansionBasis, SphericalExpansion
 from ..representation.invariant_products import InvariantProducts
 from ..representation.neighbours import NeighbourList, Selection
@@ -74,24 +76,60 @@ def _of_atoms(atoms: NDArray[np.int64], rows: NDArray[np.int32], tangents: Array
     return np.column_stack([atoms[rows[:, 0]], rows[:, 1:]]).astype(np.int32), tangents
 
 
+def _mixing(contraction: Contraction | None) -> dict[str, Any]:
+    """The fields of a model."""
+    if contraction is None:
+        return {}
+    return {"mixing": contraction.matrices, "sum_species": contraction.sum_species}
+
+
+def _functions(
+    descriptor: AceDescriptor, n_species: int, contraction: Contraction | None
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Channels (K, 4, 3) of the functions as their degrees count them, and the functions (K, 13) of the coefficients.
+
+    Pseudo-species have the radial functions of the basis one after the other, as one block; n begins anew with each.
+    """
+    assert descriptor.truncation is not None  # `defaults.complete` has chosen them
+    assert descriptor.basis is not None
+    n_max, counts, blocks = descriptor.basis.n_max, None, n_species
+    pseudo = descriptor.contraction is not None and descriptor.contraction.kind == "alchemical"
+    if contraction is not None and pseudo:
+        blocks = max(contraction.counts) // n_max
+    elif contraction is not None:
+        blocks, counts = 1 if contraction.sum_species else n_species, contraction.counts
+    functions = truncate(descriptor.truncation, blocks, counts)
+    channels = functions[:, :-1].reshape(len(functions), -1, 3).copy()
+    if pseudo:
+        block = functions[:, :-1].reshape(channels.shape)
+        there = block[:, :, 0] >= 0
+        block[there, 1] += n_max * block[there, 0]
+        block[there, 0] = 0
+        functions[:, :-1] = block.reshape(len(functions), -1)
+    return channels, functions
+
+
 class AceRows:
     """Columns of the functions of an expansion, those of centres of the first species first.
 
     Energies are zero for atoms without neighbours, as every function is.
 
+    contraction: that of the radial functions, or None.
     ValueError: there are fewer functions than the descriptor says, or the splines cannot be made.
     """
 
-    def __init__(self, species: Sequence[int], descriptor: AceDescriptor) -> None:
+    def __init__(
+        self, species: Sequence[int], descriptor: AceDescriptor, contraction: Contraction | None = None
+    ) -> None:
         self.species = tuple(species)
         self.descriptor = descriptor
-        assert descriptor.truncation is not None  # `defaults.complete` has chosen them
         assert descriptor.basis is not None
-        functions = truncate(descriptor.truncation, len(self.species))
+        self.contraction, self.mixing = contraction, _mixing(contraction)
+        self._channels, functions = _functions(descriptor, len(self.species), contraction)
         graph = ProductGraph(functions)
         self.functions = functions
         self.hypers = AceHypers(basis=descriptor.basis, spline_tolerance=descriptor.spline_tolerance)
-        self._bases = self.hypers.expansions(self.species, graph)
+        self._bases = self.hypers.expansions(self.species, graph, **self.mixing)
         one = next(iter(self._bases.values()))  # all have the same layout
         self.products = InvariantProducts(graph, one)
         self._columns = {s: slice(k * len(graph), (k + 1) * len(graph)) for k, s in enumerate(self.species)}
@@ -124,7 +162,7 @@ class AceRows:
     def smoothness(self) -> Array:
         """(K,), what the prior multiplies each weight by: 1 + sum over channels of (n + 1)^p + (l_weight l)^p."""
         prior = self.descriptor.prior
-        channels = self.functions[:, :-1].reshape(len(self.functions), -1, 3)
+        channels = self._channels
         there = channels[:, :, 0] >= 0
         n, l = channels[:, :, 1] + 1.0, prior.l_weight * channels[:, :, 2]
         return 1 + (np.where(there, n, 0) ** prior.exponent + np.where(there, l, 0) ** prior.exponent).sum(axis=1)

@@ -13,7 +13,7 @@ from ..representation.invariants import PowerSpectrumBasis
 from ..representation.scaled_multispectrum import ScaledMultispectrum
 from . import defaults
 from .ace_rows import AceRows
-from .config import Descriptor, FitConfig, PairDescriptor, SoapDescriptor
+from .config import AceDescriptor, Descriptor, FitConfig, PairDescriptor, SoapDescriptor
 from .multispectrum_rows import MultispectrumRows, scaled_multispectrum
 from .preparation import Problem
 from .progress import Progress
@@ -50,7 +50,7 @@ def _columns(descriptor: Descriptor, problem: Problem, progress: Progress) -> Co
     if isinstance(descriptor, PairDescriptor):
         return PairRows(species, descriptor)
     try:
-        columns = AceRows(species, descriptor)
+        columns = AceRows(species, descriptor, _contraction(descriptor, problem, centre_contribution=False))
     except ValueError as error:
         raise InputError(f"descriptors, ace: {error}") from error
     chosen = np.random.default_rng(problem.config.seed).permutation(len(train))[:SCALE_STRUCTURES]
@@ -62,7 +62,10 @@ def _soap_rows(descriptor: SoapDescriptor, problem: Problem, progress: Progress)
     """Chooses features and sparse points. Energies vanish for isolated atoms of the species that are known."""
     config, species = problem.config, problem.data.species
     frames = [one.frame for one in problem.data.train]
-    contraction, mixed = _contraction(descriptor, problem)
+    contraction = _contraction(descriptor, problem)
+    mixed: dict[str, Any] = {}
+    if contraction is not None:
+        mixed = {"mixing": contraction.matrices, "sum_species": contraction.sum_species}
     basis: PowerSpectrumBasis | ScaledMultispectrum
     if descriptor.multispectrum is not None:
         expansion = descriptor.expansion(species, **mixed)
@@ -84,20 +87,24 @@ def _soap_rows(descriptor: SoapDescriptor, problem: Problem, progress: Progress)
     return make(descriptor, basis, points, descriptor.delta_ev, descriptor.jitter, isolated, contraction)
 
 
-def _contraction(descriptor: SoapDescriptor, problem: Problem) -> tuple[Contraction | None, dict[str, Any]]:
-    """That of a descriptor for the species of the data, and as arguments of `power_spectrum`."""
+def _contraction(
+    descriptor: SoapDescriptor | AceDescriptor, problem: Problem, *, centre_contribution: bool = True
+) -> Contraction | None:
+    """That of a descriptor for the species of the data."""
     if descriptor.contraction is None:
-        return None, {}
+        return None
     assert descriptor.basis is not None, "`defaults.complete` chose one"
+    basis: Any = descriptor.basis  # `Covariance` takes any that is the same for all pairs of species
     made = descriptor.contraction.make(
-        descriptor.basis,
+        basis,
         (one.frame for one in problem.rest),
         problem.data.species,
         energies=[one.energy for one in problem.rest],
+        centre_contribution=centre_contribution,
         tolerance=descriptor.spline_tolerance,
     )
     log.info("%s: %s functions for l = 0, 1, ...", descriptor.contraction, ", ".join(map(str, made.counts)))
-    return made, {"mixing": made.matrices, "sum_species": made.sum_species}
+    return made
 
 
 def _points(

@@ -139,14 +139,22 @@ class AceDescriptor(Section):
     What is None is chosen by `defaults.complete` for the data.
 
     truncation: which products. prior: how weights are expected to fall.
+    contraction: of species to pseudo-species, each with all radial functions, or of the radial functions.
     spline_tolerance: how far splines may be from the radial functions; energies and forces are those of the splines.
     """
 
     kind: Literal["ace"]
     basis: PolynomialBasis | None = None
+    contraction: ContractionConfig | None = None
     truncation: Truncation | None = None
     prior: Smoothness = Smoothness()
     spline_tolerance: float = Field(default=1e-3, ge=1e-12, le=1e-2)
+
+    @model_validator(mode="after")
+    def _can_be_contracted(self) -> "AceDescriptor":
+        if self.contraction is not None and self.basis is not None and self.basis.by_pair:
+            raise ValueError("contraction: needs lengths of the basis that are the same for all pairs of species")
+        return self
 
 
 Descriptor = Annotated[SoapDescriptor | PairDescriptor | AceDescriptor, Field(discriminator="kind")]

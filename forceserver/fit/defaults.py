@@ -66,7 +66,8 @@ def complete(config: FitConfig, train: Sequence[Labelled], species: Sequence[int
         if isinstance(descriptor, AceDescriptor):
             update: dict[str, Any] = {"truncation": descriptor.truncation or Truncation(functions=config.functions)}
             if descriptor.basis is None:
-                update["basis"] = polynomial_basis(reach, [one.frame for one in train], config.seed, species)
+                frames, alike = [one.frame for one in train], descriptor.contraction is not None
+                update["basis"] = polynomial_basis(reach, frames, config.seed, species, alike=alike)
             descriptor = descriptor.model_copy(update=update)
         completed.append(descriptor)
     return config.model_copy(update={"descriptors": completed, "cutoff_angstrom": cutoff})
@@ -110,11 +111,13 @@ def power_spectrum(cutoff: float, scale: tuple, n_species: int) -> SoapDescripto
     )
 
 
-def polynomial_basis(cutoff: float, frames: Sequence[Frame], seed: int, species: Sequence[int]) -> PolynomialBasis:
-    """The radial functions of a default cluster expansion; those of several species have lengths for each pair."""
+def polynomial_basis(
+    cutoff: float, frames: Sequence[Frame], seed: int, species: Sequence[int], *, alike: bool = False
+) -> PolynomialBasis:
+    """The radial functions of a default cluster expansion; alike: whether all pairs of species have the same."""
     core, typical = _shortest_and_typical(cutoff, frames, seed, species)
-    if len(species) == 1:
-        (core,), (typical,) = core.values(), typical.values()
+    if alike or len(species) == 1:
+        core, typical = min(core.values()), min(typical.values())
     return PolynomialBasis.model_validate(
         {
             "n_max": 16,

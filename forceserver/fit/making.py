@@ -46,7 +46,7 @@ class Maker:
                 of_members = {s: w.T.copy() for s, w in column.split(members[:, part]).items()}
             if isinstance(column, AceRows):
                 split = {s: w.copy() for s, w in column.split(weights[part]).items()}
-                expansion = {"hypers": column.hypers, "functions": column.functions, "weights": split}
+                expansion = {"hypers": column.hypers, "functions": column.functions, "weights": split, **column.mixing}
                 expansion["members"] = of_members
                 continue
             hypers = SoapHypers(**{name: getattr(column.hypers, name) for name in SoapHypers.model_fields})
@@ -81,6 +81,7 @@ class Maker:
             summary=self._summary,
             embedding=self._embedding,
             parameters=dict(zip(column.species, trained.theta, strict=True)),
+            **column.mixing,
         )
 
     def _parts(self) -> Iterator[tuple[Columns, slice]]:

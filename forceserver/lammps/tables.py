@@ -64,7 +64,7 @@ def _terms(model: Model) -> list[Arrays]:
         return [_kernel_term(model, term) for term in model.soap]
     if isinstance(model, AceModel):
         graph = ProductGraph(model.functions)
-        expansions = model.hypers.expansions(model.species, graph)
+        expansions = model.expansions(graph)
         return [_ace_term(model, graph, expansion, centres) for centres, expansion in expansions.items()]
     raise InputError(f"the pair style for LAMMPS does not support a {model.FORMAT}")
 

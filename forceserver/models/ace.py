@@ -9,6 +9,7 @@ same functions, each with its own weights.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,22 +38,33 @@ class AceHypers(Section):
     basis: PolynomialBasis
     spline_tolerance: float = Field(default=1e-3, ge=1e-12, le=1e-2)
 
-    def expansions(self, species: tuple[int, ...], graph: ProductGraph) -> "dict[tuple[int, ...], ExpansionBasis]":
+    def expansions(
+        self,
+        species: tuple[int, ...],
+        graph: ProductGraph,
+        mixing: Mapping[int, Array] | None = None,
+        sum_species: bool = False,
+    ) -> "dict[tuple[int, ...], ExpansionBasis]":
         """The coefficients that the functions are made of, for neighbours of these species (atomic numbers).
 
         By the species of the centres that have them: all together unless a length differs between pairs of species.
+        mixing, sum_species: see `AceModel`.
         `ValueError` if a length is missing for a pair, or the splines cannot be made.
         """
-        tables = self._tables(species, graph.counts)
+        tables = self._tables(species, graph.counts, mixing)
         alike: dict[tuple[SplineTable, ...], list[int]] = {}
         for centre in species:
             alike.setdefault(tuple(tables[centre, neighbour] for neighbour in species), []).append(centre)
         return {
-            tuple(centres): ExpansionBasis(dict(zip(species, found, strict=True)), centre_contribution=False)
+            tuple(centres): ExpansionBasis(
+                dict(zip(species, found, strict=True)), sum_species=sum_species, centre_contribution=False
+            )
             for found, centres in alike.items()
         }
 
-    def _tables(self, species: tuple[int, ...], counts: tuple[int, ...]) -> dict[tuple[int, int], SplineTable]:
+    def _tables(
+        self, species: tuple[int, ...], counts: tuple[int, ...], mixing: Mapping[int, Array] | None
+    ) -> dict[tuple[int, int], SplineTable]:
         """The splines for each centre and neighbour, on one grid, with the first functions of each l."""
         n_max = self.basis.n_max
         of_pairs = {(a, b): self.basis.of_pair(a, b).model_copy(update={"l_max": 0}) for a in species for b in species}
@@ -67,8 +79,19 @@ class AceHypers(Section):
 
         begins = max(basis.cutoff.smoothing_starts for basis in distinct)
         table = SplineTable.fit(functions, self.reach, begins, (len(distinct) * n_max,), self.spline_tolerance)
-        parts = [table.chosen([range(k * n_max, k * n_max + count) for count in counts]) for k in range(len(distinct))]
-        return {pair: parts[distinct.index(basis)] for pair, basis in of_pairs.items()}
+
+        @cache
+        def part(basis: int, neighbour: int | None) -> SplineTable:
+            first = basis * n_max
+            if neighbour is None or mixing is None:
+                return table.chosen([range(first, first + count) for count in counts])
+            rows = [mixing[neighbour][l, :count] for l, count in enumerate(counts)]
+            return table.chosen([range(first, first + n_max)] * len(counts)).contract(rows)
+
+        return {
+            (centre, neighbour): part(distinct.index(basis), neighbour if mixing else None)
+            for (centre, neighbour), basis in of_pairs.items()
+        }
 
     @property
     def reach(self) -> float:
@@ -81,6 +104,7 @@ class AceHeader(ModelHeader):
 
     ace: AceHypers
     embedding: Embedding | None = None
+    sum_species: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +116,16 @@ class AceModel(Model):
     weights, members: for each species of centres (K,) in eV, and (K, 8) or None; with an embedding (P, K), None.
     embedding, parameters: F, and its parameters theta for each species of centres.
     pairs: pair potentials; pair_members: those of each of the eight members, or None.
+    mixing: for each species of neighbours (l_max + 1, n, n_max), the n radial functions as linear combinations of those
+        of the basis, or None; where an l has fewer, its last rows are zero.
+    sum_species: whether neighbours of all species add to the same coefficients, one block, each with its own mixing.
     summary: what is known about the training, JSON-serialisable.
     """
 
     FORMAT: ClassVar[str] = "forceserver atomic cluster expansion"
-    VERSION: ClassVar[int] = 1
-    READABLE: ClassVar[tuple[int, ...]] = (1,)
+    VERSION: ClassVar[int] = 2
+    READABLE: ClassVar[tuple[int, ...]] = (1, 2)
+    """2: lengths of pairs of species, contracted radial functions."""
     HEADER: ClassVar[type[ModelHeader]] = AceHeader
 
     species: tuple[int, ...]
@@ -111,6 +139,12 @@ class AceModel(Model):
     summary: Mapping[str, Any] = field(default_factory=dict)
     embedding: Embedding | None = None
     parameters: Mapping[int, Array] = field(default_factory=dict)
+    mixing: Mapping[int, Array] | None = None
+    sum_species: bool = False
+
+    def expansions(self, graph: ProductGraph) -> "dict[tuple[int, ...], ExpansionBasis]":
+        """The coefficients that the functions are made of, see `AceHypers.expansions`."""
+        return self.hypers.expansions(self.species, graph, self.mixing, self.sum_species)
 
     @property
     def reach(self) -> float:
@@ -124,12 +158,13 @@ class AceModel(Model):
 
     def _own_header(self) -> dict[str, Any]:
         embedding = None if self.embedding is None else self.embedding.model_dump(mode="json")
-        return {"ace": self.hypers.model_dump(mode="json"), "embedding": embedding}
+        own: dict[str, Any] = {"ace": self.hypers.model_dump(mode="json"), "embedding": embedding}
+        return own | {"sum_species": self.sum_species}
 
     def _arrays(self) -> dict[str, NDArray]:
         arrays: dict[str, NDArray] = {"functions": np.asarray(self.functions, dtype=np.int32)}
-        parts = (("weights", self.weights), ("members", self.members or {}), ("parameters", self.parameters))
-        for name, part in parts:
+        parts = {"weights": self.weights, "members": self.members or {}, "parameters": self.parameters}
+        for name, part in (parts | {"mixing": self.mixing or {}}).items():
             for species, array in part.items():
                 arrays[f"{name}/{species}"] = np.ascontiguousarray(array, dtype=np.float64)
         return arrays
@@ -139,7 +174,8 @@ class AceModel(Model):
         def of_species(name: str) -> dict[int, Array]:
             return {s: arrays[f"{name}/{s}"] for s in header.species if f"{name}/{s}" in arrays}
 
-        _check_functions(header, arrays["functions"])
+        mixing = of_species("mixing") or None
+        _check_functions(header, arrays["functions"], mixing)
         return cls(
             species=header.species,
             energies=header.energies,
@@ -152,6 +188,8 @@ class AceModel(Model):
             summary=header.summary,
             embedding=header.embedding,
             parameters=of_species("parameters"),
+            mixing=mixing,
+            sum_species=header.sum_species,
         )
 
     @classmethod
@@ -160,6 +198,7 @@ class AceModel(Model):
         count = claim.shape[0] if claim is not None and len(claim.shape) == 2 else 1
         expected = {"functions": Claim((max(1, count), COLUMNS), np.dtype(np.int32))}
         real, embedding = np.dtype(np.float64), header.embedding
+        expected |= _expected_mixing(header, claims)
         for species in header.species:
             expected[f"weights/{species}"] = Claim((count,), real)
             if embedding is not None:
@@ -171,13 +210,26 @@ class AceModel(Model):
         return expected
 
 
-def _check_functions(header: AceHeader, functions: NDArray[np.int32]) -> None:
+def _expected_mixing(header: AceHeader, claims: Mapping[str, Claim]) -> dict[str, Claim]:
+    """Of all species or of none; with as many functions as the first one has."""
+    if not header.sum_species and not any(name.startswith("mixing/") for name in claims):
+        return {}
+    basis, first = header.ace.basis, claims.get(f"mixing/{header.species[0]}")
+    count = first.shape[1] if first is not None and len(first.shape) == 3 else 1
+    shape = (basis.l_max + 1, max(1, count), basis.n_max)
+    return {f"mixing/{species}": Claim(shape, np.dtype(np.float64)) for species in header.species}
+
+
+def _check_functions(
+    header: AceHeader, functions: NDArray[np.int32], mixing: Mapping[int, Array] | None = None
+) -> None:
     """`ValueError` unless all channels exist and couple to invariants; the kernel does not check this."""
-    basis, blocks = header.ace.basis, len(header.species)
+    basis, blocks = header.ace.basis, 1 if header.sum_species else len(header.species)
+    n_max = basis.n_max if mixing is None else min(matrices.shape[1] for matrices in mixing.values())
     channels = functions[:, :-1].reshape(len(functions), -1, 3)
     absent = (channels == -1).all(axis=2)
     b, n, l = np.moveaxis(channels, 2, 0)
-    inside = (b >= 0) & (b < blocks) & (n >= 0) & (n < basis.n_max) & (l >= 0) & (l <= basis.l_max)
+    inside = (b >= 0) & (b < blocks) & (n >= 0) & (n < n_max) & (l >= 0) & (l <= basis.l_max)
     wrong = ~(inside | absent).all(axis=1) | absent[:, 0] | (np.diff(absent.astype(int), axis=1) < 0).any(axis=1)
     total, order, last = np.where(absent, 0, l).sum(axis=1), (~absent).sum(axis=1), functions[:, -1]
     l1, l2, l3, l4 = np.where(absent, 0, l).T

@@ -53,7 +53,7 @@ class AcePotential(ModelPotential):
 
 def _at_work(model: AceModel, members: bool) -> list[Term]:
     graph = ProductGraph(model.functions)
-    expansions = model.hypers.expansions(model.species, graph)
+    expansions = model.expansions(graph)
     return [_term(model, graph, expansion, centres, members) for centres, expansion in expansions.items()]
 
 

@@ -153,6 +153,13 @@ class PolynomialBasis(RadialBasis):
     transform: Transform
     polynomials: Literal["jacobi", "legendre", "chebyshev"] = "jacobi"
 
+    @property
+    def by_pair(self) -> bool:
+        """Whether a length differs between pairs of species."""
+        return isinstance(self.cutoff.core_angstrom, dict) or isinstance(
+            getattr(self.transform, "r0_angstrom", None), dict
+        )
+
     def of_pair(self, first: int, second: int) -> "PolynomialBasis":
         """The basis for a pair of species (atomic numbers), without tables; `ValueError` if one lacks the pair."""
         transform, cutoff = self.transform, self.cutoff

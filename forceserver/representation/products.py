@@ -68,14 +68,15 @@ class Truncation(Section):
     l_max: tuple[int, ...] = (0, 6, 6, 6)
 
 
-def truncate(rule: Truncation, n_blocks: int = 1) -> NDArray[np.int32]:
+def truncate(rule: Truncation, n_blocks: int = 1, counts: Sequence[int] | None = None) -> NDArray[np.int32]:
     """The functions (K, 13) of a rule: four channels (block, n, l), -1 for missing ones, and L.
 
+    counts: how many radial functions each l has, if not as many as the rule takes.
     Sorted by order. `ValueError` if there are fewer than `functions` within the limits.
     """
     degree, before = 4.0, 0
     while True:
-        found = sorted(_up_to(rule, n_blocks, degree), key=lambda item: (item[0], len(item[1])))
+        found = sorted(_up_to(rule, n_blocks, degree, counts), key=lambda item: (item[0], len(item[1])))
         if len(found) >= rule.functions:
             break
         if len(found) == before and degree > 400:
@@ -89,12 +90,15 @@ def truncate(rule: Truncation, n_blocks: int = 1) -> NDArray[np.int32]:
     return rows
 
 
-def _up_to(rule: Truncation, n_blocks: int, degree: float) -> Iterator[tuple[float, tuple[Channel, ...], int]]:
+def _up_to(
+    rule: Truncation, n_blocks: int, degree: float, counts: Sequence[int] | None
+) -> Iterator[tuple[float, tuple[Channel, ...], int]]:
     """Degree, channels and L of every function up to a degree."""
     for order in range(1, rule.order + 1):
         weight = rule.order_weights[min(order, len(rule.order_weights)) - 1]
         n_max, l_max = (numbers[min(order, len(numbers)) - 1] for numbers in (rule.n_max, rule.l_max))
-        channels = [Channel(b, n, l) for b in range(n_blocks) for n in range(n_max) for l in range(l_max + 1)]
+        most = [n_max] * (l_max + 1) if counts is None else [min(n_max, count) for count in counts[: l_max + 1]]
+        channels = [Channel(b, n, l) for b in range(n_blocks) for l, count in enumerate(most) for n in range(count)]
         levels = [c.n + 1 + rule.l_weight * c.l for c in channels]
         ranked = sorted(zip(levels, channels, strict=True))
         for level, chosen in _multisets(ranked, order, degree / weight + 1e-9):

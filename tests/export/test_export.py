@@ -88,6 +88,7 @@ MODELS = {
     "mixed": mixed_species,
     "ace": lambda: some_ace(),
     "ace by pair": lambda: some_ace(by_pair=True),
+    "mixed ace": lambda: some_ace(mixed=True),
     "finnis_sinclair": lambda: embedded(FinnisSinclair()),
     "powers": lambda: embedded(Powers(exponents=(0.5, 2.0))),
     "fixed powers": lambda: embedded(Powers(trained=False)),

@@ -11,10 +11,12 @@ from test_fit import DATA, rmse
 
 from forceserver.analysis import parity
 from forceserver.errors import InputError
-from forceserver.fit import run
+from forceserver.fit import preparation, run
 from forceserver.fit.ace_rows import AceRows
+from forceserver.fit.columns import columns_of
 from forceserver.fit.config import AceDescriptor, FitConfig
 from forceserver.fit.defaults import polynomial_basis
+from forceserver.fit.progress import silent
 from forceserver.fit.rows import UPPER
 from forceserver.frame import Frame
 from forceserver.models.ace import AceModel
@@ -94,6 +96,63 @@ def test_rows_are_energies_forces_and_virials(species, r0):
     np.testing.assert_allclose(rows.virial @ weights, result.virial.ravel()[UPPER], atol=1e-8 * largest)
 
 
+@pytest.mark.parametrize(
+    ("contraction", "channels"),
+    [
+        ({"kind": "alchemical", "q_max": 2}, 32),
+        ({"kind": "alchemical", "weights": {"Cu": [1.0], "Au": [2.0]}}, 16),
+        ({"mixed": True, "q_max": 10}, 10),
+    ],
+    ids=["pseudo-species", "one pseudo-species", "principal components"],
+)
+def test_contracted_functions(ace, alloy, contraction, channels):
+    """Copper and gold in one block of coefficients; the file has all that makes the energies of the rows."""
+    descriptor = {"kind": "ace", "contraction": contraction, "truncation": {"functions": 40, "order": 3}}
+    fixed = {"sigma": {"default": {"energy_ev": 0.001}}, "data": {"train": str(alloy)}}
+    config = FitConfig.model_validate(ace | fixed | {"descriptors": [descriptor]})
+    problem = preparation.prepare(config, preparation.read(config))
+    (columns,) = columns_of(problem, silent)
+    assert set(columns.functions[:, 0]) == {0}
+    assert columns.functions[:, 1].max() < channels
+    rng, frame = np.random.default_rng(0), problem.data.train[3].frame
+    weights = rng.normal(size=columns.size) / columns.smoothness()[0]
+    parts, energies = columns.split(weights), dict.fromkeys(columns.species, 0.0)
+    model = AceModel(columns.species, energies, columns.hypers, columns.functions, parts, **columns.mixing)
+    model.save(config.output)
+    result = AcePotential(AceModel.load(config.output)).compute_one(frame)
+    rows = columns.rows(frame, True, True)
+    assert rows.energy @ weights == pytest.approx(result.energy, rel=1e-9)
+    largest = np.abs(result.forces).max()
+    np.testing.assert_allclose(rows.forces @ weights, result.forces.ravel(), atol=1e-8 * largest)
+    np.testing.assert_allclose(rows.virial @ weights, result.virial.ravel()[UPPER], atol=1e-8 * largest)
+
+
+def test_pseudo_species_that_are_the_species_change_nothing(ace, alloy):
+    """Two of two by given weights are copper and gold: the same fit as without."""
+    found = []
+    basis = {
+        "n_max": 8, "l_max": 4, "cutoff": {"cutoff_angstrom": 4.5},
+        "transform": {"kind": "agnesi", "r0_angstrom": 2.5},
+    }  # fmt: skip
+    for contraction in (None, {"kind": "alchemical", "weights": {"Cu": [1.0, 0.0], "Au": [0.0, 1.0]}}):
+        rule = {"functions": 25, "order": 3, "n_max": [8], "l_max": [0, 4, 4, 4]}
+        descriptor = {"kind": "ace", "basis": basis, "truncation": rule, "contraction": contraction}
+        fixed = {"sigma": {"default": {"energy_ev": 0.001}}, "data": {"train": str(alloy)}}
+        fit = run.fit(FitConfig.model_validate(ace | fixed | {"descriptors": [descriptor]}))
+        found.append(np.array([AcePotential(fit.model).compute_one(one.frame).energy for one in fit.train]))
+    np.testing.assert_allclose(found[1], found[0], atol=1e-6)
+
+
+def test_contraction_needs_the_same_lengths(ace):
+    basis = {
+        "n_max": 3, "l_max": 2, "cutoff": {"cutoff_angstrom": 4},
+        "transform": {"kind": "agnesi", "r0_angstrom": {"Cu-Cu": 2.5}},
+    }  # fmt: skip
+    ace["descriptors"] = [{"kind": "ace", "contraction": {"q_max": 2}, "basis": basis}]
+    with pytest.raises(pydantic.ValidationError, match="the same for all pairs of species"):
+        FitConfig.model_validate(ace)
+
+
 def test_lengths_of_the_defaults_are_those_of_pairs():
     """O-O and H-H are those of one molecule and of two; atoms that never meet have half of the cutoff."""
     water = Frame.from_ase(Atoms("OH2", positions=[[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]))
@@ -101,7 +160,7 @@ def test_lengths_of_the_defaults_are_those_of_pairs():
     helium = Frame.from_ase(Atoms("He", positions=[[0, 0, 0]]))
     basis = polynomial_basis(5.0, [water, two, helium], 0, (1, 2, 8))
     assert basis.transform.r0_angstrom == {
-        "H-H": pytest.approx(1.794, abs=0.3), "H-He": 2.5, "H-O": pytest.approx(0.96, abs=0.001),
+        "H-H": pytest.approx(1.794, abs=0.3), "H-He": 2.5, "H-O": pytest.approx(0.965, abs=0.01),
         "He-He": 2.5, "He-O": 2.5, "O-O": 2.8,
     }  # fmt: skip
     assert basis.cutoff.core_angstrom["H-O"] == pytest.approx(0.96, abs=0.001)

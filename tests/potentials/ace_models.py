@@ -9,11 +9,20 @@ from forceserver.representation.products import Truncation, truncate
 LENGTHS = {"O-O": 2.6, "O-Ti": 1.9, "O-Ba": 2.7, "Ti-Ti": 3.5, "Ti-Ba": 3.0, "Ba-Ba": 3.6}
 
 
-def some_ace(species=(8, 22, 56), functions=150, order=4, seed=0, members=True, by_pair=False):
-    """Random weights that fall with the order, a repulsion, all species; by_pair: radial functions of every pair."""
+def some_ace(species=(8, 22, 56), functions=150, order=4, seed=0, members=True, by_pair=False, mixed=False):
+    """Random weights that fall with the order, a repulsion, all species.
+
+    by_pair: radial functions of every pair. mixed: of all neighbours together, contracted, fewer of higher l.
+    """
     rng = np.random.default_rng(seed)
     rule = Truncation(functions=functions, order=order, n_max=(8,), l_max=(0, 4, 4, 4))
-    table = truncate(rule, len(species))
+    mixing, counts = None, (5, 5, 4, 3, 2)
+    if mixed:
+        mixing = {s: rng.normal(size=(5, 5, 8)) for s in species}
+        for matrices in mixing.values():
+            for l, count in enumerate(counts):
+                matrices[l, count:] = 0.0
+    table = truncate(rule, 1, counts) if mixed else truncate(rule, len(species))
     ends = {"cutoff_angstrom": 4.0, "inner_angstrom": 0.8, "inner_exponent": 2}
     basis = {"n_max": 8, "l_max": 4, "cutoff": ends, "transform": {"kind": "agnesi", "r0_angstrom": 2.0}}
     if by_pair:
@@ -34,4 +43,6 @@ def some_ace(species=(8, 22, 56), functions=150, order=4, seed=0, members=True, 
         pairs,
         (pairs,) * 8 if members else None,
         {"note": "x"},
+        mixing=mixing,
+        sum_species=mixed,
     )

@@ -34,9 +34,9 @@ def rattled(repeat=(2, 2, 1), seed=0):
     return atoms
 
 
-@pytest.mark.parametrize("by_pair", [False, True])
-def test_conformance(by_pair):
-    check_potential(AcePotential(some_ace(by_pair=by_pair)), Frame.from_ase(BATIO3)).raise_on_failure()
+@pytest.mark.parametrize("radial", [{}, {"by_pair": True}, {"mixed": True}])
+def test_conformance(radial):
+    check_potential(AcePotential(some_ace(**radial)), Frame.from_ase(BATIO3)).raise_on_failure()
 
 
 def test_lengths_of_pairs():
@@ -135,6 +135,28 @@ def test_members_and_atoms():
         potential.compute_one(Frame(np.zeros((1, 3)), np.eye(3), np.array([1], dtype=np.int32), np.zeros(3, bool)))
 
 
+def test_file_of_contracted_functions(tmp_path):
+    from forceserver.npy_files import checksum
+
+    model, frame, path = some_ace(mixed=True), Frame.from_ase(rattled()), tmp_path / "model.npz"
+    model.save(path)
+    expected = AcePotential(model).compute_one(frame).energy
+    assert AcePotential(AceModel.load(path)).compute_one(frame).energy == expected
+    other = np.arange(8.0)[None, None] * np.ones((5, 5, 1))
+    changed = replace(model, mixing={**model.mixing, 56: other})
+    assert AcePotential(changed).compute_one(frame).energy != pytest.approx(expected, abs=1e-3)
+    arrays = {name: array for name, array in model._arrays().items() if name != "mixing/56"}
+    arrays["header"] = np.frombuffer(json.dumps(model._header()).encode(), dtype=np.uint8)
+    with open(path, "wb") as file:
+        np.savez(file, checksum=checksum(arrays), **arrays)
+    with pytest.raises(InputError, match="mixing/56: this array is missing"):
+        AceModel.load(path)
+    five = replace(model, functions=np.where(model.functions == 4, 5, model.functions).astype(np.int32))
+    five.save(path)
+    with pytest.raises(InputError, match="is not an invariant"):
+        AceModel.load(path)
+
+
 def test_file(tmp_path):
     model, frame = some_ace(), Frame.from_ase(rattled())
     model.save(tmp_path / "model.npz")
@@ -186,7 +208,7 @@ def test_several_properties_at_once():
 
     model = some_ace(functions=60)
     graph = ProductGraph(model.functions)
-    (expansion,) = model.hypers.expansions(model.species, graph).values()
+    (expansion,) = model.expansions(graph).values()
     products, rng = InvariantProducts(graph, expansion), np.random.default_rng(0)
     c, weights, slopes = (rng.normal(size=shape) for shape in ((21, products.size), (3, 60), (3, 21)))
     prepared, gradient, expected = products.prepared(weights), np.empty_like(c), np.zeros_like(c)

@@ -35,7 +35,12 @@ BIN = Path(sys.executable).parent
 BAR = 1.6021765e6
 """LAMMPS's eV/Angstrom^3 in bar."""
 SPECIES = "O Ti Ba"
-KINDS = {"kernel": some_model, "ace": some_ace, "ace by pair": partial(some_ace, by_pair=True)}
+KINDS = {
+    "kernel": some_model,
+    "ace": some_ace,
+    "ace-by-pair": partial(some_ace, by_pair=True),
+    "mixed-ace": partial(some_ace, mixed=True),
+}
 
 
 @pytest.fixture(scope="module", params=KINDS)
