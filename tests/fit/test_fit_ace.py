@@ -179,7 +179,7 @@ def test_descriptors_must_be_of_the_model(ace):
 
 def test_too_many_functions_for_their_limits(ace):
     ace["descriptors"] = [{"kind": "ace", "truncation": {"functions": 90, "order": 1}}]
-    with pytest.raises(InputError, match="functions = 90: there are 16 only"):
+    with pytest.raises(InputError, match="functions = 90: there are only 16"):
         run.fit(FitConfig.model_validate(ace))
 
 
