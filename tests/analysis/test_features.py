@@ -50,6 +50,47 @@ def test_wide_features_are_compared_as_they_are():
     np.testing.assert_allclose(measures.rigidity(small, structure, by_structure, 1e-3), theirs, rtol=1e-8)
 
 
+def test_agrees_with_featomic_and_scikit_matter():
+    """Two power spectra of molecules by featomic, and what scikit-matter says of them, to 1e-10."""
+    featomic = pytest.importorskip("featomic")
+    structures = [molecule(name) for name in ("CH3OH", "H2CO", "CH3CHO", "CH3OCH3", "HCOOH", "C2H4") for _ in range(2)]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.1, seed=seed)
+    mine, theirs = [], []
+    for n_max, sigma in ((2, 0.5), (1, 0.3)):
+        basis = {
+            "kind": "gto",
+            "n_max": n_max,
+            "l_max": 1,
+            "cutoff": {"cutoff_angstrom": 3.0, "width_angstrom": 0.5},
+            "density": {"kind": "gaussian", "sigma_angstrom": sigma},
+        }
+        maps = FeatureMap(ExpansionConfig.model_validate({"basis": basis, "tolerance": 1e-11}), structures)
+        mine.append(np.concatenate([maps.at(maps.neighbours(Frame.of(atoms))).values().copy() for atoms in structures]))
+        calculator = featomic.SoapPowerSpectrum(
+            cutoff={"radius": 3.0, "smoothing": {"type": "ShiftedCosine", "width": 0.5}},
+            density={"type": "Gaussian", "width": sigma},
+            basis={"type": "TensorProduct", "max_angular": 1, "spline_accuracy": None,
+                   "radial": {"type": "Gto", "max_radial": n_max - 1}},
+        )  # fmt: skip
+        blocks = calculator.compute(structures).keys_to_samples("center_type")
+        block = blocks.keys_to_properties(["neighbor_1_type", "neighbor_2_type"]).block()
+        theirs.append(each_once(block)[np.lexsort((block.samples["atom"], block.samples["system"]))])
+    split = split_of(len(mine[0]))
+    for x, y in ((0, 1), (1, 0)):
+        wanted = global_reconstruction_error(theirs[x], theirs[y], train_idx=split.train, test_idx=split.test)
+        found = measures.reconstruction(measures.compact(mine[x]), measures.compact(mine[y]), split)[0]
+        assert found == pytest.approx(wanted, abs=1e-10)
+        assert found > 1e-3
+
+
+def each_once(block):
+    """featomic has features with n, n' exchanged twice where both species are the same."""
+    a, b, n, m = (block.properties[name] for name in ("neighbor_1_type", "neighbor_2_type", "n_1", "n_2"))
+    same = a == b
+    return (block.values * np.where(same & (n != m), np.sqrt(2), 1.0))[:, ~same | (n <= m)]
+
+
 def test_features_of_a_kernel():
     """Of exponent 2 these are the products of pairs of features."""
     x = np.random.default_rng(2).normal(size=(60, 4))

@@ -1,4 +1,4 @@
-"""Fits contracted.toml, and compares it with the model of this folder: errors, time per atom, bits for each thread count.
+"""Fits contracted.toml, and compares it with the model of this folder: errors, time per atom, bits of thread counts.
 
 Writes results/contracted.json. Times are the median of many pairs of evaluations, one of each model after the other.
 """
