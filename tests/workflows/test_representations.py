@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.io import write
 
 STUDY = Path(__file__).parents[2] / "workflows" / "representations"
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.skipif(not STUDY.is_dir(), reason="not in the repositor
 def study(monkeypatch, tmp_path):
     """The folder of the study on the path, with results elsewhere."""
     monkeypatch.syspath_prepend(str(STUDY))
-    names = ("common", "sensitivity", "higher_orders", "feature_space")
+    names = ("common", "sensitivity", "higher_orders", "feature_space", "regressions", "learning", "two_bodies")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     import common
@@ -84,3 +85,42 @@ def test_retained_fractions_multiply(study, monkeypatch):
     for one in higher_orders.contracted(structures).values():
         assert one["measured"][0] == pytest.approx(one["rule"][0], rel=1e-6)
         assert all(measured < rule for measured, rule in zip(one["measured"][1:], one["rule"][1:], strict=True))
+
+
+@pytest.fixture
+def molecules(study):
+    """A file of twelve, with the key of the data set."""
+    structures = [molecule(name) for name in ("H2O", "CH3OH", "H2CO", "CH3NO2") for _ in range(3)]
+    for seed, atoms in enumerate(structures):
+        atoms.rattle(0.1, seed=seed)
+        atoms.info["dft_formation_energy_per_atom_in_eV"] = -1 - 0.1 * seed
+    write(study / "molecules.extxyz", structures)
+    return study / "molecules.extxyz"
+
+
+def test_regressions_find_what_is_there(molecules):
+    """Energies that are linear in the features and the composition."""
+    import regressions
+
+    data = regressions.Molecules.read(molecules, 1)
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    energies = data.composition @ [1.0, 2.0, 3.0, 4.0] + x @ [0.1, -0.2, 0.3]
+    known = regressions.Molecules(data.atoms, energies, data.composition)
+    errors = regressions.linear_errors(x, known, np.arange(2, 12), np.arange(2))
+    assert np.abs(errors).max() < 1e-4
+
+
+def test_models_of_molecules(molecules):
+    """Sizes of the features, and the kernel of pairs by hand."""
+    import learning
+    import two_bodies
+    from regressions import Molecules
+
+    some = learning.Curves(molecules, 1)
+    assert [some.errors(2, n, kind, [9])["features"] for n, kind in ((1, "GTO"), (4, "mixed PCA"))] == [40, 40]
+    pairs = two_bodies.Pairs(Molecules.read(molecules, 1))
+    x = pairs.contracted(2, np.arange(9), False)
+    flat = x.reshape(len(x), -1) / np.linalg.norm(x.reshape(len(x), -1), axis=1)[:, None]
+    both = (flat @ flat.T) ** 4 * (pairs.species[:, None] == pairs.species)
+    i, j = pairs.structure == 0, pairs.structure == 2
+    assert pairs.kernel(x)[0, 2] == pytest.approx(both[np.ix_(i, j)].mean())

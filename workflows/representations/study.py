@@ -4,6 +4,9 @@ a: the optimal radial functions of silicon, l = 0 and 4, from DVR and from GTO w
 b: the residual variance of the coefficients against the number of functions, for silicon and for molecules.
 c: the reconstruction error of the power spectrum with fewer radial functions, and with selected features.
 d: the residual variance of multispectra up to order 4, against the rule that retained fractions multiply.
+e: errors of kernel models of silicon against the number of radial functions and features, contracted and not.
+f: models of pairs with few radial functions of four bases, linear and with a kernel.
+g: formation energies of molecules: learning curves, and size against error.
 h: reconstruction errors between densities, radial scalings, cutoffs, orders and sorted distances.
 i: local reconstruction errors on scikit-matter's degenerate manifold of methane.
 j: singular values of the Jacobians of methane environments.
@@ -122,15 +125,21 @@ def figures(every: int, molecules: Path | None) -> dict:
     import degenerate
     import feature_space
     import higher_orders
+    import kernel_models
+    import learning
     import sensitivity
     import spline_accuracy
     import truncation
+    import two_bodies
 
     return {
         "a": ("optimal_functions", lambda: optimal_functions(every)),
         "b": ("residual_variance", lambda: residual_variance(every, molecules)),
         "c": ("truncation", lambda: truncation.reconstruction_errors(every, molecules)),
         "d": ("multispectra", lambda: higher_orders.residual_variance(every, molecules)),
+        "e": ("kernel_models", lambda: kernel_models.errors_against_size(every)),
+        "f": ("two_bodies", lambda: two_bodies.models(every, molecules)),
+        "g": ("learning", lambda: learning.curves(every, molecules)),
         "h": ("feature_space", lambda: feature_space.comparisons(every, molecules)),
         "i": ("degenerate_manifold", degenerate.manifold),
         "j": ("jacobians", sensitivity.spectra),
@@ -140,11 +149,11 @@ def figures(every: int, molecules: Path | None) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figure", choices=tuple("abcdhijs"))
+    parser.add_argument("figure", choices=tuple("abcdefghijs"))
     parser.add_argument("--every", type=int, default=1, help="take every so many structures only")
-    parser.add_argument("--molecules", type=Path, help="extxyz with H, C, N, O, for b, c, d and h")
+    parser.add_argument("--molecules", type=Path, help="extxyz with H, C, N, O, for b, c, d, f, g and h")
     arguments = parser.parse_args()
-    if arguments.figure in "bcdh" and arguments.molecules is None:
+    if arguments.figure in "bcdfgh" and arguments.molecules is None:
         parser.error(f"--molecules is needed for {arguments.figure}")
     RESULTS.mkdir(exist_ok=True)
     name, compute = figures(arguments.every, arguments.molecules)[arguments.figure]
