@@ -77,6 +77,8 @@ def _draw(found: dict) -> None:
                 label = f"{'PCA of 12' if contracted else 'GTO'}, {features or 'all'} features"
                 axis.semilogy([c["n"] for c in of], [c[what] for c in of], style, marker=".", color=colour, label=label)
         axis.set(xlabel="radial functions")
+        axis.set_yticks([7, 10, 15] if what.startswith("energy") else [125, 150, 200])
+        axis.yaxis.set_major_formatter("{x:.0f}")
         axis.yaxis.set_minor_formatter("")
     axes[0].set_ylabel("energies, meV/atom")
     axes[1].set_ylabel("forces, meV/Å")
