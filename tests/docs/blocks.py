@@ -4,7 +4,7 @@ The words after the language say what a reader does with a block:
 
     ```toml title="fit.toml"     a file: it is written under this name
     ```toml                      sections of forceserver.toml: they join it or replace what they name, and `check` runs
-    ```sh, ```python             is run, and must succeed
+    ```sh, ```python             is run, and must succeed; what is not for a shell, in the process of the tests
     ```sh needs-plumed           is run where there is a PLUMED kernel; needs-torch: where there are metatomic models;
                                  needs-lammps: where there is LAMMPS with mpirun
     ```sh elsewhere              is run by the test that `test_pages.ELSEWHERE` names
@@ -14,15 +14,18 @@ The words after the language say what a reader does with a block:
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from markdown_it import MarkdownIt
+from program import run_here
 
 from forceserver.bias.plumed.kernel import find_kernel
 
@@ -97,11 +100,13 @@ def live_through(page: Path, folder: Path, scenes: Mapping[str, Callable[[Path],
         elif block.language == "toml":
             config = folder / "forceserver.toml"
             config.write_text(joined(config.read_text() if config.exists() else "", block.text))
-            _run([sys.executable, "-m", "forceserver", "check", config.name], folder, block)
+            _run_program([["check", config.name]], folder, block)
+        elif block.language == "sh" and (commands := commands_of(block.text)):
+            _run_program(commands, folder, block)
         elif block.language == "sh":
-            _run(["bash", "-euo", "pipefail", "-c", block.text], folder, block)
+            _run_script(folder, block)
         elif block.language == "python":
-            _run([sys.executable, "-c", block.text], folder, block)
+            _run_python(folder, block)
 
 
 def joined(config: str, addition: str) -> str:
@@ -127,13 +132,51 @@ def _sections(text: str) -> dict[str, str]:
     return found
 
 
-def _run(command: list[str], folder: Path, block: Block) -> None:
-    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": programs, "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, start_new_session=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+def commands_of(script: str) -> list[list[str]]:
+    """The arguments of each line of a script that does nothing but run forceserver; none if it needs a shell."""
+    lines = [shlex.split(line, comments=True) for line in script.replace("\\\n", " ").splitlines()]
+    lines = [line for line in lines if line]
+    simple = not re.search(r"[$`|&;<>*?~]", script) and all(line[0] == "forceserver" for line in lines)
+    return [line[1:] for line in lines] if simple else []
+
+
+@contextlib.contextmanager
+def _as_a_reader() -> Iterator[pytest.MonkeyPatch]:
+    """The environment of somebody who has activated the virtual environment, without a screen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("MPLBACKEND", "agg")
+        yield patch
+
+
+def _run_program(commands: list[list[str]], folder: Path, block: Block) -> None:
+    with _as_a_reader():
+        for command in commands:
+            done = run_here(*command, folder=folder)
+            assert done.returncode == 0, f"{block.place}\n{block.text}\n{done.stdout}{done.stderr}"
+
+
+def _run_python(folder: Path, block: Block) -> None:
+    """As a script in `folder`, whose modules are forgotten afterwards."""
+    with _as_a_reader() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        before = set(sys.modules)
+        try:
+            exec(compile(block.text, block.place, "exec"), {"__name__": "__main__"})
+        finally:
+            for name in sys.modules.keys() - before:
+                if Path(getattr(sys.modules[name], "__file__", None) or "/").is_relative_to(folder):
+                    del sys.modules[name]
+
+
+def _run_script(folder: Path, block: Block) -> None:
+    with _as_a_reader():
+        process = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
     try:
         said, _ = process.communicate(timeout=LIMIT_SECONDS)
     finally:  # what the block left in the background must not stay

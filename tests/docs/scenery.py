@@ -149,14 +149,14 @@ def hills(folder: Path) -> None:
     for walker in range(2):
         place = folder / str(walker)
         place.mkdir()
-        sample(place, [axis], double_well_slope, 20_000, seed=walker, height_eV=0.02, pace_steps=50, bias_factor=8)
+        sample(place, [axis], double_well_slope, 8_000, seed=walker, height_eV=0.02, pace_steps=50, bias_factor=8)
         shutil.copy(place / "HILLS", folder / f"HILLS.{walker}")
     shutil.copy(folder / "HILLS.0", folder / "HILLS")
     shutil.copy(folder / "0" / "COLVAR", folder / "COLVAR")
     place = folder / "opes"
     place.mkdir()
     keys = {"engine": "opes", "barrier_eV": 0.2, "pace_steps": 50, "state_file": place / "STATE"}
-    sample(place, [{"name": "x"}], double_well_slope, 10_000, **keys)
+    sample(place, [{"name": "x"}], double_well_slope, 5_000, **keys)
     shutil.copy(place / "KERNELS", folder / "KERNELS")
 
 
