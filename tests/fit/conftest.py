@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from forceserver.fit.config import FitConfig
+from forceserver.fit.run import fit
 
 DATA = Path(__file__).parents[1] / "data" / "silicon.extxyz"
 
 
-@pytest.fixture
-def content(tmp_path):
+def small(folder):
     """A configuration as a dictionary: 30 sparse points, a two-body part and a ZBL core."""
     basis = {
         "kind": "gto",
@@ -22,7 +22,7 @@ def content(tmp_path):
         "scaling": False,
     }
     return {
-        "output": str(tmp_path / "si.npz"),
+        "output": str(folder / "si.npz"),
         "data": {"train": str(DATA)},
         "descriptors": [
             {"kind": "soap", "basis": basis, "zeta": 3, "n_sparse": 30, "delta_ev": 1.0},
@@ -34,8 +34,21 @@ def content(tmp_path):
 
 
 @pytest.fixture
+def content(tmp_path):
+    """`small`, to be changed."""
+    return small(tmp_path)
+
+
+@pytest.fixture
 def config(content):
     return FitConfig.model_validate(content)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """What `small` gives, fitted once for all tests of a file that only look at it, and its configuration."""
+    config = FitConfig.model_validate(small(tmp_path_factory.mktemp("fitted")))
+    return fit(config), config
 
 
 @pytest.fixture(scope="session")

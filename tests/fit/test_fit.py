@@ -30,9 +30,9 @@ def rmse(model, data, quantity):
     return table.groups["(all)"][quantity].rmse()
 
 
-def test_silicon(config):
+def test_silicon(fitted):
     """The model meets its training structures, its forces are derivatives, and its file is what was fitted."""
-    fit = run.fit(config)
+    fit, config = fitted
     assert rmse(fit.model, fit.train, parity.ENERGY) < 5e-3
     assert rmse(fit.model, fit.train, parity.FORCE) < 0.25
     curve = [rmse(fit.by_share[size], fit.train, parity.FORCE) for size in sorted(fit.by_share)]
@@ -46,9 +46,9 @@ def test_silicon(config):
     assert not config.output.with_name("si.parts").exists()
 
 
-def test_members_spread_about_the_model(config):
+def test_members_spread_about_the_model(fitted):
     """The energies of the members spread about the energy of the model."""
-    fit = run.fit(config)
+    fit, _ = fitted
     frame = fit.train[0].frame
     result = GapPotential(fit.model, uncertainty=True).compute_one(frame)
     assert result.extras["committee_pot"].mean() == pytest.approx(result.energy, abs=1e-6)
@@ -66,10 +66,10 @@ def test_selections(content, how):
     assert rmse(fit.model, fit.train, parity.FORCE) < 0.4
 
 
-def test_labels_may_be_missing_and_virials_help(content, tmp_path):
+def test_labels_may_be_missing_and_virials_help(fitted, content, tmp_path):
     """Energies from some, forces from others, stresses from a third kind: all of them are met."""
     structures = read(DATA, ":")
-    reference = GapPotential(run.fit(FitConfig.model_validate(content)).model)
+    reference = GapPotential(fitted[0].model)
     labelled = []
     for number, atoms in enumerate(structures):
         result = reference.compute_one(Frame.from_ase(atoms))
@@ -90,8 +90,8 @@ def test_labels_may_be_missing_and_virials_help(content, tmp_path):
         assert rmse(fit.model, fit.train, quantity) < most
 
 
-def test_interrupted_fit_goes_on(config, monkeypatch):
-    whole = run.fit(config)
+def test_interrupted_fit_goes_on(fitted, config, monkeypatch):
+    whole, _ = fitted
     computed, add = [], accumulation.add
 
     def interrupted(factors, columns, one, config):
@@ -101,7 +101,6 @@ def test_interrupted_fit_goes_on(config, monkeypatch):
         add(factors, columns, one, config)
 
     monkeypatch.setattr(accumulation, "add", interrupted)
-    config.output.unlink()
     with pytest.raises(KeyboardInterrupt):
         run.fit(config)
     assert not config.output.exists()
