@@ -23,8 +23,8 @@ from forceserver.demo import batio3
 from forceserver.errors import InputError
 from forceserver.files import working_in
 
-SHORT = "--ps", "2", "--engine", "metadynamics"
-STEPS = 1000
+SHORT = "--ps", "0.8", "--engine", "metadynamics"
+STEPS = 400
 
 
 def run(folder, *options: str, timeout: float = 250) -> subprocess.CompletedProcess:
@@ -93,7 +93,7 @@ def test_complete_results_are_shown_again_and_kept(undisturbed):
 
 
 def wait_for_steps(process, colvar, count: int) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not colvar.exists() or colvar.read_bytes().count(b"\n") < count:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "no steps"
@@ -149,7 +149,7 @@ def test_interrupted_and_killed_it_goes_on_with_the_same_command(interrupted, un
     other, _ = undisturbed
     place = interrupted / "batio3"
     second = start(interrupted, *SHORT)
-    wait_for_steps(second, place / "demo" / "hot" / "COLVAR", 60)
+    wait_for_steps(second, place / "demo" / "hot" / "COLVAR", 30)
     os.kill(an_ipi_of(second), signal.SIGKILL)
     said, _ = second.communicate(timeout=60)
     if second.returncode:  # it may just have ended
