@@ -7,9 +7,8 @@
 // Theory of operation. The energy is a sum over atoms: each rank computes the atoms that it owns, from a full neighbour
 // list with ghosts. The atoms are processed in blocks of one species, and each block goes through all steps of the
 // model (model.h) before the next. A block needs memory for its own coefficients only, so memory hardly grows with the
-// number of atoms. The results are pair forces dE_i/dr_ij, which act on both atoms. Forces on ghosts are sent to the
-// owners of these
-// atoms: by LAMMPS itself with newton on, by a communication of our own with newton off. The virial is summed over the
+// number of atoms. The results are pair forces dE_i/dr_ij, which act on both atoms. Forces on ghosts are sent to their
+// owners: by LAMMPS itself with newton on, by a communication of our own with newton off. The virial is summed over the
 // pairs; the virial of an atom is the strain derivative of its own energy.
 //
 // Threads process blocks in turn and sum forces in separate arrays, so their number changes results only by rounding.
@@ -260,8 +259,8 @@ void PairForceServer::compute(int eflag, int vflag)
   if (cvflag_atom && !newton)
     error->all(FLERR, "pair_style forceserver sums centroid stresses with newton on only: newton on");
   collect_centres();
-  threads_.resize(cvflag_atom ? 1 : std::max(1, comm->nthreads));    // centroid stresses have no separate arrays for
-  threads if (!newton) own_.assign(3 * static_cast<std::size_t>(all), 0.0);
+  threads_.resize(cvflag_atom ? 1 : std::max(1, comm->nthreads));    // centroid stresses have no separate arrays
+  if (!newton) own_.assign(3 * static_cast<std::size_t>(all), 0.0);
   double *forces = newton ? (all ? atom->f[0] : nullptr) : own_.data();
 
 #ifdef _OPENMP

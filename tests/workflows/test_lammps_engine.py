@@ -149,3 +149,28 @@ def test_plumed_beside_i_pi_and_inside_it_adds_the_same_hills(study):
     np.testing.assert_allclose(inside[:, 1:], values(folder, frames)[steps], atol=1e-6)
     np.testing.assert_allclose(inside[:n, 1:], embedded[:n, 1:], atol=1e-4)
     assert len(inside) >= n
+
+
+@pytest.mark.slow
+def test_large_cells_go_on_after_an_interruption(tmp_path, monkeypatch):
+    """Frames that LAMMPS writes twice, before and after the interruption, count once."""
+    for name in ("large_cells", "structures", "potential", "finite_size"):
+        shutil.copytree(STUDY.parent / name, tmp_path / name)
+    shutil.copy(STUDY.parent / "observables.py", tmp_path)
+    folder, run = tmp_path / "large_cells", tmp_path / "large_cells" / "runs" / "4_185"
+    text = (folder / "npt.lmp").read_text()
+    (folder / "npt.lmp").write_text(text.replace("restart         500", "restart         20"))
+    command = [sys.executable, "simulate.py", "--ranks", "1", "--only", "4_185"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run([*command, "--steps", "70"], cwd=folder, check=True, env={**os.environ, "PATH": path})
+    (run / "end.restart").unlink()
+    subprocess.run([*command, "--steps", "80"], cwd=folder, check=True, env={**os.environ, "PATH": path})
+    steps = re.findall(r"TIMESTEP\n(\d+)", (run / "trajectory.lammpstrj").read_text())
+    assert steps == ["0", "20", "40", "60", "60", "80"]
+    monkeypatch.syspath_prepend(str(folder))
+    from analysis import cost, polarisation
+
+    s = polarisation(run)
+    assert s.shape == (5, 3)
+    assert np.all(np.linalg.norm(s, axis=1) > 0.06)  # it begins rhombohedral
+    assert cost(run) > 0
