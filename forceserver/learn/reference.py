@@ -1,7 +1,7 @@
-"""The calculations of the reference: one structure after the other, each on disk before the next."""
+"""The calculations of the reference, each on disk before the next: one after the other, or one for each client."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from ..frame import Frame, Result
 from ..launch.progress import tell
 from ..potentials import PotentialConfig
 from ..potentials.base import Potential
-from ..results import check_results
+from ..results import check_count, check_results
 from . import rounds
 from .rounds import Round
 from .start import with_labels
@@ -33,12 +33,18 @@ class Reference:
         self._made: Potential | None = None
         self._for: bytes | None = None
 
-    def compute(self, atoms: "Atoms") -> Result:
-        """The result for a structure; any exception of the potential, `PotentialError` for one that is not finite."""
-        frame = Frame.from_ase(atoms)
-        result = self.made_for(frame).compute_one(frame)
-        check_results([result], len(frame))
-        return result
+    @property
+    def at_once(self) -> int:
+        """How many structures it computes side by side: the clients of a socket, which know one composition only."""
+        return int(getattr(self._config, "clients", 1))
+
+    def compute(self, structures: Sequence["Atoms"]) -> list[Result]:
+        """Results of structures of one composition; any exception of the potential, `PotentialError` for infinities."""
+        frames = [Frame.from_ase(atoms) for atoms in structures]
+        results = self.made_for(frames[0]).compute(frames)
+        check_count(results, len(frames))
+        check_results(results, len(frames[0]))
+        return results
 
     def made_for(self, frame: Frame) -> Potential:
         """The potential for structures of these species; `InputError` if it cannot be made."""
@@ -68,24 +74,31 @@ def label(one: Round, earlier: Sequence[Round], config: PotentialConfig, progres
     tell(f"round {one.number}: {len(left)} calculations of the reference")
     one.references.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(Reference(config)) as reference:
-        for k in progress(left, f"round {one.number}: reference", len(left)):
-            _compute(one, k, selected[k], reference)
+        batches = [left[k : k + reference.at_once] for k in range(0, len(left), reference.at_once)]
+        for some in progress(batches, f"round {one.number}: reference", len(batches)):
+            _compute(one, {k: selected[k] for k in some}, reference)
             _stop_if_hopeless([*earlier, one])
 
 
-def _compute(one: Round, index: int, atoms: "Atoms", reference: Reference) -> None:
+def _compute(one: Round, structures: Mapping[int, "Atoms"], reference: Reference) -> None:
     try:
-        result = reference.compute(atoms)
+        results = reference.compute(list(structures.values()))
     except InputError:  # no structure is to blame
         raise
     except (Exception, SystemExit) as error:  # ASE's calculators raise anything
         reference.close()  # what has failed may be in any state
+        if len(structures) > 1:  # which of them it was is not known
+            for index, atoms in structures.items():
+                _compute(one, {index: atoms}, reference)
+            return
+        (index,) = structures
         what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {text_of(error)}"
         write_json(one.failure(index), {"structure": index, "error": what})
         return
-    virial = result.virial if result.virial.any() else None  # a program without stresses sends zeros
-    labels = Labels(result.energy, result.forces, virial)
-    rounds.write(one.result(index), [with_labels(atoms, labels)])
+    for (index, atoms), result in zip(structures.items(), results, strict=True):
+        virial = result.virial if result.virial.any() else None  # a program without stresses sends zeros
+        labels = Labels(result.energy, result.forces, virial)
+        rounds.write(one.result(index), [with_labels(atoms, labels)])
 
 
 def _stop_if_hopeless(all_rounds: Sequence[Round]) -> None:

@@ -132,7 +132,7 @@ class Novelty:
             "normalise": True,
         }
         self._map = FeatureMap(ExpansionConfig.model_validate(section), [frame.to_ase() for frame in known])
-        self._nearest: dict[int, tuple[Array, NDArray[np.int32], Array]] = {}
+        self._nearest: dict[Candidate, tuple[Array, NDArray[np.int32], Array]] = {}
         features, species = zip(*(self._features(frame) for frame in known), strict=True)
         self._known = dict(_by_species(np.concatenate(features), np.concatenate(species), config.seed))
 
@@ -158,11 +158,10 @@ class Novelty:
 
     def _distances(self, candidate: Candidate) -> tuple[Array, NDArray[np.int32], Array]:
         """Features (N, F), species (N,) and distances (N,) of its atoms, which are computed once and then kept up."""
-        key = id(candidate)
-        if key not in self._nearest:
+        if candidate not in self._nearest:
             features, species = self._features(Frame.from_ase(candidate.atoms))
-            self._nearest[key] = features, species, _least_distances(features, species, self._known)
-        return self._nearest[key]
+            self._nearest[candidate] = features, species, _least_distances(features, species, self._known)
+        return self._nearest[candidate]
 
     def _features(self, frame: Frame) -> tuple[Array, NDArray[np.int32]]:
         return self._map.at(self._map.neighbours(frame)).values().copy(), frame.species

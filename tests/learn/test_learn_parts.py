@@ -1,12 +1,15 @@
 """The steps of `forceserver learn` one by one, without simulations."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import Bohr, Hartree
 from learn_case import crystal, structures, with_failures, write_case
 
 from forceserver.errors import InputError, PotentialError
@@ -159,6 +162,24 @@ def test_judged_before_they_are_learned(fitted):
     text = history.table(history.history(config), config)
     assert f"{control_error(after):.3f} (4)" in text
     assert "round 1, the fit" in loop.where(config)
+
+
+def test_a_program_behind_a_socket(tmp_path):
+    """Two clients compute at once, here i-PI's harmonic crystal: E = k r^2 / 2 around the origin, in atomic units."""
+    driver = Path(sys.executable).parent / "i-pi-driver-py"
+    socket = f'kind = "socket"\ncommand = "{driver} -u -a {{address}} -m harmonic -o 0.01"\nclients = 2\n'
+    old = 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"\n'
+    config = load(write_case(tmp_path, (old, socket), count=9))
+    start.begin(config.folder, config.data)
+    one = rounds.round_of(config.folder, 0)
+    label(one, [], config.reference, silent)
+    stiffness = 0.01 * Hartree / Bohr**2
+    labelled = one.labelled()
+    assert len(labelled) == 9
+    for atoms, bare in zip(labelled, structures(9), strict=True):
+        np.testing.assert_allclose(atoms.arrays["REF_forces"], -stiffness * bare.positions, atol=1e-5)
+        assert atoms.info["REF_energy"] == pytest.approx(0.5 * stiffness * (bare.positions**2).sum(), rel=1e-6)
+    assert sorted(path.name for path in tmp_path.glob("client-*")) == ["client-0", "client-1"]
 
 
 def test_three_failures_in_a_row_stop_and_are_tried_again(tmp_path, monkeypatch):
