@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -29,10 +29,10 @@ class Source(Protocol):
 class Inputs:
     """Where the inputs come from, and how they are changed.
 
-    files: copied under their own names. changes: by file name, see `edits`.
+    files: by the names of their copies. changes: by the same names, see `edits`.
     """
 
-    files: Sequence[Path]
+    files: Mapping[str, Path]
     changes: Mapping[str, Changes] = field(default_factory=dict)
 
     def copy_to(self, folder: Path) -> None:
@@ -40,8 +40,8 @@ class Inputs:
         new = folder.with_name(folder.name + ".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        for path in self.files:
-            shutil.copy(path, new)
+        for name, path in self.files.items():
+            shutil.copy(path, new / name)
         for name, changes in self.changes.items():
             edit(new / name, changes)
         new.rename(folder)

@@ -72,7 +72,7 @@ class Demo:
         if self.picoseconds is not None:
             steps = max(round(1000 * self.picoseconds / _time_step_fs(source / "input.xml")), 1)
             changes["input.xml"] = {"/total_steps": steps}
-        return Inputs(sorted(path for path in source.iterdir() if path.is_file()), changes)
+        return Inputs({path.name: path for path in sorted(source.iterdir()) if path.is_file()}, changes)
 
     def _estimate(self, simulation: Simulation) -> str:
         """The free energy of the centre so far, as text."""

@@ -48,9 +48,9 @@ def properties(path: Path) -> np.ndarray:
     return np.loadtxt(path, ndmin=2)
 
 
-@pytest.mark.parametrize("study", STEPS)
-def test_inputs_fit_together(study):
-    config = FOLDER / study / "forceserver.toml"
+@pytest.mark.parametrize("config", [*(f"{study}/forceserver.toml" for study in STEPS), "path_integral/opes.toml"])
+def test_inputs_fit_together(config):
+    config = FOLDER / config
     settings = read_configuration(config)
     wrong = [
         finding
@@ -70,6 +70,7 @@ def study(monkeypatch):
 def test_runs_differ_in_what_is_said(study, tmp_path):
     for name, number, inside in (
         ("path_integral", "8", ("8", "8", "70", "2022")),
+        ("path_integral_opes", "1", ("1", "1", "70", "2022")),
         ("walkers", "3", ("1", "70", "2025")),
     ):
         run = study.simulation(name, number, tmp_path / name)
@@ -86,7 +87,7 @@ def test_runs_differ_in_what_is_said(study, tmp_path):
 
 
 def test_an_element_that_is_not_there_is_named(study, tmp_path):
-    files = [FOLDER / "walkers" / name for name in study.INPUTS]
+    files = {name: FOLDER / "walkers" / name for name in study.INPUTS}
     for file, changes, message in (
         ("input.xml", {"/ffsocket/batch_size": 2}, r"input\.xml: there is no /ffsocket/batch_size"),
         ("input.xml", {"//initialize@beads": 2}, r"input\.xml: there is no //initialize@beads"),

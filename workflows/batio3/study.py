@@ -27,13 +27,16 @@ Changes = dict[str, dict[str, Any]]
 class Study:
     """runs: by name, what is changed in the inputs. structure: that of runs which have no other.
 
-    at_once: how many run side by side. shared: a folder for all.
+    at_once: how many run side by side. shared: a folder for all. folder: that of the inputs, if it is not the name of
+    the study. config: the configuration there.
     """
 
     runs: dict[str, Changes]
     structure: str = "rhombohedral_2"
     at_once: int = 1
     shared: str | None = None
+    folder: str | None = None
+    config: str = "forceserver.toml"
 
 
 def _structure(name: str, model: Path = MODEL) -> Changes:
@@ -56,6 +59,7 @@ def _beads(number: int, steps: int = 20000) -> Changes:
 
 STUDIES = {
     "path_integral": Study({"1": _beads(1, 60000), "8": _beads(8, 30000), "16": {}, "32": _beads(32, 5000)}),
+    "path_integral_opes": Study({"1": _beads(1, 480000), "16": {}}, folder="path_integral", config="opes.toml"),
     "npt": Study({"from_R": {}, "from_T": _structure("tetragonal_4")}, "rhombohedral_4", at_once=2),
     "finite_size": Study({"2": {}, "3": _structure("rhombohedral_3")}),
     "replica_exchange": Study({"2": {}}),
@@ -71,7 +75,9 @@ def simulation(name: str, number: str, runs: Path, model: Path = MODEL) -> Simul
     for part in parts:
         for file, places in part.items():
             changes.setdefault(file, {}).update(places)
-    files = [HERE / name / file for file in INPUTS if (HERE / name / file).exists()]
+    folder = HERE / (study.folder or name)
+    files = {file: folder / (study.config if file == "forceserver.toml" else file) for file in INPUTS}
+    files = {file: path for file, path in files.items() if path.exists()}
     return Simulation(runs / number, Inputs(files, changes), runs / study.shared if study.shared else None)
 
 
@@ -101,7 +107,7 @@ def main(
         if code := run(simulations, study.at_once, max(threads // study.at_once, 1)):
             typer.echo(f"a simulation in {folder} did not come to its end; the same command goes on", err=True)
             raise typer.Exit(code)
-    typer.echo(importlib.import_module(f"{name}.analysis").analyse(folder))
+    typer.echo(importlib.import_module(f"{study.folder or name}.analysis").analyse(folder))
 
 
 if __name__ == "__main__":
