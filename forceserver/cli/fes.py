@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ..free_energy.bias_files import BiasSum
     from ..free_energy.study import Study
 
-GRID, REWEIGHTING, REPORT = "The grid", "Reweighting", "What is written"
-
 Temperature = Annotated[
     float, typer.Option("--temperature", "-T", min=1.0, help="Temperature, in K.", show_default=False)
 ]
@@ -34,75 +32,53 @@ Phases = Annotated[
     typer.Option(metavar="'NAME: CONDITION'", help="A phase, such as 'up: p > 0 and abs(q) < 1'; may be repeated."),
 ]
 
-Lower = Annotated[str | None, typer.Option(metavar="X,Y", help="Lower ends.", rich_help_panel=GRID)]
-Upper = Annotated[str | None, typer.Option(metavar="X,Y", help="Upper ends.", rich_help_panel=GRID)]
-Bins = Annotated[str | None, typer.Option(metavar="N,M", help="Intervals.", rich_help_panel=GRID)]
+Lower = Annotated[str | None, typer.Option(metavar="X,Y", help="Lower ends of the grid.")]
+Upper = Annotated[str | None, typer.Option(metavar="X,Y", help="Upper ends of the grid.")]
+Bins = Annotated[str | None, typer.Option(metavar="N,M", help="Intervals of the grid.")]
 
 Variables = Annotated[
     str | None,
-    typer.Option(
-        metavar="A,B",
-        help="Columns of COLVAR that are the variables, if only COLVAR is given.",
-        rich_help_panel=REWEIGHTING,
-    ),
+    typer.Option(metavar="A,B", help="Columns of COLVAR that are the variables, if only COLVAR is given."),
 ]
 Bias = Annotated[
     str | None,
     typer.Option(
         metavar="A,B",
         help="Columns of COLVAR for reweighting; LABEL.rct is subtracted. By default rbias of each label, or bias.",
-        rich_help_panel=REWEIGHTING,
     ),
 ]
 Skip = Annotated[
     float | None,
     typer.Option(
-        metavar="PS",
-        help="Discard the first ps of COLVAR. [default: as many as make the effective sample largest]",
-        rich_help_panel=REWEIGHTING,
+        metavar="PS", help="Discard the first ps of COLVAR. [default: as many as make the effective sample largest]"
     ),
 ]
 Blocks = Annotated[
     int | None,
-    typer.Option(
-        min=2,
-        help="Blocks of COLVAR for the error bars. [default: from the correlation time]",
-        rich_help_panel=REWEIGHTING,
-    ),
+    typer.Option(min=2, help="Blocks of COLVAR for the error bars. [default: from the correlation time]"),
 ]
 Smooth = Annotated[
     float | None,
-    typer.Option(
-        help="Width of a COLVAR row, in grid intervals; by default 0, 0.5, 1 in 1-D, 2-D, 3-D.",
-        rich_help_panel=REWEIGHTING,
-    ),
+    typer.Option(help="Width of a COLVAR row, in grid intervals; by default 0, 0.5, 1 in 1-D, 2-D, 3-D."),
 ]
 
 Stride = Annotated[
     int | None,
-    typer.Option(
-        min=1,
-        help="Also write the sum after every N hills or kernels: fes_hills_0.dat, ...",
-        rich_help_panel=REPORT,
-    ),
+    typer.Option(min=1, help="Also write the sum after every N hills or kernels: fes_hills_0.dat, ..."),
 ]
 Negbias = Annotated[
     bool,
-    typer.Option(
-        "--negbias",
-        help="Write minus the acting bias instead of the free energy of the hills or kernels.",
-        rich_help_panel=REPORT,
-    ),
+    typer.Option("--negbias", help="Write minus the acting bias instead of the free energy of the hills or kernels."),
 ]
 AxisUnits = Annotated[
     str | None,
-    typer.Option(metavar="A,B", help="Units of the variables, for axis labels.", rich_help_panel=REPORT),
+    typer.Option(metavar="A,B", help="Units of the variables, for axis labels."),
 ]
 MinToZero = Annotated[
     bool,
-    typer.Option("--min-to-zero", help="Shift the minimum of the summed hills to zero.", rich_help_panel=REPORT),
+    typer.Option("--min-to-zero", help="Shift the minimum of the summed hills to zero."),
 ]
-Picture = Annotated[bool, typer.Option("--picture/--no-picture", help="Draw pictures.", rich_help_panel=REPORT)]
+Picture = Annotated[bool, typer.Option("--picture/--no-picture", help="Draw pictures.")]
 
 
 def fes(
