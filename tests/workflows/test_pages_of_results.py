@@ -209,3 +209,17 @@ def test_results_are_of_the_shipped_model(potential):
         models = page_and_results(name)[1]["model"]
         for model in models.values() if isinstance(models, dict) else [models]:
             assert results["model_sha256"].startswith(model), name
+
+
+def test_molecules():
+    folder = FOLDER.parent / "molecules"
+    page = (folder / "README.md").read_text()
+    for errors in json.loads((folder / "results" / "learning_curves.json").read_text()).values():
+        assert line_with_cells(page, list(errors.values()))
+
+
+def line_with_cells(page, values):
+    """A row of a table that ends with these numbers."""
+    rows = [line.strip("| ").split(" | ")[-len(values) :] for line in page.splitlines() if line.startswith("| ")]
+    numeric = [row for row in rows if all(re.fullmatch(NUMBER, cell) for cell in row)]
+    return any(all(map(equals, row, values)) for row in numeric)
