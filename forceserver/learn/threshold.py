@@ -21,8 +21,9 @@ from .training import fit_config, logged
 
 SHARE = 0.95
 """Of the structures that were left out have no larger error on any atom."""
-OF_TARGET = 4.0
-"""Times the wanted error of a component: no less is asked of the most uncertain of all atoms."""
+OF_TARGET = 10.0
+"""Times the wanted error of a component: no less is asked of the most uncertain atom of a whole simulation. With four,
+silicon carbide at 2000 K was stopped after ten steps again and again (workflows/learn)."""
 
 
 def threshold(one: Round, config: LearnConfig) -> float:

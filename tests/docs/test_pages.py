@@ -39,6 +39,7 @@ ELSEWHERE = {
 NOT_RUN = {
     "python3 generate.py": "density functional theory, weeks of a core",
     "python run.py": "hours",
+    "touch start.extxyz": "ten minutes",
     "ssh -N -L": "another machine",
     'cd "run-$SLURM_ARRAY_TASK_ID"': "a cluster",
     '[potential]\nkind = "ase"\ncalculator = "mace': "mace-torch",

@@ -51,6 +51,18 @@ def test_contracted():
     assert found["same_bits"]
 
 
+def test_learn():
+    """Errors of what was learned on the fly, and of random frames."""
+    folder = FOLDER.parent / "learn"
+    page, found = (folder / "README.md").read_text(), json.loads((folder / "results.json").read_text())
+    references, errors = zip(*found["learned"], strict=True)
+    assert line_with(page, [20, *references]).startswith("| calculations")
+    assert line_with(page, errors).startswith("| `forceserver learn`")
+    assert line_with(page, [20, *map(int, found["random"])]).startswith("| random frames")
+    for draw, name in enumerate(("first", "second")):
+        assert line_with(page, [values[draw] for values in found["random"].values()]).startswith(f"| {name} draw")
+
+
 @pytest.mark.parametrize("name", ["gap_fit", "silicon"])
 def test_silicon(name):
     page = (FOLDER.parents[1] / "docs" / "potentials.md").read_text()
