@@ -195,6 +195,9 @@ class Metadynamics(AtomicBias):
         folder: str | Path = ".",
         **keys: Any,
     ) -> None:
+        given = [variables] if isinstance(variables, CollectiveVariable) else list(variables)
+        named = {variable.name: variable for variable in given}
+        places(list(on), named)
         place = Path(folder).absolute()
         hills = {
             "height_eV": height_eV,
@@ -212,9 +215,6 @@ class Metadynamics(AtomicBias):
         config = validated(MetadynamicsConfig, content, "Metadynamics", place)
         place.mkdir(parents=True, exist_ok=True)
         config.check_files()
-        given = [variables] if isinstance(variables, CollectiveVariable) else list(variables)
-        named = {variable.name: variable for variable in given}
-        places([variable.name for variable in config.variables], named)
         super().__init__(config.build(), named)
 
     def __enter__(self) -> "Metadynamics":

@@ -145,12 +145,21 @@ def connect(config: SocketConfig, deadline_seconds: float) -> socket.socket:
             reason = error.strerror or str(error)
         left = deadline - time.monotonic()
         if left <= 0:
-            raise NoServer(f"no server at {config} within {deadline_seconds:g} s: {reason}")
+            raise NoServer(f"no server at {config} within {deadline_seconds:g} s: {reason}{_advice(config)}")
         if not told:
             log.info("waiting for a server at %s (%s)", config, reason)
             told = True
         time.sleep(min(pause, left))
         pause = min(2 * pause, 2.0)
+
+
+def _advice(config: SocketConfig) -> str:
+    if config.mode == "inet":
+        return ""
+    return (
+        f"; i-PI listens there if its <simulation> has sockets_prefix='{config.prefix}' "
+        "(without that, and without a prefix here, at /tmp/ipi_ and the address)"
+    )
 
 
 Peer = TypeVar("Peer", ClientConnection, ServerConnection)
