@@ -112,9 +112,21 @@ class AsePotential(Potential):
 
     @property
     def computes_batches(self) -> bool:
+        """False: an ASE calculator knows one structure at a time."""
         return False
 
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
+        """Computes the frames one after the other, and says once how they could be computed in one call.
+
+        Args:
+            frames: the structures.
+
+        Returns:
+            A result for each frame, in their order.
+
+        Raises:
+            PotentialError: the calculator fails, or its results have the wrong shape.
+        """
         if len(frames) > 1 and not self._told_of_batches:
             self._told_of_batches = True
             name = type(self._calculator).__name__

@@ -32,6 +32,7 @@ ELSEWHERE = {
     '[potential]\nkind = "mace"': "tests/potentials/test_mace.py",
     '[potential]\nkind = "torchsim"': "tests/potentials/test_torchsim.py",
     "forceserver export config.toml": "tests/export/test_export_variable.py",
+    "python simulate.py": "tests/workflows/test_lammps_engine.py",
     "forceserver lammps build": "tests/docs/test_pages.py",  # the page docs/lammps.md
 }
 """First words of commands that take minutes, another machine or another program -> what runs them."""

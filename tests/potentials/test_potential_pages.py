@@ -32,6 +32,7 @@ def test_example_is_valid(tmp_path, example):
         "ace.npz",
         "copper.yace",
         "gap.xml",
+        "mace.model",
         "molecules.npz",
     ):
         (tmp_path / name).touch()

@@ -60,7 +60,7 @@ def test_agnesi_is_steepest_at_r0(p, q, r0):
 
 
 def test_an_inner_end_must_be_smooth_and_inside():
-    with pytest.raises(pydantic.ValidationError, match="inner_exponent of at least 2"):
+    with pytest.raises(pydantic.ValidationError, match="requires inner_exponent >= 2"):
         Envelope(cutoff_angstrom=5.0, inner_angstrom=1.0)
     with pytest.raises(pydantic.ValidationError, match="must be smaller than cutoff_angstrom"):
         Envelope(cutoff_angstrom=5.0, inner_angstrom=5.0, inner_exponent=2)
