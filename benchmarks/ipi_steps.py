@@ -25,6 +25,7 @@ import numpy as np
 from .clients.zoo import Address, Command, available, cells
 from .harness import Table
 from .harness.compiled import programs
+from .harness.ipi_input import stepping_input
 
 CLIENTS = Path(__file__).parent / "clients"
 DIRECT = "`<ffdirect>`, no client"
@@ -46,30 +47,6 @@ class Case:
         return f"batches of {self.batch}" if self.batch > 1 else "one by one"
 
 
-INPUT = """<simulation verbosity='quiet' safe_stride='1000000000'>
-  <output prefix='steps'/>
-  <total_steps>1000000000</total_steps>
-  <prng><seed>1</seed></prng>
-  {forcefield}
-  <system>
-    <initialize nbeads='{beads}'>
-      <file mode='xyz' units='angstrom'>start.xyz</file>
-      <velocities mode='thermal' units='kelvin'>300</velocities>
-    </initialize>
-    <forces><force forcefield='zero'/></forces>
-    <motion mode='dynamics'>
-      <dynamics mode='nvt'>
-        <!-- so short that the echoes' forces, which are the positions, move nothing -->
-        <timestep units='femtosecond'>1e-6</timestep>
-        <thermostat mode='{thermostat}'><tau units='femtosecond'>100</tau></thermostat>
-      </dynamics>
-    </motion>
-    <ensemble><temperature units='kelvin'>300</temperature></ensemble>
-  </system>
-</simulation>
-"""
-
-
 def write_input(folder: Path, case: Case, address: str | None) -> None:
     """The input of i-PI and its structure; without an address the potential is inside i-PI."""
     batch = f"<batch_size>{case.batch}</batch_size>" if case.batch > 1 else ""
@@ -81,7 +58,15 @@ def write_input(folder: Path, case: Case, address: str | None) -> None:
     else:
         forcefield = f"<ffdirect name='zero' pbc='False'>{batch}<pes>dummy</pes></ffdirect>"
     thermostat = "langevin" if case.beads == 1 else "pile_g"
-    (folder / "input.xml").write_text(INPUT.format(forcefield=forcefield, beads=case.beads, thermostat=thermostat))
+    text = stepping_input(
+        "zero",
+        forcefield,
+        "<file mode='xyz' units='angstrom'>start.xyz</file>",
+        case.beads,
+        thermostat=thermostat,
+        timestep_fs="1e-6",  # so short that the echoes' forces, which are the positions, move nothing
+    )
+    (folder / "input.xml").write_text(text)
     side = 3.0 * round(case.atoms ** (1 / 3))
     sites = 3.0 * np.stack(np.unravel_index(np.arange(case.atoms), (round(case.atoms ** (1 / 3)),) * 3), axis=1)
     lines = "".join(f"Al {x} {y} {z}\n" for x, y, z in sites)

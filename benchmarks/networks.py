@@ -30,6 +30,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from .harness import Table
+from .harness.ipi_input import stepping_input
 
 ROOT = Path(__file__).parents[1]
 HOST = Path(__file__).parent / "clients" / "ipi_host.py"
@@ -117,27 +118,6 @@ class InProcess:
         return spent, spent - self.inside
 
 
-INPUT = """<simulation verbosity='quiet' safe_stride='1000000000' threading='False' sockets_prefix='./'>
-  <output prefix='steps'/>
-  <total_steps>1000000000</total_steps>
-  <prng><seed>1</seed></prng>
-  {forcefield}
-  <system>
-    <initialize nbeads='{beads}'>
-      <file mode='ase'>start.extxyz</file>
-      <velocities mode='thermal' units='kelvin'>300</velocities>
-    </initialize>
-    <forces><force forcefield='network'/></forces>
-    <motion mode='dynamics'>
-      <dynamics mode='nvt'>
-        <timestep units='femtosecond'>0.25</timestep>
-        <thermostat mode='pile_g'><tau units='femtosecond'>100</tau></thermostat>
-      </dynamics>
-    </motion>
-    <ensemble><temperature units='kelvin'>300</temperature></ensemble>
-  </system>
-</simulation>
-"""
 SOCKET = """<ffsocket name='network' mode='unix' pbc='False'>
     <address>network</address> <batch_size>{beads}</batch_size>
   </ffsocket>"""
@@ -166,7 +146,15 @@ class Simulation:
         case.structure().write(folder / "start.extxyz")
         parameters = "{template: start.extxyz, model: network.model, device: cpu}"
         forcefield = SOCKET if potential else DIRECT.replace("{parameters}", parameters)
-        text = INPUT.format(forcefield=forcefield.replace("{beads}", str(case.beads)), beads=case.beads)
+        text = stepping_input(
+            "network",
+            forcefield.replace("{beads}", str(case.beads)),
+            "<file mode='ase'>start.extxyz</file>",
+            case.beads,
+            thermostat="pile_g",
+            timestep_fs="0.25",
+            attributes=" threading='False' sockets_prefix='./'",
+        )
         (folder / "input.xml").write_text(text)
         start = partial(subprocess.Popen, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True)
         self.host = start([sys.executable, HOST, "input.xml"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=1)

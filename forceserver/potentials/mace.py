@@ -15,11 +15,10 @@ from pydantic import Field
 from ..errors import InputError, PotentialError, text_of
 from ..frame import Frame, Result
 from ..sections import InputFile, Section
-from .base import Potential
 from .committee import mean_of
 from .graphs import Graphs
 from .outputs import extras_of
-from .portions import Portions
+from .portions import BatchedPotential
 from .torch_device import Precision, dtype_of, find_device, to_device, to_numpy
 
 log = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ def read_model(path: Path, device: Any) -> Any:
     return model.to(device)
 
 
-class MacePotential(Potential):
+class MacePotential(BatchedPotential):
     """One MACE model, or the committee of several that have the same cutoff, species and heads.
 
     Args:
@@ -115,11 +114,10 @@ class MacePotential(Potential):
             model.requires_grad_(False)
         parameter = next(first.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
+        super().__init__(str(self._device))
         self._head = _head_index(list(getattr(first, "heads", None) or ["Default"]), head)
         self._extras = list(extras)
         self._graphs = Graphs(float(first.r_max))
-        self._portions = Portions(str(self._device))
-        self._constants: dict[tuple[bytes, ...], dict[str, Any]] = {}
 
     def check_species(self, frame: Frame) -> None:
         """`PotentialError` if the model does not know one of the species."""
@@ -129,14 +127,6 @@ class MacePotential(Potential):
         if unknown:
             names, known = (", ".join(chemical_symbols[z] for z in each) for each in (unknown, self._numbers))
             raise PotentialError(f"the model does not know the species {names}; it knows {known}")
-
-    def compute_one(self, frame: Frame) -> Result:
-        return self.compute([frame])[0]
-
-    def compute(self, frames: Sequence[Frame]) -> list[Result]:
-        if not all(np.array_equal(frame.pbc, frames[0].pbc) for frame in frames):
-            return [self.compute_one(frame) for frame in frames]
-        return self._portions.compute(self._compute, frames)
 
     def _compute(self, frames: Sequence[Frame], place: int) -> list[Result]:
         constants = self._constants_of(frames)
@@ -149,28 +139,23 @@ class MacePotential(Potential):
             by_member.append(self._results(outputs, first))
         return by_member[0] if len(by_member) == 1 else [mean_of(members) for members in zip(*by_member, strict=True)]
 
-    def _constants_of(self, frames: Sequence[Frame]) -> dict[str, Any]:
-        """What depends on the species alone: encoded species, and which atom belongs to which structure."""
+    def _make_constants(self, frames: Sequence[Frame]) -> dict[str, Any]:
+        """Encoded species, and which atom belongs to which structure."""
         import torch
 
-        key = tuple(frame.species.tobytes() for frame in frames)
-        if key not in self._constants:
-            for frame in frames:
-                self.check_species(frame)
-            if len(self._constants) > 3:  # a batch, its last portion, one frame
-                self._constants.clear()
-            sizes = torch.tensor([len(frame) for frame in frames])
-            types = np.searchsorted(self._numbers, np.concatenate([frame.species for frame in frames]))
-            encoded = torch.nn.functional.one_hot(torch.from_numpy(types), len(self._numbers))
-            made = {
-                "node_attrs": encoded.to(self._dtype),
-                "batch": torch.repeat_interleave(torch.arange(len(frames)), sizes),
-                "ptr": torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]),
-                "head": torch.full((len(frames),), self._head),
-                "charges": torch.zeros(len(types), dtype=self._dtype),
-            }
-            self._constants[key] = {name: tensor.to(self._device) for name, tensor in made.items()}
-        return self._constants[key]
+        for frame in frames:
+            self.check_species(frame)
+        sizes = torch.tensor([len(frame) for frame in frames])
+        types = np.searchsorted(self._numbers, np.concatenate([frame.species for frame in frames]))
+        encoded = torch.nn.functional.one_hot(torch.from_numpy(types), len(self._numbers))
+        made = {
+            "node_attrs": encoded.to(self._dtype),
+            "batch": torch.repeat_interleave(torch.arange(len(frames)), sizes),
+            "ptr": torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)]),
+            "head": torch.full((len(frames),), self._head),
+            "charges": torch.zeros(len(types), dtype=self._dtype),
+        }
+        return {name: tensor.to(self._device) for name, tensor in made.items()}
 
     def _variables(self, frames: Sequence[Frame], first: Any, place: int) -> dict[str, Any]:
         positions = np.concatenate([frame.positions for frame in frames])

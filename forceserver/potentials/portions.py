@@ -1,10 +1,15 @@
-"""Batches of a size that fits into the memory of the device: found by trying, said once."""
+"""Potentials of networks: a batch is one call, of a size that fits into the memory of the device."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
 
 from ..errors import PotentialError
 from ..frame import Frame, Result
+from .base import Potential
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +69,43 @@ class Portions:
                 self._largest,
             )
         return results
+
+
+class BatchedPotential(Potential):
+    """A potential that computes structures of the same periodicity in one call, as many as fit into memory.
+
+    Args:
+        device: name of the device, for messages.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._portions = Portions(device)
+        self._constants: dict[tuple[bytes, ...], Any] = {}
+
+    def compute_one(self, frame: Frame) -> Result:
+        return self.compute([frame])[0]
+
+    def compute(self, frames: Sequence[Frame]) -> list[Result]:
+        if not all(np.array_equal(frame.pbc, frames[0].pbc) for frame in frames):
+            return [self.compute_one(frame) for frame in frames]
+        return self._portions.compute(self._compute, frames)
+
+    @abstractmethod
+    def _compute(self, frames: Sequence[Frame], place: int) -> list[Result]:
+        """The results of some of the frames of a batch; `place` is that of the first of them."""
+
+    @abstractmethod
+    def _make_constants(self, frames: Sequence[Frame]) -> Any:
+        """What depends on species and periodicity alone."""
+
+    def _constants_of(self, frames: Sequence[Frame]) -> Any:
+        """The same, made when such frames come for the first time."""
+        key = (frames[0].pbc.tobytes(), *(frame.species.tobytes() for frame in frames))
+        if key not in self._constants:
+            if len(self._constants) > 3:  # a batch, its last portion, one frame
+                self._constants.clear()
+            self._constants[key] = self._make_constants(frames)
+        return self._constants[key]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

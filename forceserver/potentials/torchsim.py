@@ -16,11 +16,10 @@ from ..errors import InputError, PotentialError
 from ..frame import Array, Frame, Result
 from ..representation.neighbours import complete_cell
 from ..sections import Section
-from .base import Potential
 from .dotted import call, find_callable, parameters_of
 from .graphs import Graphs
 from .outputs import extras_of
-from .portions import Portions
+from .portions import BatchedPotential
 from .torch_device import Precision, dtype_of, find_device, to_device, to_numpy
 
 log = logging.getLogger(__name__)
@@ -94,7 +93,7 @@ def _turn_on_stress(model: Any) -> bool:
     return True
 
 
-class TorchSimPotential(Potential):
+class TorchSimPotential(BatchedPotential):
     """A model of torch-sim as a potential.
 
     The virial is minus the stress times the volume; of a system without periodicity it is sum_i r_i (x) f_i. Outputs
@@ -112,24 +111,15 @@ class TorchSimPotential(Potential):
     ) -> None:
         self._model, self._stress, self._extras = model, stress, list(extras)
         self._device, self._dtype = model.device, model.dtype
-        self._portions = Portions(str(self._device))
-        self._states: dict[tuple[bytes, ...], Any] = {}
+        super().__init__(str(self._device))
         self._lists = _keep_lists(model)
         if stress == "zero":
             log.warning("virials are zero: pressures will be wrong, the volume must not change")
 
-    def compute_one(self, frame: Frame) -> Result:
-        return self.compute([frame])[0]
-
-    def compute(self, frames: Sequence[Frame]) -> list[Result]:
-        if not all(np.array_equal(frame.pbc, frames[0].pbc) for frame in frames):
-            return [self.compute_one(frame) for frame in frames]
-        return self._portions.compute(self._compute, frames)
-
     def _compute(self, frames: Sequence[Frame], place: int) -> list[Result]:
         if self._lists is not None:
             self._lists.place = place
-        state = self._state_of(frames)
+        state = self._constants_of(frames)
         cells = np.stack([_enclosing(frame) for frame in frames])
         state.positions = to_device(np.concatenate([f.positions for f in frames]), self._device, self._dtype)
         state.cell = to_device(np.ascontiguousarray(cells.transpose(0, 2, 1)), self._device, self._dtype)
@@ -154,28 +144,23 @@ class TorchSimPotential(Potential):
             )
         return to_numpy(outputs["stress"]).reshape(-1, 3, 3)
 
-    def _state_of(self, frames: Sequence[Frame]) -> Any:
-        """The state for these species and this periodicity, made when they come for the first time."""
+    def _make_constants(self, frames: Sequence[Frame]) -> Any:
+        """A state of torch-sim, with positions and cells that are replaced."""
         import torch
         from torch_sim.state import SimState
 
-        key = (frames[0].pbc.tobytes(), *(frame.species.tobytes() for frame in frames))
-        if key not in self._states:
-            if len(self._states) > 3:  # a batch, its last portion, one frame
-                self._states.clear()
-            species = torch.from_numpy(np.concatenate([f.species for f in frames])).to(self._device)
-            sizes = torch.tensor([len(frame) for frame in frames])
-            pbc = frames[0].pbc.tolist()
-            real = {"device": self._device, "dtype": self._dtype}
-            self._states[key] = SimState(
-                positions=torch.zeros(len(species), 3, **real),
-                masses=torch.ones(len(species), **real),
-                cell=torch.eye(3, **real).repeat(len(frames), 1, 1),
-                pbc=pbc[0] if len(set(pbc)) == 1 else pbc,
-                atomic_numbers=species,
-                system_idx=torch.repeat_interleave(torch.arange(len(frames)), sizes).to(self._device),
-            )
-        return self._states[key]
+        species = torch.from_numpy(np.concatenate([f.species for f in frames])).to(self._device)
+        sizes = torch.tensor([len(frame) for frame in frames])
+        pbc = frames[0].pbc.tolist()
+        real = {"device": self._device, "dtype": self._dtype}
+        return SimState(
+            positions=torch.zeros(len(species), 3, **real),
+            masses=torch.ones(len(species), **real),
+            cell=torch.eye(3, **real).repeat(len(frames), 1, 1),
+            pbc=pbc[0] if len(set(pbc)) == 1 else pbc,
+            atomic_numbers=species,
+            system_idx=torch.repeat_interleave(torch.arange(len(frames)), sizes).to(self._device),
+        )
 
 
 class KeptLists:

@@ -24,9 +24,7 @@ PACE = 5
 SIGMA = 0.004
 FROZEN_SIGMA = 0.04  # so wide that no configuration comes to the end of a hill, where its force jumps
 
-CONFIG = (
-    TOML_P
-    + """
+FORCES = """
 [potential]
 kind = "ase"
 calculator = "einstein.Einstein"
@@ -38,7 +36,8 @@ mode = "unix"
 address = "force"
 prefix = "PREFIX"
 """
-)
+
+CONFIG = TOML_P + FORCES
 
 BIAS_SOCKET = """
 [bias_socket]

@@ -150,3 +150,12 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def followed(bias, trajectory):
+    """Biases and gradients of an embedded bias along a trajectory."""
+    found = []
+    for s in trajectory:
+        bias.advance(s)
+        found.append(bias.compute(s))
+    return np.array([energy for energy, _ in found]), np.array([gradient for _, gradient in found])

@@ -8,22 +8,14 @@ import numpy as np
 import pytest
 from ase.io import write
 from ase.units import Hartree
-from bias_runs import BIN, ended, ipi_input, start
+from bias_runs import BIAS_SOCKET, BIN, FORCES, ended, ipi_input, start
 from ipi_runs import write_ipi_xyz
 from plumed_metad import Case, run
-from plumed_opes import DATA, MULTITHERMAL, STORED, multithermal, multithermal_output
+from plumed_opes import DATA, MULTITHERMAL, STORED, followed, multithermal, multithermal_output
 
 from forceserver.bias.tables import FieldsReader
 
 source = pytest.mark.parametrize("source", ["stored", pytest.param("kernel", marks=pytest.mark.plumed)])
-
-
-def followed(bias, trajectory):
-    found = []
-    for s in trajectory:
-        bias.advance(s)
-        found.append(bias.compute(s))
-    return np.array([energy for energy, _ in found]), np.array([gradient for _, gradient in found])
 
 
 def rows(text: str, folder: Path) -> np.ndarray:
@@ -70,26 +62,7 @@ def test_plumed_goes_on_from_our_estimates(tmp_path):
     np.testing.assert_allclose(found["gradient"][0], gradient, rtol=0, atol=1e-9)
 
 
-CONFIG = """
-[structure]
-file = "batio3.extxyz"
-
-[potential]
-kind = "ase"
-calculator = "einstein.Einstein"
-arguments = { structure = "batio3.extxyz" }
-stress = "zero"
-
-[socket]
-mode = "unix"
-address = "force"
-prefix = "PREFIX"
-
-[bias_socket]
-mode = "unix"
-address = "bias"
-prefix = "PREFIX"
-
+BIAS = """
 [bias]
 engine = "opes"
 time_step_fs = 0.5
@@ -104,6 +77,7 @@ temperatures = 5
 pace_steps = 20
 observations = 2
 """
+CONFIG = '[structure]\nfile = "batio3.extxyz"\n' + FORCES + BIAS_SOCKET + BIAS
 
 
 def test_energy_is_conserved_in_ipi_between_two_estimates(crystal, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from plumed_metad import Case, run
-from plumed_opes import CASES, DATA, STORED, output, section
+from plumed_opes import CASES, DATA, STORED, followed, output, section
 
 from forceserver.bias.tables import FieldsReader
 
@@ -22,14 +22,6 @@ def plumed_output(name: str, source: str) -> dict[str, np.ndarray]:
         return dict(np.load(DATA / f"{name}.npz"))
     with tempfile.TemporaryDirectory() as folder:
         return output(name, Path(folder))
-
-
-def follow(bias, trajectory):
-    found = []
-    for s in trajectory:
-        bias.advance(s)
-        found.append(bias.compute(s))
-    return np.array([energy for energy, _ in found]), np.array([gradient for _, gradient in found])
 
 
 def table(path: Path) -> tuple[list[str], dict[str, str], np.ndarray]:
@@ -52,7 +44,7 @@ def assert_same_constants(ours: dict[str, str], theirs: dict[str, str]) -> None:
 def test_bias_force_and_files_agree_to_1e_9(name, source, tmp_path):
     expected, trajectory = plumed_output(name, source), CASES[name].trajectory()
     bias = section(name, tmp_path).build()
-    energies, gradients = follow(bias, trajectory)
+    energies, gradients = followed(bias, trajectory)
     bias.close()
     stride = STORED if source == "stored" else 1
     np.testing.assert_allclose(energies[::stride], expected["bias"], rtol=0, atol=1e-9)
@@ -75,7 +67,7 @@ def test_bias_force_and_files_agree_to_1e_9(name, source, tmp_path):
 def test_colvar_and_state_agree(name, tmp_path):
     expected, trajectory = plumed_output(name, "kernel"), CASES[name].trajectory()
     bias = section(name, tmp_path).build()
-    follow(bias, [*trajectory, trajectory[-1] + 1e-3])  # the state of the last step
+    followed(bias, [*trajectory, trajectory[-1] + 1e-3])  # the state of the last step
     bias.close()
     theirs = tmp_path / "theirs"
     theirs.write_text(str(expected["STATE"]))
@@ -105,7 +97,7 @@ def test_plumed_goes_on_from_our_files(name, file, tmp_path):
     theirs.mkdir()
     bias = section(name, ours).build()
     trajectory = case.trajectory()
-    follow(bias, trajectory[:1502])  # to the state of step 1500
+    followed(bias, trajectory[:1502])  # to the state of step 1500
     energy, gradient = bias.compute(trajectory[0])
     bias.close()
     line = case.lines[0].replace("STATE_WSTRIDE=500", f"RESTART=YES STATE_RFILE={ours}/STATE")
@@ -129,7 +121,7 @@ def test_we_go_on_from_plumeds_kernels(name, tmp_path):
     bias.advance(trajectory[last] + 1e-6)
     (tmp_path / "quiet").mkdir()
     quiet = section(name, tmp_path / "quiet").build()
-    follow(quiet, trajectory[: last + 1])
+    followed(quiet, trajectory[: last + 1])
     quiet.advance(trajectory[last] + 1e-6)
     for s in trajectory[::100]:
         np.testing.assert_allclose(bias.compute(s)[0], quiet.compute(s)[0], rtol=0, atol=1e-9)

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
-from pydantic import TypeAdapter
+from batches import assert_same, build
 
 from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
-from forceserver.potentials import PotentialConfig, build_potential
 from forceserver.potentials.ase import AseConfig, AsePotential, as_potential
 from forceserver.potentials.conformance import check_potential
 from forceserver.potentials.portions import Portions
@@ -46,17 +45,6 @@ def file(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("mace") / "ethanol.model"
     torch.save(network, path)
     return path
-
-
-def build(frame, **keys):
-    return build_potential(TypeAdapter(PotentialConfig).validate_python(keys), frame)
-
-
-def assert_same(results, expected, tolerance=1e-11):
-    for one, other in zip(results, expected, strict=True):
-        assert one.energy == pytest.approx(other.energy, abs=tolerance)
-        np.testing.assert_allclose(one.forces, other.forces, atol=tolerance)
-        np.testing.assert_allclose(one.virial, other.virial, atol=10 * tolerance)
 
 
 def one_by_one(models, frames):

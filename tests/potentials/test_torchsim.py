@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
-from pydantic import TypeAdapter
+from batches import assert_same, build
 
 from forceserver.errors import InputError
 from forceserver.frame import Frame
-from forceserver.potentials import PotentialConfig, build_potential
 from forceserver.potentials.conformance import check_potential
 
 torch = pytest.importorskip("torch")
@@ -43,22 +42,11 @@ def argon(seed=0, repeat=2):
     return Frame.from_ase(atoms)
 
 
-def build(frame, **keys):
-    return build_potential(TypeAdapter(PotentialConfig).validate_python(keys), frame)
-
-
-def assert_same(results, expected, tolerance=1e-11):
-    for one, other in zip(results, expected, strict=True):
-        assert one.energy == pytest.approx(other.energy, abs=tolerance)
-        np.testing.assert_allclose(one.forces, other.forces, atol=tolerance)
-        np.testing.assert_allclose(one.virial, other.virial, atol=10 * tolerance)
-
-
 def test_stress_is_turned_on_and_becomes_the_virial():
     """The arguments do not mention it."""
     potential = build(argon(), **LENNARD_JONES)
     result = potential.compute_one(argon())
-    state = potential._state_of([argon()])
+    state = potential._constants_of([argon()])
     own = potential._model(state)
     assert result.energy == float(own["energy"][0])
     np.testing.assert_allclose(result.virial, -abs(np.linalg.det(argon().cell)) * own["stress"][0].numpy(), rtol=1e-12)

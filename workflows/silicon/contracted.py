@@ -6,15 +6,17 @@ after the other.
 """
 
 import argparse
+import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 from ase.build import bulk
 from ase.io import read, write
 
-from forceserver._ext import cpu
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from paired_times import microseconds
+
 from forceserver.analysis.parity import ENERGY, FORCE
 from forceserver.files import write_json
 from forceserver.fit import config, report, run
@@ -23,7 +25,6 @@ from forceserver.potentials.gap import GapPotential
 
 HERE = Path(__file__).parent
 NAMES = ("two_scales", "contracted")
-PAIRS = 41
 
 
 def fitted(name: str, folder: Path, points: int | None) -> run.Fit:
@@ -36,19 +37,10 @@ def fitted(name: str, folder: Path, points: int | None) -> run.Fit:
 
 
 def times(fits: dict[str, run.Fit]) -> dict[str, float]:
-    """Microseconds per atom of energy, forces and virial of 216 atoms on one thread, and their ratio."""
-    cpu.set_threads(1)
+    """Microseconds of CPU time per atom of 216 atoms, and their ratio."""
     potentials = {name: GapPotential(fit.model) for name, fit in fits.items()}
-    frame = Frame.of(bulk("Si", cubic=True) * (3, 3, 3))
-    at_rest, rng = frame.positions.copy(), np.random.default_rng(0)
-    taken: dict[str, list[float]] = {name: [] for name in potentials}
-    for _ in range(PAIRS):
-        frame.positions[:] = at_rest + rng.normal(scale=0.01, size=at_rest.shape)
-        for name, potential in potentials.items():
-            start = time.process_time()
-            potential.compute_one(frame)
-            taken[name].append(1e6 * (time.process_time() - start) / len(frame))
-    ratio = np.median(np.array(taken[NAMES[1]]) / np.array(taken[NAMES[0]]))
+    taken = microseconds(potentials, Frame.of(bulk("Si", cubic=True) * (3, 3, 3)))
+    ratio = np.median(taken[NAMES[1]] / taken[NAMES[0]])
     return {name: float(np.median(of)) for name, of in taken.items()} | {"ratio": float(ratio)}
 
 
