@@ -49,6 +49,11 @@ def start(
         )
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def ended(process: subprocess.Popen) -> bool:
     """Whether a process has ended. If so, the rest of its group is killed before its number can be reused."""
     if process.returncode is not None:

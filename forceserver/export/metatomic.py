@@ -13,7 +13,6 @@ import torch
 from metatensor.torch import Labels, TensorBlock, TensorMap
 from metatomic.torch import (
     AtomisticModel,
-    ModelCapabilities,
     ModelMetadata,
     ModelOutput,
     NeighborListOptions,
@@ -27,6 +26,7 @@ from ..models.kernel import GapModel
 from ..representation.products import ProductGraph
 from .density import _numbers, _places
 from .pairs import PairSum
+from .saving import numbered, one_block, save
 from .terms import AceTerm, KernelTerm
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -137,12 +137,10 @@ class ExportedModel(torch.nn.Module):
         if not per_atom:
             sums = torch.zeros([systems, values.shape[1]], dtype=values.dtype, device=device)
             values = sums.index_add(0, sample[:, 0], values)
-            labels = Labels(["system"], torch.arange(systems, dtype=torch.int32, device=device).unsqueeze(1))
+            labels = numbered("system", systems, device)
         if name.startswith("energy_uncertainty"):
             values = values.std(dim=1, keepdim=True)
-        columns = torch.arange(values.shape[1], dtype=torch.int32, device=device).unsqueeze(1)
-        block = TensorBlock(values, labels, [], Labels([word], columns))
-        return TensorMap(Labels(["_"], torch.zeros([1, 1], dtype=torch.int32, device=device)), [block])
+        return one_block(TensorBlock(values, labels, [], numbered(word, values.shape[1], device)))
 
 
 def export_model(
@@ -152,22 +150,9 @@ def export_model(
 
     dtype: precision of all numbers. Raises `InputError` for a kind of model that cannot be exported.
     """
-    from ..files import atomic_write
-
     module = ExportedModel(model).to(DTYPES[dtype]).eval()
     outputs = {"feature": ModelOutput(sample_kind="atom")}
     for energy in ["energy", *(["energy_ensemble", "energy_uncertainty"] if model.has_members else [])]:
         outputs[energy] = ModelOutput(unit="eV", sample_kind="atom")
-    capabilities = ModelCapabilities(
-        outputs=outputs,
-        atomic_types=list(model.species),
-        interaction_range=module.cutoff,
-        length_unit="angstrom",
-        supported_devices=["cuda", "cpu"],
-        dtype=dtype,
-    )
     about = ModelMetadata(name=name, description=f"{model.FORMAT}, exported by forceserver")
-    exported = AtomisticModel(module, about, capabilities)
-    with atomic_write(path) as part:
-        exported.save(str(part))
-    return exported
+    return save(module, path, outputs, list(model.species), module.cutoff, dtype, about)

@@ -13,7 +13,6 @@ import torch
 from metatensor.torch import Labels, TensorBlock, TensorMap
 from metatomic.torch import (
     AtomisticModel,
-    ModelCapabilities,
     ModelMetadata,
     ModelOutput,
     NeighborListOptions,
@@ -25,6 +24,7 @@ from ..cv.power_spectrum import LinearPowerSpectrum, PowerSpectrumConfig
 from ..errors import InputError
 from ..representation.config import selection
 from .density import _numbers, _places
+from .saving import numbered, one_block, save
 from .terms import Spectrum
 
 LAST_ELEMENT = 118
@@ -89,12 +89,11 @@ class ExportedVariable(torch.nn.Module):
             rows.append(self.values_of(system))
         values = torch.stack(rows)
         device = values.device
-        samples = Labels(["system"], torch.arange(len(systems), dtype=torch.int32, device=device).unsqueeze(1))
-        columns = torch.arange(values.shape[1], dtype=torch.int32, device=device).unsqueeze(1)
-        block = TensorBlock(values, samples, [], Labels(["feature"], columns))
+        samples, columns = numbered("system", len(systems), device), numbered("feature", values.shape[1], device)
+        block = TensorBlock(values, samples, [], columns)
         results: Dict[str, TensorMap] = {}
         for name, _ in outputs.items():
-            results[name] = TensorMap(Labels(["_"], torch.zeros([1, 1], dtype=torch.int32, device=device)), [block])
+            results[name] = one_block(block)
         return results
 
 
@@ -111,22 +110,10 @@ def export_variable(section: VariableConfig, path: Path) -> AtomisticModel:
     Raises:
         InputError: another kind, or what cannot be exported: groups, centres by index.
     """
-    from ..files import atomic_write
-
     module = ExportedVariable(*_taken_apart(section)).to(torch.float64).eval()
-    capabilities = ModelCapabilities(
-        outputs={"feature": ModelOutput(sample_kind="system")},
-        atomic_types=list(range(1, LAST_ELEMENT + 1)),
-        interaction_range=module.cutoff,
-        length_unit="angstrom",
-        supported_devices=["cuda", "cpu"],
-        dtype="float64",
-    )
+    outputs = {"feature": ModelOutput(sample_kind="system")}
     about = ModelMetadata(name=section.name, description="a collective variable, exported by forceserver")
-    exported = AtomisticModel(module, about, capabilities)
-    with atomic_write(path) as part:
-        exported.save(str(part))
-    return exported
+    return save(module, path, outputs, list(range(1, LAST_ELEMENT + 1)), module.cutoff, "float64", about)
 
 
 def _taken_apart(section: VariableConfig) -> tuple[LinearPowerSpectrum, tuple[int, ...], tuple[int, ...]]:

@@ -1,7 +1,6 @@
 """Rows of the design matrix of a cluster expansion: its functions, summed over the atoms of each species."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,13 +75,6 @@ def _of_atoms(atoms: NDArray[np.int64], rows: NDArray[np.int32], tangents: Array
     return np.column_stack([atoms[rows[:, 0]], rows[:, 1:]]).astype(np.int32), tangents
 
 
-def _mixing(contraction: Contraction | None) -> dict[str, Any]:
-    """The fields of a model."""
-    if contraction is None:
-        return {}
-    return {"mixing": contraction.matrices, "sum_species": contraction.sum_species}
-
-
 def _functions(
     descriptor: AceDescriptor, n_species: int, contraction: Contraction | None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -124,7 +116,7 @@ class AceRows:
         self.species = tuple(species)
         self.descriptor = descriptor
         assert descriptor.basis is not None
-        self.contraction, self.mixing = contraction, _mixing(contraction)
+        self.contraction, self.mixing = contraction, {} if contraction is None else contraction.fields()
         self._channels, functions = _functions(descriptor, len(self.species), contraction)
         graph = ProductGraph(functions)
         self.functions = functions

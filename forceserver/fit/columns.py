@@ -63,9 +63,7 @@ def _soap_rows(descriptor: SoapDescriptor, problem: Problem, progress: Progress)
     config, species = problem.config, problem.data.species
     frames = [one.frame for one in problem.data.train]
     contraction = _contraction(descriptor, problem)
-    mixed: dict[str, Any] = {}
-    if contraction is not None:
-        mixed = {"mixing": contraction.matrices, "sum_species": contraction.sum_species}
+    mixed: dict[str, Any] = {} if contraction is None else contraction.fields()
     basis: PowerSpectrumBasis | ScaledMultispectrum
     if descriptor.multispectrum is not None:
         expansion = descriptor.expansion(species, **mixed)

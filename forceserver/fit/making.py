@@ -58,7 +58,7 @@ class Maker:
             else:
                 term = SoapTerm(hypers, basis.features, column.points, split, of_members)
             if (made := column.contraction) is not None:
-                term = replace(term, mixing=made.matrices, sum_species=made.sum_species)
+                term = replace(term, **made.fields())
             soap.append(term)
         common: dict[str, Any] = {
             "species": self._species,

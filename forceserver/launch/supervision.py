@@ -419,7 +419,7 @@ def driver_environment(environment: Mapping[str, str], drivers: int, threads: in
     """The environment of a driver: one core for i-PI, the others shared by the drivers, unless the user has set it."""
     if threads is None and "OMP_NUM_THREADS" in environment:
         return dict(environment)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = processes.usable_cores()
     return {**environment, "OMP_NUM_THREADS": str(threads or max(1, (cores - 1) // max(drivers, 1)))}
 
 

@@ -35,7 +35,17 @@ class Record:
     @property
     def control(self) -> float | None:
         """Error of a force component in what the simulations met at random, eV/Angstrom."""
-        return self.judged[CONTROL]["force_rmse_ev_per_angstrom"] if CONTROL in self.judged else None
+        return self.error(CONTROL)
+
+    def error(self, kind: str) -> float | None:
+        """Root-mean-square error of a force component in the structures of a kind, eV/Angstrom."""
+        return self.judged[kind]["force_rmse_ev_per_angstrom"] if kind in self.judged else None
+
+    @property
+    def test_error(self) -> float | None:
+        """The same of the test structures."""
+        found = next((value for name, value in self.test.items() if name.startswith("force")), None)
+        return None if found is None else found / 1000
 
     @property
     def reached(self) -> float:
@@ -111,19 +121,19 @@ def _row(record: Record) -> list[str]:
         f"{record.references}{failed}",
         "" if record.threshold is None else f"{record.threshold:.3g}",
         ends,
-        _rmse(record.judged.get("uncertain")),
-        _rmse(control),
+        _error(record, "uncertain"),
+        _error(record, CONTROL),
         *(f"{100 * control[key]:.0f} %" if key in control else "" for key in ("within_1_sigma", "within_2_sigma")),
     ]
 
 
-def _rmse(judged: dict[str, Any] | None) -> str:
-    return "" if not judged else f"{judged['force_rmse_ev_per_angstrom']:.3f} ({judged['structures']})"
+def _error(record: Record, kind: str) -> str:
+    error = record.error(kind)
+    return "" if error is None else f"{error:.3f} ({record.judged[kind]['structures']})"
 
 
 def _test(record: Record) -> str:
-    found = next((value for name, value in record.test.items() if name.startswith("force")), None)
-    return "" if found is None else f"{found / 1000:.3f}"
+    return "" if record.test_error is None else f"{record.test_error:.3f}"
 
 
 def _simulations(records: Sequence[Record]) -> str:

@@ -80,10 +80,3 @@ def force_factor(until: Sequence[Round]) -> float:
         if CONTROL in judged:
             return float(judged[CONTROL]["factor"])
     return 1.0
-
-
-def control_error(one: Round) -> float | None:
-    """eV/Angstrom: the error of the model before in what its simulations met at random; None if nothing is known."""
-    judged: Any = rounds.read_json(one.judged) or {}
-    found = judged.get(CONTROL)
-    return None if found is None else float(found["force_rmse_ev_per_angstrom"])

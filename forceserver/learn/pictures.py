@@ -30,8 +30,8 @@ def draw(path: Path, records: Sequence[Record], config: LearnConfig) -> None:
 def _errors(axes: "Axes", records: Sequence[Record], config: LearnConfig) -> None:
     kinds: tuple[tuple[str, str, Callable[[Record], float | None]], ...] = (
         ("o-", "met at random", lambda record: record.control),
-        ("s:", "uncertain", lambda record: _rmse(record, "uncertain")),
-        ("^--", "test structures", lambda record: _test(record)),
+        ("s:", "uncertain", lambda record: record.error("uncertain")),
+        ("^--", "test structures", lambda record: record.test_error),
     )
     for style, label, value in kinds:
         points = [(record.references, found) for record in records if (found := value(record))]
@@ -78,12 +78,3 @@ def _whole_numbers(axes: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def _rmse(record: Record, kind: str) -> float | None:
-    return record.judged[kind]["force_rmse_ev_per_angstrom"] if kind in record.judged else None
-
-
-def _test(record: Record) -> float | None:
-    found = next((value for name, value in record.test.items() if name.startswith("force")), None)
-    return None if found is None else found / 1000

@@ -1,6 +1,5 @@
 """The simulations of a round: set up with its model, run side by side, and what became of each."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from ..files import write_json
 from ..ipi.input import read_ipi_input
 from ..launch.supervision import ExitCode, last_line
 from ..new_simulation import CONFIG, INPUT, Start, write_start
-from ..processes import describe_end
+from ..processes import describe_end, usable_cores
 from ..structures import read_structure
 from . import rounds
 from .config import LearnConfig, SimulationsConfig
@@ -125,11 +124,11 @@ class Inputs:
         path.write_text(tomlkit.dumps(document))
 
 
-def toml(section: Mapping[str, Any], name: str = "potential") -> str:
-    """The keys of a section as TOML, tables in it after all else."""
-    lines = [f"{key} = {json.dumps(value)}" for key, value in section.items() if not isinstance(value, Mapping)]
-    tables = [(f"{name}.{key}", value) for key, value in section.items() if isinstance(value, Mapping)]
-    return "\n".join([*lines, *(f"\n[{path}]\n{toml(value, path)}" for path, value in tables)])
+def toml(potential: Mapping[str, Any]) -> str:
+    """The keys of [potential], without its header."""
+    import tomlkit
+
+    return tomlkit.dumps({"potential": dict(potential)}).removeprefix("[potential]\n")
 
 
 class Run(campaign.Simulation):
@@ -192,7 +191,7 @@ def simulate(one: Round, config: LearnConfig, threshold: float, factor: float) -
         run = Run(folder, Inputs(plan, section, seed), config=CONFIG)
         run.prepare()
         runs.append(run)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     at_once = config.at_once or max(1, cores // 2)
     labels = {run.name: run.name for run in runs}
     going = [run for run in runs if not run.stopped]

@@ -30,7 +30,6 @@ from ..memory import require_memory
 from .contraction import Covariance, coefficients_of
 from .expansion import ExpansionBasis
 from .neighbours import Selection
-from .spline import splined
 from .targets import Targets, without
 
 Method = Literal["l-bfgs", "alternating"]
@@ -65,9 +64,7 @@ def optimise(
 
     `InputError`: the products do not fit into memory.
     """
-    table = splined(covariance.basis, tolerance)
-    tables = dict.fromkeys(covariance.species, table)
-    expansion = ExpansionBasis(tables, centre_contribution=centre_contribution)
+    expansion = covariance.expansion(tolerance, centre_contribution=centre_contribution)
     problem = _Problem(targets, _products(expansion, targets, centres, neighbours))
     alpha = problem.strength(start)
     losses = [problem.loss(start, alpha)[0]]
@@ -141,11 +138,14 @@ class _Problem:
 
 
 def _by_gradients(problem: _Problem, start: Array, alpha: float, told: Callable[[float], None]) -> Array:
-    from scipy.optimize import minimize
+    from scipy.optimize import OptimizeResult, minimize
 
     def of(flat: Array) -> tuple[float, Array]:
         loss, gradient = problem.loss(flat.reshape(start.shape), alpha)
         return loss, gradient.ravel()
+
+    def told_of(intermediate_result: OptimizeResult) -> None:  # scipy looks at this name
+        told(float(intermediate_result.fun))
 
     found = minimize(
         of,
@@ -153,7 +153,7 @@ def _by_gradients(problem: _Problem, start: Array, alpha: float, told: Callable[
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": ITERATIONS, "ftol": CONVERGED, "gtol": 1e-9},
-        callback=lambda flat: told(of(flat)[0]),
+        callback=told_of,
     )
     return np.reshape(found.x, start.shape)
 

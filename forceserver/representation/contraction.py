@@ -87,6 +87,11 @@ class Covariance:
         _check_species(species, matrices, table.cutoff)
         return cls(basis, species, environments, tuple(matrices))
 
+    def expansion(self, tolerance: float = 1e-8, *, centre_contribution: bool = True) -> ExpansionBasis:
+        """The expansion in the functions of the basis, for these species."""
+        tables = dict.fromkeys(self.species, splined(self.basis, tolerance))
+        return ExpansionBasis(tables, centre_contribution=centre_contribution)
+
     def contraction(
         self, *, mixed: bool = False, q_max: int | None = None, residual_variance: float | None = None
     ) -> "Contraction":
@@ -180,6 +185,10 @@ class Contraction:
         """The expansion in the contracted functions."""
         tables = contracted(splined(self.basis, tolerance), self.matrices)
         return ExpansionBasis(tables, sum_species=self.sum_species, centre_contribution=centre_contribution)
+
+    def fields(self) -> dict[str, Any]:
+        """What models keep of it, by the names of their fields."""
+        return {"mixing": self.matrices, "sum_species": self.sum_species}
 
     def residual(self, species: int = ALL) -> Array:
         """The fraction of the variance of each l that is lost with 0, 1, 2, ... functions: (l_max + 1, number + 1)."""

@@ -18,7 +18,6 @@ from ..frame import Array
 from .contraction import ALL, Contraction, Covariance, coefficients_of
 from .expansion import ExpansionBasis
 from .neighbours import Selection
-from .spline import splined
 from .targets import Targets, without
 
 ALPHAS = np.geomspace(1e-14, 1e-2, 25)
@@ -44,11 +43,9 @@ def pcovr(
     for `Covariance.contraction`, which raises the same errors. The others as for `Covariance.of`.
     """
     unsupervised = covariance.contraction(mixed=mixed, q_max=q_max, residual_variance=residual_variance)
-    table = splined(covariance.basis, tolerance)
-    if not table.counts[0]:
+    expansion = covariance.expansion(tolerance, centre_contribution=centre_contribution)
+    if 0 not in expansion.counts:
         return unsupervised
-    tables = dict.fromkeys(covariance.species, table)
-    expansion = ExpansionBasis(tables, centre_contribution=centre_contribution)
     weights = _regression(targets, _means(expansion, targets, centres, neighbours))  # (A, n, B)
     spectra, vectors = covariance.eigen(mixed)
     matrix = covariance.matrices[0]

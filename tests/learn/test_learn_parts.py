@@ -18,7 +18,7 @@ from forceserver.frame import Frame
 from forceserver.learn import history, loop, rounds, start
 from forceserver.learn.config import load
 from forceserver.learn.history import Record
-from forceserver.learn.judging import control_error, force_factor, judge
+from forceserver.learn.judging import force_factor, judge
 from forceserver.learn.reference import label
 from forceserver.learn.selection import Novelty, choose
 from forceserver.learn.simulations import Outcome, planned
@@ -154,13 +154,14 @@ def test_judged_before_they_are_learned(fitted):
     judge(after, one)
     judged = rounds.read_json(after.judged)["control"]
     assert judged["structures"] == 4
-    assert control_error(after) == judged["force_rmse_ev_per_angstrom"] > 0
+    records = history.history(config)
+    assert records[0].control == judged["force_rmse_ev_per_angstrom"] > 0
     assert 0 <= judged["within_1_sigma"] <= judged["within_2_sigma"] <= 1
     factor = force_factor([one, after])
     assert factor == judged["factor"] > 0
     assert force_factor([one]) == 1.0
-    text = history.table(history.history(config), config)
-    assert f"{control_error(after):.3f} (4)" in text
+    text = history.table(records, config)
+    assert f"{records[0].control:.3f} (4)" in text
     assert "round 1, the fit" in loop.where(config)
 
 

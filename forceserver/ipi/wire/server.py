@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from ase.units import Bohr, Hartree
 
-from ... import _ext
 from ...frame import Array, Frame, Result
 from .connection import Connection
 from .extras import decode_extras
@@ -23,8 +22,6 @@ from .messages import (
     pack_strings,
     write_init,
 )
-
-_scale = _ext.kernel("atomic_units").scale
 
 
 class ServerConnection(Connection):
