@@ -140,16 +140,10 @@ class ClientPool:
                 for client in [c for c in self._clients if c.ready]:
                     if waiting:
                         self._give(client, frames, waiting)
-                came = self._take_in(results)
+                came = self._take_in(results, more=bool(waiting))
                 self._look_at_deadlines()
-                lost.update(self._lost)
-                waiting.extendleft(self._lost)
-                self._lost.clear()
-                if lost and max(lost.values()) >= self._terms.attempts:
-                    raise PotentialError(
-                        f"{self._terms.attempts} clients were lost with one structure ({self._last_loss})"
-                        + self._tails()
-                    )
+                if self._lost:
+                    self._give_back(waiting, lost)
         except BaseException:
             for client in [c for c in self._clients if c.job is not None]:
                 self._drop(client, "its structure is not wanted any more")  # its answer would be taken for another's
@@ -169,15 +163,38 @@ class ClientPool:
         processes.wait(started, GRACE_SECONDS)
         processes.end(started, GRACE_SECONDS)
 
-    def _take_in(self, results: dict[int, Result]) -> bool:
-        """Takes in what has come, or comes within a moment; results by the index of the structure. Whether any came."""
+    def _give_back(self, waiting: "deque[int]", lost: Counter[int]) -> None:
+        """Lets other clients compute what clients were lost with; `lost` counts them for each structure."""
+        lost.update(self._lost)
+        waiting.extendleft(self._lost)
+        self._lost.clear()
+        if max(lost.values()) >= self._terms.attempts:
+            raise PotentialError(
+                f"{self._terms.attempts} clients were lost with one structure ({self._last_loss})" + self._tails()
+            )
+
+    def _take_in(self, results: dict[int, Result], more: bool) -> bool:
+        """Takes in what has come, or comes within a moment; results by the index of the structure. Whether any came.
+
+        more: whether structures wait for another client. If not, and there is only one, it is read without the
+        selector: one system call less.
+        """
+        if len(self._clients) == 1 >= len(self._running) and not (more and self._clients[0].job is not None):
+            return self._hear(self._clients[0], results)
         events = self._selector.select(LOOK_SECONDS)
         for key, _ in events:
             if key.data is None:
                 self._accept()
-            elif (done := self._listen_to(key.data)) is not None:
-                results[done] = self._checked(key.data)
+            else:
+                self._hear(key.data, results)
         return bool(events)
+
+    def _hear(self, client: Client, results: dict[int, Result]) -> bool:
+        """Takes in a message of the client, if it comes within `TICK_SECONDS`. Whether one has come."""
+        done = self._listen_to(client)
+        if done is not None:
+            results[done] = self._checked(client)
+        return client.ready or done is not None
 
     def _keep_running(self) -> None:
         """Starts the programs, and those again that have died."""
