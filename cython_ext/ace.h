@@ -20,29 +20,43 @@ typedef struct {
     double c;
 } Term;
 
-/* For each of the n components o of the target: target[o] = (or +=) the sum of c x[p] y[q] over its terms. */
-FS_INLINE void fs_couple(int n, const int32_t *first, const Term *term, const double *x, const double *y,
-                         double *target, const int add) {
-    for (int o = 0; o < n; o++) {
-        vw sum[8 / FS_WIDTH];
-        for (int k = 0; k < 8 / FS_WIDTH; k++) sum[k] = add ? vw_load(target + 8 * o + k * FS_WIDTH) : vw_set(0.0);
-        for (int t = first[o]; t < first[o + 1]; t++) {
-            const double *xt = x + term[t].p, *yt = y + term[t].q;
-            for (int k = 0; k < 8 / FS_WIDTH; k++)
-                sum[k] += term[t].c * vw_load(xt + k * FS_WIDTH) * vw_load(yt + k * FS_WIDTH);
-        }
-        for (int k = 0; k < 8 / FS_WIDTH; k++) vw_store(target + 8 * o + k * FS_WIDTH, sum[k]);
+/* The number of couplings of one kind that are computed together: their terms are the same. */
+enum { FS_TOGETHER = 4 };
+
+/* For each of the n components m of the targets of `count` couplings: target[m] = (or +=) the sum of c x[p] y[q] over its
+ * terms. Factors and target of a coupling begin at x + place[a], y + place[b] and target + place[o] of its three places;
+ * several couplings may add to the same target. */
+FS_INLINE void fs_couple(const int count, int n, const int32_t *first, const Term *term, const double *x, const double *y,
+                         double *target, const int32_t *places, const int a, const int b, const int o, const int add) {
+    const double *xs[FS_TOGETHER], *ys[FS_TOGETHER];
+    double *to[FS_TOGETHER];
+    for (int j = 0; j < count; j++) {
+        xs[j] = x + places[3 * j + a];
+        ys[j] = y + places[3 * j + b];
+        to[j] = target + places[3 * j + o];
     }
+    for (int m = 0; m < n; m++)
+        for (int k = 0; k < 8; k += FS_WIDTH) {
+            vw sum[FS_TOGETHER];
+            for (int j = 0; j < count; j++) sum[j] = vw_set(0.0);
+            for (int t = first[m]; t < first[m + 1]; t++) {
+                const vw c = vw_set(term[t].c);
+                for (int j = 0; j < count; j++)
+                    sum[j] += c * vw_load(xs[j] + term[t].p + k) * vw_load(ys[j] + term[t].q + k);
+            }
+            for (int j = 0; j < count; j++) {
+                double *here = to[j] + 8 * m + k;
+                vw_store(here, add ? vw_load(here) + sum[j] : sum[j]);
+            }
+        }
 }
 
-static inline void fs_couple_set(int n, const int32_t *first, const Term *term, const double *x, const double *y,
-                                 double *target) {
-    fs_couple(n, first, term, x, y, target, 0);
-}
-
-static inline void fs_couple_add(int n, const int32_t *first, const Term *term, const double *x, const double *y,
-                                 double *target) {
-    fs_couple(n, first, term, x, y, target, 1);
+/* The same for any number of couplings of one kind. */
+FS_INLINE void fs_couple_all(int count, int n, const int32_t *first, const Term *term, const double *x, const double *y,
+                             double *target, const int32_t *places, const int a, const int b, const int o, const int add) {
+    for (; count >= FS_TOGETHER; count -= FS_TOGETHER, places += 3 * FS_TOGETHER)
+        fs_couple(FS_TOGETHER, n, first, term, x, y, target, places, a, b, o, add);
+    for (; count; count--, places += 3) fs_couple(1, n, first, term, x, y, target, places, a, b, o, add);
 }
 
 /* Derivative of a coupling at one centre along eight directions: out = sum c (dx[p] y[q] + x[p] dy[q]). The components
@@ -184,23 +198,18 @@ static inline void fs_graph_forwards(const Graph *q, int n, const double *c, int
         for (int k = 1; k < q->n_channel_components; k++) x[8 * k + lane] = row[q->source[k]];
     }
     for (int k = 0; k < q->n_kinds; k++)
-        for (int d = q->kind_first[k]; d < q->kind_first[k + 1]; d++) {
-            const int32_t *place = q->couplings + 3 * d;
-            fs_couple_set(2 * q->kinds[3 * k + 2] + 1, fs_coupling_table(q, k, 0), q->terms, x + place[0], x + place[1],
-                          x + place[2]);
-        }
+        fs_couple_all(q->kind_first[k + 1] - q->kind_first[k], 2 * q->kinds[3 * k + 2] + 1, fs_coupling_table(q, k, 0),
+                      q->terms, x, x, x, q->couplings + 3 * q->kind_first[k], 0, 1, 2, 0);
 }
 
 /* Propagates the derivatives g with respect to all vectors down to the channels. */
 static inline void fs_graph_backwards(const Graph *q, const double *x, double *g) {
-    for (int k = q->n_kinds - 1; k >= 0; k--) /* coupled vectors before their factors */
-        for (int d = q->kind_first[k]; d < q->kind_first[k + 1]; d++) {
-            const int32_t *place = q->couplings + 3 * d;
-            fs_couple_add(2 * q->kinds[3 * k] + 1, fs_coupling_table(q, k, 1), q->terms, x + place[1], g + place[2],
-                          g + place[0]);
-            fs_couple_add(2 * q->kinds[3 * k + 1] + 1, fs_coupling_table(q, k, 2), q->terms, x + place[0], g + place[2],
-                          g + place[1]);
-        }
+    for (int k = q->n_kinds - 1; k >= 0; k--) { /* coupled vectors before their factors */
+        const int count = q->kind_first[k + 1] - q->kind_first[k];
+        const int32_t *places = q->couplings + 3 * q->kind_first[k];
+        fs_couple_all(count, 2 * q->kinds[3 * k] + 1, fs_coupling_table(q, k, 1), q->terms, x, g, g, places, 1, 2, 0, 1);
+        fs_couple_all(count, 2 * q->kinds[3 * k + 1] + 1, fs_coupling_table(q, k, 2), q->terms, x, g, g, places, 0, 2, 1, 1);
+    }
 }
 
 /* The weighted sums of all products at n <= 8 centres with coefficients c. Returns them (they are stored in the work

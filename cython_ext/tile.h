@@ -7,7 +7,7 @@
 
 #include "expansion.h"
 
-enum { FS_TILE = 32 };  /* pairs; a multiple of eight */
+enum { FS_TILE = 64 };  /* pairs; a multiple of eight */
 
 /* The basis. l, count, padded, radial_offset, block_offset: (n_l,); size: doubles in one block.
  * nodes: (n_tables, n_intervals + 1, 2, channels), values and step * derivatives at the nodes of the splines. */
@@ -63,8 +63,8 @@ static inline Tile fs_tile_in(const Basis *b, double *work) {
     return t;
 }
 
-/* Pads the tile with harmless pairs to a multiple of eight, which is returned, and computes harmonics and splines. */
-static inline int fs_prepare_tile(const Basis *b, Tile *t, const int32_t *kind_table, int gradients) {
+/* Pads the tile with harmless pairs to a multiple of eight, which is returned, and computes splines. */
+static inline int fs_prepare_radial(const Basis *b, Tile *t, const int32_t *kind_table, int gradients) {
     const int n = (t->n + 7) / 8 * 8;
     const int64_t row = 2 * b->channels, table = (b->n_intervals + 1) * row;
     for (int k = t->n; k < n; k++) {
@@ -72,8 +72,6 @@ static inline int fs_prepare_tile(const Basis *b, Tile *t, const int32_t *kind_t
         t->y[k] = t->z[k] = 0.0;
     }
     fs_prepare(n, t->x, t->y, t->z, t->inverse_r, t->fraction, t->interval, b->step, b->inverse_step);
-    if (gradients) fs_solid_harmonics(b->l_max, b->norm, n, t->x, t->y, t->z, t->harmonics);
-    else fs_harmonics(b->l_max, b->norm, n, t->x, t->y, t->z, t->harmonics);
     for (int k = 0; k < t->n; k++) {
         const int interval = t->interval[k] < b->n_intervals ? t->interval[k] : b->n_intervals - 1;
         const double *node = b->nodes + kind_table[t->kind[k]] * table + interval * row;
@@ -81,6 +79,14 @@ static inline int fs_prepare_tile(const Basis *b, Tile *t, const int32_t *kind_t
         if (gradients) fs_spline_slope(node, b->channels, t->fraction[k], b->inverse_step, radial, slope);
         else fs_spline(node, b->channels, t->fraction[k], radial);
     }
+    return n;
+}
+
+/* The same with the harmonics of all pairs. */
+static inline int fs_prepare_tile(const Basis *b, Tile *t, const int32_t *kind_table, int gradients) {
+    const int n = fs_prepare_radial(b, t, kind_table, gradients);
+    if (gradients) fs_solid_harmonics(b->l_max, b->norm, n, t->x, t->y, t->z, t->harmonics);
+    else fs_harmonics(b->l_max, b->norm, n, t->x, t->y, t->z, t->harmonics);
     return n;
 }
 
@@ -105,12 +111,13 @@ static inline void fs_add_tile(const Basis *b, Tile *t, const int32_t *kind_tabl
     t->n = 0;
 }
 
-/* For pairs start .. start + 7 of a tile that was prepared with gradients, one block after the other, and dE/dc = g of
- * their centre: writes dE/dr_ij to pair_gradient[pair][4] and adds the sum of r_ij (x) dE/dr_ij to strain (9). */
+/* For pairs start .. start + 7 of a tile with splines and slopes, one block after the other, and dE/dc = g of their
+ * centre: writes dE/dr_ij to pair_gradient[pair][4] and adds the sum of r_ij (x) dE/dr_ij to strain (9). */
 static inline void fs_pull_eight(const Basis *b, Tile *t, int start, const int32_t *kind_block, const double *g,
                                  double *pair_gradient, double *strain) {
     const int n = t->n - start < 8 ? t->n - start : 8;
     double found[32];
+    fs_solid_harmonics(b->l_max, b->norm, 8, t->x + start, t->y + start, t->z + start, t->harmonics);
     fs_turn(b->channels, t->radial + start * b->channels, t->turned);
     fs_turn(b->channels, t->slope + start * b->channels, t->turned + 8 * b->channels);
     for (int done = 0; done < (1 << n) - 1;) {
@@ -119,7 +126,7 @@ static inline void fs_pull_eight(const Basis *b, Tile *t, int start, const int32
             if (block < 0 && !(done >> (k - start) & 1)) {
                 block = kind_block[t->kind[k]];
                 fs_pull(b->n_l, b->l, b->count, b->padded, b->radial_offset, b->block_offset,
-                        t->harmonics + (start >> 3) * 32 * b->n_lm, t->turned, t->turned + 8 * b->channels,
+                        t->harmonics, t->turned, t->turned + 8 * b->channels,
                         g + block * b->size, t->x + start, t->y + start, t->z + start, t->inverse_r + start, found);
             }
             if (kind_block[t->kind[k]] != block) continue;
@@ -136,10 +143,10 @@ static inline void fs_pull_eight(const Basis *b, Tile *t, int start, const int32
     }
 }
 
-/* Prepares a tile and does the same for all of its pairs. */
+/* Prepares a tile and does the same for all of its pairs. The harmonics of eight of them stay in the first cache. */
 static inline void fs_pull_tile(const Basis *b, Tile *t, const int32_t *kind_table, const int32_t *kind_block,
                                 const double *g, double *pair_gradient, double *strain) {
-    fs_prepare_tile(b, t, kind_table, 1);
+    fs_prepare_radial(b, t, kind_table, 1);
     for (int k = 0; k < t->n; k += 8) fs_pull_eight(b, t, k, kind_block, g, pair_gradient, strain);
 }
 

@@ -9,7 +9,7 @@ from .. import _ext
 from ..frame import Array
 from .couplings import real_clebsch_gordan
 from .expansion import ExpansionBasis
-from .lanes import LANES, round_to_lanes
+from .lanes import LANES, aligned_zeros, round_to_lanes
 from .products import ProductGraph
 
 _kernel = _ext.kernel("ace")
@@ -32,7 +32,7 @@ class InvariantProducts:
         self._order = np.lexsort((np.arange(len(graph)), graph.dots[:, 0]))
         self.layout = _layout(graph, blocks, self._order)
         self._kernel = _kernel.Products(*self.layout, graph.n_components)
-        self._work = np.zeros((_ext.cpu.max_threads(), round_to_lanes(self._kernel.workspace())))
+        self._work = aligned_zeros((_ext.cpu.max_threads(), round_to_lanes(self._kernel.workspace())))
         self._norms = graph.norms[self._order]
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class InvariantProducts:
     def _mixed_work(self, properties: int) -> Array:
         size = round_to_lanes(self._kernel.mixed_workspace(properties))
         if self._work.shape[1] < size:
-            self._work = np.zeros((len(self._work), size))
+            self._work = aligned_zeros((len(self._work), size))
         return self._work
 
     def values(self, c: Array) -> Array:
