@@ -2,13 +2,11 @@
 
 import contextlib
 import logging
-import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -20,9 +18,9 @@ from pydantic import (
 from ..errors import InputError
 from ..sections import OutputPath, Section
 from ..units import EnergyUnit
-from .coordinates import Coordinate, domain_constants, parse_number
+from .coordinates import Coordinate, domain_constants
 from .engine import BiasEngine
-from .grid import Axis, HillGrid, HillSum, why_too_large
+from .grid import HillGrid, HillSum, why_too_large
 from .journal import Journal, RecentSteps, last_step
 from .journal.colvar import ColvarFile
 from .journal.deposits import DepositFile, check_none_removed
@@ -35,62 +33,9 @@ from .opes.state import StateFile
 from .restraints import MovingRestraint, Restraint, Wall
 from .tables import FieldsReader
 from .total import TotalBias
+from .variable_config import BiasVariableConfig, Number
 
 log = logging.getLogger(__name__)
-
-MOST_BINS = 10**9
-"""More intervals along one variable must be a mistake."""
-
-Number = Annotated[float, BeforeValidator(lambda value: parse_number(value) if isinstance(value, str) else value)]
-"""A number, or text such as "-pi"."""
-
-
-class BiasVariableConfig(Section):
-    """A collective variable by the name of its output. Everything here is in the units of the variable.
-
-    hills: whether hills, or kernels, act on it; otherwise it may have walls and restraints, and is written to COLVAR.
-    domain: ends of the period. sigma: width of the hills, or of the first kernel. sigma_min: least width of kernels.
-    lower, upper: the range of the grid (the domain, if there is one). bins: intervals of the grid, by default sigma/5.
-    """
-
-    name: str = Field(pattern=r"^[^\s#]+$")
-    hills: bool = True
-    domain: tuple[Number, Number] | None = None
-    sigma: PositiveFloat | None = None
-    sigma_min: PositiveFloat | None = None
-    lower: Number | None = None
-    upper: Number | None = None
-    bins: int | None = Field(default=None, ge=1, le=MOST_BINS)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "BiasVariableConfig":
-        if self.domain and self.domain[0] >= self.domain[1]:
-            raise ValueError(
-                f"the domain of {self.name} must be ascending, not from {self.domain[0]} to {self.domain[1]}"
-            )
-        if self.domain and (self.lower is not None or self.upper is not None):
-            raise ValueError(f"{self.name} is periodic: its grid is its domain; leave out lower and upper")
-        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
-            raise ValueError(f"lower of {self.name} must be below upper")
-        return self
-
-    def coordinate(self) -> Coordinate:
-        return Coordinate(self.name, self.domain)
-
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """The ends of the grid; None if not given."""
-        if self.domain or self.lower is None or self.upper is None:
-            return self.domain
-        return self.lower, self.upper
-
-    def axis(self) -> Axis:
-        """The nodes of the grid along this variable, which has hills."""
-        if not (self.range and self.sigma):
-            raise ValueError(f'the grid needs lower and upper of {self.name} (or hills.grid = "none")')
-        (lower, upper), sigma = self.range, self.sigma
-        spacings = (upper - lower) / (0.2 * sigma) - 1e-9  # whole numbers stay, up to round-off
-        return Axis(lower, upper, self.bins or max(math.ceil(min(spacings, MOST_BINS)), 2))
 
 
 class HillsConfig(Section):
@@ -309,7 +254,7 @@ class MetadynamicsConfig(Section):
             if v.range and not v.domain and not v.range[0] <= values[v.name] <= v.range[1]:
                 raise InputError(
                     f"bias: {v.name} = {values[v.name]:g} in the structure file is off the grid, [{v.range[0]:g}, "
-                    f'{v.range[1]:g}]; change lower and upper, or let the grid grow (hills.grid = "grow")'
+                    f'{v.range[1]:g}]; change lower and upper, or let the grid grow (grid = "grow" of the hills)'
                 )
 
     def build(self) -> BiasEngine:
@@ -360,8 +305,8 @@ class MetadynamicsConfig(Section):
             total: HillSum | HillGrid = HillSum(coordinates)
             if self.colvar_file:
                 log.info(
-                    'hills.grid = "none": %s has no columns metad.rct and metad.rbias: the reweighting factor c(t) is '
-                    'an integral over the grid; `forceserver fes` computes it from HILLS, or choose grid = "grow"',
+                    'grid = "none": %s has no columns metad.rct and metad.rbias: the reweighting factor c(t) is an '
+                    'integral over the grid; `forceserver fes` computes it from HILLS, or choose grid = "grow"',
                     self._own(self.colvar_file).name,  # `check` builds the bias in a folder that it removes
                 )
         else:

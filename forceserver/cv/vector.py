@@ -14,34 +14,20 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from ..frame import Array
-from ..representation.contraction_config import ContractionConfig
-from ..representation.gto import GtoBasis
-from ..sections import Distinct, InputFile, Section
-from .base import ActiveSites, Group, Kind, Name, Part, VariableConfig
+from ..sections import Distinct
+from .base import ActiveSites, Group, Kind, Name, Part
 from .outputs import OUTPUTS, OutputFunction, OutputName, combine, projection
 from .sums import GroupSum
+from .weights import WeightsConfig, tables
 
 IDENTITY = np.eye(3)
 COMPONENTS: dict[str, OutputFunction] = {"x": OUTPUTS["x"], "y": OUTPUTS["y"], "z": OUTPUTS["z"]}
 
 
-class PrincipalComponent(Section):
-    """Contraction weights that keep most of the variance of the expansion coefficients over a set of structures."""
-
-    first_principal_component_of: InputFile = Field(description="structures, any format that ASE reads")
-
-
-class VectorConfig(VariableConfig):
+class VectorConfig(WeightsConfig):
     """Section [[cv]], kind = "vector": an l = 1 (and l = 0) component of the density of neighbours around centres."""
 
     kind: Literal["vector"] = "vector"
-    basis: GtoBasis = Field(description="radial functions, l_max = 1")
-    weights: tuple[float, ...] | PrincipalComponent | None = Field(
-        default=None, description="u_n, one for each radial function; or else a contraction"
-    )
-    contraction: ContractionConfig | None = Field(
-        default=None, description="the first function of each l, of structures or of a file; mixed for several species"
-    )
     reduction: Literal["mean", "sum"] = "mean"
     outputs: Annotated[tuple[OutputName, ...], Distinct] = ("x", "y", "z")
     axes: dict[Name, tuple[float, float, float]] = Field(
@@ -58,16 +44,6 @@ class VectorConfig(VariableConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> "VectorConfig":
-        if self.basis.l_max != 1:
-            raise ValueError(f"basis.l_max must be 1, got {self.basis.l_max}")
-        if (self.weights is None) == (self.contraction is None):
-            raise ValueError("give either weights or contraction, which say what is made of the radial functions")
-        if self.contraction is not None and self.contraction.file is None and self.contraction.structures is None:
-            raise ValueError("contraction.structures or contraction.file is missing: a variable has no data of its own")
-        if isinstance(self.weights, tuple) and len(self.weights) != self.basis.n_max:
-            raise ValueError(f"weights must hold basis.n_max = {self.basis.n_max} numbers, got {len(self.weights)}")
-        if isinstance(self.weights, tuple) and not any(self.weights):
-            raise ValueError("weights are all zero")
         if not (self.outputs or self.axes or self.per_centre):
             raise ValueError("outputs, axes and per_centre are all empty: nothing to compute")
         taken = [name for name in self.axes if name in OUTPUTS]
@@ -86,8 +62,6 @@ class Vector(Kind):
     centre_outputs = tuple(COMPONENTS)
 
     def __init__(self, config: VectorConfig, neighbours: Sequence[int]) -> None:
-        from .weights import tables
-
         functions: dict[str, OutputFunction] = {name: OUTPUTS[name] for name in config.outputs}
         self._functions = functions | {name: projection(axis) for name, axis in config.axes.items()}
         self.outputs = (*config.outputs, *config.axes)

@@ -6,21 +6,56 @@ They become a spline for each species of neighbours, the same for all species ex
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from ..elements import symbols
 from ..errors import InputError
 from ..frame import Array, Frame
 from ..representation.config import selection
 from ..representation.contraction_config import ContractionConfig
+from ..representation.gto import GtoBasis
 from ..representation.neighbours import NeighbourList
 from ..representation.spline import SplineTable, splined
+from ..sections import InputFile, Section
 from ..structures import read_structures
-from .vector import PrincipalComponent, VectorConfig
+from .base import VariableConfig
 
 SplineTables = dict[int, SplineTable]
 
 
-def tables(config: VectorConfig, species: Sequence[int]) -> tuple[SplineTables, SplineTables]:
+class PrincipalComponent(Section):
+    """Contraction weights that keep most of the variance of the expansion coefficients over a set of structures."""
+
+    first_principal_component_of: InputFile = Field(description="structures, any format that ASE reads")
+
+
+class WeightsConfig(VariableConfig):
+    """The keys that say what is made of the radial functions of a vector."""
+
+    basis: GtoBasis = Field(description="radial functions, l_max = 1")
+    weights: tuple[float, ...] | PrincipalComponent | None = Field(
+        default=None, description="u_n, one for each radial function; or else a contraction"
+    )
+    contraction: ContractionConfig | None = Field(
+        default=None, description="the first function of each l, of structures or of a file; mixed for several species"
+    )
+
+    @model_validator(mode="after")
+    def _determined(self) -> "WeightsConfig":
+        if self.basis.l_max != 1:
+            raise ValueError(f"basis.l_max must be 1, got {self.basis.l_max}")
+        if (self.weights is None) == (self.contraction is None):
+            raise ValueError("give either weights or contraction, which say what is made of the radial functions")
+        if self.contraction is not None and self.contraction.file is None and self.contraction.structures is None:
+            raise ValueError("contraction.structures or contraction.file is missing: a variable has no data of its own")
+        if isinstance(self.weights, tuple) and len(self.weights) != self.basis.n_max:
+            raise ValueError(f"weights must hold basis.n_max = {self.basis.n_max} numbers, got {len(self.weights)}")
+        if isinstance(self.weights, tuple) and not any(self.weights):
+            raise ValueError("weights are all zero")
+        return self
+
+
+def tables(config: WeightsConfig, species: Sequence[int]) -> tuple[SplineTables, SplineTables]:
     """For each species of neighbours the splines with one channel of l = 1, and with one of l = 0.
 
     Raises `InputError` if the structures or the file of a contraction do not suffice.
@@ -38,7 +73,7 @@ def tables(config: VectorConfig, species: Sequence[int]) -> tuple[SplineTables, 
     )
 
 
-def _contracted(config: VectorConfig, how: ContractionConfig, species: Sequence[int]) -> dict[int, Array]:
+def _contracted(config: WeightsConfig, how: ContractionConfig, species: Sequence[int]) -> dict[int, Array]:
     try:
         made = how.make(
             config.basis,
@@ -60,7 +95,7 @@ def _contracted(config: VectorConfig, how: ContractionConfig, species: Sequence[
     return dict(made.matrices)
 
 
-def contraction(config: VectorConfig) -> tuple[Array, Array]:
+def contraction(config: WeightsConfig) -> tuple[Array, Array]:
     """The weights u_n (n_max,) for l = 1 and for l = 0.
 
     Given weights serve both. A principal component is taken for each l from the coefficients of all centres of all
@@ -77,7 +112,7 @@ def contraction(config: VectorConfig) -> tuple[Array, Array]:
     return _principal(vectors.T @ vectors), _principal(np.atleast_2d(np.cov(scalars, rowvar=False)))
 
 
-def spline_table(config: VectorConfig) -> SplineTable:
+def spline_table(config: WeightsConfig) -> SplineTable:
     """The splines of all radial functions; `InputError` if the tolerance cannot be reached."""
     try:
         return splined(config.basis, config.tolerance)
@@ -90,7 +125,7 @@ def _principal(matrix: Array) -> Array:
     return component * np.sign(component[np.argmax(np.abs(component))])
 
 
-def _coefficients(config: VectorConfig, weights: PrincipalComponent) -> tuple[Array, Array]:
+def _coefficients(config: WeightsConfig, weights: PrincipalComponent) -> tuple[Array, Array]:
     """c_n00 (centres, n_max) and c_n1m (centres, 3, n_max), up to the constant factors Y_00 and sqrt(3 / 4 pi)."""
     path = weights.first_principal_component_of
     table = spline_table(config)

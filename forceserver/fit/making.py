@@ -4,9 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
-from .. import __version__
 from ..frame import Array
 from ..models.ace import AceModel
 from ..models.base import MEMBERS, Model
@@ -105,7 +105,7 @@ def summary_of(
     config = problem.config
     groups = dict(Counter(one.group for one in problem.data.train))
     return {
-        "made_by": f"forceserver {__version__}",
+        "made_by": f"forceserver {version('forceserver')}",
         "structures": groups,
         "rows": {quantity: sum(part.count for part in parts) for quantity, parts in factors.items()},
         "sigma": {group: config.sigma_of(group).model_dump() for group in groups},

@@ -2,59 +2,18 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from ..files import atomic_write, write_json
 from . import rounds
 from .config import LearnConfig
 from .judging import CONTROL
+from .pictures import draw
+from .record import Record
 from .rounds import Round
-from .simulations import Outcome, outcomes, planned
+from .simulations import outcomes, planned
 from .threshold import known_threshold
-
-
-@dataclass(frozen=True)
-class Record:
-    """A round: its model, what its simulations met, and how wrong it was there.
-
-    structures: in training. references: calculations so far, `failed` of them without a result.
-    threshold: eV/Angstrom. outcomes: of the simulations. judged: errors by kind, `judging.summary`, known after the
-    calculations of the next round. test: root-mean-square errors of the test structures, if there are any.
-    """
-
-    round: int
-    structures: int
-    references: int
-    failed: int
-    threshold: float | None
-    outcomes: list[Outcome]
-    judged: dict[str, Any]
-    test: dict[str, float]
-
-    @property
-    def control(self) -> float | None:
-        """Error of a force component in what the simulations met at random, eV/Angstrom."""
-        return self.error(CONTROL)
-
-    def error(self, kind: str) -> float | None:
-        """Root-mean-square error of a force component in the structures of a kind, eV/Angstrom."""
-        return self.judged[kind]["force_rmse_ev_per_angstrom"] if kind in self.judged else None
-
-    @property
-    def test_error(self) -> float | None:
-        """The same of the test structures."""
-        found = next((value for name, value in self.test.items() if name.startswith("force")), None)
-        return None if found is None else found / 1000
-
-    @property
-    def reached(self) -> float:
-        """The share of the steps of all simulations that were done."""
-        return sum(one.steps for one in self.outcomes) / max(sum(one.total for one in self.outcomes), 1)
-
-    @property
-    def all_complete(self) -> bool:
-        return bool(self.outcomes) and all(one.end == "complete" for one in self.outcomes)
 
 
 def history(config: LearnConfig) -> list[Record]:
@@ -84,8 +43,6 @@ def _record(one: Round, until: Sequence[Round], after: Round | None, config: Lea
 
 def write(config: LearnConfig, records: Sequence[Record]) -> None:
     """Writes history.json, history.txt and history.png."""
-    from .pictures import draw
-
     write_json(config.folder / "history.json", [asdict(record) for record in records])
     with atomic_write(config.folder / "history.txt") as part:
         part.write_text(table(records, config))

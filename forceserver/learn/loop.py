@@ -21,8 +21,8 @@ from ..new_simulation import INPUT
 from ..structures import read_structure, read_structures
 from . import history, rounds, start
 from .config import LearnConfig, SimulationsConfig
-from .history import Record
 from .judging import force_factor, judge
+from .record import Record
 from .reference import Reference, label
 from .rounds import Round
 from .selection import choose

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ..analysis.coverage import SHARES
 from ..files import atomic_write
 from .config import LearnConfig
-from .history import Record
 from .judging import CONTROL
+from .record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,8 +17,8 @@ from forceserver.fit.progress import silent
 from forceserver.frame import Frame
 from forceserver.learn import history, loop, rounds, start
 from forceserver.learn.config import load
-from forceserver.learn.history import Record
 from forceserver.learn.judging import force_factor, judge
+from forceserver.learn.record import Record
 from forceserver.learn.reference import label
 from forceserver.learn.selection import Novelty, choose
 from forceserver.learn.simulations import Outcome, planned
@@ -42,7 +42,7 @@ def met(config, one, name: str, frames, uncertainties) -> None:
     """What a simulation would have left."""
     folder = one.simulations / planned(config)[0].name
     for atoms, uncertainty in zip(frames, uncertainties, strict=True):
-        atoms.info |= {"committee_force_uncertainty": uncertainty, "step": 7}
+        atoms.info |= {"committee_force_uncertainty": uncertainty, "number": 7}
     rounds.write(folder / name, frames)
 
 

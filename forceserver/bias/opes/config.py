@@ -3,20 +3,18 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import AllowInfNan, BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from ...sections import OutputPath, Section
 from ..coordinates import Coordinate
 from ..energy import NAME
+from ..variable_config import BiasVariableConfig
 from .bias import Opes
 from .multithermal import Multithermal, temperatures_between
 from .parameters import OpesParameters, opes_parameters
 from .widths import AdaptiveWidths, FixedWidths
-
-if TYPE_CHECKING:
-    from ..config import BiasVariableConfig
 
 BiasFactor = Annotated[
     float,
@@ -67,7 +65,7 @@ class OpesConfig(Section):
         """Steps between two states; of a hundred kernels if it is not given."""
         return self.state_stride_steps or 100 * self.pace_steps
 
-    def check(self, variables: Sequence["BiasVariableConfig"]) -> None:
+    def check(self, variables: Sequence[BiasVariableConfig]) -> None:
         """`ValueError` if the variables are not made for these kernels."""
         parameters = self.parameters
         if not 1 <= len(variables) <= 3:
@@ -96,14 +94,14 @@ class OpesConfig(Section):
                 f"{self.pace_steps}"
             )
 
-    def _check_fixed(self, variables: Sequence["BiasVariableConfig"], parameters: OpesParameters) -> None:
+    def _check_fixed(self, variables: Sequence[BiasVariableConfig], parameters: OpesParameters) -> None:
         if self.adaptive_sigma_stride_steps:
             raise ValueError("adaptive_sigma_stride_steps is for widths that are measured: leave it out, or sigma")
         for variable, sigma in zip(variables, self._sigmas(variables, parameters), strict=True):
             if variable.sigma_min and variable.sigma_min > sigma:
                 raise ValueError(f"sigma_min of {variable.name} must not be above its sigma, {sigma:g}")
 
-    def build(self, variables: Sequence["BiasVariableConfig"], coordinates: Sequence[Coordinate]) -> Opes:
+    def build(self, variables: Sequence[BiasVariableConfig], coordinates: Sequence[Coordinate]) -> Opes:
         """The bias in memory."""
         parameters = self.parameters
         least = [v.sigma_min for v in variables if v.sigma_min] or None
@@ -115,7 +113,7 @@ class OpesConfig(Section):
             widths = AdaptiveWidths(coordinates, stride, parameters.bias_factor, self.explore, least)
         return Opes(coordinates, parameters, widths)
 
-    def _sigmas(self, variables: Sequence["BiasVariableConfig"], parameters: OpesParameters) -> list[float]:
+    def _sigmas(self, variables: Sequence[BiasVariableConfig], parameters: OpesParameters) -> list[float]:
         """Widths of the first kernel; those of the sampled density are wider than those of the unbiased one."""
         widening = math.sqrt(parameters.bias_factor) if self.explore else 1.0
         return [variable.sigma * widening for variable in variables if variable.sigma]
@@ -141,7 +139,7 @@ class MultithermalConfig(Section):
         """K; by default the temperature of the simulation."""
         return self.lowest_K or self.temperature_K
 
-    def check(self, variables: Sequence["BiasVariableConfig"], has_walkers: bool) -> None:
+    def check(self, variables: Sequence[BiasVariableConfig], has_walkers: bool) -> None:
         """`ValueError` if something else is incompatible with it."""
         if self.lowest >= self.highest_K:
             raise ValueError(f"highest_K = {self.highest_K:g} must be above the lowest temperature, {self.lowest:g} K")
