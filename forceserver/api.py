@@ -1,21 +1,25 @@
 """The package's functions for scripts; each is a thin wrapper around what a command does."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .bias.atomic import AtomicBias
 from .bias.config import MetadynamicsConfig
+from .bias.journal.disk import make_folder
 from .bias.outputs import places
 from .cv import CollectiveVariable
-from .errors import InputError
+from .errors import InputError, shortened
 from .frame import Frame
 from .potentials import PotentialConfig, build_potential, conformance
 from .potentials.ase import as_potential
 from .potentials.base import Potential
+from .potentials.conformance_report import Report
 from .potentials.model_files import is_model_file
 from .potentials.model_files import load_potential as load_model_file
-from .sections import Section, validated
+from .sections import Location, Section, argument_of, check_arguments, validated
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,11 +28,20 @@ if TYPE_CHECKING:
     from .fit.run import Fit
     from .ipi.driver import Outcome
 
-"""Suffixes of model files; any other file is a configuration."""
-
 
 class _PotentialSection(Section):
     potential: PotentialConfig
+
+
+def _inside(place: Location) -> str:
+    """Keys of the mapping that load_potential was given, which is made a section `potential` here."""
+    return argument_of(place[1:])
+
+
+def _path(caller: str, given: object) -> Path:
+    if not isinstance(given, str | os.PathLike):
+        raise InputError(f"{caller}: {shortened(given)} is neither the path of a file nor a mapping")
+    return Path(given)
 
 
 def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | Atoms | None" = None) -> Potential:
@@ -49,9 +62,9 @@ def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | At
     if isinstance(source, Mapping):
         if template is None:
             raise InputError("load_potential: a mapping needs a template, a structure of the species to be computed")
-        section = validated(_PotentialSection, {"potential": source}, "load_potential")
+        section = validated(_PotentialSection, {"potential": source}, "load_potential", name=_inside)
         return build_potential(section.potential, Frame.of(template))
-    path = Path(source)
+    path = _path("load_potential", source)
     if is_model_file(path):
         potential = load_model_file(path)
         if template is not None:
@@ -99,14 +112,17 @@ def serve(
     from .ipi import driver as ipi_driver
     from .ipi.transports import SocketConfig
 
+    check_arguments(driver, {*_arguments(serve), *ipi_driver.DriverConfig.model_fields}, "serve")
+    if shared_memory and port is not None:
+        raise InputError(f"serve: shared_memory = True goes with a unix socket, not with port = {port}; leave one out")
     mode = "shm" if shared_memory else "unix" if port is None else "inet"
     where = {"mode": mode, "address": address, "port": port, "prefix": prefix}
     served = as_potential(potential)
     return ipi_driver.serve(
         served,
         Frame.of(template),
-        validated(SocketConfig, where, "serve"),
-        validated(ipi_driver.DriverConfig, driver, "serve"),
+        validated(SocketConfig, where, "serve", name=argument_of),
+        validated(ipi_driver.DriverConfig, driver, "serve", name=argument_of),
     )
 
 
@@ -128,14 +144,13 @@ def fit_potential(config: str | Path | Mapping[str, Any] | None = None, **keys: 
     from .sections import read_toml
 
     if config is None or isinstance(config, Mapping):
-        return fit(validated(FitConfig, {**(config or {}), **keys}, "fit_potential", Path.cwd()))
-    path = Path(config)
+        content = {**(config or {}), **keys}
+        return fit(validated(FitConfig, content, "fit_potential", Path.cwd(), name=argument_of))
+    path = _path("fit_potential", config)
     return fit(validated(FitConfig, read_toml(path) | keys, str(path), path.absolute().parent))
 
 
-def check_potential(
-    potential: "Potential | GetPropertiesMixin", structure: "Frame | Atoms", **options: Any
-) -> conformance.Report:
+def check_potential(potential: "Potential | GetPropertiesMixin", structure: "Frame | Atoms", **options: Any) -> Report:
     """Tests what every potential must satisfy: derivatives, symmetries, batches, rounding noise.
 
     Args:
@@ -148,6 +163,32 @@ def check_potential(
         A report that prints as a table; `report.raise_on_failure()` raises a `PotentialError` that contains it.
     """
     return conformance.check_potential(as_potential(potential), Frame.of(structure), **options)
+
+
+OTHER_BIASES = ("opes", "multithermal")
+"""Sections of [bias] with which it is no metadynamics."""
+
+
+def _arguments(function: Callable[..., Any]) -> set[str]:
+    """The names of the arguments of a function or class, but for the one that collects all others."""
+    parameters = inspect.signature(function).parameters.values()
+    return {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
+
+
+def _by_name(variables: CollectiveVariable | Sequence[CollectiveVariable]) -> dict[str, CollectiveVariable]:
+    """Variables by their names; `InputError` for anything else, and for two of the same name."""
+    given: list[Any] = list(variables) if isinstance(variables, list | tuple) else [variables]
+    for one in given:
+        if not isinstance(one, CollectiveVariable):
+            raise InputError(
+                f"Metadynamics: variables: {shortened(one)} is not a CollectiveVariable; a bias on a variable of your "
+                "own is a Potential of your own (docs/python.md)"
+            )
+    named = {variable.name: variable for variable in given}
+    if len(named) < len(given):
+        names = ", ".join(variable.name for variable in given)
+        raise InputError(f"Metadynamics: variables need different names, CollectiveVariable(..., name=...): {names}")
+    return named
 
 
 class Metadynamics(AtomicBias):
@@ -195,9 +236,15 @@ class Metadynamics(AtomicBias):
         folder: str | Path = ".",
         **keys: Any,
     ) -> None:
-        given = [variables] if isinstance(variables, CollectiveVariable) else list(variables)
-        named = {variable.name: variable for variable in given}
-        places(list(on), named)
+        known = {*_arguments(Metadynamics), *MetadynamicsConfig.model_fields} - {"engine", "hills", *OTHER_BIASES}
+        check_arguments(keys, known, "Metadynamics")
+        named = _by_name(variables)
+        if not isinstance(on, Mapping) or not all(isinstance(options, Mapping) for options in on.values()):
+            raise InputError(
+                f"Metadynamics: on = {shortened(on)} should map outputs to their keys, as in "
+                '{"cv_norm": {"sigma": 0.01, "lower": 0.0, "upper": 0.4}}'
+            )
+        places(list(on), named, "Metadynamics: on")
         place = Path(folder).absolute()
         hills = {
             "height_eV": height_eV,
@@ -212,8 +259,20 @@ class Metadynamics(AtomicBias):
             "time_step_fs": time_step_fs,
             **keys,
         }
-        config = validated(MetadynamicsConfig, content, "Metadynamics", place)
-        place.mkdir(parents=True, exist_ok=True)
+
+        def argument(where: Location) -> str:
+            outputs = list(on)
+            match where:
+                case ("hills", *rest):
+                    return argument_of(tuple(rest))
+                case ("variables", int(k), *rest):
+                    return argument_of(("on", outputs[k], *rest))
+                case ("variables", *_):
+                    return "on"
+            return argument_of(where)
+
+        config = validated(MetadynamicsConfig, content, "Metadynamics", place, name=argument)
+        make_folder(place, "folder")
         config.check_files()
         super().__init__(config.build(), named)
 

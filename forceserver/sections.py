@@ -7,9 +7,10 @@ people.
 
 import codecs
 import difflib
+import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -18,7 +19,7 @@ from pydantic import BeforeValidator, ConfigDict, ValidationInfo
 from pydantic_core import to_json
 
 from .elements import named_element
-from .errors import InputError
+from .errors import InputError, shortened
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,13 +39,34 @@ class Section(pydantic.BaseModel):
 AnySection = TypeVar("AnySection", bound=Section)
 
 
+Location = tuple[int | str, ...]
+"""Where in a content something is wrong: keys and places in lists."""
+
+
+def key_of(place: Location) -> str:
+    """What a message about a file calls a place in it."""
+    return ".".join(map(str, place)) or "(whole file)"
+
+
+def argument_of(place: Location) -> str:
+    """What a message about the arguments of a function calls a place in them; empty for all of them together."""
+    return ".".join(map(str, place))
+
+
 def validated(
-    model: type[AnySection], content: Any, source: str, folder: Path | None = None, written: bool = False
+    model: type[AnySection],
+    content: Any,
+    source: str,
+    folder: Path | None = None,
+    *,
+    written: bool = False,
+    name: Callable[[Location], str] = key_of,
 ) -> AnySection:
     """The section that `content` describes; `InputError` names every problem in it, one a line.
 
     source: where the content comes from, for the message. folder: what relative paths in it are relative to. written:
-    whether it comes straight from a file, where neither "31415" nor true is a number.
+    whether it comes straight from a file, where neither "31415" nor true is a number. name: what the reader of the
+    message calls a place in the content.
     """
     context = {"folder": folder}
     try:
@@ -52,7 +74,7 @@ def validated(
             return model.model_validate_json(to_json(content), strict=True, context=context)
         return model.model_validate(content, context=context)
     except pydantic.ValidationError as error:
-        raise InputError(explain(error, source, model)) from error
+        raise InputError(explain(error, source, model, name)) from error
 
 
 def _relative_to_config(value: Any, info: ValidationInfo) -> Any:
@@ -72,7 +94,7 @@ def _must_exist(path: Path) -> Path:
     except FileNotFoundError:
         pass
     except OSError as error:  # a name too long, a folder without permission
-        raise ValueError(f"{_short(str(path))} cannot be read: {error.strerror}") from error
+        raise ValueError(f"{shortened(str(path))} cannot be read: {error.strerror}") from error
     raise ValueError(f"there is no file {path}")
 
 
@@ -120,25 +142,61 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid TOML: {error}") from error
 
 
-def explain(error: pydantic.ValidationError, source: str, model: type[Section] | None = None) -> str:
+def check_arguments(given: Iterable[str], known: Iterable[str], caller: str) -> None:
+    """`InputError`, with the nearest known argument, if a function was given an argument that it does not have."""
+    for name in set(given) - set(known):
+        raise InputError(f"{caller}: {name}: unknown argument{_nearest(name, sorted(known))}")
+
+
+def explain(
+    error: pydantic.ValidationError,
+    source: str,
+    model: type[Section] | None = None,
+    name: Callable[[Location], str] = key_of,
+) -> str:
     """Pydantic's findings, one line each: the key, the value, what is wrong and what is allowed.
 
-    model: what was validated; with it, the nearest known key is suggested for an unknown one.
+    model: what was validated; with it, the nearest known key is suggested for an unknown one. name: as in `validated`.
     """
     findings = [finding for finding in error.errors(include_url=False) if not _follows(finding, error)]
-    lines = [f"{source}: {len(findings)} problem(s)"]
-    for finding in findings:
-        key = ".".join(str(part) for part in finding["loc"] if part != "[key]") or "(whole file)"
-        message = finding["msg"].removeprefix("Value error, ")
-        if finding["type"] == "missing":
-            lines.append(f"  {key}: this key is required")
-        elif finding["type"] == "extra_forbidden":
-            lines.append(f"  {key}: unknown key{_suggestion(finding['loc'], model)}")
-        elif isinstance(finding["input"], dict):
-            lines.append(f"  {key}: {message}")
-        else:
-            lines.append(f"  {key} = {_short(finding['input'])}: {message}")
-    return "\n".join(lines)
+    problems = dict.fromkeys(_problem(finding, model, name) for finding in findings)  # in their order, each once
+    return "\n".join([f"{source}: {len(problems)} problem(s)", *(f"  {problem}" for problem in problems)])
+
+
+def _problem(finding: Any, model: type[Section] | None, name: Callable[[Location], str]) -> str:
+    """A finding on one line."""
+    key = name(_without_tags(finding["loc"], model))
+    kind = finding["type"]
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key{_suggestion(finding['loc'], model)}"
+    if kind == "union_tag_invalid":
+        tag, known = finding["ctx"]["tag"], finding["ctx"]["expected_tags"].replace("'", "")
+        nearest = difflib.get_close_matches(tag, known.split(", "), n=1)
+        also = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return f"{f'{key}.' * bool(key)}{_discriminator(finding)} = {tag!r}: known are {known}{also}"
+    message = WORDS.get(kind, finding["msg"].removeprefix("Value error, "))
+    if kind == "union_tag_not_found":
+        message = f"the key {_discriminator(finding)} is missing"
+    if kind == "missing" or isinstance(finding["input"], dict):
+        return f"{key}: {message}" if key else message
+    return f"{key} = {shortened(finding['input'])}: {message}"
+
+
+def _discriminator(finding: Any) -> str:
+    return finding["ctx"]["discriminator"].strip("'")
+
+
+WORDS = {
+    "missing": "this key is required",
+    "tuple_type": "should be a list",
+    "model_type": "should be a table, keys and values",
+    "dict_type": "should be a table, keys and values",
+    "path_type": "should be the path of a file",
+}
+"""What pydantic says in terms of Python's types, by the type of its finding."""
+
+UNION_LABEL = re.compile(r"(bool|float|int|str)|.*\[.*\]")
+"""What pydantic calls the alternatives of a union without a discriminator, and keys of dictionaries ("[key]")."""
 
 
 def _follows(finding: Any, error: pydantic.ValidationError) -> bool:
@@ -149,32 +207,45 @@ def _follows(finding: Any, error: pydantic.ValidationError) -> bool:
     )
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def _suggestion(loc: tuple[str | int, ...], model: type[Section] | None) -> str:
     known = sorted({name for section in _sections_at(model, loc[:-1]) for name in section.model_fields})
+    return _nearest(str(loc[-1]), known)
+
+
+def _nearest(unknown: str, known: list[str]) -> str:
     if not known:
         return ""
-    nearest = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    nearest = difflib.get_close_matches(unknown, known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known are {', '.join(known)}"
 
 
-def _sections_at(annotation: Any, loc: tuple[str | int, ...]) -> list[type[pydantic.BaseModel]]:
-    """The sections that the path `loc` of a finding leads to (several for a union without a discriminator)."""
+def _without_tags(loc: Location, model: type[Section] | None) -> Location:
+    """The path as it was written, without what pydantic says of unions in it."""
+    within = (_sections_at(model, loc[:k]) for k in range(len(loc)))
+    return tuple(
+        part
+        for part, sections in zip(loc, within, strict=True)
+        if not UNION_LABEL.fullmatch(str(part)) and not _tagged(sections, part)
+    )
+
+
+def _sections_at(annotation: Any, loc: Location) -> list[type[pydantic.BaseModel]]:
+    """The sections that the path `loc` of a finding leads to (several for a union)."""
     sections = list(_sections_in(annotation))
     for part in loc:
         if isinstance(part, int):  # an item of a list: same sections
             continue
-        tagged = [section for section in sections if part in _tags(section)]
-        if tagged:  # pydantic puts the value of a discriminator into the path
+        if tagged := _tagged(sections, part):
             sections = tagged
             continue
         fields = [section.model_fields[part] for section in sections if part in section.model_fields]
         sections = [inner for field in fields for inner in _sections_in(field.annotation)]
     return sections
+
+
+def _tagged(sections: list[type[pydantic.BaseModel]], part: int | str) -> list[type[pydantic.BaseModel]]:
+    """Those of several sections that the value of a discriminator chooses; none if `part` is something else."""
+    return [section for section in sections if part in _tags(section)] if len(sections) > 1 else []
 
 
 def _sections_in(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:

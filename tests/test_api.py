@@ -117,7 +117,9 @@ def test_a_potential_that_cannot_be(source, structure, message):
 
 
 def test_wrong_keys_are_named():
-    with pytest.raises(fs.InputError, match="connect_deadline: unknown key; did you mean 'connect_deadline_seconds'"):
+    with pytest.raises(
+        fs.InputError, match="connect_deadline: unknown argument; did you mean 'connect_deadline_seconds'"
+    ):
         fs.serve(EMT(), aluminium(), connect_deadline=1)
     with pytest.raises(fs.InputError, match="port = 70000"):
         fs.serve(EMT(), aluminium(), "localhost", 70000)
@@ -258,7 +260,7 @@ def test_forces_of_metadynamics_are_those_of_its_energy(tmp_path):
         ({"s_nrom": {"sigma": 0.1}}, {"grid": "none"}, "s_nrom"),
         ({"s_norm": {"sigma": 0.1}}, {}, "needs lower and upper of s_norm"),
         ({"s_norm": {"sigma": 0.1, "lover": 0}}, {}, "lover: unknown key; did you mean 'lower'"),
-        ({"s_norm": {"sigma": 0.1}}, {"grid": "none", "wals": []}, "wals: unknown key; did you mean 'walls'"),
+        ({"s_norm": {"sigma": 0.1}}, {"grid": "none", "wals": []}, "wals: unknown argument; did you mean 'walls'"),
         ({"s_norm": {"sigma": 0.1}}, {"grid": "none", "pace_steps": 0}, "pace_steps = 0"),
     ],
 )

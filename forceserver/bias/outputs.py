@@ -21,12 +21,12 @@ def offered(variables: Mapping[str, CollectiveVariable]) -> dict[str, Output]:
     }
 
 
-def places(names: Iterable[str], variables: Mapping[str, CollectiveVariable]) -> list[Output]:
-    """Where the named outputs are; `InputError` for one that no variable offers."""
+def places(names: Iterable[str], variables: Mapping[str, CollectiveVariable], told: str = "bias") -> list[Output]:
+    """Where the named outputs are; `InputError`, which begins with `told`, for one that no variable offers."""
     known = offered(variables)
     for name in names:
         if name not in known:
-            raise InputError(f"bias: no collective variable offers {name}; there are {', '.join(known) or 'none'}")
+            raise InputError(f"{told}: no collective variable offers {name}; there are {', '.join(known) or 'none'}")
     return [known[name] for name in names]
 
 

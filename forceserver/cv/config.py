@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from ..errors import InputError
-from ..sections import validated
+from ..sections import argument_of, validated
 from .base import VariableConfig
 from .coordination import CoordinationConfig
 from .power_spectrum import PowerSpectrumConfig
@@ -39,8 +39,8 @@ CVConfig = Annotated[
 
 
 def variable_section(content: Mapping[str, Any]) -> VariableConfig:
-    """The section of the kind that `content` names; `InputError` lists every problem in it, one a line."""
+    """The section that the arguments of CollectiveVariable describe; `InputError` lists every problem, one a line."""
     kind = content.get("kind", DEFAULT)
     if kind not in SECTIONS:
-        raise InputError(f"collective variable: kind = {kind!r}: known are {', '.join(SECTIONS)}")
-    return validated(SECTIONS[kind], dict(content), "collective variable")
+        raise InputError(f"CollectiveVariable: kind = {kind!r}: known are {', '.join(SECTIONS)}")
+    return validated(SECTIONS[kind], dict(content), "CollectiveVariable", name=argument_of)

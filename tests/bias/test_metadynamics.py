@@ -418,7 +418,7 @@ def test_a_width_of_zero_is_the_only_problem_that_is_told(tmp_path):
     text = BIAS + 'variables = [{ name = "p", sigma = 0, lower = 0, upper = 1 }]\n'
     head, *lines = told(tmp_path, text)
     assert head.endswith("1 problem(s)")
-    assert lines == ["  bias.metadynamics.variables.0.sigma = 0: Input should be greater than 0"]
+    assert lines == ["  bias.variables.0.sigma = 0: Input should be greater than 0"]
     assert "at least 1 item" in told(tmp_path, BIAS + "variables = []\n")[1]
 
 
@@ -433,7 +433,7 @@ walkers = {{ id = 0, count = 2, directory = "{place}" }}
 """
     )
     (line,) = told(tmp_path, text)[1:]
-    assert "bias.metadynamics.walkers.directory = " in line
+    assert "bias.walkers.directory = " in line
     assert f"{tmp_path / 'hills'} is a file; name a folder" in line
 
 
