@@ -103,9 +103,10 @@ class ForceServerCalculator(Calculator):
         frame = Frame.from_ase(self.atoms)
         result = self.potential.compute_checked(frame)
         check_results([result], len(frame))
-        computed = {"energy": result.energy, "free_energy": result.energy, "forces": result.forces}
+        energy, virial = float(result.energy), np.asarray(result.virial, float)
+        computed = {"energy": energy, "free_energy": energy, "forces": np.asarray(result.forces, float)}
         if self.atoms.cell.rank == 3:
-            computed["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())
+            computed["stress"] = full_3x3_to_voigt_6_stress(-virial / self.atoms.get_volume())
         if twice := result.extras.keys() & {*computed, "stress"}:
             names, whose = ", ".join(sorted(twice)), type(self.potential).__name__
             raise PotentialError(f"extras of {whose} have names that ASE gives to results: {names}; choose others")

@@ -42,6 +42,12 @@ class CVError(ForceServerError):
     """A collective variable could not be computed for a frame."""
 
 
+def shortened(value: object, longest: int = 80) -> str:
+    """A value as in code, on one line of at most `longest` characters, for messages."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
 def text_of(error: BaseException) -> str:
     """The message of an error, without the C++ stack frames that torch appends, which only clutter a log."""
     return str(error).partition("\nException raised from")[0].strip()

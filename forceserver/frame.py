@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from .errors import InputError, shortened
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,9 +30,24 @@ def any_singular(cells: Array, pbc: NDArray[np.bool_]) -> bool:
     return not (squared_volumes > 1e-20).all()
 
 
+ARRAYS = {
+    "species": "an integer array (N,) of atomic numbers",
+    "positions": "a float64 array (N, 3) in Angstrom, one row for each of the species",
+    "cell": "a float64 array (3, 3) in Angstrom, cell vectors as rows",
+    "pbc": "a bool array (3,)",
+}
+"""What a frame is made of, for messages."""
+
+
+def _refused(name: str, value: object) -> str:
+    """The message for something that cannot be an array of a frame."""
+    what = f"of shape {value.shape}, {value.dtype}" if isinstance(value, np.ndarray) else f"= {shortened(value, 60)}"
+    return f"Frame: {name} {what}; it should be {ARRAYS[name]} (Frame.of makes a frame from ASE's Atoms)"
+
+
 @dataclass(slots=True)
 class Frame:
-    """One atomic configuration of N atoms; `len(frame)` is N.
+    """One atomic configuration of N atoms; `len(frame)` is N. `Frame.of(atoms)` makes one from ASE's `Atoms`.
 
     Attributes:
         positions: (N, 3) float64, Angstrom, C-contiguous; may lie outside the cell.
@@ -40,8 +55,12 @@ class Frame:
         species: (N,) int32, atomic numbers.
         pbc: (3,) bool, the periodic directions.
         replica: index of the bead or replica, for messages; -1 if unknown.
-        step: running number of the structure, for messages; -1 if unknown.
+        number: running number of the structure, for messages; -1 if unknown. A driver counts what it is given from 0,
+            and counts again what it is given again; in a file it is the place.
         masses: (N,) float64, amu; set in templates, otherwise None.
+
+    Raises:
+        InputError: an array has another shape or type.
     """
 
     positions: Array
@@ -49,20 +68,32 @@ class Frame:
     species: NDArray[np.int32]
     pbc: NDArray[np.bool_] = field(default_factory=lambda: PERIODIC)
     replica: int = -1
-    step: int = -1
+    number: int = -1
     masses: Array | None = None
+
+    def __post_init__(self) -> None:
+        atoms = np.shape(self.species)[:1]
+        for name, shape, kind in (
+            ("species", atoms, "iu"),
+            ("positions", (*atoms, 3), "f"),
+            ("cell", (3, 3), "f"),
+            ("pbc", (3,), "b"),
+        ):
+            array = getattr(self, name)
+            if not (isinstance(array, np.ndarray) and array.shape == shape and array.dtype.kind in kind):
+                raise InputError(_refused(name, array))
 
     def __len__(self) -> int:
         return len(self.species)
 
     @classmethod
-    def from_ase(cls, atoms: "Atoms", replica: int = -1, step: int = -1) -> "Frame":
+    def from_ase(cls, atoms: "Atoms", replica: int = -1, number: int = -1) -> "Frame":
         """Copies positions, cell, species and periodicity from an ASE `Atoms`.
 
         Args:
             atoms: the structure.
             replica: index of the bead or replica.
-            step: running number of the structure.
+            number: running number of the structure.
 
         Returns:
             The frame; it shares no array with `atoms`.
@@ -73,7 +104,7 @@ class Frame:
             species=atoms.numbers.astype(np.int32),
             pbc=np.array(atoms.pbc, dtype=bool),
             replica=replica,
-            step=step,
+            number=number,
         )
 
     @classmethod
@@ -93,7 +124,7 @@ class Frame:
             return structure
         if not hasattr(structure, "positions"):
             raise InputError(
-                f"{structure!r} is not a structure (ASE Atoms or Frame): ase.io.read makes one from a file"
+                f"{shortened(structure)} is not a structure (ASE Atoms or Frame): ase.io.read makes one from a file"
             )
         return cls.from_ase(structure)
 

@@ -3,9 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .errors import PotentialError
+from .errors import PotentialError, shortened
 from .frame import Result
+
+UNITS = {"energy": "eV", "forces": "eV/Angstrom", "virial": "eV", "stress": "eV/Angstrom^3"}
+REMEDIES = {
+    "energy": "one number, in eV",
+    "forces": "x, y, z for each atom, in eV/Angstrom",
+    "virial": "minus the derivative of the energy with respect to strain, in eV; zeros if the volume never changes",
+    "stress": "all components or six in Voigt order, in eV/Angstrom^3",
+}
+"""What to return."""
 
 
 def is_finite(result: Result) -> bool:
@@ -14,7 +24,10 @@ def is_finite(result: Result) -> bool:
 
 
 def check_count(results: Sequence[Result], structures: int) -> None:
-    """There must be a result for each structure."""
+    """There must be a list with a result for each structure."""
+    if not hasattr(results, "__len__"):
+        given = type(results).__name__
+        raise PotentialError(f"the potential returned a {given} for {structures} structures, not a list of Results")
     if len(results) != structures:
         raise PotentialError(f"the potential returned {len(results)} results for {structures} structures")
 
@@ -22,15 +35,51 @@ def check_count(results: Sequence[Result], structures: int) -> None:
 def check_results(results: Sequence[Result], atoms: int) -> None:
     """Results must have the shapes of `atoms` atoms and be finite."""
     for result in results:
-        shapes = np.shape(result.forces), np.shape(result.virial)
-        if shapes != ((atoms, 3), (3, 3)):
-            raise PotentialError(
-                f"the potential returned forces of shape {shapes[0]} and a virial of shape {shapes[1]} for {atoms} "
-                "atoms"
-            )
-        for what in ("energy", "forces", "virial"):
-            numbers = np.asarray(getattr(result, what), float)
-            bad = np.argwhere(~np.isfinite(numbers))
-            if len(bad):
-                at = tuple(bad[0].tolist())
-                raise PotentialError(f"the potential returned {what}{list(at) if at else ''} = {numbers[at]}")
+        if problem := problem_of(result, atoms):
+            raise PotentialError(f"the potential returned {problem}")
+
+
+def problem_of(result: object, atoms: int) -> str:
+    """What makes a result unfit for a structure of `atoms` atoms: the quantity, its value, the remedy. Empty if fit."""
+    if not isinstance(result, Result):
+        return f"a {type(result).__name__}, not a Result(energy, forces, virial)"
+    shapes: dict[str, tuple[int, ...]] = {"energy": (), "forces": (atoms, 3), "virial": (3, 3)}
+    for name, shape in shapes.items():
+        if problem := problem_of_numbers(name, getattr(result, name), shape):
+            return problem
+    if not isinstance(result.extras, dict | str):
+        return f"extras = {shortened(result.extras)}: should be a dictionary, names to values"
+    return ""
+
+
+def problem_of_numbers(name: str, value: object, shape: tuple[int, ...], finite: bool = True) -> str:
+    """What is wrong with a quantity that should be real numbers of a shape; empty if nothing is.
+
+    name: one of `UNITS`. value: whatever was given for it; anything that numpy makes an array of. finite: whether the
+    numbers must be.
+    """
+    try:
+        numbers = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        numbers = np.array(None)
+    should = f"should be {f'of shape {shape}: ' if shape else ''}{REMEDIES[name]}"
+    if numbers.shape != shape and isinstance(value, np.ndarray):
+        return f"{name} of shape {numbers.shape}, {should}"
+    if numbers.dtype.kind not in "fiu" and isinstance(value, np.ndarray):
+        return f"{name} of type {numbers.dtype}, should be real numbers (float64)"
+    if numbers.shape != shape or numbers.dtype.kind not in "fiu":
+        return f"{name} = {shortened(value, 40)}, {should}"
+    return _not_finite(name, numbers) if finite else ""
+
+
+def _not_finite(name: str, numbers: NDArray) -> str:
+    """The first number that is not finite, and how many there are; empty if there are none."""
+    bad = np.argwhere(~np.isfinite(numbers))
+    if not len(bad):
+        return ""
+    at = tuple(bad[0].tolist())
+    found = f"{name}{list(at) if at else ''} = {numbers[at]} {UNITS[name]}"
+    if name == "forces":
+        atoms = len(np.unique(bad[:, 0]))
+        found += f" ({'xyz'[at[1]]} of atom {at[0]}; forces on {atoms} of {len(numbers)} atoms are not finite)"
+    return f"{found}: do two atoms coincide?"

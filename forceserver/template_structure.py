@@ -25,7 +25,7 @@ class StructureConfig(Section):
 
 
 def read_template(config: StructureConfig) -> Frame:
-    """The last structure of the file as a `Frame` with masses (step and replica -1).
+    """The last structure of the file as a `Frame` with masses (number and replica -1).
 
     Raises `InputError` if the file holds no structure, or the cell does not span the periodic directions.
     """

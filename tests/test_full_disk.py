@@ -115,7 +115,7 @@ def test_uncertain_frames_that_do_not_fit_are_told_and_do_not_end_a_run(small_di
     for seed in range(3):
         atoms = bulk("Al", cubic=True) * (4, 4, 4)
         atoms.rattle(0.05, seed=seed)
-        frames.append(Frame.from_ase(atoms, step=seed))
+        frames.append(Frame.from_ase(atoms, number=seed))
     path = small_disk / "uncertain.extxyz"
     members = [AsePotential(EMT()), AsePotential(LennardJones(sigma=2.6, rc=5.0))]
     committee = CommitteePotential(members, energy_threshold=1e-9, save_to=path, max_saved=2)
@@ -123,14 +123,14 @@ def test_uncertain_frames_that_do_not_fit_are_told_and_do_not_end_a_run(small_di
     fill(small_disk)
     assert len(committee.compute(frames[1:2])) == 1
     assert f"the frame is not saved: {path}: No space left on device" in caplog.text
-    assert [atoms.info["step"] for atoms in ase.io.read(path, ":")] == [0]
+    assert [atoms.info["number"] for atoms in ase.io.read(path, ":")] == [0]
     (small_disk / "ballast").unlink()
     committee.compute(frames[2:])
-    assert [atoms.info["step"] for atoms in ase.io.read(path, ":")] == [0, 2]
+    assert [atoms.info["number"] for atoms in ase.io.read(path, ":")] == [0, 2]
 
 
 def test_a_failed_frame_that_cannot_be_saved_is_told(small_disk):
-    frame = Frame.from_ase(bulk("Al", cubic=True) * (4, 4, 4), step=3)
+    frame = Frame.from_ase(bulk("Al", cubic=True) * (4, 4, 4), number=3)
     fill(small_disk)
     message = str(failed_evaluation([frame], RuntimeError("boom"), small_disk))
     assert message.endswith(f"the structure could not be saved in {small_disk}: No space left on device")

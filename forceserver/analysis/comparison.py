@@ -168,7 +168,7 @@ def _ascending(axes: "Axes", values: dict[str, Array], label: str) -> None:
 
 def compare(maps: Maps, structures: Sequence["Atoms"], options: Options, show: Show = unseen) -> Comparison:
     """The comparison of two maps, "A" and "B". `InputError`: they have other centres, or too few, or no memory."""
-    frames = _drawn(maps, [Frame.from_ase(atoms, step=k) for k, atoms in enumerate(structures)], options)
+    frames = _drawn(maps, [Frame.from_ase(atoms, number=k) for k, atoms in enumerate(structures)], options)
     x, structure, where = _features(maps, frames, show)
     for side, zeta in zip(SIDES, options.zeta, strict=True):
         x[side] = x[side] if zeta == 1 else measures.kernel_features(x[side], zeta)
@@ -216,7 +216,7 @@ def _lists(maps: Maps, frame: Frame) -> dict[str, NeighbourList]:
     try:
         lists = {side: maps[side].neighbours(frame) for side in SIDES}
     except ValueError as error:
-        raise InputError(f"structure {frame.step}: {error}") from error
+        raise InputError(f"structure {frame.number}: {error}") from error
     if not np.array_equal(lists["A"].centres, lists["B"].centres):
         raise InputError(
             "compare: A and B describe other atoms, which cannot be compared; give both the same expansion.centres"
@@ -235,9 +235,9 @@ def _features(maps: Maps, frames: list[Frame], show: Show) -> tuple[dict[str, Ar
             try:
                 parts[side].append(maps[side].at(lists[side]).values().copy())
             except ValueError as error:
-                raise InputError(f"structure {frame.step}: {error}") from error
+                raise InputError(f"structure {frame.number}: {error}") from error
     x = {side: measures.compact(np.concatenate(parts.pop(side))) for side in SIDES}
-    return x, np.array([frame.step for frame, _ in where]), where
+    return x, np.array([frame.number for frame, _ in where]), where
 
 
 def _sensitivities(maps: Maps, where: list[tuple[Frame, int]], options: Options, show: Show) -> list[Sensitivity]:
@@ -248,7 +248,7 @@ def _sensitivities(maps: Maps, where: list[tuple[Frame, int]], options: Options,
     for k in show(sorted(chosen), "Jacobians", number):
         frame, atom = where[k]
         sides = {side: jacobian(maps[side], frame, atom, options.seed) for side in SIDES}
-        found.append(Sensitivity(frame.step, atom, symbols([int(frame.species[atom])]), sides))
+        found.append(Sensitivity(frame.number, atom, symbols([int(frame.species[atom])]), sides))
     return found
 
 

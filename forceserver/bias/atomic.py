@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..cv import CollectiveVariable
+from ..errors import BiasError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
 from .engine import BiasEngine
@@ -23,6 +24,7 @@ class AtomicBias(Potential):
 
     def __init__(self, bias: BiasEngine, variables: Mapping[str, CollectiveVariable]) -> None:
         self.bias = bias
+        self._is_closed = False
         self._places = places(bias.names, variables)
         self._offered = offered(variables)
         atoms = max((variable.total_atoms for variable in variables.values()), default=0)
@@ -34,6 +36,8 @@ class AtomicBias(Potential):
 
         The clock of the bias ticks if the configuration is a new one. Raises `BiasError` and `CVError`.
         """
+        if self._is_closed:
+            raise BiasError("this bias has been closed; a new one with the same files goes on from them")
         computed = self._variables.compute(frame)
         values = np.array([computed[name].values[row] for name, row in self._places])
         self.bias.advance(values, fingerprint_of(frame))
@@ -48,4 +52,6 @@ class AtomicBias(Potential):
         self.bias.begin_connection()
 
     def close(self) -> None:
-        self.bias.close()
+        if not self._is_closed:
+            self._is_closed = True
+            self.bias.close()

@@ -13,6 +13,7 @@ from ..cv import CollectiveVariable, CVResult
 from ..errors import InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
+from ..results import check_results
 
 VARIABLE, OUTPUT = "potential", "energy"
 NAME = f"{VARIABLE}_{OUTPUT}"
@@ -35,6 +36,7 @@ class PotentialEnergy:
     def compute(self, frame: Frame) -> CVResult:
         """The energy, with minus the forces as gradient and minus the virial as strain derivative."""
         result = self._potential.compute_checked(frame)
+        check_results([result], len(frame))
         atoms = np.arange(len(frame), dtype=np.int32)
         return CVResult(np.array([result.energy]), atoms, -result.forces[None], -result.virial[None])
 

@@ -163,7 +163,7 @@ def variable_arrays(config: "VariableConfig", structures: Iterable["Atoms"]) -> 
     outputs: tuple[str, ...] = ()
     results = []
     for number, atoms in enumerate(structures):
-        frame = Frame.from_ase(atoms, step=number)
+        frame = Frame.from_ase(atoms, number=number)
         try:
             if variable is None or not np.array_equal(species, frame.species):
                 variable, species = CollectiveVariable(frame, **dict(config)), frame.species

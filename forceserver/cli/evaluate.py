@@ -141,7 +141,7 @@ def _predict(
 
     done = 0
     for group in _batches(structures, batch):
-        frames = [Frame.from_ase(atoms, step=done + i) for i, (atoms, _) in enumerate(group)]
+        frames = [Frame.from_ase(atoms, number=done + i) for i, (atoms, _) in enumerate(group)]
         try:
             results = potential.compute(frames)
             check_count(results, len(frames))

@@ -12,7 +12,7 @@ from .. import _ext
 from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.config import selection
-from ..representation.neighbours import Selection
+from ..representation.neighbours import Selection, check_array
 from .base import Group, Part, VariableConfig
 from .config import variable_section
 
@@ -45,9 +45,19 @@ class CVResult:
         """Adds the atomic forces that result from a generalised force on the values.
 
         Args:
-            generalised_force: (d,) float64, -dE/ds, eV per unit of the value.
-            forces: (N, 3) float64, eV/Angstrom, changed in place; `active` must index its rows.
+            generalised_force: (d,), -dE/ds, eV per unit of the value.
+            forces: (N, 3) float64, eV/Angstrom, C-contiguous, changed in place; `active` must index its rows.
+
+        Raises:
+            CVError: an array has another shape or type.
         """
+        generalised_force = np.ascontiguousarray(generalised_force, np.float64)
+        atoms = max(len(forces), int(self.active[-1]) + 1) if len(self.active) else len(forces)
+        try:
+            check_array("generalised_force", generalised_force, self.values.shape)
+            check_array("forces", forces, (atoms, 3))
+        except ValueError as error:
+            raise CVError(f"add_forces: {error}") from error
         _kernel.add_forces(generalised_force, np.ascontiguousarray(self.gradients), self.active, forces)
 
 
@@ -83,8 +93,8 @@ class CollectiveVariable:
     """
 
     def __init__(self, template: "Frame | Atoms", *, name: str = "cv", **keys: Any) -> None:
-        config = variable_section({"name": name, **keys})
         template = Frame.of(template)
+        config = variable_section({"name": name, **keys})
         self.name = config.name
         self.total_atoms = len(template)
         self._template_species = template.species
@@ -135,11 +145,11 @@ class CollectiveVariable:
             Values, gradients and strain derivatives; `active` holds indices into the structure.
 
         Raises:
-            CVError: the structure has a different number of atoms, its cell is singular, or a value is not finite.
+            CVError: the structure has a different number of atoms or other species than the template, its cell is
+                singular, or a value is not finite.
         """
         frame = Frame.of(frame)
-        if len(frame) != self.total_atoms:
-            raise CVError(f"collective variable {self.name}: {len(frame)} atoms, expected {self.total_atoms}")
+        self._check_species(frame)
         result = self.compute_atoms(frame.positions.take(self.atoms, axis=0), frame.cell, frame.pbc)
         result.active = self.atoms[result.active]
         return result
@@ -176,6 +186,19 @@ class CollectiveVariable:
             found = dict(zip(self.outputs, values.tolist(), strict=True))
             raise CVError(f"collective variable {self.name} is not finite: {found}")
         return CVResult(values, active, gradients, strain)
+
+    def _check_species(self, frame: Frame) -> None:
+        species, expected = frame.species, self._template_species
+        if species is expected:  # as in a driver, whose frames share the array of the template
+            return
+        if len(species) != len(expected):
+            raise CVError(f"collective variable {self.name}: {len(species)} atoms, expected {len(expected)}")
+        if len(others := np.flatnonzero(species != expected)):
+            k = others[0]
+            raise CVError(
+                f"collective variable {self.name}: atom {k} has atomic number {species[k]}, in the template "
+                f"{expected[k]}; give the atoms in the order of the template"
+            )
 
     def _parts_for(self, pbc: NDArray[np.bool_]) -> list[Part]:
         """The parts of the groups, with neighbour lists for this periodicity."""

@@ -24,7 +24,7 @@ from .. import processes
 from ..errors import InputError, PotentialError, ProtocolError
 from ..forks import close_in_children
 from ..frame import Array, Frame, Result
-from ..results import is_finite
+from ..results import problem_of
 from ..sockets import prepare_tcp
 from . import wire
 from .transports import Disconnected, Link
@@ -273,11 +273,8 @@ class ClientPool:
         result = client.link.connection.results[0]
         result.extras = wire.in_ev_and_angstrom(result.extras)
         result.virial = whole_virial(result.virial)
-        if not is_finite(result):
-            raise PotentialError(
-                f"{client.name} gives infinite or undefined numbers: energy {result.energy} eV, largest force "
-                f"{np.abs(result.forces).max()} eV/Angstrom{self._tails()}"
-            )
+        if problem := problem_of(result, len(result.forces)):
+            raise PotentialError(f"{client.name} gives {problem}{self._tails()}")
         for running in self._running:
             running.deaths = 0
         return result

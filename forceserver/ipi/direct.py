@@ -57,7 +57,7 @@ class DirectDriver:
             cell=np.ascontiguousarray(np.asarray(cell, dtype=np.float64).T) * Bohr,
             species=template.species,
             pbc=template.pbc,
-            step=self._evaluations,
+            number=self._evaluations,
         )
         check_positions(frame.positions[None])
         check_cells(frame.cell[None], template.pbc)
@@ -65,6 +65,7 @@ class DirectDriver:
         return frame
 
     def _reply(self, result: Result) -> IpiReply:
-        forces, virial = result.forces * (Bohr / Hartree), (result.virial + result.virial.T) * (0.5 / Hartree)
+        forces, virial = np.asarray(result.forces, float), np.asarray(result.virial, float)
         extras = encode_extras(result.extras, self._driver.max_string_bytes) if result.extras else b""
-        return float(result.energy) / Hartree, forces, virial, extras
+        energy, virial = float(result.energy) / Hartree, (virial + virial.T) * (0.5 / Hartree)
+        return energy, forces * (Bohr / Hartree), virial, extras

@@ -274,7 +274,7 @@ class _Session:
         if not self.compared:
             self._compare_volume(frames[0])
         for frame in frames:
-            frame.step = self.evaluations
+            frame.number = self.evaluations
             self.evaluations += 1
         begin = time.perf_counter()
         try:

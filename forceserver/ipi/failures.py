@@ -1,4 +1,4 @@
-"""What happens to a failed evaluation: a message with step and replica, and its structures saved for inspection."""
+"""What happens to a failed evaluation: a message with number and replica, and its structures saved for inspection."""
 
 import os
 import time
@@ -13,9 +13,8 @@ from ..frame import Frame
 def failed_evaluation(frames: Sequence[Frame], error: BaseException, folder: Path) -> PotentialError:
     """Saves the frames in `folder`; returns an error that says which they are, what went wrong and where they are."""
     first = frames[0]
-    where = f"step {first.step}, replica {first.replica if first.replica >= 0 else 'unknown'}"
-    if len(frames) > 1:
-        where += f", batch of {len(frames)}"
+    replica = f"replica {first.replica if first.replica >= 0 else 'unknown'}"
+    where = f"structure {first.number} of this driver ({replica}{f', batch of {len(frames)}' * (len(frames) > 1)})"
     what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {text_of(error)}"
     if isinstance(error, SystemExit):
         what = f"the potential called sys.exit({error.code!r})"
@@ -23,7 +22,7 @@ def failed_evaluation(frames: Sequence[Frame], error: BaseException, folder: Pat
         saved = f"is saved as {save_frames(folder, frames, what)}"
     except OSError as problem:
         saved = f"could not be saved in {folder}: {problem.strerror}"
-    return PotentialError(f"evaluation failed at {where}: {what}; the structure {saved}")
+    return PotentialError(f"evaluation failed for {where}: {what}; the structure {saved}")
 
 
 def save_frames(folder: Path, frames: Sequence[Frame], error: str) -> Path:
@@ -31,11 +30,13 @@ def save_frames(folder: Path, frames: Sequence[Frame], error: str) -> Path:
     import ase.io
 
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"failed-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{frames[0].step}.xyz"
+    path = folder / f"failed-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}-{frames[0].number}.xyz"
     images = []
     for frame in frames:
         atoms = frame.to_ase()
-        atoms.info.update(replica=frame.replica, step=frame.step, error=" ".join(error.split()))  # a line of the file
+        atoms.info.update(
+            replica=frame.replica, number=frame.number, error=" ".join(error.split())
+        )  # a line of the file
         images.append(atoms)
     with atomic_write(path) as part:
         ase.io.write(part, images, format="extxyz")

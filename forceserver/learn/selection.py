@@ -47,7 +47,7 @@ class Candidate:
             why=why,
             simulation=self.simulation,
             uncertainty=self.uncertainty,
-            call=int(self.atoms.info.get("step", -1)),
+            number=int(self.atoms.info.get("number", -1)),
         )
 
 

@@ -6,12 +6,11 @@ for use. There is one file per potential, with its section and its class; new on
 
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from ..errors import ForceServerError, InputError
 from ..frame import Frame
-from ..results import is_finite
+from ..results import problem_of
 from .ace import AceConfig
 from .ase import AseConfig
 from .base import Potential
@@ -67,10 +66,7 @@ def build_potential(config: PotentialConfig | None, template: Frame) -> Potentia
         potential.close()
         reason = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {error}"
         raise InputError(f"the potential (kind = {config.kind!r}) cannot compute the template: {reason}") from error
-    if not is_finite(result):
+    if problem := problem_of(result, len(template)):
         potential.close()
-        raise InputError(
-            f"the potential (kind = {config.kind!r}) gives infinite or undefined values for the template: energy "
-            f"{result.energy} eV, largest force {np.abs(result.forces).max()} eV/Angstrom; do two atoms coincide?"
-        )
+        raise InputError(f"the potential (kind = {config.kind!r}) returned, for the template, {problem}")
     return potential

@@ -5,15 +5,16 @@ last step.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field
 
-from ..errors import InputError, PotentialError
+from ..errors import InputError, PotentialError, shortened
 from ..frame import Array, Frame, Result
-from ..results import is_finite
+from ..results import is_finite, problem_of_numbers
 from ..sections import Section
 from .base import Potential
 from .batched_calculators import batched, how_to_batch
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ase.calculators.abc import GetPropertiesMixin
 
 log = logging.getLogger(__name__)
+
+
+StressSource = Literal["analytic", "numerical", "zero"]
 
 
 class AseConfig(Section):
@@ -39,7 +43,7 @@ class AseConfig(Section):
     kind: Literal["ase"]
     calculator: str
     arguments: dict[str, Any] = Field(default_factory=dict)
-    stress: Literal["analytic", "numerical", "zero"] = "analytic"
+    stress: StressSource = "analytic"
     extras: list[str] = Field(default_factory=list)
 
     def build(self, template: Frame) -> Potential:
@@ -94,14 +98,24 @@ class AsePotential(Potential):
         stress: source of the virial of a periodic system. "analytic": the calculator's stress. "numerical": finite
             differences, twelve more energies per frame. "zero": no virial, for simulations at constant volume only.
         extras: names of further results of the calculator to send, such as "dipole".
+
+    Raises:
+        InputError: an argument is something else.
     """
 
     def __init__(
         self,
         calculator: "GetPropertiesMixin",
-        stress: Literal["analytic", "numerical", "zero"] = "analytic",
+        stress: StressSource = "analytic",
         extras: list[str] | None = None,
     ) -> None:
+        if isinstance(calculator, type | Potential) or not hasattr(calculator, "get_forces"):
+            raise InputError(f"AsePotential: {shortened(calculator)} is not an ASE calculator, such as EMT()")
+        if isinstance(extras, str) or stress not in get_args(StressSource):
+            raise InputError(
+                f"AsePotential: extras = {extras!r}, stress = {stress!r}: extras should be a list of names, and stress "
+                f"one of {', '.join(get_args(StressSource))}"
+            )
         self._calculator: Any = calculator
         self._force_consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
         self._stress = stress
@@ -160,10 +174,11 @@ class AsePotential(Potential):
         from ase.calculators.calculator import PropertyNotImplementedError
 
         atoms = self._atoms(frame)
-        forces = np.array(atoms.get_forces(), dtype=np.float64, order="C")
+        forces = self._asked("forces", atoms.get_forces, (len(frame), 3))
         if self._stress == "numerical":
             self._check_untouched(atoms, frame)
-        energy = float(self._atoms(frame).get_potential_energy(force_consistent=self._force_consistent))
+        of_energy = partial(self._atoms(frame).get_potential_energy, force_consistent=self._force_consistent)
+        energy = float(self._asked("energy", of_energy, ()))
         extras = {name: self._extra(name) for name in self._extras}  # now: numerical stress computes other frames
         try:
             virial = self._virial(frame, forces)
@@ -207,8 +222,35 @@ class AsePotential(Potential):
                 self._atoms(frame), eps=1e-5, voigt=False, force_consistent=self._force_consistent
             )
         else:
-            stress = self._atoms(frame).get_stress(voigt=False)
+            stress = self._analytic_stress(self._atoms(frame))
         return np.array(-abs(np.linalg.det(frame.cell)) * stress, dtype=np.float64, order="C")
+
+    def _asked(self, name: str, compute: Callable[[], Any], shape: tuple[int, ...]) -> Array:
+        """Energy or forces; `PotentialError` if the calculator has none, or not of this shape."""
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        try:
+            return self._numbers(name, compute(), shape)
+        except PropertyNotImplementedError as error:
+            calculator = type(self._calculator).__name__
+            raise PotentialError(
+                f"the ASE calculator {calculator} gave no {name}; a potential needs both energy and forces ({error})"
+            ) from error
+
+    def _analytic_stress(self, atoms: "Atoms") -> Array:
+        """The stress (3, 3), which calculators give so or in Voigt order."""
+        from ase.stress import voigt_6_to_full_3x3_stress
+
+        stress = self._calculator.get_stress(atoms)
+        if np.shape(stress) == (6,):
+            stress = voigt_6_to_full_3x3_stress(stress)
+        return self._numbers("stress", stress, (3, 3))
+
+    def _numbers(self, name: str, value: Any, shape: tuple[int, ...]) -> Array:
+        """A copy of a result of the calculator; `PotentialError` unless it is numbers of this shape."""
+        if problem := problem_of_numbers(name, value, shape, finite=False):
+            raise PotentialError(f"the ASE calculator {type(self._calculator).__name__} returned {problem}")
+        return np.array(value, dtype=np.float64, order="C")
 
     def _check_untouched(self, atoms: "Atoms", frame: Frame) -> None:
         """Finite differences need a calculator that does not modify the atoms it is given."""

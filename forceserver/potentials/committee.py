@@ -117,9 +117,10 @@ class CommitteePotential(Potential):
         if energy < self._energy_threshold and force < self._force_threshold:
             return
         log.warning(
-            "the committee is uncertain (replica %d, step %d): %.4g eV, at most %.4g eV/Angstrom on an atom",
+            "the committee is uncertain of structure %d of this driver (replica %d): %.4g eV, at most %.4g eV/Angstrom "
+            "on an atom",
+            frame.number,
             frame.replica,
-            frame.step,
             energy,
             force,
         )
@@ -183,7 +184,7 @@ def append_frame(path: Path, frame: Frame, result: Result) -> None:
 
     atoms = frame.to_ase()
     atoms.calc = SinglePointCalculator(atoms, energy=result.energy, forces=result.forces)
-    atoms.info |= {"replica": frame.replica, "step": frame.step}
+    atoms.info |= {"replica": frame.replica, "number": frame.number}
     atoms.info |= {name: result.extras[name] for name in ("committee_uncertainty", "committee_force_uncertainty")}
     text = io.StringIO()
     ase.io.write(text, atoms, format="extxyz")

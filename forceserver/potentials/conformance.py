@@ -14,98 +14,48 @@ precision needs a hundred times that of double precision), and the smallest erro
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import PotentialError
+from ..errors import ForceServerError, InputError
 from ..frame import Array, Frame, Result
-from ..results import is_finite
+from ..results import check_count, problem_of
 from .base import Potential
+from .conformance_report import CheckResult, Noise, Report
 
 AXES = "xyz"
 STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of the first derivative, error h^4 f^(5) / 30
 SPREAD = float(np.linalg.norm([weight for _, weight in STENCIL]))  # noise of a derivative times step / noise
-SMALLEST_STEP, LARGEST_STEP = 5e-4, 5e-2  # Angstrom
 SIGMAS = 10  # standard deviations of noise that are not an error
-SINGLE = 1e-8  # relative noise above which it is that of single precision
 LARGEST_NOISE = 1e-5  # relative; what single precision does to a sum of many terms
 SUSPICIOUS = 1e-7  # relative error of a derivative from which on it is taken again with a finer step
 LARGEST_JUMP = 1e-4  # eV in 0.02 Angstrom
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """The outcome of one check: its name, the largest error where there is one, and what went wrong, if anything."""
-
-    name: str
-    error: float | None
-    failure: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The findings of `check_potential`; `str(report)` is a table for people."""
-
-    title: str
-    tolerance: float
-    noise: "Noise"
-    step: float
-    findings: tuple[CheckResult, ...]
-
-    @property
-    def failures(self) -> list[CheckResult]:
-        return [finding for finding in self.findings if finding.failure]
-
-    def __str__(self) -> str:
-        lines = [f"{self.title}, relative tolerance {self.tolerance:g}", f"{self.noise}; step {self.step:.2g} Angstrom"]
-        for finding in self.findings:
-            error = "" if finding.error is None else f"{finding.error:9.1e}"
-            lines.append(
-                f"  {'FAIL' if finding.failure else 'ok':4}  {finding.name:58} {error:9} {finding.failure}".rstrip()
-            )
-        return "\n".join(lines)
-
-    def raise_on_failure(self) -> None:
-        """`PotentialError` with the whole report if a check has failed."""
-        if self.failures:
-            raise PotentialError(str(self))
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """Rounding noise: standard deviations of energy (eV), force components (eV/Angstrom) and virial (eV); scales are
-    the numbers themselves, or one."""
-
-    energy: float = 0.0
-    forces: float = 0.0
-    virial: float = 0.0
-    energy_scale: float = 1.0
-    force_scale: float = 1.0
-
-    def times(self, factor: float) -> "Noise":
-        """The noise for coordinates larger by a factor."""
-        return replace(self, energy=factor * self.energy, forces=factor * self.forces, virial=factor * self.virial)
-
-    @property
-    def relative(self) -> float:
-        """The larger of energy and forces."""
-        return max(self.energy / self.energy_scale, self.forces / self.force_scale)
-
-    @property
-    def step(self) -> float:
-        """Angstrom; where noise and truncation error of the differences are about equal."""
-        return float(np.clip(np.cbrt(self.energy), SMALLEST_STEP, LARGEST_STEP))
-
-    def __str__(self) -> str:
-        precision = "single" if self.relative > SINGLE else "double"
-        return f"{precision} precision, noise {self.energy:.0e} eV and {self.forces:.0e} eV/Angstrom"
-
-
 class _Broken(Exception):
     """A check has failed; the message says how, with numbers."""
+
+
+class _Examined(Potential):
+    """The potential under test, none of whose results may have a wrong shape or be infinite or NaN."""
+
+    def __init__(self, potential: Potential) -> None:
+        self.potential = potential
+
+    def compute_one(self, frame: Frame) -> Result:
+        return self._examined([self.potential.compute_one(frame)], frame)[0]
+
+    def compute(self, frames: Sequence[Frame]) -> list[Result]:
+        return self._examined(self.potential.compute(frames), frames[0])
+
+    def _examined(self, results: list[Result], frame: Frame) -> list[Result]:
+        for result in results:
+            if problem := problem_of(result, len(frame)):
+                raise _Broken(f"the potential returned {problem}")
+        return results
 
 
 def check_potential(
@@ -126,23 +76,29 @@ def check_potential(
     step: of the finite differences, Angstrom for displacements; strains are a tenth of it. By default from the noise.
     skip: names of checks, as in `CHECKS`, that do not apply; "translation" and "rotation" for an external field.
     rattle, strain: standard deviation of the displacements (Angstrom) and strains that break the symmetry.
+
+    Raises `InputError` for an unknown check, and a tolerance or step that is not positive.
     """
-    unknown = set(skip) - CHECKS.keys()
-    if unknown:
-        raise ValueError(f"no such checks: {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}")
+    if isinstance(skip, str) or (set(skip) - CHECKS.keys()):
+        raise InputError(f"check_potential: skip = {skip!r} should be a list of names, out of {', '.join(CHECKS)}")
+    for name, number in (("tolerance", tolerance), ("step", 1.0 if step is None else step)):
+        if not (isinstance(number, float | int) and number > 0):
+            raise InputError(f"check_potential: {name} = {number!r} should be a positive number")
     random = np.random.default_rng(seed)
     distorted = _strained(frame, strain * random.standard_normal((3, 3)))
     distorted.positions += rattle * random.standard_normal(distorted.positions.shape)
-    findings = []
-    noise = Noise()
+    examined = _Examined(potential)
+    findings: list[CheckResult] = []
+    noise = None
     for name, check in CHECKS.items():
         if name in skip:
             continue
         error, failure = None, ""
         try:
             if name == "noise":
-                noise = measure_noise(potential, distorted, random)
-            trial = Trial(potential, distorted, noise, step or noise.step, random)
+                noise = measure_noise(examined, distorted, random)
+            known = noise or Noise()
+            trial = Trial(examined, distorted, known, step or known.step, random)
             error, limit, where = max(
                 (_judged(found, tolerance) for found in check(trial)),
                 default=(None, 0.0, ""),
@@ -153,12 +109,12 @@ def check_potential(
         except _Broken as broken:
             failure = str(broken)
         except Exception as problem:
-            failure = f"{type(problem).__name__}: {problem}"
+            failure = str(problem) if isinstance(problem, ForceServerError) else f"{type(problem).__name__}: {problem}"
         findings.append(CheckResult((check.__doc__ or name).rstrip("."), error, failure))
         if name == "form" and failure:  # nothing else makes sense
             break
     title = f"{type(potential).__name__}, {len(frame)} atoms"
-    return Report(title, tolerance, noise, step or noise.step, tuple(findings))
+    return Report(title, tolerance, noise, step or (noise or Noise()).step, tuple(findings))
 
 
 def measure_noise(potential: Potential, frame: Frame, random: np.random.Generator) -> Noise:
@@ -267,27 +223,21 @@ def _same(
 def _form(trial: Trial) -> Errors:
     """Types, shapes, finite values, extras that JSON can represent."""
     potential, frame = trial.potential, trial.frame
-    for result in (potential.compute_one(_changed(frame)), *potential.compute([_changed(frame)])):
-        if not isinstance(result, Result):
-            raise _Broken(f"a {type(result).__name__} instead of a Result")
-        if (
-            np.shape(result.energy) != ()
-            or not np.isreal(result.energy)
-            or np.asarray(result.energy).dtype != np.float64
-        ):
-            raise _Broken(f"energy is {result.energy!r}, not a double precision number")
-        for name, shape in (("forces", (len(frame), 3)), ("virial", (3, 3))):
+    one, several = potential.compute_one(_changed(frame)), potential.compute([_changed(frame)])
+    check_count(several, 1)
+    for result in (one, *several):
+        if np.asarray(result.energy).dtype != np.float64:
+            raise _Broken(f"energy is {result.energy!r}, not a double precision number: float(energy)")
+        for name in ("forces", "virial"):
             array = getattr(result, name)
             if not isinstance(array, np.ndarray):
-                raise _Broken(f"{name} is a {type(array).__name__}, not a numpy array")
-            if array.shape != shape or array.dtype != np.float64 or not array.flags.c_contiguous:
+                raise _Broken(f"{name} is a {type(array).__name__}, not a numpy array: np.array({name}, float)")
+            if array.dtype != np.float64 or not array.flags.c_contiguous:
                 layout = "C-contiguous" if array.flags.c_contiguous else "not C-contiguous"
                 raise _Broken(
-                    f"{name} has shape {array.shape}, type {array.dtype} and is {layout}; "
-                    f"should be {shape}, float64, C-contiguous"
+                    f"{name} is {array.dtype} and {layout}, should be float64 and C-contiguous: "
+                    f'np.array({name}, float, order="C")'
                 )
-        if not is_finite(result):
-            raise _Broken("energy, forces or virial are not finite")
         try:
             json.dumps(result.extras, default=np.ndarray.tolist, allow_nan=False)
         except (TypeError, ValueError) as problem:

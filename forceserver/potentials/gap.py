@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .. import _ext
-from ..errors import InputError
+from ..errors import InputError, shortened
 from ..frame import Frame
 from ..models import readers
 from ..models.kernel import GapModel, SoapTerm
@@ -72,8 +72,8 @@ class GapPotential(ModelPotential):
         model: the model.
 
     Raises:
-        InputError: an uncertainty is requested from a model without members, or its features or pair potentials
-            cannot be computed.
+        InputError: it is no kernel model, an uncertainty is requested from one without members, or its features or
+            pair potentials cannot be computed.
     """
 
     def __init__(
@@ -84,6 +84,10 @@ class GapPotential(ModelPotential):
         uncertainty: Uncertainty = False,
         skin: float = SKIN,
     ) -> None:
+        if not isinstance(model, GapModel):
+            raise InputError(
+                f"GapPotential: {shortened(model)} is not a GapModel; GapPotential.load reads one from a file"
+            )
         single = precision == "single"
         super().__init__(
             model, lambda: [_at_work(term, model, single, bool(uncertainty)) for term in model.soap], uncertainty, skin

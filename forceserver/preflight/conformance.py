@@ -21,7 +21,7 @@ def inspect_potential(configuration: "Configuration", tolerance: float, step: fl
         report = check_potential(potential, template, tolerance=tolerance, step=step)
     finally:
         potential.close()
-    yield Finding(OK, "potential", f"{report.noise}; step {report.step:.2g} Å")
+    yield Finding(OK, "potential", report.precision)
     for found in report.findings:
         error = "" if found.error is None else f", largest error {found.error:.1e}"
         text = f"{found.name}: {found.failure}" if found.failure else f"{found.name}{error}"

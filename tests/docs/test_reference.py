@@ -47,6 +47,14 @@ def test_every_public_name_is_in_the_reference():
     assert sorted(re.findall(r"^::: forceserver\.(\w+)$", page, re.MULTILINE)) == sorted(forceserver.__all__)
 
 
+def test_the_layout_has_every_file_and_folder_of_the_package():
+    page = (DOCS / "architecture.md").read_text().partition("## Layout")[2].partition("\n## ")[0]
+    package = DOCS.parent / "forceserver"
+    names = {path.name + "/" * path.is_dir() for path in package.iterdir() if path.is_dir() or path.suffix == ".py"}
+    missing = names - set(re.findall(r"\w+(?:\.py|/)", page)) - {"__init__.py", "__main__.py", "__pycache__/"}
+    assert not missing
+
+
 def test_every_command_is_listed():
     page = (DOCS / "commands" / "README.md").read_text()
     names = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]

@@ -242,8 +242,8 @@ def test_failure_is_told_saved_and_given_back(unix, tmp_path, caplog, spoil, wha
                     answer(server)
         driver.ended()
     assert isinstance(driver.error, PotentialError)
-    assert re.search(rf"step 1, replica 5: .*{what}", str(driver.error))
-    assert re.search(rf"step 0, replica 5: .*{what}", caplog.text)
+    assert re.search(rf"failed for structure 1 of this driver \(replica 5\): .*{what}", str(driver.error))
+    assert re.search(rf"failed for structure 0 of this driver \(replica 5\): .*{what}", caplog.text)
     files = sorted((tmp_path / "failed").iterdir())
     assert len(files) == 2
     atoms = read(files[0])
@@ -254,7 +254,7 @@ def test_failure_is_told_saved_and_given_back(unix, tmp_path, caplog, spoil, wha
 
 def test_failures_with_good_evaluations_between_them_do_not_add_up(unix, tmp_path):
     def spoil(frame: Frame, result: Result) -> None:
-        if frame.step % 2:
+        if frame.number % 2:
             raise RuntimeError("odd step")
 
     with listen(unix) as listener:
@@ -340,16 +340,16 @@ def test_batch_reaches_the_potential_at_once(unix):
 
 def test_failure_in_a_batch_saves_the_batch(unix, tmp_path):
     def spoil(frame: Frame, result: Result) -> None:
-        if frame.step == 2:
+        if frame.number == 2:
             result.energy = np.inf
 
     with listen(unix) as listener:
         driver = DriverThread(unix, Springs(spoil), on_error="exit", failed_frames=tmp_path)
         with accepted(listener, batch=3) as server:
             server.send(*server.connection.positions([structure(i) for i in range(3)]))
-            assert "batch of 3: the potential returned energy = inf" in str(driver.ended().error)
+            assert "batch of 3): the potential returned energy = inf" in str(driver.ended().error)
     (file,) = tmp_path.iterdir()
-    assert [atoms.info["step"] for atoms in read(file, ":")] == [0, 1, 2]
+    assert [atoms.info["number"] for atoms in read(file, ":")] == [0, 1, 2]
 
 
 def test_replica_is_asked_for_when_structures_take_long(unix):
@@ -366,7 +366,7 @@ def test_replica_is_asked_for_when_structures_take_long(unix):
 
 def test_replica_is_asked_for_after_a_failure(unix, tmp_path):
     def spoil(frame: Frame, result: Result) -> None:
-        if frame.step in (1, 3):
+        if frame.number in (1, 3):
             raise RuntimeError("tired")
 
     with listen(unix) as listener:

@@ -49,7 +49,7 @@ def frames():
     frames = []
     for seed in range(3):
         atoms.rattle(0.05, seed=seed)
-        frames.append(Frame.from_ase(atoms, replica=seed, step=7))
+        frames.append(Frame.from_ase(atoms, replica=seed, number=7))
     return frames
 
 
@@ -151,7 +151,7 @@ def test_uncertain_frames_are_logged_and_saved(frames, tmp_path, caplog, thresho
         np.testing.assert_allclose(atoms.get_forces(), results[index].forces, atol=1e-7)
         assert atoms.get_potential_energy() == pytest.approx(results[index].energy)
         assert atoms.info[name] == pytest.approx(values[index])
-        assert f"replica {index}, step 7" in record.getMessage()
+        assert f"structure 7 of this driver (replica {index})" in record.getMessage()
 
 
 def test_saving_ends(frames, tmp_path, caplog):

@@ -10,7 +10,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from forceserver.errors import PotentialError
+from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame, Result
 from forceserver.models.kernel import GapModel
 from forceserver.potentials.ase import AsePotential
@@ -191,7 +191,7 @@ def test_exceptions_are_findings(frame):
 def test_checks_can_be_skipped(frame):
     report = check_potential(Broken(result=first_atom_in_a_field), frame, skip=["translation", "images", "rotation"])
     assert len(report.findings) == len(CHECKS) - 3
-    with pytest.raises(ValueError, match="no such checks: rotations"):
+    with pytest.raises(InputError, match=r"skip = \[.rotations.\] should be a list of names, out of form"):
         check_potential(lennard_jones(), frame, skip=["rotations"])
 
 

@@ -22,7 +22,7 @@ def frames(*sizes: float) -> list[Frame]:
     for step, size in enumerate(sizes):
         atoms = bulk("Al", cubic=True)
         atoms.rattle(size, seed=step)
-        found.append(Frame.from_ase(atoms, step=step))
+        found.append(Frame.from_ase(atoms, number=step))
     return found
 
 
@@ -47,7 +47,7 @@ def test_a_structure_beyond_it_is_saved_and_nothing_is_computed(tmp_path):
     ours = trusted(tmp_path, force_threshold_ev_per_angstrom=float(np.mean(limits)))
     ours.compute_one(calm)
     with pytest.raises(
-        UntrustedError, match=rf"uncertain by {limits[1]:.3g} eV/Angstrom .*call 1.*force_threshold"
+        UntrustedError, match=rf"structure 1 of this driver .*uncertain by {limits[1]:.3g} eV/Angstrom.*force_threshold"
     ) as told:
         ours.compute_one(wild)
     assert told.value.exit_code == 4
@@ -65,7 +65,7 @@ def test_looks_and_records(tmp_path):
     for frame in calm:
         ours.compute_one(frame)
     recorded = ase.io.read(tmp_path / "record.extxyz", ":")
-    assert [atoms.info["step"] for atoms in recorded] == [4, 8], "not where it begins"
+    assert [atoms.info["number"] for atoms in recorded] == [4, 8], "not where it begins"
     strict = trusted(tmp_path, **{**keys, "force_threshold_ev_per_angstrom": 1e-9})
     with pytest.raises(UntrustedError):
         strict.compute_one(calm[0])

@@ -22,7 +22,10 @@ def open_locked(path: Path, flags: int) -> int:
     try:
         if not try_lock(file):
             os.close(file)
-            raise InputError(f"another process writes to {path}; end it, or name another file")
+            raise InputError(
+                f"another process writes to {path}, or a bias of this one that was not closed; end or close it, "
+                "or name another file"
+            )
     except OSError as error:  # some file systems have no locks
         log.warning("%s cannot be locked (%s): make sure that nothing else writes to it", path, error.strerror)
     close_in_children(file)

@@ -177,8 +177,7 @@ class ClientConnection(Connection):
             state = self.state.after[RESULTS]
         except KeyError:
             raise RuntimeError("set_results() without a structure waiting for results") from None
-        if len(results) != len(self.frames):
-            check_count(results, len(self.frames))
+        check_count(results, len(self.frames))
         self._reply.encode(results)
         self.state = state
         if self._start == self._end:

@@ -53,7 +53,7 @@ class Reply:
         numbers = self._numbers
         try:
             finite = _encode(results, numbers.energies, numbers.forces, numbers.virials, Hartree, _FORCE_UNIT)
-        except ValueError:
+        except (AttributeError, TypeError, ValueError):  # no Result, or no numbers of the right shape
             finite = False
         if not finite:
             check_results(results, self._layout.atoms)
