@@ -6,6 +6,7 @@ at 300 K, so a kernel ends at five widths). The values move by a twentieth of a 
 its Python wrapper, with EXTRACV. Processor time, the smallest of 15 rounds; nobody waits for the disk.
 """
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -67,7 +68,7 @@ def moving(step: Callable[[np.ndarray], object]) -> Callable[[], object]:
     """A call of no arguments that goes on along a walk that stays in the range."""
     walk = np.cumsum(np.random.default_rng(1).normal(0, SIGMA / 20, (50000, 3)), axis=0)
     walk = HALF_RANGE - abs((walk + HALF_RANGE) % (4 * HALF_RANGE) - 2 * HALF_RANGE)  # reflected at both ends
-    values = iter(walk)
+    values = itertools.cycle(walk)
     return lambda: step(next(values))
 
 
@@ -102,7 +103,7 @@ def contenders(folder: Path) -> tuple[dict, str]:
 def costs(quick: bool) -> Table:
     columns = ("case", "forceserver / ms", "goal / ms", "PLUMED / ms", "PLUMED with NLIST / ms")
     table = Table(f"Three variables, {KERNELS} kernels, processor time", columns)
-    with tempfile.TemporaryDirectory(prefix="fsbench-") as name, mock.patch.object(os, "fsync"):
+    with tempfile.TemporaryDirectory(prefix="fsbench-") as name, mock.patch.object(os, "fsync", int):
         calls, table.note = contenders(Path(name))
         timings = interleave(calls, 5 if quick else 15, clock=time.process_time)
     goals = {"step without a kernel": 0.05}

@@ -23,6 +23,8 @@ cdef struct Kernel:
     double centre[MAX_DIM]
     double sigma[MAX_DIM]
 
+KERNEL = np.dtype([("height", "f8"), ("centre", "f8", (MAX_DIM,)), ("sigma", "f8", (MAX_DIM,))])
+
 
 cdef inline double nearest_image(double d, double period) noexcept nogil:
     return d - period * rint(d / period) if period > 0 else d
@@ -42,7 +44,8 @@ cdef class KernelDensity:
     cdef double lower[MAX_DIM]
     cdef double[:, ::1] numbers  # heights, centres by variable, widths by variable: (1 + 2d, room)
     cdef double[::1] distances
-    cdef list changes  # by the last addition: removed kernels, with their heights negated, and the new one
+    cdef Kernel[::1] changes  # by the last addition: removed kernels, with their heights negated, and the new one
+    cdef Py_ssize_t changed  # how many of them
 
     def __init__(self, period, lower, double cutoff, double threshold) -> None:
         self.dim = len(period)
@@ -55,8 +58,8 @@ cdef class KernelDensity:
 
     def clear(self) -> None:
         """Removes all kernels."""
-        self.count = 0
-        self.changes = []
+        self.count = self.changed = 0
+        self.changes = np.zeros(8, KERNEL)
         self.numbers = np.zeros((1 + 2 * self.dim, 64))
         self.distances = np.zeros(64)
 
@@ -104,11 +107,11 @@ cdef class KernelDensity:
         cdef Py_ssize_t taker, giver
         for k in range(self.dim):
             new.centre[k], new.sigma[k] = centre[k], sigma[k]
-        self.changes = []
+        self.changed = 0
         taker = self.nearest(new.centre, self.count)
         if taker == self.count:
             self.append(new)
-            self.changes.append(new)
+            self.note(new)
             return
         self.note_gone(taker)
         self.put(taker, self.merged(self.get(taker), new))
@@ -120,14 +123,14 @@ cdef class KernelDensity:
             self.put(taker, self.merged(self.get(taker), self.get(giver)))
             self.erase(giver)
             giver, taker = taker, self.nearest(self.get(taker).centre, taker)
-        self.changes.append(self.get(giver))
+        self.note(self.get(giver))
 
     def pair_sum(self, double before) -> float:
         """The sum of the density over the centres, sum_kl G_k(c_l), after an addition; `before`: the sum before it.
 
         Only the changes are added if that is less work; the condition is PLUMED's, so that rounding is the same.
         """
-        cdef Py_ssize_t n = self.count, m = len(self.changes), i
+        cdef Py_ssize_t n = self.count, m = self.changed, i, j
         cdef Kernel kernel, change
         cdef double total = 0, sign
         if n * n < 3 * n * m + 2 * m * m + 100:
@@ -135,14 +138,12 @@ cdef class KernelDensity:
                 kernel = self.get(i)
                 total += self.sum_at(kernel.centre)
             return total
-        for change in self.changes:
+        for i in range(m):
+            change = self.changes[i]
             sign = -1.0 if change.height < 0 else 1.0
-            total += sign * self.sum_at(change.centre)
-            for i in range(n):
-                kernel = self.get(i)
-                total += self.value(change, kernel.centre)
-            for kernel in self.changes:
-                total -= sign * self.value(kernel, change.centre)
+            total = self.with_values(change, total + sign * self.sum_at(change.centre))
+            for j in range(m):
+                total -= sign * self.value(self.changes[j], change.centre)
         return before + total
 
     cdef void measure(self, const double* s) noexcept nogil:
@@ -167,6 +168,24 @@ cdef class KernelDensity:
         for i in range(self.count):
             if self.distances[i] < self.cutoff2:
                 total += self.numbers[0, i] * (exp(-0.5 * self.distances[i]) - self.at_cutoff)
+        return total
+
+    cdef double with_values(self, Kernel kernel, double total) noexcept nogil:
+        """`total` plus the values of one kernel at all centres, added one after the other."""
+        cdef Py_ssize_t i, n = self.count, room = self.numbers.shape[1]
+        cdef int k
+        cdef double x, c, sigma, period
+        cdef double* q = &self.distances[0]
+        cdef const double* centre
+        for k in range(self.dim):
+            centre = &self.numbers[0, 0] + (1 + k) * room
+            c, sigma, period = kernel.centre[k], kernel.sigma[k], self.period[k]
+            for i in range(n):
+                x = nearest_image(centre[i] - c, period) / sigma
+                q[i] = (q[i] if k else 0.0) + x * x
+        for i in range(n):
+            if q[i] < self.cutoff2:
+                total += kernel.height * (exp(-0.5 * q[i]) - self.at_cutoff)
         return total
 
     cdef double value(self, Kernel kernel, const double* s) noexcept nogil:
@@ -238,4 +257,10 @@ cdef class KernelDensity:
     cdef note_gone(self, Py_ssize_t i):
         cdef Kernel gone = self.get(i)
         gone.height = -gone.height
-        self.changes.append(gone)
+        self.note(gone)
+
+    cdef note(self, Kernel change):
+        if self.changed == len(self.changes):
+            self.changes = np.concatenate([self.changes, np.zeros(len(self.changes), KERNEL)])
+        self.changes[self.changed] = change
+        self.changed += 1

@@ -338,7 +338,7 @@ class MetadynamicsConfig(Section):
                 if clock.exists() and not file.exists():
                     with contextlib.closing(RecentSteps(clock, fields)) as before:
                         check_none_removed(file, before, growing.noun)
-                hills = DepositFile(file, growing, time_step_ps, total.biased, others)
+                hills = DepositFile(file, growing, time_step_ps, total.biased.tolist(), others)
                 stack.callback(hills.close)
             steps = RecentSteps(clock, fields)
             stack.callback(steps.close)

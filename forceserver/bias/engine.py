@@ -111,7 +111,7 @@ class BiasEngine:
     def _is_current(self, s: Array, fingerprint: Array | None) -> bool:
         """Whether this is the current configuration. If it is an older one, the bias goes back to the step before."""
         if fingerprint is None:
-            return self.step >= 0 and np.array_equal(self._current["values"], s)
+            return self.step >= 0 and self._current["values"].tolist() == s.tolist()
         arrival = self.journal.begin(fingerprint)
         if self.journal.must_replay:
             self._replay()

@@ -42,7 +42,8 @@ class TotalBias:
         self.names = tuple(coordinate.name for coordinate in coordinates)
         self._domains = [(k, *one.domain) for k, one in enumerate(self.coordinates) if one.domain]
         self.growing = growing
-        self.biased = [self.coordinates.index(coordinate) for coordinate in growing.coordinates] if growing else []
+        places = [self.coordinates.index(coordinate) for coordinate in growing.coordinates] if growing else []
+        self.biased = np.array(places, dtype=np.intp)
         """Indices of the values that have hills."""
         kinds: dict[str, Sequence[Part]] = {"walls": walls, "restraints": restraints, "moving": moving}
         self._kinds = {kind: self._placed(parts) for kind, parts in kinds.items()}

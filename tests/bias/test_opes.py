@@ -1,5 +1,7 @@
 """The embedded OPES: its density, its input, its files."""
 
+import importlib
+
 import numpy as np
 import pydantic
 import pytest
@@ -7,6 +9,7 @@ from bias_case import FREE, open_bias, section, trajectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forceserver import _ext
 from forceserver._ext import kernel
 from forceserver.bias.config import MetadynamicsConfig
 from forceserver.errors import BiasError, InputError
@@ -61,6 +64,21 @@ def test_the_density_is_the_sum_of_its_kernels(dim, number, seed, threshold):
     found = [density.evaluate(point, gradient) for point in points]
     np.testing.assert_allclose(found, brute_force(density, points, 4.0), rtol=1e-12, atol=1e-13)
     assert sums[-1] == pytest.approx(brute_force(density, centres, 4.0).sum(), rel=1e-9)
+
+
+def test_every_build_gives_the_same_bits():
+    """Otherwise a bias that goes on in another node of a cluster may merge other kernels."""
+    levels = _ext.LEVELS[: _ext.LEVELS.index(_ext.isa) + 1] if _ext.isa in _ext.LEVELS else (_ext.isa,)
+    found = []
+    for level in levels:
+        rng, pairs = np.random.default_rng(5), 0.0
+        build = importlib.import_module(f"forceserver._ext.{level}.kernel_density")
+        density = build.KernelDensity(PERIOD, LOWER, 4.5, 1.0)
+        for _ in range(500):
+            density.add(rng.uniform(0.1, 3), rng.uniform(-1.5, 1.5, 3), rng.uniform(0.05, 0.3, 3))
+            pairs = density.pair_sum(pairs)
+        found.append((pairs, *(array.tobytes() for array in density.kernels())))
+    assert len(set(found)) == 1
 
 
 def test_merging_keeps_mean_and_variance():

@@ -73,6 +73,7 @@ class DepositFile(Generic[T]):
         except BaseException:
             self.close()
             raise
+        self._none = self._waiting[:0]
         self._count = self._committed = len(self._waiting)  # in the file; of these, those that act at the current step
 
     def deposit(self, numbers: Sequence[float] | None) -> T:
@@ -146,7 +147,7 @@ class DepositFile(Generic[T]):
         if count < len(taken):
             taken, self._waiting = taken[:count], taken[count:]
         elif count:
-            self._waiting = taken[:0]
+            self._waiting = self._none
         return taken
 
     def _set_clock(self, steps: RecentSteps, last: T) -> None:

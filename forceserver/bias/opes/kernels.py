@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +63,13 @@ def kernels_constants(parameters: OpesParameters, coordinates: Sequence[Coordina
 
 def coordinates_of(table: FieldsReader) -> tuple[Coordinate, ...]:
     """The variables of a table of kernels, KERNELS or STATE: those that have widths."""
-    names = [field.removeprefix("sigma_") for field in table.fields if field.startswith("sigma_")]
-    return tuple(coordinate_of(name, table.constants) for name in names)
+    return _coordinates(tuple(table.fields), tuple(table.constants.items()))
+
+
+@lru_cache(maxsize=16)  # each kernel that is written is read as a table of one row
+def _coordinates(fields: tuple[str, ...], constants: tuple[tuple[str, str], ...]) -> tuple[Coordinate, ...]:
+    names = [field.removeprefix("sigma_") for field in fields if field.startswith("sigma_")]
+    return tuple(coordinate_of(name, dict(constants)) for name in names)
 
 
 def kernels_of(table: FieldsReader, rows: Array) -> Kernels:
