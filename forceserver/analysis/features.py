@@ -1,6 +1,6 @@
 """Measures of what features know, before any model is trained; those of scikit-matter, with a split by structures.
 
-    GFRE(F -> F')    how badly a linear map of features F reconstructs F': 0 if they contain it, 1 if they know nothing
+    GFRE(F -> F')    how badly a linear map of features F reconstructs F': 0 if it can, 1 if it reconstructs nothing
     GFRD(F -> F')    by how much the best such map distorts: what of it no rotation can do
     LFRE(F -> F')    the error of linear maps fitted around each test point
     LPR              how firmly training structures hold a linear model's prediction for one environment
@@ -75,7 +75,11 @@ def require(environments: int, *features: int) -> None:
 
 
 def compact(x: Array) -> Array:
-    """Features (C, at most C) with the same scalar products: coordinates in the space that the environments span."""
+    """Features (C, at most C) with the same scalar products: coordinates in the space that the environments span.
+
+    Of the measures, those of scikit-matter may change by a few per cent: it chooses the strength of a regression by the
+    mean error of the columns, which are other ones now.
+    """
     if not np.isfinite(x).all():
         raise InputError("compare: there are features that are not finite")
     return x if x.shape[1] <= x.shape[0] else np.ascontiguousarray(linalg.qr(x.T, mode="r")[0][: len(x)].T)

@@ -51,6 +51,18 @@ def test_contracted():
     assert found["same_bits"]
 
 
+def test_cluster_expansion():
+    """Test errors and coverage of what the defaults make of barium titanate."""
+    page, results = (FOLDER / "potential" / "README.md").read_text(), FOLDER / "potential" / "results" / "ace"
+    errors = json.loads((results / "errors.json").read_text())["test"]["(all)"]
+    coverage = json.loads((results / "uncertainty.json").read_text())
+    (row,) = (line for line in page.splitlines() if line.startswith("| `ace.toml`"))
+    expected = [*errors.values(), *(100 * coverage["test"][f"within_{k}_sigma"] for k in (1, 2))]
+    assert all(map(equals, numbers(row)[:5], expected))
+    left_out = [coverage["left_out"][f"within_{k}_sigma"] for k in (1, 2)]
+    assert "{:.0f} and {:.0f} % are".format(*(100 * share for share in left_out)) in page
+
+
 def test_learn():
     """Errors of what was learned on the fly, and of random frames."""
     folder = FOLDER.parent / "learn"
