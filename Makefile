@@ -93,6 +93,7 @@ lint: $(VENV)/installed  ## check style, types, spelling, workflows and citation
 	$(BIN)/codespell
 	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
 	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
 	$(SCHEMA) vendor.citation-file-format CITATION.cff
 	if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-workflows; fi
 

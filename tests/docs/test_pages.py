@@ -45,6 +45,7 @@ NOT_RUN = {
     'cd "run-$SLURM_ARRAY_TASK_ID"': "a cluster",
     '[potential]\nkind = "ase"\ncalculator = "mace': "mace-torch",
     "OMP_NUM_THREADS=1 forceserver fit": "minutes; a test fits a part of it",
+    "pipx run cibuildwheel": "a package that only releases need",
 }
 
 
