@@ -6,6 +6,7 @@ that take a function for their neighbour lists (`neighbor_list_fn`) get kept lis
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -125,7 +126,8 @@ class TorchSimPotential(BatchedPotential):
         state.cell = to_device(np.ascontiguousarray(cells.transpose(0, 2, 1)), self._device, self._dtype)
         outputs = self._model(state)
         first = np.cumsum([0, *map(len, frames)])
-        energies, forces = to_numpy(outputs["energy"]), to_numpy(outputs["forces"])
+        energies = self._numbers(outputs, "energy", (len(frames),))
+        forces = self._numbers(outputs, "forces", (int(first[-1]), 3))
         stresses = self._stresses(outputs, frames)
         extras = extras_of(outputs, self._extras, first)
         _add_committee(extras, outputs)
@@ -142,7 +144,18 @@ class TorchSimPotential(BatchedPotential):
                 f"the model {type(self._model).__name__} gave no stress for a periodic frame: set "
                 'stress = "zero" for simulations at constant volume'
             )
-        return to_numpy(outputs["stress"]).reshape(-1, 3, 3)
+        return self._numbers(outputs, "stress", (len(frames), 3, 3))
+
+    def _numbers(self, outputs: dict[str, Any], name: str, shape: tuple[int, ...]) -> Array:
+        """An output for all structures together; `PotentialError` if the model did not give it, or not so."""
+        told = f"the model {type(self._model).__name__} gave"
+        if outputs.get(name) is None:
+            others = ", ".join(other for other, value in outputs.items() if value is not None)
+            raise PotentialError(f"{told} no {name}, only {others}: set compute_{name} in its arguments")
+        numbers = to_numpy(outputs[name])
+        if numbers.shape != shape and (name == "forces" or numbers.size != math.prod(shape)):
+            raise PotentialError(f"{told} {name} of shape {numbers.shape}, should be {shape} for the whole batch")
+        return numbers.reshape(shape)
 
     def _make_constants(self, frames: Sequence[Frame]) -> Any:
         """A state of torch-sim, with positions and cells that are replaced."""

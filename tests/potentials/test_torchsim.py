@@ -107,6 +107,8 @@ def test_without_stress_there_is_no_barostat(caplog):
         ({"model": "Wells"}, "is not a dotted path such as 'torch_sim.models.mace.MaceModel'"),
         ({"model": "torchsim_models.Wells", "arguments": {"depth": 1}}, r"Wells\(depth=1\) cannot be made"),
         ({"model": "torchsim_models.Wells", "device": "cuda:9"}, "device = 'cuda:9' is not there"),
+        ({"model": "torchsim_models.Blind"}, "the model Blind gave no forces, only energy, .*set compute_forces"),
+        ({"model": "torchsim_models.Blind", "arguments": {"rows": 2}}, r"forces of shape \(2, 3\), should be \(3, 3\)"),
     ],
 )
 def test_wrong_models_are_told(keys, message):

@@ -46,3 +46,16 @@ class Members(Wells):
 def no_model(**arguments):
     """What is no model at all."""
     return arguments
+
+
+class Blind(Wells):
+    """Forces of fewer atoms than there are, or none."""
+
+    def __init__(self, rows=0, **keys):
+        super().__init__(**keys)
+        self.rows = rows
+
+    def forward(self, state):
+        """The outputs of `Wells`, with `rows` of the forces."""
+        outputs = super().forward(state)
+        return outputs | {"forces": outputs["forces"][: self.rows] if self.rows else None}
