@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import Metadynamics, check_potential, fit_potential, load_potential, serve
     from .ase_calculator import ForceServerCalculator
-    from .cv import CollectiveVariable, CVResult
+    from .cv import CollectiveVariable, CVResult, Variable
     from .errors import BiasError, CVError, ForceServerError, InputError, PotentialError, ProtocolError
     from .frame import Frame, Result
     from .ipi.transports import NoServer
@@ -24,7 +24,7 @@ __version__ = version("forceserver")
 _HOMES = {
     ".api": ("Metadynamics", "check_potential", "fit_potential", "load_potential", "serve"),
     ".ase_calculator": ("ForceServerCalculator",),
-    ".cv": ("CVResult", "CollectiveVariable"),
+    ".cv": ("CVResult", "CollectiveVariable", "Variable"),
     ".errors": ("BiasError", "CVError", "ForceServerError", "InputError", "PotentialError", "ProtocolError"),
     ".frame": ("Frame", "Result"),
     ".ipi.transports": ("NoServer",),
@@ -51,6 +51,7 @@ __all__ = [
     "PotentialError",
     "ProtocolError",
     "Result",
+    "Variable",
     "check_potential",
     "fit_potential",
     "load_potential",

@@ -10,7 +10,7 @@ from .bias.atomic import AtomicBias
 from .bias.config import MetadynamicsConfig
 from .bias.journal.disk import make_folder
 from .bias.outputs import places
-from .cv import CollectiveVariable
+from .cv import Variable
 from .errors import InputError, shortened
 from .frame import Frame
 from .potentials import PotentialConfig, build_potential, conformance
@@ -156,8 +156,10 @@ def check_potential(potential: "Potential | GetPropertiesMixin", structure: "Fra
     Args:
         potential: a `Potential` or an ASE calculator.
         structure: a `Frame` or ASE `Atoms` to test on; it is rattled and sheared first.
-        options: `tolerance`, `step`, `skip`, `rattle`, `strain` and `seed`, as in
-            `potentials.conformance.check_potential`.
+        options: `tolerance` (relative, 1e-6), `step` of the finite differences (Angstrom; by default from the rounding
+            noise), `skip` (a list of checks that do not apply: "translation" and "rotation" for an external field,
+            "permutation" for something that knows atoms by their indices, "virial" for one that has none), `rattle`
+            (0.05 Angstrom) and `strain` (0.03), which break the symmetry, and `seed`.
 
     Returns:
         A report that prints as a table; `report.raise_on_failure()` raises a `PotentialError` that contains it.
@@ -175,19 +177,19 @@ def _arguments(function: Callable[..., Any]) -> set[str]:
     return {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
 
 
-def _by_name(variables: CollectiveVariable | Sequence[CollectiveVariable]) -> dict[str, CollectiveVariable]:
+def _by_name(variables: Variable | Sequence[Variable]) -> dict[str, Variable]:
     """Variables by their names; `InputError` for anything else, and for two of the same name."""
     given: list[Any] = list(variables) if isinstance(variables, list | tuple) else [variables]
     for one in given:
-        if not isinstance(one, CollectiveVariable):
+        if not isinstance(one, Variable):
             raise InputError(
-                f"Metadynamics: variables: {shortened(one)} is not a CollectiveVariable; a bias on a variable of your "
-                "own is a Potential of your own (docs/python.md)"
+                f"Metadynamics: variables: {shortened(one)} is neither a CollectiveVariable nor another Variable; make "
+                "one, or derive your class from Variable"
             )
     named = {variable.name: variable for variable in given}
     if len(named) < len(given):
         names = ", ".join(variable.name for variable in given)
-        raise InputError(f"Metadynamics: variables need different names, CollectiveVariable(..., name=...): {names}")
+        raise InputError(f"Metadynamics: variables need different names (argument name), not {names}")
     return named
 
 
@@ -206,7 +208,7 @@ class Metadynamics(AtomicBias):
     context manager. The formulas and their sources are in docs/metadynamics.md.
 
     Args:
-        variables: one `CollectiveVariable`, or several with different names.
+        variables: one `CollectiveVariable` or `Variable` of your own, or several with different names.
         on: maps an output of a variable, written `name_output`, to the keys of its section [[bias.variables]]: `sigma`
             (in the unit of the output), `lower`, `upper`, `domain`, `bins`, `hills`.
         height_eV: height of the first hill.
@@ -224,7 +226,7 @@ class Metadynamics(AtomicBias):
 
     def __init__(
         self,
-        variables: CollectiveVariable | Sequence[CollectiveVariable],
+        variables: Variable | Sequence[Variable],
         on: Mapping[str, Mapping[str, Any]],
         *,
         height_eV: float,

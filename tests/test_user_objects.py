@@ -204,7 +204,7 @@ def norm():
     ("force", "forces", "told"),
     [
         ([1.0, 2.0], np.zeros((4, 3)), r"generalised_force: must be .* shape \(1,\), got float64 \(2,\)"),
-        ([1.0], np.zeros((2, 3)), r"forces: must be a float64 array of shape \(4, 3\), got float64 \(2, 3\)"),
+        ([1.0], np.zeros((2, 3)), "atom 2 is active, and forces have 2 rows"),
         ([1.0], np.zeros((4, 3), int), "forces: must be a float64 array"),
         ([1.0], np.zeros((3, 4)).T, "forces: must be C-contiguous"),
         ([1.0], [[0.0] * 3] * 4, "forces: must be .* got list"),
@@ -254,7 +254,7 @@ def metadynamics(variables, on=ON, **keys):
         ),
         (
             {"variables": [1]},
-            "variables: 1 is not a CollectiveVariable; a bias on a variable of your own is a Potential",
+            "variables: 1 is neither a CollectiveVariable nor another Variable; make one, or derive",
         ),
         ({"folder": __file__}, "folder = '.*' is a file|is a file; name another folder"),
     ],
@@ -267,7 +267,7 @@ def test_metadynamics_names_its_own_arguments(norm, keys, told, tmp_path, monkey
 
 
 def test_two_variables_of_one_name_are_no_bias(norm):
-    with pytest.raises(fs.InputError, match=r"need different names, CollectiveVariable\(..., name=...\): s, s"):
+    with pytest.raises(fs.InputError, match=r"need different names \(argument name\), not s, s"):
         metadynamics([norm, norm])
 
 
@@ -308,3 +308,77 @@ def test_functions_name_their_own_arguments(use, told):
     with pytest.raises(fs.InputError, match=told) as caught:
         use()
     assert "(whole file)" not in str(caught.value)
+
+
+class Bond(fs.Variable):
+    """The distance of two atoms, with something wrong."""
+
+    def __init__(self, name="bond", **changes):
+        super().__init__(name, ["length"])
+        self.changes = changes
+
+    def compute(self, frame):
+        vector = frame.to_ase().get_distance(0, 1, mic=True, vector=True)
+        length = np.linalg.norm(vector)
+        unit = vector / length
+        parts = {
+            "values": [length],
+            "active": [0, 1],
+            "gradients": [[-unit, unit]],
+            "strain": [np.outer(unit, vector)],
+        }
+        return fs.CVResult(**parts | self.changes)
+
+
+class Spring(fs.Potential):
+    def __init__(self, variable):
+        self.variable = variable
+
+    def compute_one(self, frame):
+        found = self.variable.compute(frame)
+        forces = np.zeros((len(frame), 3))
+        found.add_forces([-found.values[0]], forces)
+        return fs.Result(float(0.5 * found.values[0] ** 2), forces, -found.values[0] * found.strain[0])
+
+
+def test_a_variable_of_ones_own_is_biased_like_any_other(norm, tmp_path):
+    fs.check_potential(Spring(Bond()), ATOMS, skip=["permutation"]).raise_on_failure()
+    on = {"bond_length": {"sigma": 0.1, "lower": 2.0, "upper": 4.0}}
+    moved = ATOMS.copy()
+    moved.positions[1] += 0.1
+    with metadynamics([Bond(), norm], on, pace_steps=1, folder=tmp_path) as bias:
+        for atoms in (ATOMS, moved, ATOMS):
+            result = bias.compute_one(fs.Frame.of(atoms))
+    assert result.energy > 0
+    assert result.extras["bond_length"] == pytest.approx(ATOMS.get_distance(0, 1, mic=True))
+    assert abs(result.forces[:2]).min(axis=1).all()
+    assert not result.forces[2:].any()
+    np.testing.assert_allclose(result.forces.sum(axis=0), 0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"values": 1.0}, r"values of shape \(\): should be \(1,\), one for each of the outputs length"),
+        ({"values": [np.nan]}, r"values\[0\] = nan: should be finite"),
+        ({"values": None}, r"values of shape \(\): should be \(1,\)"),
+        ({"active": [0, 4]}, r"active = \[0, 4\]: should be atoms from 0 to 3, each once"),
+        ({"active": [1, 1]}, "active = .*each once"),
+        (
+            {"gradients": [np.zeros((4, 3))]},
+            r"gradients of shape \(1, 4, 3\): should be \(1, 2, 3\), for each output and",
+        ),
+        ({"gradients": "x"}, r"gradients = 'x': should be numbers of shape \(1, 2, 3\)"),
+        ({"strain": [np.zeros(6)]}, r"strain of shape \(1, 6\): should be \(1, 3, 3\), .*zeros will do"),
+    ],
+)
+def test_a_wrong_result_of_a_variable_is_named(changes, told, tmp_path):
+    on = {"bond_length": {"sigma": 0.1, "lower": 2.0, "upper": 4.0}}
+    with metadynamics(Bond(**changes), on, folder=tmp_path) as bias, pytest.raises(fs.CVError, match=told):
+        bias.compute_one(fs.Frame.of(ATOMS))
+
+
+def test_an_index_of_no_atom_is_not_written_to():
+    result = fs.CVResult([1.0], [-1], [[[1.0, 0.0, 0.0]]], [np.zeros((3, 3))])
+    with pytest.raises(fs.CVError, match="atom -1 is active, and forces have 4 rows"):
+        result.add_forces([1.0], np.zeros((4, 3)))

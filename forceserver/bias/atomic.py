@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..cv import CollectiveVariable
+from ..cv import Variable
 from ..errors import BiasError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
@@ -22,13 +22,13 @@ class AtomicBias(Potential):
     Raises `InputError` if the bias needs an output that no variable has.
     """
 
-    def __init__(self, bias: BiasEngine, variables: Mapping[str, CollectiveVariable]) -> None:
+    def __init__(self, bias: BiasEngine, variables: Mapping[str, Variable]) -> None:
         self.bias = bias
         self._is_closed = False
         self._places = places(bias.names, variables)
         self._offered = offered(variables)
         atoms = max((variable.total_atoms for variable in variables.values()), default=0)
-        self._variables = ReproducibleVariables(variables, bias.journal.configuration(atoms) if atoms else None)
+        self._variables = ReproducibleVariables(variables, bias.journal.stored_structure(atoms) if atoms else None)
 
     def compute_one(self, frame: Frame) -> Result:
         """The bias, its forces and virial; extras: every output of every variable by name, the parts of the bias

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ..cv import CollectiveVariable
+from ..cv import Variable
 from ..errors import InputError
 from ..frame import Frame
 from ..potentials.base import Potential
@@ -40,7 +40,7 @@ BiasConfig = Annotated[PlumedConfig | MetadynamicsConfig | AutoConfig, Field(dis
 
 def build_bias(
     config: BiasConfig,
-    variables: Mapping[str, CollectiveVariable],
+    variables: Mapping[str, Variable],
     template: Frame,
     potential: Callable[[], Potential] | None = None,
 ) -> Potential:

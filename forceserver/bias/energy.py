@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..cv import CollectiveVariable, CVResult
+from ..cv import CVResult, Variable
 from ..errors import InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
@@ -20,18 +20,12 @@ NAME = f"{VARIABLE}_{OUTPUT}"
 """What biases, and PLUMED's EXTRACV, call it; in eV."""
 
 
-class PotentialEnergy:
-    """What a bias needs of a `CollectiveVariable`: one output, the energy (eV) of a potential."""
-
-    outputs = (OUTPUT,)
-    builds: tuple[int, ...] = ()
+class PotentialEnergy(Variable):
+    """A variable with one output, the energy (eV) of a potential, which keeps its own neighbour lists."""
 
     def __init__(self, potential: Potential, total_atoms: int) -> None:
+        super().__init__(VARIABLE, [OUTPUT])
         self._potential, self.total_atoms = potential, total_atoms
-
-    def copy(self) -> "PotentialEnergy":
-        """Itself: a potential keeps its own neighbour lists."""
-        return self
 
     def compute(self, frame: Frame) -> CVResult:
         """The energy, with minus the forces as gradient and minus the virial as strain derivative."""
@@ -42,8 +36,8 @@ class PotentialEnergy:
 
 
 def with_energy(
-    variables: Mapping[str, CollectiveVariable], potential: Callable[[], Potential] | None, total_atoms: int
-) -> dict[str, CollectiveVariable]:
+    variables: Mapping[str, Variable], potential: Callable[[], Potential] | None, total_atoms: int
+) -> dict[str, Variable]:
     """The variables and the energy of what `potential` gives.
 
     Raises `InputError` if there is none, or another variable has its name.
@@ -52,8 +46,7 @@ def with_energy(
         raise InputError(f"bias: {NAME} is the energy of [potential], which this configuration does not have; add it")
     if VARIABLE in variables:
         raise InputError(f"bias: with {NAME}, no [[cv]] may be called {VARIABLE!r}; rename it")
-    energy: dict = {VARIABLE: PotentialEnergy(potential(), total_atoms)}
-    return {**variables, **energy}
+    return {**variables, VARIABLE: PotentialEnergy(potential(), total_atoms)}
 
 
 class SharedPotential(Potential):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ..cv import CollectiveVariable, CVResult
+from ..cv import CVResult, Variable
 from ..errors import InputError
 from ..frame import Array
 
@@ -12,7 +12,7 @@ Output = tuple[str, int]
 """The name of a variable, and which of its outputs."""
 
 
-def offered(variables: Mapping[str, CollectiveVariable]) -> dict[str, Output]:
+def offered(variables: Mapping[str, Variable]) -> dict[str, Output]:
     """All outputs by the names that biases, and PLUMED's EXTRACV, use: `variable_output`."""
     return {
         f"{name}_{output}": (name, row)
@@ -21,7 +21,7 @@ def offered(variables: Mapping[str, CollectiveVariable]) -> dict[str, Output]:
     }
 
 
-def places(names: Iterable[str], variables: Mapping[str, CollectiveVariable], told: str = "bias") -> list[Output]:
+def places(names: Iterable[str], variables: Mapping[str, Variable], told: str = "bias") -> list[Output]:
     """Where the named outputs are; `InputError`, which begins with `told`, for one that no variable offers."""
     known = offered(variables)
     for name in names:

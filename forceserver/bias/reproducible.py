@@ -6,16 +6,15 @@ build is kept in a file, and the next start builds its lists for that one. All l
 
 from collections.abc import Mapping
 
-from ..cv import CollectiveVariable, CVResult
-from ..errors import CVError
+from ..cv import CVResult, Variable
 from ..frame import Frame
-from .journal.configuration import StoredConfiguration
+from .journal.stored_structure import StoredStructure
 
 
 class ReproducibleVariables:
     """Copies of some variables with neighbour lists of their own. stored: where the last build is kept."""
 
-    def __init__(self, variables: Mapping[str, CollectiveVariable], stored: StoredConfiguration | None = None) -> None:
+    def __init__(self, variables: Mapping[str, Variable], stored: StoredStructure | None = None) -> None:
         self._originals = dict(variables)
         self._stored = stored
         self._builds: list[int] = []
@@ -28,7 +27,7 @@ class ReproducibleVariables:
             self._builds = self._count()
         try:
             computed = self._compute(frame)
-        except CVError:
+        except Exception:
             self._begin()  # some lists may have been built, others not
             raise
         builds = self._count()
@@ -46,7 +45,7 @@ class ReproducibleVariables:
         self._builds = []
 
     def _compute(self, frame: Frame) -> dict[str, CVResult]:
-        return {name: variable.compute(frame) for name, variable in self._copies.items()}
+        return {name: variable.compute_checked(frame) for name, variable in self._copies.items()}
 
     def _count(self) -> list[int]:
         return [n for variable in self._copies.values() for n in variable.builds]

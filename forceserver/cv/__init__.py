@@ -2,6 +2,15 @@
 
 from .base import VariableConfig
 from .config import CVConfig, variable_section
-from .variable import CollectiveVariable, CVResult, build_variables
+from .interface import CVResult, Variable
+from .variable import CollectiveVariable, build_variables
 
-__all__ = ["CVConfig", "CVResult", "CollectiveVariable", "VariableConfig", "build_variables", "variable_section"]
+__all__ = [
+    "CVConfig",
+    "CVResult",
+    "CollectiveVariable",
+    "Variable",
+    "VariableConfig",
+    "build_variables",
+    "variable_section",
+]

@@ -8,60 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _ext
 from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.config import selection
-from ..representation.neighbours import Selection, check_array
+from ..representation.neighbours import Selection
 from .base import Group, Part, VariableConfig
 from .config import variable_section
+from .interface import CVResult, Variable
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-_kernel = _ext.kernel("generalised_force")
 
-
-@dataclass(slots=True)
-class CVResult:
-    """The d outputs of one variable for one configuration.
-
-    Attributes:
-        values: (d,) float64.
-        active: (n,) int32, ascending: the atoms on which the values may depend, that is centres and neighbours within
-            cutoff and skin. The method that made the result says whether they are indices into the whole structure.
-        gradients: (d, n, 3) float64, derivatives with respect to the positions of the active atoms, in units of the
-            value per Angstrom.
-        strain: (d, 3, 3) float64, derivatives with respect to a strain applied to positions and cell,
-            r -> r (1 + strain), in units of the value.
-    """
-
-    values: Array
-    active: NDArray[np.int32]
-    gradients: Array
-    strain: Array
-
-    def add_forces(self, generalised_force: Array, forces: Array) -> None:
-        """Adds the atomic forces that result from a generalised force on the values.
-
-        Args:
-            generalised_force: (d,), -dE/ds, eV per unit of the value.
-            forces: (N, 3) float64, eV/Angstrom, C-contiguous, changed in place; `active` must index its rows.
-
-        Raises:
-            CVError: an array has another shape or type.
-        """
-        generalised_force = np.ascontiguousarray(generalised_force, np.float64)
-        atoms = max(len(forces), int(self.active[-1]) + 1) if len(self.active) else len(forces)
-        try:
-            check_array("generalised_force", generalised_force, self.values.shape)
-            check_array("forces", forces, (atoms, 3))
-        except ValueError as error:
-            raise CVError(f"add_forces: {error}") from error
-        _kernel.add_forces(generalised_force, np.ascontiguousarray(self.gradients), self.active, forces)
-
-
-class CollectiveVariable:
+class CollectiveVariable(Variable):
     """What is made of the neighbour density around centres: any kind of [[cv]].
 
         basis = {
@@ -95,7 +54,7 @@ class CollectiveVariable:
     def __init__(self, template: "Frame | Atoms", *, name: str = "cv", **keys: Any) -> None:
         template = Frame.of(template)
         config = variable_section({"name": name, **keys})
-        self.name = config.name
+        super().__init__(config.name, ())
         self.total_atoms = len(template)
         self._template_species = template.species
         self._skin = config.skin_angstrom
@@ -153,6 +112,20 @@ class CollectiveVariable:
         result = self.compute_atoms(frame.positions.take(self.atoms, axis=0), frame.cell, frame.pbc)
         result.active = self.atoms[result.active]
         return result
+
+    def compute_checked(self, frame: Frame) -> CVResult:
+        """Computes the outputs; they are checked as they are made.
+
+        Args:
+            frame: the structure.
+
+        Returns:
+            What `compute` returns.
+
+        Raises:
+            CVError: as for `compute`.
+        """
+        return self.compute(frame)
 
     def compute_atoms(self, positions: Array, cell: Array, pbc: NDArray[np.bool_]) -> CVResult:
         """Computes the outputs from the positions of the atoms that matter alone.

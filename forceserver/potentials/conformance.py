@@ -74,7 +74,8 @@ def check_potential(
     tolerance: of energies, forces and virials, relative to the largest among them or to 1 eV (1 eV/Angstrom),
         whichever is larger. Ten standard deviations of the rounding noise replace it if they are more.
     step: of the finite differences, Angstrom for displacements; strains are a tenth of it. By default from the noise.
-    skip: names of checks, as in `CHECKS`, that do not apply; "translation" and "rotation" for an external field.
+    skip: names of checks, as in `CHECKS`, that do not apply; "translation" and "rotation" for an external field,
+        "permutation" for something that knows atoms by their indices.
     rattle, strain: standard deviation of the displacements (Angstrom) and strains that break the symmetry.
 
     Raises `InputError` for an unknown check, and a tolerance or step that is not positive.

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from ...frame import Array
 from .colvar import ColvarFile
-from .configuration import StoredConfiguration
 from .deposits import DepositFile
 from .recent_steps import RecentSteps
+from .stored_structure import StoredStructure
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Journal:
         self._deposits, self._colvar = deposits, colvar
         self._files: list[KeptFile] = [file for file in (deposits, colvar, *files) if file]
         self._is_shared = is_shared or (deposits is not None and deposits.is_shared)
-        self._configuration: StoredConfiguration | None = None
+        self._stored_structure: StoredStructure | None = None
 
     @property
     def step(self) -> int:
@@ -126,17 +126,17 @@ class Journal:
         self.steps.settle()
         return self._deposits.replay() if self._deposits else ()
 
-    def configuration(self, atoms: int) -> StoredConfiguration | None:
-        """Where one configuration is kept beside the clock; None if the clock has no file."""
+    def stored_structure(self, atoms: int) -> StoredStructure | None:
+        """Where one structure is kept beside the clock; None if the clock has no file."""
         clock: Path | None = self.steps.path
-        if self._configuration is None and clock is not None:
-            self._configuration = StoredConfiguration(clock.with_name(f"{clock.name}.lists"), atoms)
-        return self._configuration
+        if self._stored_structure is None and clock is not None:
+            self._stored_structure = StoredStructure(clock.with_name(f"{clock.name}.lists"), atoms)
+        return self._stored_structure
 
     def close(self) -> None:
         """Closes all files."""
         for file in self._files:
             file.close()
-        if self._configuration:
-            self._configuration.close()
+        if self._stored_structure:
+            self._stored_structure.close()
         self.steps.close()

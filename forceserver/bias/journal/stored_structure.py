@@ -1,4 +1,4 @@
-"""One configuration in a file: the one for which the neighbour lists of the variables were last built."""
+"""One structure in a file: the one for which the neighbour lists of the variables were last built."""
 
 import mmap
 import os
@@ -12,7 +12,7 @@ from ...frame import Frame
 from .disk import open_file
 
 
-class StoredConfiguration:
+class StoredStructure:
     """Positions and cell in a mapped file: they go into the slot that is not current, then one word makes it current.
 
     `InputError` if the file is that of a system of another size.
@@ -40,7 +40,7 @@ class StoredConfiguration:
         return Frame(slot["positions"].copy(), slot["cell"].copy(), like.species, like.pbc)
 
     def store(self, frame: Frame) -> None:
-        """Stores a configuration in place of the previous one."""
+        """Stores a structure in place of the previous one."""
         free = 2 if self._current[0] == 1 else 1
         self._slots[free - 1]["positions"] = frame.positions
         self._slots[free - 1]["cell"] = frame.cell

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 
-from ...cv import CollectiveVariable
+from ...cv import Variable
 from ...errors import BiasError, ForceServerError, InputError
 from ...frame import Frame, Result
 from ...potentials.base import Potential
@@ -49,7 +49,7 @@ class PlumedBias(Potential):
     """
 
     def __init__(
-        self, config: PlumedConfig, variables: Mapping[str, CollectiveVariable], template: Frame, kernel: str | None
+        self, config: PlumedConfig, variables: Mapping[str, Variable], template: Frame, kernel: str | None
     ) -> None:
         actions = read_actions(config.plumed_dat)
         has_charges = any(config.charges_e.values())
@@ -202,7 +202,7 @@ class PlumedBias(Potential):
             )
 
 
-def _extra_cvs(actions: list[Action], variables: Mapping[str, CollectiveVariable], path: Path) -> dict[str, Output]:
+def _extra_cvs(actions: list[Action], variables: Mapping[str, Variable], path: Path) -> dict[str, Output]:
     """The EXTRACVs of plumed.dat, by name."""
     known, wanted = offered(variables), {}
     for name in (keyword(action, "NAME") for action in actions if action[0] == "EXTRACV"):
