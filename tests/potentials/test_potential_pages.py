@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from forceserver.fit.config import FitConfig
 from forceserver.potentials import PotentialConfig
+from forceserver.potentials.conformance import CHECKS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,3 +52,8 @@ def test_fit_is_valid(tmp_path, example):
 def test_every_kind_has_an_example():
     kinds = set(re.findall(r'^kind = "(\w+)"', "\n".join(EXAMPLES), re.MULTILINE))
     assert kinds == set(TypeAdapter(PotentialConfig).json_schema()["discriminator"]["mapping"])
+
+
+def test_the_report_on_the_page_is_that_of_the_check():
+    told = re.findall(r"^  ok    (.+?)(?:  .*)?$", PAGE.read_text(), re.MULTILINE)
+    assert told == [(check.__doc__ or "").rstrip(".") for check in CHECKS.values()]
