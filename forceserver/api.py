@@ -13,7 +13,7 @@ from .bias.outputs import places
 from .cv import Variable
 from .errors import InputError, shortened
 from .frame import Frame
-from .potentials import PotentialConfig, build_potential, conformance
+from .potentials import PotentialConfig, build_potential, conformance, tried
 from .potentials.ase import as_potential
 from .potentials.base import Potential
 from .potentials.conformance_report import Report
@@ -67,9 +67,7 @@ def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | At
     path = _path("load_potential", source)
     if is_model_file(path):
         potential = load_model_file(path)
-        if template is not None:
-            potential.compute_one(Frame.of(template))
-        return potential
+        return potential if template is None else tried(potential, Frame.of(template), f"the model {path}")
     from .configuration import read_configuration
     from .template_structure import read_template
 

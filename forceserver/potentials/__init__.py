@@ -59,14 +59,18 @@ def build_potential(config: PotentialConfig | None, template: Frame) -> Potentia
     """
     if config is None:
         raise InputError("section [potential] is missing from the configuration: there are no forces to compute")
-    potential = config.build(template)
+    return tried(config.build(template), template, f"the potential (kind = {config.kind!r})")
+
+
+def tried(potential: Potential, template: Frame, told: str) -> Potential:
+    """The potential, once it has computed the template; `InputError`, which calls it `told`, if it cannot."""
     try:
         result = potential.compute_one(template)
     except Exception as error:
         potential.close()
         reason = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"the potential (kind = {config.kind!r}) cannot compute the template: {reason}") from error
+        raise InputError(f"{told} cannot compute the template: {reason}") from error
     if problem := problem_of(result, len(template)):
         potential.close()
-        raise InputError(f"the potential (kind = {config.kind!r}) returned, for the template, {problem}")
+        raise InputError(f"{told} returned, for the template, {problem}")
     return potential

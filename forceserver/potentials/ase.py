@@ -164,7 +164,7 @@ class AsePotential(Potential):
         """
         result = None
         try:
-            result = self._compute(frame)
+            result = self._compute(Frame.of(frame))
         finally:
             if result is None or not is_finite(result):
                 self._forget()

@@ -88,6 +88,8 @@ class GapPotential(ModelPotential):
             raise InputError(
                 f"GapPotential: {shortened(model)} is not a GapModel; GapPotential.load reads one from a file"
             )
+        if precision not in ("double", "single"):
+            raise InputError(f'precision = {precision!r} should be "double" or "single"')
         single = precision == "single"
         super().__init__(
             model, lambda: [_at_work(term, model, single, bool(uncertainty)) for term in model.soap], uncertainty, skin

@@ -99,6 +99,10 @@ class ModelPotential(Potential):
     def __init__(
         self, model: Model, terms: Callable[[], Sequence[Term]], uncertainty: Uncertainty, skin: float
     ) -> None:
+        if uncertainty not in (False, True, "atoms", "forces"):
+            raise InputError(f'uncertainty = {uncertainty!r} should be True, False, "atoms" or "forces"')
+        if not (isinstance(skin, float | int) and skin >= 0):
+            raise InputError(f"skin = {skin!r} should be a length in Angstrom, not negative")
         if uncertainty and not model.has_members:
             raise InputError(
                 "uncertainty: the model has no members; `forceserver fit` adds them if it has eight structures or more"
@@ -146,6 +150,7 @@ class ModelPotential(Potential):
         Raises:
             PotentialError: the model does not know a species, or two atoms coincide.
         """
+        frames = [Frame.of(frame) for frame in frames]  # from scripts they may come as Atoms
         slots = [self._slot(number, frame) for number, frame in enumerate(frames)]
         for number, term in enumerate(self._terms):
             working = [slot.terms[number] for slot in slots if slot.terms[number].parts]
@@ -184,6 +189,7 @@ class ModelPotential(Potential):
         Raises:
             PotentialError: the model does not know a species, or two atoms coincide.
         """
+        frame = Frame.of(frame)
         self.compute_one(frame)
         slot = self._slots[0]
         return _atomic_energies(slot, frame, [term.energies[:, None] for term in slot.terms], [self.model.pairs])[:, 0]
