@@ -71,7 +71,7 @@ class Graphs:
 
     def _list(self, place: int, atoms: int, pbc: NDArray[np.bool_]) -> NeighbourList:
         kept = self._lists.get(place)
-        if kept is None or len(kept.species) != atoms or not np.array_equal(kept.pbc, pbc):
+        if kept is None or len(kept.species) != atoms or kept.pbc.tobytes() != pbc.tobytes():
             kept = NeighbourList(np.zeros(atoms, dtype=np.int32), self.cutoff, pbc=pbc, skin=self._skin)
             self._lists[place] = kept
         return kept

@@ -15,18 +15,34 @@ log = logging.getLogger(__name__)
 
 MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 """What torch and its extensions say when there is no memory; only some raise `torch.OutOfMemoryError`."""
+CACHED_ATOMS = 100
+"""About how many atoms a thread of a processor computes at a time: what belongs to many more does not stay in its cache.
+
+Of a MACE of 64 channels, a structure of 64 atoms takes 63 ms alone, 68 with another one, and 119 among eight; a molecule
+of 9 atoms 3.3, 3.1 and 3.4 ms among 8, 11 and 16.
+"""
 
 
 class Portions:
     """Computes a batch whole, or after it ran out of memory in halves, quarters, ... from then on.
 
     Args:
-        device: name of the device, for messages.
+        device: name of the device. On a processor, a batch is divided evenly into portions that stay in its cache.
     """
 
     def __init__(self, device: str) -> None:
         self._device = device
         self._largest: int | None = None
+
+    def _size(self, frames: Sequence[Frame]) -> int:
+        """How many of these frames are computed together."""
+        portions = 1 if self._largest is None else -(-len(frames) // self._largest)
+        if self._device == "cpu":
+            import torch
+
+            atoms = sum(map(len, frames))
+            portions = min(len(frames), max(portions, round(atoms / (CACHED_ATOMS * torch.get_num_threads()))))
+        return -(-len(frames) // portions)
 
     def compute(
         self, function: Callable[[Sequence[Frame], int], list[Result]], frames: Sequence[Frame]
@@ -46,7 +62,8 @@ class Portions:
         results: list[Result] = []
         smaller = False
         while len(results) < len(frames):
-            part = frames[len(results) :][: self._largest]
+            left = frames[len(results) :]
+            part = left[: self._size(left)]
             try:
                 results += function(part, len(results))
                 continue

@@ -235,7 +235,9 @@ sys.path.insert(0, sys.argv[1])
 from mace.modules import AtomicDipolesMACE  # noqa: E402
 from mace_models import cluster
 from forceserver.frame import Frame
+from forceserver.potentials import portions
 from forceserver.potentials.mace import MacePotential, read_model
+portions.CACHED_ATOMS = 1 << 30
 potential = MacePotential([read_model(sys.argv[2], "cpu")])
 frames = [Frame.from_ase(cluster()) for _ in range(256)]
 expected = potential.compute_one(frames[0]).energy
@@ -258,6 +260,24 @@ def test_a_structure_that_does_not_fit_is_an_error():
 
     with pytest.raises(PotentialError, match="one structure of 9 atoms does not fit into the memory of cuda:0"):
         Portions("cuda:0").compute(full, [Frame.from_ase(cluster())] * 2)
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [10, 10, 10, 10]), ("cuda:0", [40])])
+def test_a_processor_gets_what_stays_in_its_cache(device, sizes):
+    """100 atoms for each thread: forty molecules of nine atoms come in even portions."""
+    asked = []
+
+    def computed(frames, place):
+        asked.append((place, len(frames)))
+        return [place + k for k in range(len(frames))]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert Portions(device).compute(computed, [Frame.from_ase(cluster())] * 40) == list(range(40))
+    finally:
+        torch.set_num_threads(before)
+    assert [size for _, size in asked] == sizes
 
 
 def test_other_errors_pass_through_unchanged(network):
