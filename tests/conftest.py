@@ -30,6 +30,7 @@ REMEDIES = {
     NO_IPI_SOURCES: "set FORCESERVER_IPI_SOURCES to a checkout of i-PI",
     "no PACE evaluator": "set FORCESERVER_PACE_PEER to what python -m benchmarks.clients.pace makes",
     "no PLUMED with MPI": "set PLUMED_KERNEL to one that was built with MPI, with its mpiexec on the PATH",
+    "no METATOMIC action": "set FORCESERVER_PLUMED_METATOMIC to the library made as docs/commands/export.md says",
     "no LAMMPS with PLUMED": "set FORCESERVER_LAMMPS_PLUMED to a LAMMPS that has fix plumed",
     "no GROMACS with PLUMED": "set FORCESERVER_GROMACS to a gmx_d that takes mdrun -plumed",
 }

@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate")
 """What torch and its extensions say when there is no memory; only some raise `torch.OutOfMemoryError`."""
 CACHED_ATOMS = 100
-"""About how many atoms a thread of a processor computes at a time: what belongs to many more does not stay in its cache.
+"""About how many atoms a thread of a processor computes at a time: the arrays of many more do not stay in its cache.
 
-Of a MACE of 64 channels, a structure of 64 atoms takes 63 ms alone, 68 with another one, and 119 among eight; a molecule
-of 9 atoms 3.3, 3.1 and 3.4 ms among 8, 11 and 16.
+Of a MACE of 64 channels, a structure of 64 atoms takes 63 ms alone, 68 with another one, and 119 among eight; a
+molecule of 9 atoms 3.3, 3.1 and 3.4 ms among 8, 11 and 16.
 """
 
 

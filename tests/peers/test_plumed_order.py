@@ -1,11 +1,13 @@
-"""Coordination numbers and Steinhardt parameters against PLUMED's own, in one run of the real kernel."""
+"""Variables against PLUMED's own, in one run of the real kernel; exported ones through its METATOMIC."""
+
+import os
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from plumed_runs import driver, table
-from variable_kinds import KINDS
+from variable_kinds import BASIS, KINDS, weights_file
 
 from forceserver.cv import build_variables, variable_section
 from forceserver.cv_server.server import CVServer, CVServerConfig
@@ -144,3 +146,27 @@ def test_derivatives_in_plumed_are_those_of_the_values(action, tmp_path, kind):
         largest.append(abs(analytical).max())
         np.testing.assert_allclose(analytical, numerical, rtol=1e-5, atol=1e-5)
     assert max(largest) > 1e-3
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("number", "name"), [(1, "up"), (2, "down")])
+def test_an_exported_variable_in_plumeds_metatomic(action, batio3, tmp_path, number, name):
+    """Values, forces and virials of `forceserver export --cv` beside those of our action."""
+    pytest.importorskip("metatomic.torch")
+    library = os.environ.get("FORCESERVER_PLUMED_METATOMIC")
+    if not library:
+        pytest.skip("no METATOMIC action")
+    from forceserver.export.variable import export_variable
+
+    keys = {"name": "p", "centres": "Ti", "neighbours": ("O", "Ti"), "kind": "power_spectrum", "basis": BASIS}
+    keys |= {"weights": weights_file("ti_o.npz"), "outputs": ("up", "down"), "tolerance": 1e-10}
+    export_variable(variable_section(keys), tmp_path / "p.pt")
+    types = {
+        symbol: ",".join(str(k + 1) for k in np.flatnonzero(batio3.symbols == symbol)) for symbol in ("Ba", "Ti", "O")
+    }
+    species = " ".join(f"SPECIES{k + 1}={atoms}" for k, atoms in enumerate(types.values()))
+    plumed = (
+        f"LOAD FILE={library}\nm: METATOMIC MODEL=p.pt {species} SPECIES_TO_TYPES=56,22,8\n"
+        f"c: SELECT_COMPONENTS ARG=m COMPONENTS={number}"
+    )
+    compare(tmp_path, action, [batio3], keys | {"outputs": (name,)}, plumed, "c")
