@@ -75,14 +75,15 @@ def test_learn():
         assert line_with(page, [values[draw] for values in found["random"].values()]).startswith(f"| {name} draw")
 
 
-@pytest.mark.parametrize("name", ["gap_fit", "silicon"])
+@pytest.mark.parametrize("name", ["gap_fit", "silicon", "two_scales", "contracted"])
 def test_silicon(name):
     page = (FOLDER.parents[1] / "docs" / "potentials.md").read_text()
     (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}.toml`"))
-    energies, forces = (numbers(cell) for cell in row.strip("| ").split(" | ")[-2:])
-    errors = json.loads((FOLDER.parent / "silicon" / "errors.json").read_text())[name]
-    assert any(equals(printed, errors["energy per atom (meV)"]) for printed in energies)
-    assert any(equals(printed, 1e-3 * errors["force component (meV/Å)"]) for printed in forces)
+    energies, forces, (time,) = (numbers(cell) for cell in row.strip("| ").split(" | ")[-3:])
+    found = json.loads((FOLDER.parent / "silicon" / "errors.json").read_text())
+    assert any(equals(printed, found[name]["energy per atom (meV)"]) for printed in energies)
+    assert any(equals(printed, 1e-3 * found[name]["force component (meV/Å)"]) for printed in forces)
+    assert equals(time, found["microseconds per atom"][name])
 
 
 def test_the_expansion_of_silicon():
