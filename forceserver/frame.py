@@ -4,6 +4,7 @@ One unit system is used internally: eV, Angstrom, cell vectors as rows (ASE conv
 the codec of i-PI's protocol, PLUMED's units only in the PLUMED adapter.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,47 @@ def _refused(name: str, value: object) -> str:
     return f"Frame: {name} {what}; it should be {ARRAYS[name]} (Frame.of makes a frame from ASE's Atoms)"
 
 
+ATTRIBUTES = ("initial_charges", "initial_magmoms", "tags")
+"""Columns of ASE that some calculators read."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attributes:
+    """What a structure says beyond its atoms, for ASE calculators that ask for it.
+
+    Attributes:
+        arrays: charges and magnetic moments to begin with, and tags, each (N, ...), by ASE's name.
+        info: ASE's `info`: the total charge, the spin multiplicity, the head of a network, ...
+    """
+
+    arrays: Mapping[str, NDArray]
+    info: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, atoms: "Atoms") -> "Attributes | None":
+        """Copies the attributes of an ASE `Atoms`; None if it has none.
+
+        Args:
+            atoms: the structure.
+
+        Returns:
+            The attributes; columns that are zero everywhere are what ASE assumes anyway, and are left out.
+        """
+        given = {name: atoms.arrays[name] for name in ATTRIBUTES if atoms.has(name)}
+        arrays = {name: array.copy() for name, array in given.items() if array.any()}
+        return cls(arrays, dict(atoms.info)) if arrays or atoms.info else None
+
+    def give_to(self, atoms: "Atoms") -> None:
+        """Sets the attributes of an ASE `Atoms`.
+
+        Args:
+            atoms: a structure with as many atoms; it gets copies.
+        """
+        for name, array in self.arrays.items():
+            atoms.set_array(name, array)
+        atoms.info.update(self.info)
+
+
 @dataclass(slots=True)
 class Frame:
     """One atomic configuration of N atoms; `len(frame)` is N. `Frame.of(atoms)` makes one from ASE's `Atoms`.
@@ -58,6 +100,7 @@ class Frame:
         number: running number of the structure, for messages; -1 if unknown. A driver counts what it is given from 0,
             and counts again what it is given again; in a file it is the place.
         masses: (N,) float64, amu; set in templates, otherwise None.
+        attributes: what ASE calculators may want to know besides, as the file of the structure or template says.
 
     Raises:
         InputError: an array has another shape or type.
@@ -70,6 +113,7 @@ class Frame:
     replica: int = -1
     number: int = -1
     masses: Array | None = None
+    attributes: Attributes | None = None
 
     def __post_init__(self) -> None:
         atoms = np.shape(self.species)[:1]
@@ -88,7 +132,7 @@ class Frame:
 
     @classmethod
     def from_ase(cls, atoms: "Atoms", replica: int = -1, number: int = -1) -> "Frame":
-        """Copies positions, cell, species and periodicity from an ASE `Atoms`.
+        """Copies positions, cell, species, periodicity and attributes from an ASE `Atoms`.
 
         Args:
             atoms: the structure.
@@ -105,6 +149,7 @@ class Frame:
             pbc=np.array(atoms.pbc, dtype=bool),
             replica=replica,
             number=number,
+            attributes=Attributes.of(atoms),
         )
 
     @classmethod

@@ -24,6 +24,7 @@ import numpy as np
 from .elements import find_element, own_mass
 from .errors import InputError
 from .frame import any_singular
+from .unclear_structures import check_columns, check_comment, check_places, check_sites, check_types
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ def _check(atoms: "Atoms") -> None:
             raise InputError(f"is periodic along {'abc'[axis]} but has no cell vector there")
     if any_singular(atoms.cell.array, atoms.pbc):
         raise InputError(f"has a singular cell: {atoms.cell.array.tolist()} Angstrom")
+    check_sites(atoms)
 
 
 def _read(path: Path, last: bool) -> Iterator["Atoms"]:
@@ -118,7 +120,9 @@ def _read(path: Path, last: bool) -> Iterator["Atoms"]:
     ours = {"extxyz": (_frames_of_xyz, _parse_xyz), "proteindatabank": (_frames_of_pdb, _parse_pdb)}
     kind = filetype(str(path))
     if kind not in ours:
-        yield from ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True)
+        for atoms in ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True):
+            check_types(kind, path, atoms)
+            yield atoms
         return
     split, parse = ours[kind]
     with open_with_compression(str(path), "rb") as binary:
@@ -191,6 +195,7 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
     comment = "".join(lines[1:2])
     if _is_ipi(comment):
         return _from_ipi(lines)
+    check_comment(comment)
     column = _species_column(comment) if _EXTENDED.search(comment) else 0
     unknown: dict[int, str] = {}
     if column is None:
@@ -210,13 +215,15 @@ def _species_column(comment: str) -> int | None:
     """Where the label of an atom is in its line; None if there is none."""
     from ase.io.extxyz import key_val_str_to_dict
 
-    fields = str(key_val_str_to_dict(comment).get("Properties", "species:S:1")).split(":")
+    fields = str(key_val_str_to_dict(comment).get("Properties", "species:S:1:pos:R:3")).split(":")
     names = fields[::3]
+    check_columns(names)
     return sum(map(int, fields[2 : 3 * names.index("species") : 3])) if "species" in names else None
 
 
 def _parse_pdb(lines: list[str]) -> "Atoms":
     """ASE takes the label from the columns of the element or, as i-PI writes it, from those of the name."""
+    check_places(lines)
     unknown, atom = {}, -1
     for number, line in enumerate(lines):
         if line.startswith(("ATOM", "HETATM")):

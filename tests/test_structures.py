@@ -275,3 +275,94 @@ def test_frames_of_another_length_than_they_say(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         list(read_structures(path))
+
+
+CIF = """data_x
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+"""
+DUMP = """ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS pp pp pp
+0 4
+0 4
+0 4
+ITEM: ATOMS id type {} x y z
+1 1 {} 0 0 0
+2 2 {} 2 2 0
+"""
+DATA = """LAMMPS data
+
+2 atoms
+2 atom types
+0 4 xlo xhi
+0 4 ylo yhi
+0 4 zlo zhi
+{}
+Atoms # atomic
+
+1 1 0 0 0
+2 2 2 2 0
+"""
+PDB = """HETATM    1  O  {}HOH A   1       0.000   0.000   0.000  0.60  0.00           O
+HETATM    2  O  {}HOH A   1       0.500   0.000   0.000  0.40  0.00           O
+END
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.cif", CIF + "Al1 Al 0 0 0 0.5\nCu1 Cu 0 0 0 0.5\n", "is disordered: a site is occupied by 0.5 Al, 0.5 Cu"),
+        ("a.cif", CIF + "Al1 Al 0 0 0 0.7\n", "is disordered: a site is occupied by 0.7 Al"),
+        ("a.lammpstrj", DUMP.format("", "", ""), "names no elements: .* add a column `element`"),
+        ("a.lammps-data", DATA.format(""), "names no elements: .* add a section Masses"),
+        ("a.pdb", PDB.format("A", "B"), "alternative locations A, B"),
+        (
+            "a.xyz",
+            "1\nProperties=species:S:1:forces:R:3\nAl 0 0 0\n",
+            "no column of positions .pos.; .* forces",
+        ),
+        ("a.xyz", "1\nProperties=element:S:1:pos:R:3\nAl 0 0 0\n", "no column of elements .species.; .* element, pos"),
+        ("a.xyz", '1\nlattice="4 0 0 0 4 0 0 0 4"\nAl 0 0 0\n', "has lattice= .* write Lattice="),
+        ("a.xyz", '1\ncell="4 4 4"\nAl 0 0 0\n', "has cell= .* write Lattice="),
+        ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" PBC="T T F"\nAl 0 0 0\n', "has PBC= .* write pbc="),
+        ("a.xyz", "1\nproperties=pos:R:3:species:S:1\n0 0 0 Al\n", "has properties= .* write Properties="),
+    ],
+)
+def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_structure(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "formula"),
+    [
+        ("a.cif", CIF + "Al1 Al 0 0 0 1\nCu1 Cu 0.5 0.5 0 1.0\n", "AlCu"),
+        ("a.lammpstrj", DUMP.format("element", "H", "He"), "HHe"),
+        ("a.lammpstrj", DUMP.format("mass", "26.98", "63.5"), "AlCu"),
+        ("a.lammps-data", DATA.format("\nMasses\n\n1 1.008\n2 4.0026\n"), "HHe"),
+        ("a.pdb", PDB.format("A", "A"), "O2"),
+        ("a.xyz", "1\nProperties=Z:I:1:pos:R:3\n13 0 0 0\n", "Al"),
+        ("a.xyz", "1\nlattice=fcc, cell = small\nAl 0 0 0\n", "Al"),
+        ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" cell="1 2 3"\nAl 0 0 0\n', "Al"),
+    ],
+)
+def test_what_a_file_says_is_read(tmp_path, name, text, formula):
+    (tmp_path / name).write_text(text)
+    assert read_structure(tmp_path / name).get_chemical_formula() == formula

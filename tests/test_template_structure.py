@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.units import Bohr, Hartree
 
 from forceserver.errors import InputError
+from forceserver.ipi.direct import DirectDriver
+from forceserver.ipi.driver import DriverConfig
+from forceserver.ipi.wire.frames import IncomingFrames
+from forceserver.ipi.wire.layout import MessageLayout
+from forceserver.potentials.ase import AsePotential
 from forceserver.template_structure import StructureConfig, read_template
 
 TRICLINIC = [[4.0, 0.0, 0.0], [0.5, 3.9, 0.0], [0.2, -0.3, 4.1]]
@@ -90,3 +97,27 @@ def test_positions_must_be_numbers(tmp_path):
     (tmp_path / "a.extxyz").write_text('1\nLattice="1 0 0 0 1 0 0 0 1"\nAl nan 0 0\n')
     with pytest.raises(InputError, match="not finite"):
         read_template(StructureConfig(file=tmp_path / "a.extxyz"))
+
+
+def test_every_frame_of_a_server_has_the_charges_and_the_info_of_the_template(tmp_path):
+    """i-PI sends positions and a cell only."""
+    atoms = salt()
+    atoms.set_initial_charges([1, -1])
+    atoms.info["charge"] = 2
+    atoms.write(tmp_path / "a.extxyz")
+    template = read_template(StructureConfig(file=tmp_path / "a.extxyz"))
+    direct = DirectDriver(AsePotential(Charged()), template, DriverConfig())
+    ((energy, *_),) = direct.evaluate([template.cell.T / Bohr], [template.positions / Bohr])
+    assert energy == pytest.approx(21 / Hartree)
+    for frame in IncomingFrames(template, MessageLayout(2, 3, shared_memory=False)).frames:
+        frame.positions, frame.cell = template.positions, template.cell
+        assert AsePotential(Charged()).compute_one(frame).energy == pytest.approx(21)
+
+
+class Charged(Calculator):
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        energy = 10 * atoms.info["charge"] + atoms.get_initial_charges()[0]
+        self.results = {"energy": energy, "forces": np.zeros((len(atoms), 3)), "stress": np.zeros(6)}

@@ -58,6 +58,7 @@ class DirectDriver:
             species=template.species,
             pbc=template.pbc,
             number=self._evaluations,
+            attributes=template.attributes,
         )
         check_positions(frame.positions[None])
         check_cells(frame.cell[None], template.pbc)

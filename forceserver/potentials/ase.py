@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import InputError, PotentialError, shortened
-from ..frame import Array, Frame, Result
+from ..frame import Array, Attributes, Frame, Result
 from ..results import is_finite, problem_of_numbers
 from ..sections import Section
 from .base import Potential
@@ -121,6 +121,7 @@ class AsePotential(Potential):
         self._stress = stress
         self._extras = list(extras or ())
         self._told_of_batches = False
+        self._attributes: Attributes | None = None
         if stress == "zero":
             log.warning("virials are zero: pressures will be wrong, the volume must not change")
 
@@ -173,6 +174,9 @@ class AsePotential(Potential):
     def _compute(self, frame: Frame) -> Result:
         from ase.calculators.calculator import PropertyNotImplementedError
 
+        if frame.attributes is not self._attributes:  # ASE's cache does not look at `info`
+            self._forget()
+            self._attributes = frame.attributes
         atoms = self._atoms(frame)
         forces = self._asked("forces", atoms.get_forces, (len(frame), 3))
         if self._stress == "numerical":
@@ -206,6 +210,8 @@ class AsePotential(Potential):
         changed atoms after the forces of the original ones.
         """
         atoms = frame.to_ase()
+        if frame.attributes is not None:
+            frame.attributes.give_to(atoms)
         atoms.calc = self._calculator
         return atoms
 

@@ -197,7 +197,7 @@ def _changed(frame: Frame, **arrays: NDArray) -> Frame:
     """A frame that shares nothing with `frame`, with some arrays replaced."""
     parts: dict[str, Any] = {name: getattr(frame, name) for name in ("positions", "cell", "species", "pbc")} | arrays
     copies: dict[str, Any] = {name: np.array(array, order="C") for name, array in parts.items()}
-    return Frame(**copies)
+    return Frame(**copies, attributes=frame.attributes)
 
 
 def _compare(name: str, got: Array | float, expected: Array | float, noise: float = 0.0, scale: float = 1.0) -> Error:
@@ -311,7 +311,11 @@ def _permutation(trial: Trial) -> Errors:
     for species in np.unique(frame.species):
         cycle = trial.random.permutation(np.flatnonzero(frame.species == species))
         order[cycle] = np.roll(cycle, 1)  # no atom stays where it was
-    yield from _unchanged(trial, _changed(frame, positions=frame.positions[order]), order=order)
+    other = _changed(frame, positions=frame.positions[order])
+    if frame.attributes is not None:  # the charge of an atom goes where the atom goes
+        arrays = {name: array[order] for name, array in frame.attributes.arrays.items()}
+        other.attributes = replace(frame.attributes, arrays=arrays)
+    yield from _unchanged(trial, other, order=order)
 
 
 def _rotation(trial: Trial) -> Errors:

@@ -1,6 +1,7 @@
 """ASE calculators as potentials, against ASE itself."""
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from forceserver.errors import InputError, PotentialError
 from forceserver.frame import Frame
 from forceserver.potentials import PotentialConfig, build_potential
 from forceserver.potentials.ase import AsePotential
+from forceserver.potentials.conformance import check_potential
 
 HERE = __name__
 
@@ -274,3 +276,41 @@ def test_numerical_stress_of_a_calculator_that_changes_its_atoms(aluminium):
     potential = AsePotential(Meddling(*CHANGES["strained"]), stress="numerical")
     with pytest.raises(PotentialError, match="changes the atoms that it gets"):
         potential.compute_one(Frame.from_ase(aluminium))
+
+
+class Charged(Calculator):
+    """As codes do it whose charge, spin and moments stand in the structure."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        energy = 100 * atoms.info.get("charge", 0) + atoms.get_initial_charges() @ np.arange(len(atoms))
+        energy += atoms.get_initial_magnetic_moments()[0] / 8
+        self.results = {"energy": energy, "forces": np.zeros((len(atoms), 3)), "stress": np.zeros(6)}
+
+
+@pytest.fixture
+def charged(aluminium):
+    atoms = aluminium.copy()
+    atoms.set_initial_charges(np.linspace(-1, 1, len(atoms)))
+    atoms.set_initial_magnetic_moments(np.arange(1, 1 + len(atoms)))
+    atoms.info["charge"] = 2
+    return atoms
+
+
+def test_charges_moments_and_info_reach_the_calculator(charged):
+    """A calculator without them computes a neutral structure without spin."""
+    expected = 200 + np.linspace(-1, 1, len(charged)) @ np.arange(len(charged)) + 1 / 8
+    potential = AsePotential(Charged())
+    assert potential.compute_one(Frame.from_ase(charged)).energy == pytest.approx(expected, abs=1e-12)
+    charged.info["charge"] = 1  # which ASE's cache does not notice
+    assert potential.compute_one(Frame.from_ase(charged)).energy == pytest.approx(expected - 100, abs=1e-12)
+    check_potential(potential, Frame.from_ase(charged))
+
+
+def test_a_calculator_keeps_what_it_knows_of_one_template(charged):
+    template, potential = Frame.from_ase(charged), AsePotential(Einstein(), stress="zero")
+    for shift in (0.0, 0.1):
+        frame = replace(template, positions=template.positions + shift)
+        assert potential.compute_one(frame).energy == pytest.approx(3 * shift**2 * len(template))

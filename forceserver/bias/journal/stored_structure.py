@@ -33,11 +33,12 @@ class StoredStructure:
         self._slots = np.frombuffer(self._map, slot, 2, offset=8)
 
     def load(self, like: Frame) -> Frame | None:
-        """What was stored, with the species and periodicity of `like`."""
+        """What was stored, with the species, periodicity and attributes of `like`."""
         if self._current[0] == 0:
             return None
         slot = self._slots[self._current[0] - 1]
-        return Frame(slot["positions"].copy(), slot["cell"].copy(), like.species, like.pbc)
+        positions, cell = slot["positions"].copy(), slot["cell"].copy()
+        return Frame(positions, cell, like.species, like.pbc, attributes=like.attributes)
 
     def store(self, frame: Frame) -> None:
         """Stores a structure in place of the previous one."""

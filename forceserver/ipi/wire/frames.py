@@ -29,7 +29,7 @@ class IncomingFrames:
         self._cells = np.zeros((layout.batch, 3, 3))
         self._cells_seen = b""
         self.frames = [
-            Frame(positions, cell, template.species, template.pbc)
+            Frame(positions, cell, template.species, template.pbc, attributes=template.attributes)
             for positions, cell in zip(self._positions, self._cells, strict=True)
         ]
 
