@@ -14,7 +14,7 @@ precision needs a hundred times that of double precision), and the smallest erro
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
