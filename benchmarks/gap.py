@@ -1,9 +1,10 @@
 """Sparse kernel models: evaluation and training beside QUIP.
 
-Silicon, SOAP with n 8, l 6, cutoff 5 A (width 0.5 A), sigma 0.5 A, zeta 4, 1000 sparse points by CUR. Evaluation:
-energy, forces and virial of 512 atoms that move 0.001 A between calls; "stages" are the parts of one call. Training:
-the 214 structures of `workflows/silicon`, sigma 0.001 eV and 0.1 eV/A, with errors on its test structures; CPU time and
-memory of the process as reported by the operating system. QUIP comes from `pip install quippy-ase f90wrap`; it uses
+SOAP with n 8, l 6, cutoff 5 A (width 0.5 A), sigma 0.5 A, zeta 4, sparse points by CUR: 500 for copper (every third
+training structure of `workflows/copper`, 88), 1000 for silicon (the 214 of `workflows/silicon`). Training: sigma 0.001
+eV and 0.1 eV/A, with errors on the test structures of the same folder; CPU time and memory of the process as reported
+by the operating system. Evaluation: energy, forces and virial of 512 atoms of silicon that move 0.001 A between calls;
+"stages" are the parts of one call. QUIP comes from `pip install quippy-ase f90wrap`; it uses
 `OMP_NUM_THREADS` threads, which should be 1. "QUIP's potential" is the one that `gap_fit` has made,
 read by forceserver.
 """
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,25 @@ from forceserver.potentials.model_files import load_potential
 
 from .harness import Table, interleave
 
-WORKFLOW = Path(__file__).parents[1] / "workflows" / "silicon"
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is fitted. structures: which of the training structures; points: sparse points."""
+
+    name: str
+    folder: str
+    symbol: str
+    structures: str
+    points: int
+
+    def file(self, part: str) -> Path:
+        return WORKFLOWS / self.folder / f"{self.symbol}_{part}.extxyz"
+
+
+COPPER = Material("copper", "copper", "Cu", "::3", 500)
+SILICON = Material("silicon", "silicon", "Si", ":", 1000)
 SOAP = (
     "soap n_max=8 l_max=6 cutoff=5.0 cutoff_transition_width=0.5 atom_sigma=0.5 zeta=4 n_sparse={points} "
     "sparse_method=cur_points covariance_type=dot_product delta=3 add_species=T"
@@ -44,21 +64,21 @@ def silicon(cells: int):
     return atoms
 
 
-def structures(folder: Path, quick: bool) -> Path:
+def structures(folder: Path, material: Material, quick: bool) -> Path:
     """The training structures; every sixth if quick."""
     import ase.io
 
     path = folder / "train.extxyz"
-    ase.io.write(path, ase.io.read(WORKFLOW / "Si_training.extxyz", "::6" if quick else ":"))
+    ase.io.write(path, ase.io.read(material.file("training"), "::6" if quick else material.structures))
     return path
 
 
-def configuration(folder: Path, train: Path, points: int) -> FitConfig:
+def configuration(folder: Path, material: Material, train: Path) -> FitConfig:
     """That of the workflow, elsewhere."""
-    content = load(WORKFLOW / "gap_fit.toml").model_dump(mode="json")
+    content = load(WORKFLOWS / "silicon" / "gap_fit.toml").model_dump(mode="json")
     content["output"], content["report"] = str(folder / "model.npz"), None
-    content["data"]["train"] = str(train)
-    content["descriptors"][0]["n_sparse"] = points
+    content["data"] |= {"train": str(train), "test": str(material.file("test"))}
+    content["descriptors"][0]["n_sparse"] = material.points
     return FitConfig.model_validate(content)
 
 
@@ -73,9 +93,9 @@ def run(command: list[str], folder: Path) -> tuple[float, float]:
     return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024**2
 
 
-def fit_ours(folder: Path, train: Path, points: int) -> tuple[float, float]:
+def fit_ours(folder: Path, material: Material, train: Path) -> tuple[float, float]:
     """Training in a process of its own."""
-    (folder / "fit.json").write_text(configuration(folder, train, points).model_dump_json())
+    (folder / "fit.json").write_text(configuration(folder, material, train).model_dump_json())
     code = (
         "from forceserver.fit.config import FitConfig; from forceserver.fit.run import fit; "
         "fit(FitConfig.model_validate_json(open('fit.json').read()))"
@@ -83,14 +103,14 @@ def fit_ours(folder: Path, train: Path, points: int) -> tuple[float, float]:
     return run([sys.executable, "-c", code], folder)
 
 
-def fit_quip(folder: Path, train: Path, points: int) -> tuple[float, float]:
+def fit_quip(folder: Path, material: Material, train: Path) -> tuple[float, float]:
     """The same by gap_fit."""
     import quippy
 
     program = str(Path(quippy.__file__).parent / "gap_fit")
     return run(
         [
-            program, f"atoms_filename={train}", f"gap={{{SOAP.format(points=points)}}}",
+            program, f"atoms_filename={train}", f"gap={{{SOAP.format(points=material.points)}}}",
             "default_sigma={0.001 0.1 0 0}",
             "e0_method=average", "energy_parameter_name=energy", "force_parameter_name=forces",
             "config_type_parameter_name=config_type", "sparse_jitter=1e-10", "do_copy_at_file=F",
@@ -110,12 +130,12 @@ def calculators(folder: Path) -> dict:
     return made
 
 
-def errors(predict) -> tuple[float, float]:
+def errors(material: Material, predict) -> tuple[float, float]:
     """RMSE on the test structures: meV/atom, eV/A."""
     import ase.io
 
     energies, forces = [], []
-    for atoms in ase.io.read(WORKFLOW / "Si_test.extxyz", ":"):
+    for atoms in ase.io.read(material.file("test"), ":"):
         energy, force = predict(atoms)
         energies.append((energy - atoms.get_potential_energy()) / len(atoms))
         forces.append((force - atoms.get_forces()).ravel())
@@ -139,23 +159,24 @@ def of_ours(potential: ModelPotential):
     return predict
 
 
-def training(folder: Path, quick: bool, points: int) -> Table:
+def training(folder: Path, material: Material, quick: bool) -> Table:
     """CPU time, memory, errors."""
-    train = structures(folder, quick)
-    used = {"forceserver": fit_ours(folder, train, points)}
+    train = structures(folder, material, quick)
+    used = {"forceserver": fit_ours(folder, material, train)}
     note = ""
     try:
         import quippy  # noqa: F401 - whether it is there
 
-        used["QUIP"] = fit_quip(folder, train, points)
+        used["QUIP"] = fit_quip(folder, material, train)
     except ImportError:
         note = "Left out: QUIP (pip install quippy-ase f90wrap)."
     columns = ("", "CPU / s", "memory / GB", "test energies / meV/atom", "test forces / eV/A")
-    table = Table(f"Training, {points} sparse points{' (every sixth structure)' * quick}", columns, note=note)
+    title = f"Training, {material.name}, {material.points} sparse points{' (every sixth structure)' * quick}"
+    table = Table(title, columns, note=note)
     made = calculators(folder)
     for name, (seconds, memory) in used.items():
         predict = of_quip(made[name]) if name == "QUIP" else of_ours(made[name])
-        table.rows.append((name, seconds, memory, *errors(predict)))
+        table.rows.append((name, seconds, memory, *errors(material, predict)))
     return table
 
 
@@ -222,7 +243,7 @@ def agreement(folder: Path) -> Table:
 
     ours, theirs = of_ours(load_potential(folder / "gp.xml")), of_quip(calculators(folder)["QUIP"])
     energies, forces = [], []
-    for atoms in ase.io.read(WORKFLOW / "Si_test.extxyz", ":"):
+    for atoms in ase.io.read(SILICON.file("test"), ":"):
         (energy, force), (other, expected) = ours(atoms), theirs(atoms)
         energies.append(abs(energy - other) / len(atoms))
         forces.append(np.abs(force - expected).max())
@@ -266,7 +287,8 @@ def tables(quick: bool) -> Iterator[Table]:
     with tempfile.TemporaryDirectory(prefix="fsgap-") as name:
         folder = Path(name)
         try:
-            yield training(folder, quick, 1000)
+            for material in (COPPER, SILICON):  # the last one is evaluated
+                yield training(folder, material, quick)
             yield evaluation(folder, quick)
             if (folder / "gp.xml").exists():
                 yield agreement(folder)
