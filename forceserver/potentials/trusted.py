@@ -137,8 +137,8 @@ class TrustedPotential(Potential):
         append_frame(self._save_to, frame, result)
         raise UntrustedError(
             f"the force on an atom is uncertain by {uncertainty:.3g} eV/Angstrom (structure {frame.number} of this "
-            f"driver, replica {frame.replica}), of at most {self._threshold:.3g} (force_threshold_ev_per_angstrom): the "
-            f"simulation ends here; the structure is in {self._save_to}"
+            f"driver, replica {frame.replica}), of at most {self._threshold:.3g} (force_threshold_ev_per_angstrom): "
+            f"the simulation ends here; the structure is in {self._save_to}"
         )
 
 
