@@ -45,6 +45,7 @@ NOT_RUN = {
     'cd "run-$SLURM_ARRAY_TASK_ID"': "a cluster",
     '[potential]\nkind = "ase"\ncalculator = "mace': "mace-torch",
     "OMP_NUM_THREADS=1 forceserver fit": "minutes; a test fits a part of it",
+    "cd plumed-2.10.1/src/metatomic": "sources of PLUMED; tests/peers/test_plumed_order.py takes what it makes",
     "pipx run cibuildwheel": "a package that only releases need",
 }
 
