@@ -5,7 +5,7 @@ import glob
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,15 @@ from .errors import InputError
 
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """What happens to a file that Python does not name."""
+
+
+def check_distinct(paths: Sequence[Path]) -> None:
+    """`InputError` if a file is given twice, by whatever name: its data would count twice."""
+    first: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in first:
+            raise InputError(f"{path} is given twice (as {first[path.resolve()]} before)")
+        first[path.resolve()] = path
 
 
 @contextmanager

@@ -6,9 +6,11 @@ Two that differ are not chosen between, and a quantity has one name in all struc
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,13 @@ PLURAL = {"energy": "energies", "forces": "forces", "virial": "virials", "stress
 GROUP = "config_type"
 NOT_READ = "none"
 """Given as the name of a label that is there and is not to be read."""
+
+WEIGHT = "config_{}_weight"
+"""MACE's name of the weight of a quantity, in the plural; zero where a structure has no such label."""
+_NOT_USED = re.compile(r"(weight|sigma|(?<!move_)mask)s?$", re.IGNORECASE)
+_OTHER_UNITS = re.compile(
+    r"(?<![a-z])(hartree|ha|bohr|rydberg|ry|kcal|kj|mev|gpa|kbar|nm|atomic|au|a\.u\.)(?![a-z])", re.IGNORECASE
+)
 
 SAME = 1e-5
 """eV and eV/Angstrom by which labels of two names may differ: the digits of a file."""
@@ -72,6 +81,7 @@ class LabelReader:
     """For each quantity the names that it has in all structures so far."""
     _found: Counter[str] = field(default_factory=Counter)
     _seen: set[str] = field(default_factory=set)
+    _not_used: set[str] = field(default_factory=set)
     _structures: int = 0
 
     def read(self, atoms: "Atoms", where: str) -> Labels:
@@ -79,9 +89,12 @@ class LabelReader:
 
         Raises `InputError`, which begins with `where`, for a label that is not finite numbers of the right shape, for
         two usual names whose values differ, for another name than in the structures before, for a virial that differs
-        from the stress, and for a stress without a volume whose name was given.
+        from the stress, for a stress without a volume whose name was given, and for labels in other units by the word
+        of the file. A quantity whose weight is zero by MACE's name (`config_energy_weight`, ...) has no label.
         """
         places = _places(atoms)
+        _refuse_other_units(places, where)
+        self._not_used |= {name for name, value in places.items() if _NOT_USED.search(name) and not _is_one(value)}
         self._structures += 1
         self._seen |= places.keys()
         energy = self._take("energy", places, (), where)
@@ -117,7 +130,9 @@ class LabelReader:
         for quantity, other in (("forces", "energy"), ("energy", "forces")):
             if found[other] and not found[quantity] and getattr(self.keys, quantity) != NOT_READ:
                 log.warning("%s: there are no %s among the labels %s", path, PLURAL[quantity], _list(seen))
-        self._found, self._seen, self._structures = Counter(), set(), 0
+        if self._not_used:
+            log.warning("%s: %s: not used; labels of one quantity count alike", path, _list(self._not_used))
+        self._found, self._seen, self._not_used, self._structures = Counter(), set(), set(), 0
 
     def _called(self, quantity: str) -> str:
         names = sorted(self._names.get(quantity, ()))
@@ -152,10 +167,10 @@ class LabelReader:
 
     def _take(self, quantity: str, places: Mapping[str, Any], shape: tuple[int, ...], where: str) -> Array | None:
         key = getattr(self.keys, quantity)
-        if key == NOT_READ:
+        if key == NOT_READ or _has_no_weight(quantity, places):
             return None
         names = [name for name in places if (name == key if key else _is_usual(name, quantity))]
-        read = _tensor if quantity in TENSORS else _numbers
+        read = partial(_tensor, rounding=TENSORS[quantity]) if quantity in TENSORS else _numbers
         values = {name: read(places[name], shape, f"{where}: the label {name!r}") for name in names}
         if not values:
             return None
@@ -198,6 +213,26 @@ def _refuse_per_atom(names: Iterable[str], where: str) -> None:
             )
 
 
+def _has_no_weight(quantity: str, places: Mapping[str, Any]) -> bool:
+    names = {PLURAL[quantity], quantity, f"{quantity}s"}
+    weights = [places[WEIGHT.format(name)] for name in names if WEIGHT.format(name) in places]
+    return any(np.size(weight) == 1 and float(weight) == 0 for weight in (*weights, places.get("config_weight", 1)))
+
+
+def _is_one(value: Any) -> bool:
+    """Whether a weight changes nothing; one that is zero is seen to by `_has_no_weight`."""
+    array = np.asarray(value)
+    return array.dtype.kind in "fiub" and bool((array == 1).all() or (array.ndim == 0 and array == 0))
+
+
+def _refuse_other_units(places: Mapping[str, Any], where: str) -> None:
+    for name, value in places.items():
+        if "unit" in name.lower() and isinstance(value, str) and _OTHER_UNITS.search(value):
+            raise InputError(
+                f"{where} says {name} = {value}: labels are in eV and Angstrom; convert them, and change its words"
+            )
+
+
 def _places(atoms: "Atoms") -> dict[str, Any]:
     """Every label by name: from the info, the arrays, and what ASE's readers turn into results of a calculator."""
     results = atoms.calc.results if atoms.calc is not None else {}
@@ -205,17 +240,24 @@ def _places(atoms: "Atoms") -> dict[str, Any]:
     return {**results, **columns, **atoms.info}
 
 
-TENSORS = ("virial", "stress")
-"""What is symmetric; forces of three atoms have the same shape and are not."""
+TENSORS = {"virial": 1e-3, "stress": 1e-5}
+"""What is symmetric, up to this (eV, eV/Angstrom^3); forces of three atoms have the same shape and are not."""
+ASYMMETRIC = 0.01
+"""The same relative to the largest component."""
 
 
-def _tensor(value: Any, shape: tuple[int, ...], what: str) -> Array:
+def _tensor(value: Any, shape: tuple[int, ...], what: str, rounding: float) -> Array:
     """A finite symmetric matrix, also from six numbers in Voigt's order."""
     if np.size(value) == 6:
         from ase.stress import voigt_6_to_full_3x3_stress
 
         return voigt_6_to_full_3x3_stress(_numbers(np.ravel(value), (6,), what))
     tensor = _numbers(value, shape, what)
+    if abs(tensor - tensor.T).max() > rounding + ASYMMETRIC * abs(tensor).max():
+        rows = "; ".join(" ".join(f"{x:.6g}" for x in row) for row in tensor)
+        raise InputError(
+            f"{what} is not symmetric: [{rows}]; give all nine components, or six in the order xx yy zz yz xz xy"
+        )
     return 0.5 * (tensor + tensor.T)
 
 

@@ -1,5 +1,6 @@
 """A free energy from the files of a bias: HILLS of metadynamics, KERNELS or STATE of OPES; their headers say which."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +9,7 @@ from ..bias.coordinates import Coordinate
 from ..bias.grid import Axis
 from ..bias.hills import read_hills
 from ..errors import InputError
+from ..files import check_distinct
 from ..frame import Array
 from .estimate import Estimate
 from .kernel_sums import is_of_opes, read_densities
@@ -15,6 +17,8 @@ from .reweighting import Colvar
 from .summing import merge_hills, negative_bias, reweighting_factors, sum_hills, sum_hills_axes, sums_at_stride
 from .surface import Surface
 from .weights import check_bias_of_hills
+
+log = logging.getLogger(__name__)
 
 Regrid = Callable[[list[Axis], Sequence[Coordinate]], list[Axis]]
 """Turns the axes that the data suggest into those that the user wants."""
@@ -49,7 +53,20 @@ class SummedHills:
         self._hills, self._kt = merge_hills([read_hills(path) for path in paths]), kt
         self.variables = self._hills.variables
         self._axes = regrid(sum_hills_axes(self._hills), self.variables)
+        self._tell_of_coarse_axes()
         self.estimate = sum_hills(self._hills, self._axes, kt)
+
+    def _tell_of_coarse_axes(self) -> None:
+        for axis, variable, sigma in zip(self._axes, self.variables, self._hills.sigmas.min(axis=0), strict=True):
+            spacing = (axis.upper - axis.lower) / axis.bins
+            if spacing > sigma / 2:
+                log.warning(
+                    "the grid of %s has a node every %.3g, its narrowest hill a width of %.3g: minima, barriers and "
+                    "populations need a node every half width (--bins)",
+                    variable.name,
+                    spacing,
+                    sigma,
+                )
 
     def at_stride(self, stride: int) -> Iterator[Surface]:
         return sums_at_stride(self._hills, self._axes, stride)
@@ -94,6 +111,7 @@ def sum_bias_files(paths: Sequence[Path], regrid: Regrid, kt: float) -> BiasSum:
     for path in paths:
         if not path.is_file():
             raise InputError(f"there is no file {path}")
+    check_distinct(paths)
     of_opes = [path for path in paths if is_of_opes(path)]
     if of_opes and len(of_opes) < len(paths):
         other = next(path for path in paths if path not in of_opes)

@@ -74,7 +74,7 @@ def find_landscape(surface: Surface, depth: float) -> Landscape:
             a, b = set_of[here], set_of[other]
             if a == b:
                 continue
-            if flat[a] > flat[b]:
+            if (flat[a], a) > (flat[b], b):  # of two equal ones the first, which is `lowest`
                 a, b = b, a
             if flat[node] - flat[b] < max(depth, 3 * errors[b]):
                 target = here if set_of[here] == a else other

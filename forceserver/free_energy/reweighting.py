@@ -17,6 +17,7 @@ from ..bias.coordinates import Coordinate, coordinate_of
 from ..bias.grid import Axis
 from ..bias.tables import FieldsReader
 from ..errors import InputError
+from ..files import check_distinct
 from ..frame import Array
 from .estimate import Estimate
 from .segments import elapsed, in_order_of_time, segments
@@ -75,6 +76,7 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
 
     skip_ps: what is left out at the beginning of each file; runs that follow each other in it count as one time.
     """
+    check_distinct(paths)
     tables = []
     for path in paths:
         reader = FieldsReader(path)

@@ -43,6 +43,7 @@ def merge_hills(parts: Sequence[Hills]) -> Hills:
         for name in ("times", "centres", "sigmas", "heights", "bias_factors")
     ]
     _check_numbers(columns)
+    _check_bias_factors(columns[-1])
     order = in_order_of_time([part.times for part in parts])
     times, centres, sigmas, heights, bias_factors = (column[order] for column in columns)
     return Hills(first.variables, times, centres, sigmas, heights, bias_factors, first.stretched, first.interval)
@@ -54,6 +55,17 @@ def _check_numbers(columns: Sequence[Array]) -> None:
     right &= np.all(sigmas > 0, axis=1)
     if not right.all():
         raise InputError(f"the hill at time {times[np.argmin(right)]:g} has a number that is not finite, or no width")
+
+
+def _check_bias_factors(bias_factors: Array) -> None:
+    """Heights in files are those of free energies, with which hills of other bias factors do not make one."""
+    factors = np.unique(bias_factors)
+    if len(factors) > 1:
+        listed = " and ".join("none" if factor == -1 else f"{factor:g}" for factor in factors)
+        raise InputError(
+            f"there are hills of the bias factors {listed}: their sum is no free energy; give those of one, or "
+            "reweight COLVAR alone (--colvar COLVAR --variables A,B)"
+        )
 
 
 def sum_hills_axes(hills: Hills) -> list[Axis]:

@@ -7,6 +7,9 @@ from ..bias.coordinates import Coordinate
 from ..bias.grid import Axis
 from ..errors import InputError
 
+LEAST_BINS = 2
+"""Intervals of an axis; with one there is nothing between its ends."""
+
 
 @dataclass(frozen=True)
 class WantedGrid:
@@ -41,6 +44,6 @@ class WantedGrid:
 
 
 def _intervals(number: float) -> int:
-    if number < 1 or number != int(number):
-        raise InputError(f"--bins {number:g}: an axis has a whole number of intervals, at least one")
+    if number < LEAST_BINS or number != int(number):
+        raise InputError(f"--bins {number:g}: an axis has a whole number of intervals, at least {LEAST_BINS}")
     return int(number)

@@ -196,3 +196,55 @@ def test_a_transposed_label_is_no_label():
     structure = Atoms("H4", positions=np.arange(12.0).reshape(-1, 3), info={"forces": np.zeros((3, 4))})
     with pytest.raises(InputError, match=r"the label 'forces' has the shape \(3, 4\), must be \(4, 3\)"):
         LabelReader(LabelKeys()).read(structure, "a.xyz")
+
+
+def test_a_virial_of_which_half_is_missing_is_refused():
+    """Making it symmetric would have halved what is there."""
+    atoms = salt({"virial": np.triu(VIRIAL)})
+    with pytest.raises(
+        InputError, match=r"'virial' is not symmetric: .* nine components, or six in the order xx yy zz yz"
+    ):
+        LabelReader(LabelKeys()).read(atoms, "a.xyz")
+    rounded = salt({"virial": VIRIAL + np.triu(np.full((3, 3), 1e-4))})
+    np.testing.assert_allclose(LabelReader(LabelKeys()).read(rounded, "a.xyz").virial, VIRIAL, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "has"),
+    [
+        ({"config_energy_weight": 0.0}, (False, True, True)),
+        ({"config_forces_weight": 0.0, "config_energy_weight": 1.0}, (True, False, True)),
+        ({"config_stress_weight": 0, "config_virials_weight": 1}, (True, True, False)),
+        ({"config_weight": 0.0}, (False, False, False)),
+        ({"config_weight": 2.0}, (True, True, True)),
+    ],
+)
+def test_labels_without_weight_are_none(weights, has):
+    """MACE's convention for structures that lack one: the numbers are only there to fill the place."""
+    atoms = salt({"REF_energy": 0.0, "REF_stress": STRESS, **weights}, {"REF_forces": FORCES})
+    labels = LabelReader(LabelKeys()).read(atoms, "a.xyz")
+    assert (labels.energy is not None, labels.forces is not None, labels.virial is not None) == has
+
+
+@pytest.mark.parametrize(
+    ("info", "columns", "told"),
+    [
+        ({"energy_sigma": 0.1}, {}, "energy_sigma"),
+        ({"config_weight": 3.0}, {}, "config_weight"),
+        ({}, {"force_mask": np.array([0, 1])}, "force_mask"),
+        ({"config_weight": 1.0, "config_stress_weight": 0.0}, {"move_mask": np.array([0, 1])}, None),
+    ],
+)
+def test_weights_that_are_not_used_are_told(tmp_path, caplog, info, columns, told):
+    reader = LabelReader(LabelKeys())
+    reader.read(salt({"energy": 1.0, **info}, {"forces": FORCES, **columns}), "a.xyz")
+    reader.finish(tmp_path / "a.xyz")
+    assert (f"a.xyz: {told}: not used" in caplog.text) if told else ("not used" not in caplog.text)
+
+
+@pytest.mark.parametrize("units", ["Hartree", "Ha/Bohr", "kcal/mol", "atomic", "a.u."])
+def test_units_that_a_file_names_are_not_ignored(units):
+    with pytest.raises(InputError, match=r"a.xyz says energy_unit = .*: labels are in eV and Angstrom"):
+        LabelReader(LabelKeys()).read(salt({"energy": 1.0, "energy_unit": units}), "a.xyz")
+    for fine in ({"energy_unit": "eV"}, {"units": "eV/Ang"}, {"unit_cell": "conventional"}):
+        LabelReader(LabelKeys()).read(salt({"energy": 1.0, **fine}), "a.xyz")

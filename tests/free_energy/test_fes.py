@@ -377,6 +377,7 @@ def test_the_history_of_two_runs_goes_on(run_1d, tmp_path):
     ("options", "message"),
     [
         (["--bins", "0"], "--bins 0: an axis has a whole number"),
+        (["--bins", "1"], "--bins 1: an axis has a whole number of intervals, at least 2"),
         (["--bins", "2.5"], "--bins 2.5: an axis has a whole number"),
         (["--lower", "2", "--upper", "1"], "the grid of x goes from 2 to 1: it is empty"),
         (["--lower", "nan"], "the grid of x goes from nan"),
@@ -408,3 +409,41 @@ def test_a_hill_without_width_or_number_is_named(run_1d, place, tmp_path):
     result = _fes(tmp_path, tmp_path / "HILLS")
     assert isinstance(result.exception, InputError)
     assert f"the hill at time {float(words[0]):g}" in str(result.exception)
+
+
+def _hills(path, bias_factors, sigma=0.1):
+    columns = [np.arange(len(bias_factors)), np.linspace(-1, 1, len(bias_factors)), *np.ones((2, len(bias_factors)))]
+    columns[2] *= sigma
+    return _table(path, "time x sigma_x height biasf", [*columns, bias_factors])
+
+
+def test_hills_of_several_bias_factors_make_no_free_energy(tmp_path):
+    """Their heights are those of free energies, so a run with 10 that went on with 20 was summed to something else."""
+    result = _fes(tmp_path, _hills(tmp_path / "HILLS", [10] * 5 + [20] * 5))
+    assert isinstance(result.exception, InputError)
+    assert "hills of the bias factors 10 and 20: their sum is no free energy" in str(result.exception)
+
+
+def test_a_file_counts_once(tmp_path):
+    hills = _hills(tmp_path / "HILLS", [10] * 5)
+    (tmp_path / "link").symlink_to(hills)
+    colvar = _table(tmp_path / "COLVAR", "time x m.bias", [np.arange(9), np.linspace(-1, 1, 9), np.zeros(9)])
+    for files in ((hills, tmp_path / "link"), ("--colvar", colvar, "--colvar", colvar, "--variables", "x")):
+        result = _fes(tmp_path, *files)
+        assert isinstance(result.exception, InputError)
+        assert "is given twice" in str(result.exception)
+
+
+@pytest.mark.parametrize(("bins", "told"), [(8, True), (80, False)])
+def test_a_grid_that_is_coarser_than_the_hills_is_told(tmp_path, bins, told):
+    result = _fes(tmp_path, _hills(tmp_path / "HILLS", [10] * 5), "--lower", "-2", "--upper", "2", "--bins", bins)
+    assert result.exit_code == 0, result.output
+    told_of = "the grid of x has a node every 0.5, its narrowest hill a width of 0.1"
+    assert (told_of in result.stderr.replace("\n", " ")) == told
+
+
+def test_of_wells_that_are_equally_deep_one_is_a_minimum(tmp_path):
+    """The last ones were taken for noise of one another, the first had no error: no minimum, and a traceback."""
+    result = _fes(tmp_path, _hills(tmp_path / "HILLS", [10] * 5), "--lower", "-2", "--upper", "2", "--bins", 80)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "fes/report.json").read_text())["hills"]["minima"][0]["position"]["x"] == -1
