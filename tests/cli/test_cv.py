@@ -73,7 +73,7 @@ def test_before_it_is_fitted_it_cannot_be_used(folder):
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (("power_spectrum", "coordination"), (), "weights = .phase.npz.: Input should be a valid array"),
+        (("power_spectrum", "coordination"), (), "weights = .phase.npz.: should be a list"),
         (("phase.npz", "phase.dat"), (), "the name must end in .npz"),
         (("phase.npz", "no/phase.npz"), (), "there is no folder"),
         (("", ""), ("--cv", "other"), "no .*cv.* of that name"),
