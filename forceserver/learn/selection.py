@@ -65,12 +65,12 @@ def choose(one: Round, train: Sequence["Atoms"], config: LearnConfig, most: int,
         Structures, each with `why` it was chosen ("control", "uncertain" or "far") among its info; none if there is
         nothing new.
     """
-    stopped = _candidates(one, config, UNCERTAIN)
-    records = _candidates(one, config, RECORD)
+    stopped = candidates(one, config, UNCERTAIN)
+    records = candidates(one, config, RECORD)
     random = np.random.default_rng([config.seed, one.number])
     novelty = Novelty([Frame.from_ase(atoms) for atoms in train], config)
     chosen = []
-    for candidate in _at_random(records, config, random)[:most]:
+    for candidate in control(records, config, random)[:most]:
         if novelty.add(candidate) > config.selection.duplicate_distance:
             chosen.append(candidate.chosen("control"))
     wanted = 0 if verify and not stopped else min(config.selection.per_round, most - len(chosen))
@@ -83,7 +83,8 @@ def choose(one: Round, train: Sequence["Atoms"], config: LearnConfig, most: int,
     return chosen + uncertain + [candidate.chosen("far") for candidate in far]
 
 
-def _candidates(one: Round, config: LearnConfig, file: str) -> list[Candidate]:
+def candidates(one: Round, config: LearnConfig, file: str) -> list[Candidate]:
+    """The structures that the simulations of a round have left in their files of this name."""
     found = []
     for plan in planned(config):
         path = one.simulations / plan.name / file
@@ -92,10 +93,11 @@ def _candidates(one: Round, config: LearnConfig, file: str) -> list[Candidate]:
     return found
 
 
-def _at_random(records: Sequence[Candidate], config: LearnConfig, random: np.random.Generator) -> list[Candidate]:
-    """One of each simulation after the other, until there are enough."""
-    names = [plan.name for plan in planned(config)]
+def control(records: Sequence[Candidate], config: LearnConfig, random: np.random.Generator) -> list[Candidate]:
+    """One of each simulation after the other, until there are enough; the order of these is another one in each round."""
     shuffled = [records[k] for k in random.permutation(len(records)).tolist()]
+    plans = planned(config)
+    names = [plans[k].name for k in random.permutation(len(plans)).tolist()]
     by_name = {name: [one for one in shuffled if one.simulation == name] for name in names}
     count = config.selection.control or len(names)
     turns = max((len(each) for each in by_name.values()), default=0)

@@ -20,7 +20,7 @@ from forceserver.learn.config import load
 from forceserver.learn.judging import force_factor, judge
 from forceserver.learn.record import Record
 from forceserver.learn.reference import label
-from forceserver.learn.selection import Novelty, choose
+from forceserver.learn.selection import Candidate, Novelty, choose, control
 from forceserver.learn.simulations import Outcome, planned
 from forceserver.learn.threshold import left_out, threshold
 from forceserver.learn.training import train
@@ -124,6 +124,18 @@ def test_choice(fitted):
     (one.simulations / planned(config)[0].name / "uncertain.extxyz").unlink()
     assert [a.info["why"] for a in choose(one, known, config, 100, verify=True)] == ["control"]
     assert not choose(one, [*known, *records], config, 100, verify=False), "all is known"
+
+
+def test_a_small_control_is_not_always_of_the_same_simulations(tmp_path):
+    """With fewer structures than simulations, each of these has its turn."""
+    config = load(write_case(tmp_path))
+    hotter = config.simulations[0].model_copy(update={"temperatures_K": (300, 600, 900, 1200)})
+    fewer = config.selection.model_copy(update={"control": 2})
+    config = config.model_copy(update={"simulations": [hotter], "selection": fewer})
+    records = [Candidate(crystal(), plan.name, 0.1) for plan in planned(config) for _ in range(5)]
+    drawn = [control(records, config, np.random.default_rng([0, number])) for number in range(20)]
+    assert all(len({one.simulation for one in each}) == 2 for each in drawn)
+    assert {one.simulation for each in drawn for one in each} == {plan.name for plan in planned(config)}
 
 
 def test_distance_of_environments(fitted):
