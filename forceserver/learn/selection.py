@@ -94,7 +94,7 @@ def candidates(one: Round, config: LearnConfig, file: str) -> list[Candidate]:
 
 
 def control(records: Sequence[Candidate], config: LearnConfig, random: np.random.Generator) -> list[Candidate]:
-    """One of each simulation after the other, until there are enough; the order of these is another one in each round."""
+    """One of each simulation after the other, until there are enough; each round has another order of simulations."""
     shuffled = [records[k] for k in random.permutation(len(records)).tolist()]
     plans = planned(config)
     names = [plans[k].name for k in random.permutation(len(plans)).tolist()]
