@@ -9,7 +9,6 @@ the shortest one in the training structures.
 import sys
 import tempfile
 from collections.abc import Iterator
-from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.cluster import Icosahedron
-from ase.geometry import get_distances
 from ase.io import write
+from ase.neighborlist import neighbor_list
 
 from forceserver.frame import Frame
 from forceserver.potentials.model_files import load_potential
@@ -27,12 +26,13 @@ from forceserver.potentials.model_files import load_potential
 from .gap import run
 from .harness import Table
 
-SPECIES = ("Cu", "Au")
 LATTICE_ANGSTROM = {"Cu": 3.61, "Au": 4.08}
 """Of the pure metals; alloys lie between them."""
 EACH = {"train": 27, "test": 20}
 """How many crystals; as many slabs and clusters together."""
 SEEDS = {"train": 1, "test": 2}
+LONGEST_ANGSTROM = 3.0
+"""Of the distances that are compared."""
 
 
 def coloured(atoms: Atoms, rng: np.random.Generator) -> Atoms:
@@ -88,25 +88,32 @@ def structures(part: str) -> list[Atoms]:
     return [labelled(atoms) for atoms in made]
 
 
-def shortest(atoms: Atoms) -> dict[tuple[str, str], float]:
-    """The shortest distance of each pair of species."""
-    found = {}
-    for pair in combinations_with_replacement(SPECIES, 2):
-        one, other = (atoms.positions[atoms.symbols == symbol] for symbol in pair)
-        if not len(one) or not len(other):
-            continue
-        distances = get_distances(one, other, cell=atoms.cell, pbc=atoms.pbc)[1]
-        found[pair] = distances[distances > 1e-6].min(initial=np.inf)
+def shortest(atoms: Atoms) -> dict[tuple[int, int], float]:
+    """The shortest distance of each pair of species, if it is a short one."""
+    found: dict[tuple[int, int], float] = {}
+    for i, j, distance in zip(*neighbor_list("ijd", atoms, LONGEST_ANGSTROM), strict=True):
+        pair = tuple(sorted((int(atoms.numbers[i]), int(atoms.numbers[j]))))
+        found[pair] = min(distance, found.get(pair, np.inf))
     return found
 
 
+def not_closer(train: list[Atoms], test: list[Atoms]) -> list[Atoms]:
+    """The test structures in which no distance is shorter than the shortest of these species in training structures."""
+    known: dict[tuple[int, int], float] = {}
+    for atoms in train:
+        for pair, distance in shortest(atoms).items():
+            known[pair] = min(distance, known.get(pair, np.inf))
+    return [atoms for atoms in test if all(d >= known.get(pair, np.inf) for pair, d in shortest(atoms).items())]
+
+
 def errors(potential, tested: list[Atoms]) -> tuple[float, float]:
-    """Root mean squares: meV/atom, eV/A."""
+    """Root mean squares: meV/atom, eV/A, the latter of the structures that have forces."""
     energies, forces = [], []
     for atoms in tested:
         result = potential.compute_one(Frame.from_ase(atoms))
         energies.append((result.energy - atoms.get_potential_energy()) / len(atoms))
-        forces.append((result.forces - atoms.get_forces()).ravel())
+        if "forces" in atoms.calc.results:
+            forces.append((result.forces - atoms.get_forces()).ravel())
     return 1e3 * float(np.sqrt(np.mean(np.square(energies)))), float(np.sqrt(np.mean(np.concatenate(forces) ** 2)))
 
 
@@ -119,11 +126,7 @@ def fitted(folder: Path, train: list[Atoms]) -> tuple[Path, float, float]:
 
 def tables(quick: bool) -> Iterator[Table]:
     train, test = structures("train"), structures("test")
-    known: dict[tuple[str, str], float] = {}
-    for atoms in train:
-        for pair, distance in shortest(atoms).items():
-            known[pair] = min(distance, known.get(pair, np.inf))
-    near = [atoms for atoms in test if all(d >= known[pair] for pair, d in shortest(atoms).items())]
+    near = not_closer(train, test)
     with tempfile.TemporaryDirectory(prefix="fsalloy-") as name:
         model, seconds, memory = fitted(Path(name), train[:: 4 if quick else 1])
         potential = load_potential(model)

@@ -3,10 +3,9 @@
 SOAP with n 8, l 6, cutoff 5 A (width 0.5 A), sigma 0.5 A, zeta 4, sparse points by CUR: 500 for copper (every third
 training structure of `workflows/copper`, 88), 1000 for silicon (the 214 of `workflows/silicon`). Training: sigma 0.001
 eV and 0.1 eV/A, with errors on the test structures of the same folder; CPU time and memory of the process as reported
-by the operating system. Evaluation: energy, forces and virial of 512 atoms of silicon that move 0.001 A between calls;
-"stages" are the parts of one call. QUIP comes from `pip install quippy-ase f90wrap`; it uses
-`OMP_NUM_THREADS` threads, which should be 1. "QUIP's potential" is the one that `gap_fit` has made,
-read by forceserver.
+by the operating system. Evaluation: energy, forces and virial of 500 atoms that move 0.001 A between calls; "stages"
+are the parts of one call. QUIP comes from `pip install quippy-ase f90wrap`; it uses `OMP_NUM_THREADS` threads, which
+should be 1. "QUIP's potential" is the one that `gap_fit` has made, read by forceserver.
 """
 
 import os
@@ -34,20 +33,21 @@ WORKFLOWS = Path(__file__).parents[1] / "workflows"
 
 @dataclass(frozen=True)
 class Material:
-    """What is fitted. structures: which of the training structures; points: sparse points."""
+    """What is fitted. structures: which of the training structures; points: sparse points; cells: what is evaluated."""
 
     name: str
     folder: str
     symbol: str
     structures: str
     points: int
+    cells: int
 
     def file(self, part: str) -> Path:
         return WORKFLOWS / self.folder / f"{self.symbol}_{part}.extxyz"
 
 
-COPPER = Material("copper", "copper", "Cu", "::3", 500)
-SILICON = Material("silicon", "silicon", "Si", ":", 1000)
+COPPER = Material("copper", "copper", "Cu", "::3", 500, 5)
+SILICON = Material("silicon", "silicon", "Si", ":", 1000, 4)
 SOAP = (
     "soap n_max=8 l_max=6 cutoff=5.0 cutoff_transition_width=0.5 atom_sigma=0.5 zeta=4 n_sparse={points} "
     "sparse_method=cur_points covariance_type=dot_product delta=3 add_species=T"
@@ -55,13 +55,18 @@ SOAP = (
 WANTED = ["energy", "forces", "stress"]
 
 
-def silicon(cells: int):
-    """A rattled crystal of 8 cells^3 atoms."""
+def crystal(symbol: str, cells: int):
+    """A rattled crystal of cells^3 cubic cells."""
     from ase.build import bulk
 
-    atoms = bulk("Si", cubic=True).repeat(cells)
+    atoms = bulk(symbol, cubic=True).repeat(cells)
     atoms.rattle(0.05, seed=1)
     return atoms
+
+
+def silicon(cells: int):
+    """A rattled crystal of 8 cells^3 atoms."""
+    return crystal("Si", cells)
 
 
 def structures(folder: Path, material: Material, quick: bool) -> Path:
@@ -191,9 +196,9 @@ def moving(compute, atoms):
     return call
 
 
-def evaluation(folder: Path, quick: bool) -> Table:
+def evaluation(folder: Path, material: Material, quick: bool) -> Table:
     """Microseconds per atom."""
-    made = calculators(folder)
+    made, atoms = calculators(folder), crystal(material.symbol, material.cells)
 
     def ours(threads: int, precision: str = "double"):
         _ext.cpu.set_threads(threads)  # work space is made for as many
@@ -203,7 +208,7 @@ def evaluation(folder: Path, quick: bool) -> Table:
             _ext.cpu.set_threads(threads)
             potential.compute_one(Frame.from_ase(atoms))
 
-        return moving(compute, silicon(4))
+        return moving(compute, atoms.copy())
 
     contenders = {
         "forceserver, 1 thread": ours(1),
@@ -211,21 +216,19 @@ def evaluation(folder: Path, quick: bool) -> Table:
         "forceserver, 2 threads": ours(2),
     }
     if "QUIP" in made:
-        contenders["forceserver, QUIP's potential, 1 thread"] = read_from_quip(folder)
-        atoms = silicon(4)
-        contenders["QUIP, 1 thread"] = moving(lambda atoms: made["QUIP"].calculate(atoms, WANTED), atoms)
+        contenders["forceserver, QUIP's potential, 1 thread"] = read_from_quip(folder, atoms.copy())
+        contenders["QUIP, 1 thread"] = moving(lambda moved: made["QUIP"].calculate(moved, WANTED), atoms.copy())
     timings = interleave(contenders, rounds=3 if quick else 9)
-    table = Table(
-        "Energy, forces and virial of 512 atoms, microseconds per atom", ("", "median", "best", "times faster")
-    )
+    title = f"Energy, forces and virial of {len(atoms)} atoms of {material.name}, microseconds per atom"
+    table = Table(title, ("", "median", "best", "times faster"))
     slowest = timings.get("QUIP, 1 thread")
     for name, timing in timings.items():
         faster = slowest.median / timing.median if slowest else None
-        table.rows.append((name, 1e6 * timing.median / 512, 1e6 * timing.best / 512, faster))
+        table.rows.append((name, 1e6 * timing.median / len(atoms), 1e6 * timing.best / len(atoms), faster))
     return table
 
 
-def read_from_quip(folder: Path):
+def read_from_quip(folder: Path, atoms):
     """Our evaluation of what `gap_fit` has made, on one thread."""
     _ext.cpu.set_threads(1)
     potential = load_potential(folder / "gp.xml")
@@ -234,7 +237,7 @@ def read_from_quip(folder: Path):
         _ext.cpu.set_threads(1)
         potential.compute_one(Frame.from_ase(atoms))
 
-    return moving(compute, silicon(4))
+    return moving(compute, atoms)
 
 
 def agreement(folder: Path) -> Table:
@@ -287,9 +290,9 @@ def tables(quick: bool) -> Iterator[Table]:
     with tempfile.TemporaryDirectory(prefix="fsgap-") as name:
         folder = Path(name)
         try:
-            for material in (COPPER, SILICON):  # the last one is evaluated
+            for material in (COPPER, SILICON):  # the stages are those of the last one
                 yield training(folder, material, quick)
-            yield evaluation(folder, quick)
+                yield evaluation(folder, material, quick)
             if (folder / "gp.xml").exists():
                 yield agreement(folder)
             _ext.cpu.set_threads(1)
