@@ -1,12 +1,14 @@
 """One pass over the structures: their rows, reduced to the factors of groups, which an interrupted fit keeps."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from ..errors import InputError
+from ..frame import Array
 from . import parts
 from .columns import Columns, joined_rows
 from .config import FitConfig
@@ -57,7 +59,13 @@ def accumulate(
     return {quantity: found for quantity, found in factors.items() if any(part.count for part in found)}
 
 
-def add(factors: dict[str, Factor], columns: Sequence[Columns], one: Labelled, config: FitConfig) -> None:
+class Taking(Protocol):
+    """What takes in weighted rows (m, n) and targets (m,)."""
+
+    def add(self, rows: Array, targets: Array) -> None: ...
+
+
+def add(factors: Mapping[str, Taking], columns: Sequence[Columns], one: Labelled, config: FitConfig) -> None:
     """Adds the rows of a structure, divided by the expected errors of its labels."""
     try:
         rows = joined_rows(columns, one.frame, one.forces is not None, one.virial is not None)

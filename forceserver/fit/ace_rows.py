@@ -107,17 +107,24 @@ class AceRows:
     Energies are zero for atoms without neighbours, as every function is.
 
     contraction: that of the radial functions, or None.
+    kept: places of the functions that are used, among those of the descriptor; default all.
     ValueError: there are fewer functions than the descriptor says, or the splines cannot be made.
     """
 
     def __init__(
-        self, species: Sequence[int], descriptor: AceDescriptor, contraction: Contraction | None = None
+        self,
+        species: Sequence[int],
+        descriptor: AceDescriptor,
+        contraction: Contraction | None = None,
+        kept: NDArray[np.int64] | None = None,
     ) -> None:
         self.species = tuple(species)
         self.descriptor = descriptor
         assert descriptor.basis is not None
         self.contraction, self.mixing = contraction, {} if contraction is None else contraction.fields()
         self._channels, functions = _functions(descriptor, len(self.species), contraction)
+        if kept is not None:
+            self._channels, functions = self._channels[kept], functions[kept]
         graph = ProductGraph(functions)
         self.functions = functions
         self.hypers = AceHypers(basis=descriptor.basis, spline_tolerance=descriptor.spline_tolerance)
@@ -127,6 +134,12 @@ class AceRows:
         self._columns = {s: slice(k * len(graph), (k + 1) * len(graph)) for k, s in enumerate(self.species)}
         self.size = len(self.species) * len(graph)
         self._rms = np.ones(self.size)
+
+    def only(self, kept: NDArray[np.int64]) -> "AceRows":
+        """Columns of some of the functions, by their places, with the same prior."""
+        chosen = AceRows(self.species, self.descriptor, self.contraction, kept)
+        chosen._rms = self._rms.reshape(len(self.species), -1)[:, kept].ravel()
+        return chosen
 
     def split(self, weights: Array) -> dict[int, Array]:
         """Weights (..., size) by species of the centres."""

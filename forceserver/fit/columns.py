@@ -30,7 +30,7 @@ Columns = SoapRows | PairRows | AceRows
 
 
 def columns_of(problem: Problem, progress: Progress) -> list[Columns]:
-    """The columns of every descriptor.
+    """The columns of every descriptor; of an expansion with candidates those of all of them.
 
     Raises:
         InputError: A descriptor cannot be made from these data; the message names the key.
@@ -49,6 +49,9 @@ def _columns(descriptor: Descriptor, problem: Problem, progress: Progress) -> Co
     species, train = problem.data.species, problem.data.train
     if isinstance(descriptor, PairDescriptor):
         return PairRows(species, descriptor)
+    if descriptor.candidates is not None and descriptor.truncation is not None:
+        pool = descriptor.truncation.model_copy(update={"functions": descriptor.candidates})
+        descriptor = descriptor.model_copy(update={"truncation": pool})
     try:
         columns = AceRows(species, descriptor, _contraction(descriptor, problem, centre_contribution=False))
     except ValueError as error:

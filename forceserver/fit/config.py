@@ -139,6 +139,7 @@ class AceDescriptor(Section):
     What is None is chosen by `defaults.complete` for the data.
 
     truncation: which products. prior: how weights are expected to fall.
+    candidates: the functions of the truncation are chosen out of this many, by what the training structures need.
     contraction: of species to pseudo-species, each with all radial functions, or of the radial functions.
     spline_tolerance: how far splines may be from the radial functions; energies and forces are those of the splines.
     """
@@ -147,6 +148,7 @@ class AceDescriptor(Section):
     basis: PolynomialBasis | None = None
     contraction: ContractionConfig | None = None
     truncation: Truncation | None = None
+    candidates: int | None = Field(default=None, ge=1, le=LARGEST)
     prior: Smoothness = Smoothness()
     spline_tolerance: float = Field(default=1e-3, ge=1e-12, le=1e-2)
 
@@ -155,6 +157,18 @@ class AceDescriptor(Section):
         if self.contraction is not None and self.basis is not None and self.basis.by_pair:
             raise ValueError("contraction: needs lengths of the basis that are the same for all pairs of species")
         return self
+
+    @model_validator(mode="after")
+    def _are_more(self) -> "AceDescriptor":
+        if self.truncation is not None:
+            check_candidates(self.candidates, self.truncation.functions)
+        return self
+
+
+def check_candidates(candidates: int | None, functions: int) -> None:
+    """`ValueError` if there are fewer candidates than functions."""
+    if candidates is not None and candidates < functions:
+        raise ValueError(f"candidates: {candidates} are fewer than the {functions} functions to be chosen among them")
 
 
 Descriptor = Annotated[SoapDescriptor | PairDescriptor | AceDescriptor, Field(discriminator="kind")]
@@ -192,7 +206,7 @@ class ModelConfig(Section):
     """What is fitted, whatever the data.
 
     model: `gap`, a sparse kernel model, or `ace`, an atomic cluster expansion; says what the default descriptors are.
-    functions: of the default expansion, for each species.
+    functions: of the default expansion, for each species; candidates: among which they are chosen, default as many.
     cutoff_angstrom: of the default descriptors; default from the data.
     descriptors: default two power spectra, see `defaults`.
     energies_ev: of isolated atoms, by symbol; those not given are those of isolated atoms in the data, or fitted.
@@ -206,6 +220,7 @@ class ModelConfig(Section):
 
     model: Literal["gap", "ace"] = "gap"
     functions: int = Field(default=1000, ge=1, le=LARGEST)
+    candidates: int | None = Field(default=None, ge=1, le=LARGEST)
     cutoff_angstrom: float | None = Field(default=None, gt=1.0, le=12.0)
     descriptors: list[Descriptor] = Field(default_factory=list)
     baseline: list[Annotated[LennardJones | Zbl, Field(discriminator="form")]] = Field(default_factory=list)
@@ -218,6 +233,13 @@ class ModelConfig(Section):
     training: TrainingConfig = TrainingConfig()
     seed: int = 0
     max_candidates: int = Field(default=50_000, ge=1)
+
+    @model_validator(mode="after")
+    def _candidates_are_more(self) -> "ModelConfig":
+        check_candidates(self.candidates, self.functions)
+        if self.candidates is not None and self.model != "ace":
+            raise ValueError('candidates: are functions of model = "ace"; kernel models have n_sparse and n_features')
+        return self
 
     @model_validator(mode="after")
     def _expansions_are_embedded(self) -> "ModelConfig":

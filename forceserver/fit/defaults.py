@@ -64,7 +64,10 @@ def complete(config: FitConfig, train: Sequence[Labelled], species: Sequence[int
             basis = descriptor.basis or _of_file(descriptor) or power_spectrum(reach, SCALES[1], len(species)).basis
             descriptor = descriptor.model_copy(update={"basis": basis, "delta_ev": descriptor.delta_ev or spread})
         if isinstance(descriptor, AceDescriptor):
-            update: dict[str, Any] = {"truncation": descriptor.truncation or Truncation(functions=config.functions)}
+            update: dict[str, Any] = {}
+            if descriptor.truncation is None:
+                update["truncation"] = Truncation(functions=config.functions)
+                update["candidates"] = descriptor.candidates or config.candidates
             if descriptor.basis is None:
                 frames, alike = [one.frame for one in train], descriptor.contraction is not None
                 update["basis"] = polynomial_basis(reach, frames, config.seed, species, alike=alike)

@@ -8,13 +8,14 @@ and sums over atoms. Nothing of the size of dF/dw exists; a gradient costs a few
 
 Training begins at the linear fit. Weights are w = w_0 + T z with the inverse triangular factor T of the linear problem,
 in which that problem is a sphere; L-BFGS (scipy) minimises in z. One of the eight groups of structures is left out, of
-the linear fit, too: the parameters that predict it best are the model.
+the linear fit, too, and training ends at the parameters that predict it best. It then goes on with all structures until
+this group is met as closely as the others were (Goodfellow et al., Deep Learning (2016), algorithm 7.3).
 """
 
 import hashlib
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,9 @@ class Structure:
         root = np.sqrt(len(self.labels.frame))
         s = self.sigma
         return 1 / (s.energy_ev * root), 1 / s.force_ev_per_angstrom, 1 / (s.virial_ev * root)
+
+
+Structures = Sequence[Structure]
 
 
 @dataclass(eq=False)
@@ -169,8 +173,9 @@ class Trained:
 class Training:
     """The minimisation, which can be interrupted.
 
-    structures: to train on; left_out: those whose prediction decides which parameters are the best.
-    linear: weights (n,) of the linear fit. factor: R (n, n) of its rows with the regulariser, prior: S (n, n).
+    structures: to train on; judges: those whose loss decides which parameters are the best.
+    start: weights (P, n) and parameters (species, size). factor: R (n, n) of the rows of the linear fit with the
+        regulariser, prior: S (n, n). until: loss of the judges at which training ends.
     """
 
     def __init__(
@@ -178,41 +183,21 @@ class Training:
         columns: AceRows,
         embedding: Embedding,
         structures: Sequence[Structure],
-        left_out: Sequence[Structure],
-        linear: Array,
+        judges: Sequence[Structure],
+        start: tuple[Array, Array],
         factor: Array,
         prior: Array,
         config: TrainingConfig,
-        seed: int,
+        until: float = 0.0,
     ) -> None:
-        rng = np.random.default_rng(seed)
-        self._config, self._embedding = config, embedding
-        self._n, self._species = columns.size, len(columns.species)
+        self._config, self._until = config, until
         self._loss = Loss(columns, embedding, structures)
-        self._validation = Loss(columns, embedding, left_out)
+        self._validation = Loss(columns, embedding, judges)
         self._factor, self._prior = factor, prior
-        self._first = np.zeros((embedding.n_properties, self._n))
-        self._first[0] = linear
-        for p in range(1, embedding.n_properties):
-            self._first[p] = self._other(rng, columns, structures)
-        self._theta = np.array([embedding.start(rng) for _ in columns.species])
-        for theta, species in zip(self._theta, columns.species, strict=True):  # F is that of the linear fit, at first
-            part = columns.part_of(species)
-            slope = embedding.evaluate(np.zeros((1, embedding.n_properties)), theta)[1][0]
-            self._first[0, part] = (linear[part] - slope[1:] @ self._first[1:, part]) / slope[0]
+        self._first, self._theta = start
         self._history: list[dict[str, float]] = []
         self._seen: tuple[Array, Errors] | None = None
         self._best: tuple[float, Array] = (np.inf, np.zeros(self._first.size + self._theta.size))
-
-    def _other(self, rng: np.random.Generator, columns: AceRows, structures: Sequence[Structure]) -> Array:
-        """Weights of a random property of the size `OTHERS_EV`, as smooth as the linear fit is."""
-        weights = solve_triangular(self._factor, rng.normal(size=self._n))
-        squares, count = 0.0, 0
-        for structure in structures[:: max(1, len(structures) // 20)]:
-            for species, part in columns.split(weights).items():
-                values = columns.products.values(structure.place.coefficients[structure.place.centres[species]]) @ part
-                squares, count = squares + (values**2).sum(), count + len(values)
-        return OTHERS_EV * weights / max(np.sqrt(squares / max(count, 1)), 1e-300)
 
     def _parameters(self, z: Array) -> tuple[Array, Array]:
         inner = z[: self._first.size].reshape(self._first.shape)
@@ -231,7 +216,7 @@ class Training:
         return errors.loss + float((held**2).sum()), np.concatenate([inner.ravel(), by_theta.ravel()])
 
     def run(self, checkpoint: Path, fingerprint: str) -> Trained:
-        """The parameters that predict the structures left out best. What is done is kept in `checkpoint`."""
+        """The best parameters. What is done is kept in `checkpoint`."""
         z = self._resume(checkpoint, fingerprint)
         self._z = z
         if not self._history:
@@ -241,7 +226,7 @@ class Training:
             self._z = z.copy()
             self._note(z)
             self._keep(checkpoint, fingerprint)
-            if len(self._history) - self._best_at() > self._config.patience:
+            if self._best[0] <= self._until or len(self._history) - self._best_at() > self._config.patience:
                 raise StopIteration
 
         try:
@@ -273,7 +258,7 @@ class Training:
             self._best = (left_out.loss, z.copy())
         if len(self._history) % TOLD == 1:
             log.info(
-                "training %d: %.3f meV/atom, %.4f eV/Angstrom; left out: %.3f, %.4f",
+                "training %d: %.3f meV/atom, %.4f eV/Angstrom; one group: %.3f, %.4f",
                 len(self._history) - 1,
                 *train.rmse(),
                 *left_out.rmse(),
@@ -307,6 +292,36 @@ class Training:
         return start
 
 
+def beginning(
+    columns: AceRows, embedding: Embedding, structures: Structures, linear: Array, factor: Array, seed: int
+) -> tuple[Array, Array]:
+    """Weights (P, n) and parameters (species, size) of which F is the linear fit, nearly: other properties are small.
+
+    linear: weights (n,) of the linear fit. factor: R (n, n) of its rows with the regulariser.
+    """
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((embedding.n_properties, columns.size))
+    for p in range(1, embedding.n_properties):
+        weights[p] = _small_property(rng, columns, structures, factor)
+    theta = np.array([embedding.start(rng) for _ in columns.species])
+    for own, species in zip(theta, columns.species, strict=True):
+        part = columns.part_of(species)
+        slope = embedding.evaluate(np.zeros((1, embedding.n_properties)), own)[1][0]
+        weights[0, part] = (linear[part] - slope[1:] @ weights[1:, part]) / slope[0]
+    return weights, theta
+
+
+def _small_property(rng: np.random.Generator, columns: AceRows, structures: Structures, factor: Array) -> Array:
+    """Weights of a random property of the size `OTHERS_EV`, as smooth as the linear fit is."""
+    weights = solve_triangular(factor, rng.normal(size=columns.size))
+    squares, count = 0.0, 0
+    for structure in structures[:: max(1, len(structures) // 20)]:
+        for species, part in columns.split(weights).items():
+            values = columns.products.values(structure.place.coefficients[structure.place.centres[species]]) @ part
+            squares, count = squares + (values**2).sum(), count + len(values)
+    return OTHERS_EV * weights / max(np.sqrt(squares / max(count, 1)), 1e-300)
+
+
 def train(
     columns: AceRows,
     data: Sequence[Labelled],
@@ -318,7 +333,7 @@ def train(
     groups: Sequence[Sequence[int]],
     folder: Path,
 ) -> Trained:
-    """Trains the embedding of a configuration, from the linear fit without the last group.
+    """Trains the embedding of a configuration: without the last group, then with all.
 
     chosen: factors of the sigmas.
 
@@ -326,23 +341,39 @@ def train(
     """
     if solution.left_out is None:
         raise InputError("embedding: two training structures are needed at least, of which one ends the training")
-    linear, embedding = solution.left_out[-1], config.embedding
+    embedding = config.embedding
     assert embedding is not None
 
-    def sigma(group: str) -> Sigma:
-        s = config.sigma_of(group)
-        return Sigma(
-            energy_ev=s.energy_ev * chosen.get("energy", 1.0),
-            force_ev_per_angstrom=s.force_ev_per_angstrom * chosen.get("forces", 1.0),
-            virial_ev=s.virial_ev * chosen.get("virial", 1.0),
-        )
+    def placed(numbers: Iterable[int]) -> Structures:
+        some = [data[k] for k in sorted(numbers)]
+        return [Structure(one, _scaled(config.sigma_of(one.group), chosen), columns.place(one.frame)) for one in some]
 
-    own, left_out = (
-        [Structure(data[k], sigma(data[k].group), columns.place(data[k].frame)) for k in sorted(numbers)]
-        for numbers in (itertools.chain(*groups[:-1]), groups[-1])
+    def factor_of(count: int) -> Any:
+        parts = [part.r / chosen.get(name, 1.0) for name, of_groups in factors.items() for part in of_groups[:count]]
+        return np.linalg.qr(np.concatenate([merge(parts)[:-1, :-1], prior]), mode="r")
+
+    def named(what: str, start: tuple[Array, Array]) -> tuple[Path, str]:
+        digest = hashlib.sha256(embedding.model_dump_json().encode() + start[0].tobytes())
+        return folder / f"{what}.npz", digest.hexdigest()
+
+    own, judges, count = placed(itertools.chain(*groups[:-1])), placed(groups[-1]), len(groups)
+    factor = factor_of(count - 1)
+    start = beginning(columns, embedding, own, solution.left_out[-1], factor, config.seed)
+    training = Training(columns, embedding, own, judges, start, factor, prior, config.training)
+    first = training.run(*named("training", start))
+    best = min(first.history, key=lambda entry: entry["validation_loss"])
+    log.info("training goes on with all structures, for %d iterations at most", config.training.patience)
+    start, until = (first.weights, first.theta), best["loss"] / len(own) * len(judges)
+    rest = config.training.model_copy(update={"iterations": config.training.patience})
+    training = Training(columns, embedding, [*own, *judges], judges, start, factor_of(count), prior, rest, until)
+    last = training.run(*named("training_all", start))
+    return Trained(last.weights, last.theta, first.history)
+
+
+def _scaled(sigma: Sigma, chosen: Mapping[str, float]) -> Sigma:
+    """Expected errors times their factors."""
+    return Sigma(
+        energy_ev=sigma.energy_ev * chosen.get("energy", 1.0),
+        force_ev_per_angstrom=sigma.force_ev_per_angstrom * chosen.get("forces", 1.0),
+        virial_ev=sigma.virial_ev * chosen.get("virial", 1.0),
     )
-    total = merge(part.r / chosen.get(name, 1.0) for name, parts in factors.items() for part in parts[:-1])[:-1, :-1]
-    factor: Any = np.linalg.qr(np.concatenate([total, prior]), mode="r")
-    training = Training(columns, embedding, own, left_out, linear, factor, prior, config.training, config.seed)
-    fingerprint = hashlib.sha256(embedding.model_dump_json().encode() + linear.tobytes()).hexdigest()
-    return training.run(folder / "training.npz", fingerprint)

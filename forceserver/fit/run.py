@@ -23,6 +23,7 @@ from .config import FitConfig
 from .contradictions import contradiction
 from .copies import copies
 from .data import Labelled
+from .elimination import with_chosen_functions
 from .limits import Limit
 from .making import Maker, summary_of
 from .misfit import misfits
@@ -84,7 +85,7 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
 
 def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
     config, train = problem.config, problem.data.train
-    columns = columns_of(problem, progress)
+    columns = [with_chosen_functions(column, problem, progress) for column in columns_of(problem, progress)]
     groups = groups_of(train, config.seed)
     factors = accumulate(columns, problem, groups, folder, progress)
     prior = block_diag(*(column.regulariser() for column in columns))

@@ -81,7 +81,9 @@ def test_the_table_of_keys(section):
 
 
 @pytest.mark.parametrize("page", [PAGE, PAGE.with_name("ace.md")])
-@pytest.mark.parametrize("title", ["fit.toml", "fit_all.toml", "fit_solver.toml", "fit_embedding.toml"])
+@pytest.mark.parametrize(
+    "title", ["fit.toml", "fit_all.toml", "fit_chosen.toml", "fit_solver.toml", "fit_embedding.toml"]
+)
 def test_configurations_are_fitted_as_printed(page, title, tmp_path):
     """But for the number of sparse points and of functions, for which the structures are too few here."""
     text = next((block.text for block in blocks(page) if block.title == title), None)

@@ -13,6 +13,7 @@ from forceserver.fit import nonlinear, run
 from forceserver.fit.ace_rows import AceRows
 from forceserver.fit.config import AceDescriptor, FitConfig, Sigma
 from forceserver.fit.data import Labelled
+from forceserver.fit.preparation import groups_of
 from forceserver.frame import Frame
 from forceserver.models.ace import AceModel
 from forceserver.models.embedding import FinnisSinclair, Network, Powers
@@ -137,6 +138,10 @@ def test_training_is_better_than_the_linear_model(content):
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert min(entry["validation_loss"] for entry in history) < 0.97 * history[0]["validation_loss"]
     assert rmse(fit.model, fit.train, parity.FORCE) < 0.01
+    last = [fit.train[k] for k in groups_of(fit.train, 0)[-1]]  # by which training ended, but the model has seen it
+    assert rmse(fit.model, last, parity.FORCE) < 0.9 * min(
+        entry["validation_force_ev_per_angstrom"] for entry in history
+    )
     loaded = AceModel.load(FitConfig.model_validate(content).output)
     potential = AcePotential(loaded)
     check_potential(potential, Frame.from_ase(bulk("Cu", cubic=True)), tolerance=1e-4).raise_on_failure()
