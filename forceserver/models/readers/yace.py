@@ -377,7 +377,10 @@ def _text(text: str) -> Content:
         return [float(value) for value in values[name]]
 
     if int(values["nelements"][0]) != 1:
-        raise InputError(f"has {values['nelements'][0]} elements; .ace files of one are read, others as .yace")
+        raise InputError(
+            f"has {values['nelements'][0]} elements; .ace files of one element are read. Give the .yace of this "
+            "potential, the newer format, which is read for several"
+        )
     l_max, n_base, n_max = (int(values[name][0]) for name in ("lmax", "nradbase", "nradmax"))
     parameters = [float(x) for x in values["FS parameters"]]
     kind = values.get("embedding-function", ["FinnisSinclair"])[0]
