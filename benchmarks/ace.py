@@ -1,12 +1,15 @@
 """The cluster expansion: evaluation and its stages.
 
 Energy, forces and virial of 512 silicon atoms that move 0.001 A between calls, cutoff 5.5 A, 1706 functions (weights
-are random: they do not change the time) beside a kernel model with 1000 sparse points (n 8, l 6, cutoff 5 A). Stages
-are those of one call with functions to order 4; limits are the multiplications and additions of each stage against the
-rate of a matrix product on the same core in the same run.
+are random: they do not change the time) beside kernel models with 1000 sparse points (n 8, l 6, cutoff 5 A), SNAP, POD
+and UF3 of LAMMPS (the latter two of other elements, at the same positions), and ace-jax (order 3, degree 12, cutoff
+5.5 A; in a process of its own). Peers have one thread. Stages are those of one call; limits are the multiplications and
+additions of each stage against the rate of a matrix product on the same core in the same run.
 """
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -21,6 +24,7 @@ from forceserver.potentials.gap import GapPotential
 from forceserver.representation.couplings import real_clebsch_gordan
 from forceserver.representation.products import ProductGraph, Truncation, truncate
 
+from .ace_peers import peers
 from .gap import moving, silicon
 from .harness import Table, interleave
 
@@ -55,7 +59,7 @@ def kernel_model() -> GapModel:
     return GapModel((14,), {14: 0.0}, (term,))
 
 
-def evaluation(quick: bool) -> Table:
+def evaluation(folder: Path, quick: bool) -> Table:
     """Microseconds per atom."""
     models = {"order 3": expansion(3), "order 4": expansion(4)}
 
@@ -77,8 +81,10 @@ def evaluation(quick: bool) -> Table:
         for threads in (1, 2)
     }
     contenders["kernel model, 1 thread"] = at_work(lambda: GapPotential(kernel_model()), 1)
-    timings = interleave(contenders, rounds=3 if quick else 9)
     table = Table("Energy, forces and virial of 512 atoms, microseconds per atom", ("", "median", "best"))
+    with peers(folder, silicon(4)) as (others, missing):
+        timings = interleave(contenders | others, rounds=3 if quick else 9)
+    table.note = f"Left out: {'; '.join(missing)}." if missing else ""
     for name, timing in timings.items():
         table.rows.append((name, 1e6 * timing.median / 512, 1e6 * timing.best / 512))
     return table
@@ -97,9 +103,9 @@ def operations(model: AceModel, pairs: float) -> dict[str, float]:
     }
 
 
-def stages(quick: bool) -> Table:
+def stages(order: int, quick: bool) -> Table:
     """The parts of one call."""
-    model, frame = expansion(4), Frame.from_ase(silicon(4))
+    model, frame = expansion(order), Frame.from_ase(silicon(4))
     potential = AcePotential(model)
     potential.compute_one(frame)
     (working,) = potential._slots[0].terms
@@ -126,7 +132,7 @@ def stages(quick: bool) -> Table:
     pairs = (np.linalg.norm(vector, axis=1) < CUTOFF).sum() / 512
     counted = operations(model, pairs)
     table = Table(
-        f"Stages, one thread; {pairs:.0f} neighbours, {rate / 1e9:.0f} Gflop/s",
+        f"Stages, order {order}, one thread; {pairs:.0f} neighbours, {rate / 1e9:.0f} Gflop/s",
         ("", "microseconds per atom", "share", "operations", "of the limit"),
     )
     for name, timing in timings.items():
@@ -139,9 +145,11 @@ def stages(quick: bool) -> Table:
 def tables(quick: bool) -> Iterator[Table]:
     """Evaluation, stages."""
     threads = _ext.cpu.max_threads()
-    try:
-        yield evaluation(quick)
-        _ext.cpu.set_threads(1)
-        yield stages(quick)
-    finally:
-        _ext.cpu.set_threads(threads)
+    with tempfile.TemporaryDirectory(prefix="fsace-") as name:
+        try:
+            yield evaluation(Path(name), quick)
+            _ext.cpu.set_threads(1)
+            for order in (3, 4):
+                yield stages(order, quick)
+        finally:
+            _ext.cpu.set_threads(threads)

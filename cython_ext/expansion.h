@@ -33,6 +33,10 @@ static inline void fs_prepare(int n, double *x, double *y, double *z, double *in
     }
 }
 
+/* 1 / k: a division would take longer than all else in a step of the recursion. */
+static const double FS_INVERSE[FS_L_MAX + 1] = {
+    0.0, 1.0, 1.0 / 2, 1.0 / 3, 1.0 / 4, 1.0 / 5, 1.0 / 6, 1.0 / 7, 1.0 / 8, 1.0 / 9, 1.0 / 10, 1.0 / 11, 1.0 / 12};
+
 /* Q_l^m (unnormalised, without Condon-Shortley phase, at |r| = 1; stored at l (l + 1) / 2 + m), and
  * c_m + i s_m = (x + i y)^m. */
 FS_INLINE void fs_legendre(int l_max, vw x, vw y, vw z, vw *q, vw *c, vw *s) {
@@ -46,7 +50,7 @@ FS_INLINE void fs_legendre(int l_max, vw x, vw y, vw z, vw *q, vw *c, vw *s) {
     for (int l = 1; l <= l_max; l++) {
         vw *now = q + l * (l + 1) / 2, *before = q + l * (l - 1) / 2, *earlier = q + (l - 1) * (l - 2) / 2;
         for (int m = 0; m <= l - 2; m++) {
-            double by = 1.0 / (l - m);
+            const double by = FS_INVERSE[l - m];
             now[m] = (2 * l - 1) * by * z * before[m] - (l + m - 1) * by * earlier[m];
         }
         now[l - 1] = (2 * l - 1) * z * before[l - 1];
