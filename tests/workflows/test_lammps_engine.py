@@ -174,3 +174,16 @@ def test_large_cells_go_on_after_an_interruption(tmp_path, monkeypatch):
     assert s.shape == (5, 3)
     assert np.all(np.linalg.norm(s, axis=1) > 0.06)  # it begins rhombohedral
     assert cost(run) > 0
+
+
+def test_where_half_of_the_order_is_left(monkeypatch):
+    monkeypatch.syspath_prepend(str(STUDY.parent / "large_cells"))
+    from analysis import half_order_kelvin
+
+    order = {48: 0.08, 130: 0.12, 185: 0.09, 215: 0.06, 235: 0.04}
+    table = {f"8_{kelvin}": {"sorted": [largest, 0.0, 0.0]} for kelvin, largest in order.items()}
+    assert half_order_kelvin(table, 8) == pytest.approx(225)
+    assert (
+        half_order_kelvin({**table, "8_215": {"sorted": [0.06, 0, 0]}, "8_235": {"sorted": [0.055, 0, 0]}}, 8) is None
+    )
+    assert half_order_kelvin({}, 8) is None

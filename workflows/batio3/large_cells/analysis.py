@@ -1,16 +1,20 @@
 """Polarisation, cell and cost of the simulations of simulate.py; writes results/large_cells.json and .png.
 
 python analysis.py [--runs runs]
+
+Results of simulations that are not there any more stay.
 """
 
 import argparse
+import json
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from ase.io import iread
-from simulate import HERE, KELVIN, SIZES
+from simulate import HERE, SIZES, temperatures
 
 sys.path.insert(0, str(HERE.parent))
 from observables import PHASES, binder, figure, halves, phase_of, windows, write_results
@@ -68,7 +72,7 @@ def draw(path: Path, table: dict) -> None:
     """Components of the polarisation, and the Binder parameter, against temperature for each size."""
     with figure(path, 3, width=9.0, height=2.8) as (left, middle, right):
         for size, colour in zip(SIZES, ("#a9c6df", "#5b8db8", "#1f4a73"), strict=True):
-            rows = {kelvin: table[f"{size}_{kelvin}"] for kelvin in KELVIN if f"{size}_{kelvin}" in table}
+            rows = {kelvin: table[f"{size}_{kelvin}"] for kelvin in temperatures(size) if f"{size}_{kelvin}" in table}
             if not rows:
                 continue
             label = f"{size}×{size}×{size}"
@@ -84,27 +88,48 @@ def draw(path: Path, table: dict) -> None:
         right.set(xlabel="T (K)", ylabel="Binder parameter", ylim=(None, 1.05))
 
 
+def half_order_kelvin(table: dict, size: int) -> float | None:
+    """Where the largest component falls to half of its mean below 185 K, interpolated; None if that is not known."""
+    rows = [(k, table[f"{size}_{k}"]["sorted"][0]) for k in temperatures(size) if f"{size}_{k}" in table]
+    half = np.mean([largest for kelvin, largest in rows if kelvin < 185] or [0.0]) / 2
+    for (below, above_half), (kelvin, largest) in pairwise(rows):
+        if above_half > half >= largest:
+            return below + (above_half - half) / (above_half - largest) * (kelvin - below)
+    return None
+
+
+def show(table: dict) -> None:
+    print("size   K    ps    |s|  halves        sorted |s_i|         Binder  halves         R    O    T    C    CPU ms")
+    for name, row in table.items():
+        size, kelvin = map(int, name.split("_"))
+        print(
+            f"{size:3d} {kelvin:5d} {row['ps']:5.1f}  " + " ".join(f"{x:.3f}" for x in row["norm"]) + "  "
+            + " ".join(f"{x:.3f}" for x in row["sorted"]) + "  " + " ".join(f"{x:6.3f}" for x in row["binder"])
+            + "  " + " ".join(f"{x:.2f}" for x in row["shares"]) + f"  {1e3 * row['cpu_seconds_per_step']:.1f}"
+        )  # fmt: skip
+    for size in SIZES:
+        print(f"half of the order: {size}x{size}x{size} {half_order_kelvin(table, size) or float('nan'):.0f} K")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=HERE / "runs")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     wanted = parser.parse_args()
+    kept = wanted.output / "large_cells.json"
+    known = json.loads(kept.read_text()) if kept.exists() else {}
     table = {}
-    print("size   K    ps    |s|  halves        sorted |s_i|         Binder  halves         R    O    T    C    CPU ms")
     for size in SIZES:
-        for kelvin in KELVIN:
+        for kelvin in temperatures(size):
             run = wanted.runs / f"{size}_{kelvin}"
-            if not (run / "end.restart").exists():
-                continue
-            row = table[run.name] = summary(polarisation(run)[round(EQUILIBRATION_PS / PS) :])
-            row["cpu_seconds_per_step"] = cost(run)
-            print(
-                f"{size:3d} {kelvin:5d} {row['ps']:5.1f}  " + " ".join(f"{x:.3f}" for x in row["norm"]) + "  "
-                + " ".join(f"{x:.3f}" for x in row["sorted"]) + "  " + " ".join(f"{x:6.3f}" for x in row["binder"])
-                + "  " + " ".join(f"{x:.2f}" for x in row["shares"]) + f"  {1e3 * row['cpu_seconds_per_step']:.1f}"
-            )  # fmt: skip
+            if (run / "end.restart").exists():
+                row = table[run.name] = summary(polarisation(run)[round(EQUILIBRATION_PS / PS) :])
+                row["cpu_seconds_per_step"] = cost(run)
+            elif run.name in known:
+                table[run.name] = known[run.name]
+    show(table)
     wanted.output.mkdir(exist_ok=True)
-    write_results(wanted.output / "large_cells.json", table)
+    write_results(kept, table)
     draw(wanted.output / "large_cells.png", table)
 
 

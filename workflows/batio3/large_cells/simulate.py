@@ -15,6 +15,8 @@ HERE = Path(__file__).parent
 SIZES = (4, 6, 8)
 KELVIN = (48, 74, 98, 130, 185, 215)
 """Two on either side of each transition of 4x4x4 cells (../npt): R-O, O-T, T-C."""
+HIGHER = {8: (235, 255)}
+"""More for those sizes that are not cubic at 215 K yet."""
 
 
 def arguments() -> argparse.Namespace:
@@ -61,11 +63,15 @@ def simulate(folder: Path, size: int, kelvin: int, ranks: int, steps: int) -> No
     subprocess.run(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
 
 
+def temperatures(size: int) -> tuple[int, ...]:
+    return KELVIN + HIGHER.get(size, ())
+
+
 def main() -> None:
     wanted = arguments()
     prepare(wanted.runs)
     for size in SIZES:
-        for kelvin in KELVIN:
+        for kelvin in temperatures(size):
             name = f"{size}_{kelvin}"
             if wanted.only in (None, name) and not (wanted.runs / name / "end.restart").exists():
                 print(f"{size}x{size}x{size} cells, {kelvin} K", flush=True)
