@@ -75,6 +75,18 @@ def test_learn():
         assert line_with(page, [values[draw] for values in found["random"].values()]).startswith(f"| {name} draw")
 
 
+def test_learning_rare_kinds():
+    """Errors of the worst kind and of all kinds, of both loops and of random frames."""
+    folder = FOLDER.parent / "learn"
+    page, found = (folder / "README.md").read_text(), json.loads((folder / "rare.json").read_text())
+    for label, measure in (("worst", max), ("mean", np.mean)):
+        for name, row in (("rare", "`learn`"), ("rare_undirected", "the same loop at random")):
+            errors = [measure(list(kinds.values())) for _, kinds in found[name][0]]
+            assert line_with(page, errors).startswith(f"| {row}, {label}")
+        draws = [np.mean([measure(list(kinds.values())) for kinds in each]) for each in found["random"].values()]
+        assert line_with(page, draws).startswith(f"| frames, {label}")
+
+
 @pytest.mark.parametrize("name", ["gap_fit", "silicon", "two_scales", "contracted"])
 def test_silicon(name):
     page = (FOLDER.parents[1] / "docs" / "potentials.md").read_text()

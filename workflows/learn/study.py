@@ -10,6 +10,7 @@ python study.py report      results.json, results.png
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import ase.io
@@ -52,21 +53,34 @@ def start(config: LearnConfig) -> None:
     ase.io.write(HERE / "start.extxyz", structures)
     crystal().write(HERE / "sic.extxyz")
     reference = build_potential(config.reference, Frame.from_ase(crystal()))
-    ase.io.write(HERE / "test.extxyz", [frame for kelvin in KELVIN for frame in dynamics(reference, kelvin)])
+    ase.io.write(HERE / "test.extxyz", dynamics_of_crystal(reference, frames=10, every=50, seed=0))
+
+
+def dynamics_of_crystal(reference: Potential, frames: int, every: int, seed: int) -> list[ase.Atoms]:
+    runs = (dynamics(crystal(), reference, kelvin, f"{kelvin} K", frames, every, 200, seed) for kelvin in KELVIN)
+    return list(chain.from_iterable(runs))
 
 
 def dynamics(
-    reference: Potential, kelvin: float, frames: int = 10, every: int = 50, seed: int = 0
+    atoms: ase.Atoms,
+    reference: Potential,
+    kelvin: float,
+    kind: str,
+    frames: int,
+    every: int,
+    skip: int,
+    seed: int,
+    step_fs: float = 1.0,
 ) -> Iterator[ase.Atoms]:
-    """Frames at constant temperature, with labels."""
-    atoms, random = crystal(), np.random.default_rng([int(kelvin), seed])
+    """Frames at constant temperature, `every` so many steps after the first `skip`, with labels and `config_type`."""
+    random = np.random.default_rng([int(kelvin), seed])
     atoms.calc = ForceServerCalculator(reference)
     MaxwellBoltzmannDistribution(atoms, temperature_K=kelvin, rng=random)
-    run = Langevin(atoms, units.fs, temperature_K=kelvin, friction=0.02 / units.fs, rng=random, fixcm=False)
-    run.run(200)
+    run = Langevin(atoms, step_fs * units.fs, temperature_K=kelvin, friction=0.02 / units.fs, rng=random, fixcm=False)
+    run.run(skip)
     for _ in range(frames):
         run.run(every)
-        yield labelled(stripped(atoms, f"{kelvin:g} K"), reference)
+        yield labelled(stripped(atoms, kind), reference)
 
 
 def labelled(atoms: ase.Atoms, reference: Potential) -> ase.Atoms:
@@ -77,7 +91,7 @@ def labelled(atoms: ase.Atoms, reference: Potential) -> ase.Atoms:
 def at_random(config: LearnConfig) -> None:
     """Models of the start and of random frames of whole simulations with the reference itself."""
     reference = build_potential(config.reference, Frame.from_ase(crystal()))
-    frames = [frame for kelvin in KELVIN for frame in dynamics(reference, kelvin, frames=30, every=25, seed=1)]
+    frames = dynamics_of_crystal(reference, frames=30, every=25, seed=1)
     begin = ase.io.read(config.folder / "round-000" / "train.extxyz", ":")
     found: dict[str, list[float]] = {}
     (HERE / "random").mkdir(exist_ok=True)
@@ -85,7 +99,7 @@ def at_random(config: LearnConfig) -> None:
         for repeat in range(REPEATS):
             drawn = np.random.default_rng([size, repeat]).choice(len(frames), size, replace=False)
             ase.io.write(HERE / "random" / "train.extxyz", [*begin, *(frames[k] for k in drawn)])
-            found.setdefault(str(size), []).append(error_of(model_of(config, HERE / "random" / "train.extxyz")))
+            found.setdefault(str(size), []).append(worst(model_of(config, HERE / "random" / "train.extxyz")))
             (HERE / "random.json").write_text(json.dumps(found) + "\n")
 
 
@@ -96,14 +110,19 @@ def model_of(config: LearnConfig, train: Path) -> Path:
     return path
 
 
-def error_of(model: Path) -> float:
-    """Root-mean-square error of the force components of the held-out frames, eV/Angstrom, where it is largest."""
+def errors_of(model: Path, test: Path) -> dict[str, float]:
+    """Root-mean-square errors of the force components of the held-out frames of each kind, eV/Angstrom."""
     potential = potential_of(load_model(model))
     squares: dict[str, list[float]] = {}
-    for atoms in ase.io.read(HERE / "test.extxyz", ":"):
+    for atoms in ase.io.read(test, ":"):
         errors = potential.compute_one(Frame.from_ase(atoms)).forces - atoms.arrays["REF_forces"]
         squares.setdefault(atoms.info["config_type"], []).append(float(np.mean(errors**2)))
-    return max(float(np.sqrt(np.mean(group))) for group in squares.values())
+    return {kind: float(np.sqrt(np.mean(group))) for kind, group in squares.items()}
+
+
+def worst(model: Path) -> float:
+    """The error at the temperature at which it is largest."""
+    return max(errors_of(model, HERE / "test.extxyz").values())
 
 
 def report(config: LearnConfig) -> None:
@@ -111,7 +130,7 @@ def report(config: LearnConfig) -> None:
     from matplotlib.figure import Figure
 
     learned = [
-        (record["references"] - 20, error_of(config.folder / f"round-{record['round']:03d}" / "model.npz"))
+        (record["references"] - 20, worst(config.folder / f"round-{record['round']:03d}" / "model.npz"))
         for record in json.loads((config.folder / "history.json").read_text())
     ]
     random = {int(size): values for size, values in json.loads((HERE / "random.json").read_text()).items()}
