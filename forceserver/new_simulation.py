@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .constraints import check_expressible, fixed_by
 from .errors import InputError
 from .files import atomic_write
 
@@ -108,6 +109,7 @@ def _seen_from(folder: Path, file: Path) -> str:
 def _write_structure(path: Path, atoms: "Atoms") -> None:
     bare = atoms.copy()
     bare.calc = None
+    bare.set_constraint()  # i-PI's input has them
     bare.info.clear()
     for name in set(bare.arrays) - {"numbers", "positions"}:
         del bare.arrays[name]
@@ -115,6 +117,7 @@ def _write_structure(path: Path, atoms: "Atoms") -> None:
 
 
 def _completed(start: Start, atoms: "Atoms") -> Start:
+    check_expressible(atoms)
     if start.ensemble == "npt" and not atoms.pbc.all():
         raise InputError("--ensemble npt: the structure is not periodic in all directions, so it has no pressure")
     if start.gle and (start.beads == 1 or start.ensemble != "nvt"):
@@ -192,7 +195,7 @@ def _input(atoms: "Atoms", start: Start) -> str:
     <ensemble>
       <temperature units='kelvin'> {start.temperature_K:g} </temperature>{pressure}
     </ensemble>
-    <motion mode='dynamics'>
+    <motion mode='dynamics'>{_fixed(atoms)}
       <dynamics mode='{start.ensemble}'>
         <timestep units='femtosecond'> {start.timestep_fs:g} </timestep>{_thermostat(start)}{_barostat(start)}
       </dynamics>
@@ -208,6 +211,16 @@ def _masses(atoms: "Atoms") -> str:
         return ""
     masses = ", ".join(f"{mass:.6f}" for mass in atoms.get_masses())
     return f"\n      <masses mode='manual' units='dalton'> [{masses}] </masses>"
+
+
+def _fixed(atoms: "Atoms") -> str:
+    """What the structure's constraints fix, by atoms where possible."""
+    fixed = sorted(fixed_by(atoms))
+    if not fixed:
+        return ""
+    whole = sorted({number // 3 for number in fixed})
+    tag, numbers = ("fixatoms", whole) if 3 * len(whole) == len(fixed) else ("fixatoms_dof", fixed)
+    return f"\n      <{tag}> [{', '.join(map(str, numbers))}] </{tag}>"
 
 
 def _thermostat(start: Start) -> str:

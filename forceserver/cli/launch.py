@@ -148,6 +148,7 @@ def _where_to_begin(path: Path, restart: bool, configuration: "Configuration", l
     from ..ipi.addresses import remove_dead_sockets
     from ..ipi.input import read_ipi_input
     from ..ipi.restart import newest_state
+    from ..launch.changes import changes
 
     simulation = read_ipi_input(path)
     if lock.after_death:  # and none of its processes is alive
@@ -155,11 +156,9 @@ def _where_to_begin(path: Path, restart: bool, configuration: "Configuration", l
     if not restart:
         return simulation
     state = newest_state(simulation)
-    if state.total_steps != simulation.total_steps:
-        tell(
-            f"forceserver: {state.path.name} asks for {state.total_steps} steps and {path.name} for "
-            f"{simulation.total_steps}: i-PI reads nothing but {state.path.name} now, so changes belong there"
-        )
+    for change in changes(state, simulation):
+        text = f"i-PI reads nothing but {state.path.name} now, so changes belong there"
+        tell(f"forceserver: {state.path.name} asks for {change}: {text}")
     _tell_of_bias(state, configuration)
     return state
 

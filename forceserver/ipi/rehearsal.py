@@ -15,12 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from ..elements import find_element
 from ..errors import InputError
 from .input import all_in, parse_input, quietly_in
 
 FEMTOSECOND = 41.341374575751  # atomic units
 KELVIN = 3.1668115634556e-6  # Hartree
 GIGAPASCAL = 1 / 29421.0265  # Hartree / bohr^3
+DALTON = 1822.888486  # electron masses
+
+ISOTOPES = (0.4, 3.5)
+"""Masses relative to that of the element that are isotopes (tritium: 3), or hydrogen made heavier on purpose."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class SystemAsUnderstood:
     beads: int
     degrees_of_freedom: int
     """Of all beads."""
+    fixed: frozenset[int]
+    """Degrees of freedom that do not move: 3 i, 3 i + 1, 3 i + 2 of atom i."""
     repeated: tuple[str, ...]
     """Force fields that act more than once, in the same way."""
     idle: tuple[str, ...]
@@ -70,9 +77,20 @@ def rehearse(path: Path) -> Rehearsal:
             simulation = _put_together(path)
         except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
             raise InputError(f"{path}: i-PI would not start: {_words(error, said.getvalue())}") from error
-        problems = (*_fixed_atoms(simulation), *_idle_parts(simulation), *_try_outputs(simulation))
+        problems = (
+            *_fixed_atoms(simulation),
+            *_idle_parts(simulation),
+            *_without_time(simulation),
+            *_try_outputs(simulation),
+        )
+        doubts = (
+            *_constant_enthalpy(simulation),
+            *_without_effect(simulation),
+            *_masses(simulation),
+            *_twice(simulation),
+        )
         systems = tuple(_understood(system, simulation) for system in simulation.syslist)
-        return Rehearsal(systems, problems, tuple(_constant_enthalpy(simulation)))
+        return Rehearsal(systems, problems, doubts)
 
 
 def _words(error: BaseException, said: str) -> str:
@@ -173,6 +191,45 @@ def _constant_enthalpy(simulation: Any) -> Iterator[str]:
             yield f"<dynamics mode='{mode}'> has no <thermostat>: the enthalpy is constant, not the temperature"
 
 
+def _without_time(simulation: Any) -> Iterator[str]:
+    """Time steps with which nothing moves, or everything backwards."""
+    for system in simulation.syslist:
+        if getattr(system.motion, "enstype", None) and not float(system.motion.dt) > 0:
+            yield f"<dynamics> has a <timestep> of {float(system.motion.dt) / FEMTOSECOND:g} fs: it must be positive"
+
+
+def _without_effect(simulation: Any) -> Iterator[str]:
+    """Parts of <dynamics> that its ensemble does not use."""
+    idle = {"nve": ("thermostat", "barostat"), "nvt": ("barostat",), "nvt-cc": ("barostat",)}
+    for system in simulation.syslist:
+        mode = getattr(system.motion, "enstype", None) or ""
+        for part in idle.get(mode, ()):
+            if type(getattr(system.motion, part)).__name__.lower() != part:  # i-PI's base classes do nothing
+                yield f"<dynamics mode='{mode}'> has a <{part}>, which has no effect there"
+
+
+def _masses(simulation: Any) -> Iterator[str]:
+    """The first atom of each system whose mass is none of its element."""
+    from ase.data import atomic_masses
+
+    for system in simulation.syslist:
+        for atom, (label, mass) in enumerate(zip(system.beads.names, system.beads.m / DALTON, strict=True)):
+            number = find_element(str(label))
+            if number and not ISOTOPES[0] < mass / atomic_masses[number] < ISOTOPES[1]:
+                usual = f"{atomic_masses[number]:.4g}"
+                yield f"atom {atom} ({label}) has a mass of {mass:.3g} u, usual is {usual}: is units='dalton' missing?"
+                break
+
+
+def _twice(simulation: Any) -> Iterator[str]:
+    """Force fields of the potential that are in the bias, too."""
+    for system in simulation.syslist:
+        weights = [*system.ensemble.bweights, *[1.0] * len(system.ensemble.bcomp)]
+        biases = {part.ffield for part, weight in zip(system.ensemble.bcomp, weights, strict=False) if weight}
+        for name in sorted(biases & {part.ffield for part in system.fcomp if part.weight}):
+            yield f"the force field '{name}' is in <forces> and in <bias>: its forces act twice"
+
+
 def _idle_parts(simulation: Any) -> Iterator[str]:
     """What i-PI accepts and silently ignores."""
     for mode in _without_thermostat(simulation):
@@ -239,6 +296,7 @@ def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
         barostat_fs=_time_constant(motion, "barostat"),
         beads=beads.nbeads,
         degrees_of_freedom=3 * beads.natoms * beads.nbeads,
+        fixed=frozenset(int(number) for number in motion.fixatoms_dof),
         repeated=_repeated(system.fcomp),
         idle=tuple(part.ffield for part in system.fcomp if part.weight == 0),
         extras=tuple(wanted),

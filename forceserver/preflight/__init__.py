@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..structures import read_structure
 from .answers import Answers, ask, inspect_plumed, served_variables
 from .bias import inspect_bias
 from .extras import inspect_extras
@@ -15,7 +16,7 @@ from .findings import ADVICE, OK, WRONG, Finding, Verdict
 from .rehearsal import inspect_forcefields, rehearse_input
 from .sockets import find_server, inspect_cv_server, inspect_limits, inspect_sockets
 from .speed import inspect_speed
-from .structures import describe_template, inspect_structure
+from .structures import describe_template, inspect_fixed, inspect_structure
 
 if TYPE_CHECKING:
     from ..configuration import Configuration
@@ -76,6 +77,9 @@ def inspect(
         with served_variables(configuration, template, ipi):
             findings.extend(inspect_plumed(ipi))
     if rehearsal is not None:
+        if server is None or server.active is None:
+            fixed: frozenset[int] = frozenset().union(*(system.fixed for system in rehearsal.systems))
+            findings.extend(inspect_fixed(read_structure(configuration.structure.file), fixed))
         findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))
     if server is not None:
         findings.extend(inspect_speed(server, ipi, drivers, answers.batches, answers.seconds))

@@ -9,11 +9,18 @@ from ..elements import find_element
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from ..frame import Frame
     from ..ipi.input import SocketServer, System
 
 OVERLAP_ANGSTROM = 0.55
 """No two nuclei are closer: the bond of H2 has 0.74."""
+
+OTHER_ANGLES = 5.0
+"""Degrees by which no cell differs that is only strained a little."""
+TURNED = 0.01
+"""Difference of cell vectors, relative to the longest, from which on they point elsewhere."""
 
 
 def describe_template(template: "Frame") -> str:
@@ -67,6 +74,7 @@ def inspect_structure(template: "Frame", system: "System", server: "SocketServer
         text = "<ffsocket pbc='True'> folds atoms into the cell, but the template is not periodic in all directions"
         yield Finding(WRONG, "cell", f"{text}: molecules that cross the edge would be torn apart; set pbc='False'")
     yield from _cell(template, system)
+    yield from _axes(template, system)
     yield from _overlap(system)
 
 
@@ -87,6 +95,38 @@ def _cell(template: "Frame", system: "System") -> Iterator[Finding]:
     else:
         verdict = ADVICE if 0.1 < ratio < 10 else WRONG
         yield Finding(verdict, "cell", f"i-PI's cell has {text}: check cell_units and units")
+
+
+def _axes(template: "Frame", system: "System") -> Iterator[Finding]:
+    """Finds cells of other angles, and structures that i-PI turns, as it does if a is not along x and b in xy."""
+    from ase.geometry import cell_to_cellpar
+
+    if not (template.pbc.all() and np.linalg.det(system.cell) and np.linalg.det(template.cell)):
+        return
+    here, there = cell_to_cellpar(template.cell), cell_to_cellpar(system.cell)
+    if abs(here - there)[3:].max() > OTHER_ANGLES:
+        angles = [" ".join(f"{angle:.4g}" for angle in cell[3:]) for cell in (there, here)]
+        text = f"the angles are {angles[0]} in i-PI, {angles[1]} in the template"
+        yield Finding(ADVICE, "cell", f"{text}: does a <cell mode='manual'> have its vectors as columns?")
+    elif np.allclose(here, there, rtol=1e-3) and abs(template.cell - system.cell).max() > TURNED * here[:3].max():
+        text = "i-PI turns the structure (a along x, b in the plane xy)"
+        yield Finding(
+            ADVICE, "axes", f"{text}: x, y and z of variables and outputs are not those of the template's file"
+        )
+
+
+def inspect_fixed(atoms: "Atoms", fixed: frozenset[int]) -> Iterator[Finding]:
+    """Finds atoms that the template's file fixes, with constraints of ASE, and i-PI moves.
+
+    fixed: degrees of freedom that i-PI does not move.
+    """
+    from ..constraints import fixed_by
+
+    moving = sorted({number // 3 for number in fixed_by(atoms) - fixed})
+    if moving:
+        listed = ", ".join(map(str, moving[:20])) + (", ..." if len(moving) > 20 else "")
+        text = f"the template's file fixes {len(moving)} atom(s) that i-PI moves"
+        yield Finding(ADVICE, "fixed", f"{text}: <fixatoms> [{listed}] </fixatoms> in <motion> fixes them")
 
 
 def _overlap(system: "System") -> Iterator[Finding]:

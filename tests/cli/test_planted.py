@@ -1,0 +1,137 @@
+"""Mistakes that i-PI accepts, planted into what `init` writes; nothing is started here."""
+
+import pytest
+from ase.build import bulk
+from ase.constraints import FixAtoms, FixBondLength, FixCartesian
+
+from forceserver.errors import InputError
+from forceserver.frame import Frame
+from forceserver.ipi.input import read_ipi_input
+from forceserver.ipi.rehearsal import rehearse
+from forceserver.launch.changes import changes
+from forceserver.new_simulation import Start, write_start
+from forceserver.preflight.structures import inspect_fixed, inspect_structure
+from forceserver.structures import read_structure
+
+MANUAL = "<cell mode='manual' units='angstrom'>[{}]</cell><velocities"
+BIAS = "<ensemble><bias><force forcefield='force'/></bias>"
+BAROSTAT = "</thermostat><barostat mode='isotropic'><tau units='femtosecond'> 250 </tau></barostat>"
+
+
+def copper():
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
+    atoms.positions[0] += 0.1
+    return atoms
+
+
+def planted(folder, old="", new="", atoms=None):
+    """The path of an input of `init`, with something replaced."""
+    write_start(folder, atoms or copper(), 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"', Start())
+    text = (folder / "input.xml").read_text()
+    assert old in text
+    (folder / "input.xml").write_text(text.replace(old, new))
+    return folder / "input.xml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("femtosecond'> 1 <", "femtosecond'> 0 <", "a <timestep> of 0 fs: it must be positive"),
+        ("femtosecond'> 1 <", "femtosecond'> -1 <", "a <timestep> of -1 fs"),
+    ],
+)
+def test_what_cannot_run(tmp_path, old, new, problem):
+    assert problem in " ".join(rehearse(planted(tmp_path, old, new)).problems)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "doubt"),
+    [
+        (
+            "<velocities",
+            "<masses mode='manual'> [63,63,63,63] </masses><velocities",
+            "atom 0 (Cu) has a mass of 0.0346 u",
+        ),
+        ("mode='nvt'", "mode='nve'", "<dynamics mode='nve'> has a <thermostat>, which has no effect"),
+        ("</thermostat>", BAROSTAT, "<dynamics mode='nvt'> has a <barostat>, which has no effect"),
+        ("<ensemble>", BIAS, "'force' is in <forces> and in <bias>: its forces act twice"),
+        ("<ensemble>", f"{BIAS}<bias_weights>[0.0]</bias_weights>", None),
+        ("<velocities", "<masses mode='manual' units='dalton'> [65,65,63,63] </masses><velocities", None),
+    ],
+)
+def test_what_is_hardly_meant(tmp_path, old, new, doubt):
+    doubts = rehearse(planted(tmp_path, old, new)).doubts
+    assert doubt in " ".join(doubts) if doubt else not doubts
+
+
+def advice(path, atoms):
+    (system,) = read_ipi_input(path).systems
+    found = inspect_structure(Frame.from_ase(atoms), system, None)
+    return {finding.what: finding.text for finding in found if finding.verdict.name != "OK"}
+
+
+def test_a_cell_with_vectors_as_rows_is_told(tmp_path):
+    """i-PI takes the upper triangle, with vectors as columns, and drops the rest without a word."""
+    hexagonal = bulk("Zn", "hcp", a=2.6, c=4.9)
+    rows, columns = (", ".join(f"{x:.9f}" for x in cell.ravel()) for cell in (hexagonal.cell, hexagonal.cell.T))
+    found = advice(planted(tmp_path / "rows", "<velocities", MANUAL.format(rows), hexagonal), hexagonal)
+    assert "the angles are 90 90 90 in i-PI, 90 90 120 in the template" in found["cell"]
+    assert not advice(planted(tmp_path / "columns", "<velocities", MANUAL.format(columns), hexagonal), hexagonal)
+
+
+def test_a_structure_that_ipi_turns_is_told(tmp_path):
+    primitive = bulk("Cu", "fcc", a=3.6)
+    assert "x, y and z of variables" in advice(planted(tmp_path / "a", atoms=primitive), primitive)["axes"]
+    assert not advice(planted(tmp_path / "b"), copper())
+
+
+@pytest.mark.parametrize(
+    ("constraint", "tag", "fixed"),
+    [
+        (FixAtoms([0, 2]), "<fixatoms> [0, 2] </fixatoms>", {0, 1, 2, 6, 7, 8}),
+        (FixCartesian(1, mask=(True, False, True)), "<fixatoms_dof> [3, 5] </fixatoms_dof>", {3, 5}),
+    ],
+)
+def test_fixed_atoms_stay_fixed(tmp_path, constraint, tag, fixed):
+    """Selective dynamics of a POSCAR, say: i-PI does not read them from the structure."""
+    atoms = copper()
+    atoms.set_constraint(constraint)
+    path = planted(tmp_path, atoms=atoms)
+    assert tag in path.read_text()
+    (system,) = rehearse(path).systems
+    assert system.fixed == fixed
+    assert not read_structure(tmp_path / "start.extxyz").constraints
+    assert not list(inspect_fixed(atoms, system.fixed))
+    (finding,) = inspect_fixed(atoms, frozenset())
+    assert "fixes" in finding.text
+
+
+def test_constraints_that_ipi_does_not_have_are_refused(tmp_path):
+    atoms = copper()
+    atoms.set_constraint(FixBondLength(0, 1))
+    with pytest.raises(InputError, match=r"a constraint FixBondLength.*, which i-PI does not have"):
+        planted(tmp_path, atoms=atoms)
+    primitive = bulk("Cu", "fcc", a=3.6)
+    primitive.set_constraint(FixCartesian(0, mask=(True, False, False)))
+    with pytest.raises(InputError, match="a constraint FixCartesian, which i-PI does not have in these axes"):
+        planted(tmp_path, atoms=primitive)
+
+
+def test_what_was_changed_in_an_input_that_a_restart_does_not_read(tmp_path):
+    """The user believes in 500 K, i-PI goes on at 300."""
+    state = read_ipi_input(planted(tmp_path / "state"))
+    same = read_ipi_input(planted(tmp_path / "same"))
+    assert not list(changes(state, same))
+    other = planted(tmp_path / "other", "<temperature units='kelvin'> 300", "<temperature units='kelvin'> 500")
+    other.write_text(
+        other.read_text()
+        .replace("femtosecond'> 1 <", "femtosecond'> 2 <")
+        .replace("stride='10' filename", "stride='5' filename")
+        .replace("<motion mode='dynamics'>", "<motion mode='dynamics'><fixatoms> [1] </fixatoms>")
+    )
+    assert list(changes(state, read_ipi_input(other))) == [
+        "1 as time step (fs), input.xml for 2",
+        "300 as temperature (K), input.xml for 500",
+        "none as fixed degrees of freedom, input.xml for [3, 4, 5]",
+        "another output out.properties (columns or stride) than input.xml",
+    ]
