@@ -15,7 +15,7 @@ from ase import Atoms
 
 from forceserver.frame import Frame
 
-from .gap import WANTED, WORKFLOW, moving, run
+from .gap import SILICON, WANTED, moving, run
 
 CLIENTS = Path(__file__).parent / "clients"
 STYLES = {  # of LAMMPS: commands, and the element that the potential calls the atoms
@@ -48,7 +48,7 @@ def quip(folder: Path, atoms: Atoms) -> Call:
     import quippy
     from quippy.potential import Potential
 
-    ase.io.write(folder / "few.extxyz", ase.io.read(WORKFLOW / "Si_training.extxyz", "::13")[:16])
+    ase.io.write(folder / "few.extxyz", ase.io.read(SILICON.file("training"), "::13")[:16])
     soap = (
         "soap n_max=8 l_max=6 cutoff=5.0 cutoff_transition_width=0.5 atom_sigma=0.5 zeta=4 n_sparse=1000 "
         "sparse_method=random covariance_type=dot_product delta=3 add_species=T"

@@ -9,7 +9,8 @@ functions share the same u, so their other factors are first summed to one vecto
 costs 2 L + 1 products forwards and as many backwards.
 
 Each block of eight centres is computed by one thread, in a fixed order, so results do not depend on the number of
-threads.
+threads. The schedule is static, as in the expansion: coefficients and their derivatives stay with the core that made
+them.
 """
 
 from cython.parallel cimport prange
@@ -111,7 +112,7 @@ cdef class Products:
         cdef int64_t n_blocks = (n + 7) // 8
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
         if n:
-            for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
+            for block in prange(n_blocks, nogil=True, schedule="static", num_threads=threads):
                 fs_graph_energies(&self.graph, <int>min(<int64_t>8, n - 8 * block), &c[8 * block, 0], c.shape[1],
                                   &weights[0], &energies[8 * block], &gradient[8 * block, 0],
                                   &work[openmp.omp_get_thread_num(), 0])
@@ -128,7 +129,7 @@ cdef class Products:
         cdef int64_t n_blocks = (n + 7) // 8
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
         if n:
-            for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
+            for block in prange(n_blocks, nogil=True, schedule="static", num_threads=threads):
                 fs_graph_properties(&self.graph, <int>min(<int64_t>8, n - 8 * block), &c[8 * block, 0], c.shape[1],
                                     weights.shape[0], &weights[0, 0], &phi[0, 8 * block], n,
                                     &work[openmp.omp_get_thread_num(), 0])
@@ -141,7 +142,7 @@ cdef class Products:
         cdef int64_t n_blocks = (n + 7) // 8
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
         if n:
-            for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
+            for block in prange(n_blocks, nogil=True, schedule="static", num_threads=threads):
                 fs_graph_pull(&self.graph, <int>min(<int64_t>8, n - 8 * block), &c[8 * block, 0], c.shape[1],
                               weights.shape[0], &weights[0, 0], &slopes[0, 8 * block], n, &gradient[8 * block, 0],
                               &work[openmp.omp_get_thread_num(), 0])
@@ -152,7 +153,7 @@ cdef class Products:
         cdef int64_t n_blocks = (n + 7) // 8
         cdef int threads = threads_for(n_blocks * self.n_functions, 8192, min(n_blocks, <int64_t>work.shape[0]))
         if n:
-            for block in prange(n_blocks, nogil=True, schedule="dynamic", num_threads=threads):
+            for block in prange(n_blocks, nogil=True, schedule="static", num_threads=threads):
                 self.values_of(8 * block, <int>min(<int64_t>8, n - 8 * block), c, out,
                                &work[openmp.omp_get_thread_num(), 0])
 

@@ -11,7 +11,8 @@ stay in registers. Coefficients are laid out [centre][block][l][m][n], with n pa
 a neighbour species, or a sum over several.
 
 Every centre is computed by one thread, in a fixed order. Forces are not scattered to the neighbours: pair forces are
-stored, and every site sums its own. The results therefore have the same bits for any number of threads.
+stored, and every site sums its own. The results therefore have the same bits for any number of threads. The schedule of
+threads is static: what is computed from the coefficients of a centre, and its forces, find them in the cache of their core.
 """
 
 from cython.parallel cimport prange
@@ -125,7 +126,7 @@ cdef class Expansion:
         cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
         cdef int threads = threads_for(pair_site.shape[0], 256, work.shape[0])
         with nogil:
-            for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
+            for k in prange(n_chunks, num_threads=threads, schedule="static"):
                 closest2[k] = self.values_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0], &pair_image[0],
                                              &centre_site[0], &site_kind[0], &kind_table[0], &kind_block[0],
                                              own, centre_own, k * CHUNK, min(n_centres, (k + 1) * CHUNK),
@@ -197,7 +198,7 @@ cdef class Expansion:
         cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
         cdef int a, b
         with nogil:
-            for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
+            for k in prange(n_chunks, num_threads=threads, schedule="static"):
                 self.pull_back_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0], &pair_image[0],
                                   &centre_site[0], &site_kind[0], &kind_table[0], &kind_block[0],
                                   k * CHUNK, min(n_centres, (k + 1) * CHUNK), &work[openmp.omp_get_thread_num(), 0],
@@ -240,7 +241,7 @@ cdef class Expansion:
         cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
         cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
         with nogil:
-            for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
+            for k in prange(n_chunks, num_threads=threads, schedule="static"):
                 closest2[k] = self.move_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0], &pair_image[0],
                                            &centre_site[0], &site_kind[0], &kind_table[0], &kind_block[0], moves,
                                            strain, k * CHUNK, min(n_centres, (k + 1) * CHUNK),
@@ -299,7 +300,7 @@ cdef class Expansion:
         cdef Py_ssize_t n_chunks = closest2.shape[0], n_centres = centre_site.shape[0], k
         cdef int threads = threads_for(pair_site.shape[0], 128, work.shape[0])
         with nogil:
-            for k in prange(n_chunks, num_threads=threads, schedule="dynamic"):
+            for k in prange(n_chunks, num_threads=threads, schedule="static"):
                 closest2[k] = self.gradients_of(&packed[0, 0], &images[0, 0], &first[0], &pair_site[0],
                                                 &pair_image[0], &centre_site[0], &site_kind[0], &kind_table[0],
                                                 &kind_block[0], &pair_row[0], own_row, k * CHUNK,
