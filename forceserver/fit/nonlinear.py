@@ -40,7 +40,7 @@ from .rows import UPPER
 
 log = logging.getLogger(__name__)
 
-OTHERS_EV = 0.05  # root mean square of the other properties at the beginning
+OTHERS_EV = 0.01  # root mean square of the other properties at the beginning: larger ones would spoil the linear fit
 TOLD = 10  # iterations between lines of the log
 
 

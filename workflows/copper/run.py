@@ -1,4 +1,4 @@
-"""Fits the model of this folder, runs the simulation with it, and prints what came out."""
+"""Fits the models of this folder, runs the simulation with that of ace.toml, and prints what came out."""
 
 import json
 import subprocess
@@ -7,11 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
+from forceserver.files import write_json
+
 HERE = Path(__file__).parent
 
 
 def forceserver(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "forceserver", *arguments], cwd=HERE, check=True)
+
+
+def fits() -> None:
+    """Fits, and keeps the errors on the test structures in errors.json."""
+    kept = {}
+    for name in ("ace", "ace_chosen", "ace_nonlinear"):
+        forceserver("fit", f"{name}.toml")
+        kept[name] = json.loads((HERE / "results" / name / "errors.json").read_text())["test"]["(all)"]
+        print(f"{name}: {kept[name]}")
+    write_json(HERE / "errors.json", kept)
 
 
 def drift() -> str:
@@ -26,8 +38,7 @@ def drift() -> str:
 
 
 if __name__ == "__main__":
-    forceserver("fit", "ace.toml")
-    print(json.loads((HERE / "results" / "ace" / "errors.json").read_text())["test"]["(all)"])
+    fits()
     if "--fits" not in sys.argv[1:]:
         forceserver("launch", "nve.toml", "--threads", "1")
         print(drift())

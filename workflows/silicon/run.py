@@ -18,6 +18,7 @@ from forceserver.potentials.model_files import load_model, potential_of
 
 BLOCKS = 10
 KERNEL_MODELS = ("gap_fit", "silicon", "two_scales", "contracted")
+EXPANSIONS = ("ace", "ace_chosen", "ace_nonlinear")
 
 HERE = Path(__file__).parent
 ERRORS = HERE / "errors.json"
@@ -29,7 +30,7 @@ def forceserver(*arguments: str) -> None:
 
 def fits() -> None:
     """Fits, and keeps the errors on the test structures, from which the pages have their numbers, in errors.json."""
-    for name in (*KERNEL_MODELS, "ace"):
+    for name in (*KERNEL_MODELS, *EXPANSIONS):
         forceserver("fit", f"{name}.toml")
         keep({name: json.loads((HERE / "results" / name / "errors.json").read_text())["test"]["(all)"]})
 
