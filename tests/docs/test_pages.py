@@ -41,6 +41,7 @@ NOT_RUN = {
     "python3 generate.py": "density functional theory, weeks of a core",
     "python run.py": "hours",
     "touch start.extxyz": "ten minutes",
+    "touch rare_": "an hour",
     "ssh -N -L": "another machine",
     'cd "run-$SLURM_ARRAY_TASK_ID"': "a cluster",
     '[potential]\nkind = "ase"\ncalculator = "mace': "mace-torch",
