@@ -132,11 +132,13 @@ def test_bad_kernels_are_named(run, change, message, tmp_path):
     [
         (["KERNELS", "STATE"], "kernels of another bias"),
         (["KERNELS", "COLVAR"], "COLVAR has none: give files of one bias"),
-        (["STATE", "STATE"], "give one file"),
+        (["STATE", "STATE"], "is given twice"),
+        (["STATE", "STATE.1"], "give one file"),
         (["STATE", "--stride", "3"], "has states, not every kernel"),
     ],
 )
 def test_what_does_not_go_together(run, files, message, tmp_path):
+    (run / "STATE.1").write_bytes((run / "STATE").read_bytes())
     result = call(*(run / f if f.isupper() else f for f in files), "-o", tmp_path)
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
