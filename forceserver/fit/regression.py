@@ -20,6 +20,7 @@ from ..frame import Array
 BATCH = 1024  # rows
 PANEL = 32  # columns of the blocked decomposition
 RESOLVED = 0.01  # in sigmas (0.03 meV, 1 meV/Angstrom by default): smaller errors are the digits of labels
+FEWEST = 20  # labels that can contradict others: energy and stress of one structure fit to its forces by chance
 QUANTITIES = ("energy", "forces", "virial")
 
 
@@ -275,14 +276,14 @@ class Validation:
 
     def beside_the_others(self, quantity: str) -> tuple[float, float] | None:
         """The labels of a quantity beside what a fit to the other quantities says of them: the factor that makes them
-        of these predictions (least squares), and the correlation. None without others, without any predictions, or if
-        the labels are no more than digits."""
+        of these predictions (least squares), and the correlation. None if there are fewer than `FEWEST` labels of
+        either, without any predictions, or if the labels are no more than digits."""
         others = {other: total for other, total in self._totals.items() if other != quantity}
-        if not others:
+        count = int(self._counts[quantity].sum())
+        if min(count, sum(int(self._counts[other].sum()) for other in others)) < FEWEST:
             return None
         u, mine = _factorised(self._sum(others, {}))[1], self._totals[quantity]
         both, predicted, labels = u @ mine[:-1, -1], u @ mine[:-1, :-1] @ u, mine[-1, -1]
-        count = sum(part.count for part in self._factors[quantity])
         if not (predicted > 0 and labels > RESOLVED**2 * count):
             return None
         return float(both / predicted), float(both / np.sqrt(predicted * labels))

@@ -59,15 +59,27 @@ def test_labels_of_density_functional_theory_agree(content, caplog):
     assert fitted(content, DATA, caplog) == []
 
 
-def test_the_factor_is_that_of_the_labels():
+def factors(energies, forces):
+    """Of so many labels, of which forces are those of energies with another sign and unit."""
     rng = np.random.default_rng(0)
-    truth, factors = rng.normal(size=5), {}
-    for quantity, factor in (("energy", 1.0), ("forces", -160.0)):
+    truth, found = rng.normal(size=5), {}
+    for quantity, count, factor in (("energy", energies, 1.0), ("forces", forces, -160.0)):
         part = Factor(5)
-        rows = 1e3 * rng.normal(size=(40, 5))
+        rows = 1e3 * rng.normal(size=(count, 5))
         part.add(rows, factor * rows @ truth)
         part.finish()
-        factors[quantity] = [part]
-    found = Validation(factors, np.eye(5)).beside_the_others("forces")
+        found[quantity] = [part]
+    return found
+
+
+def test_the_factor_is_that_of_the_labels():
+    found = Validation(factors(40, 40), np.eye(5)).beside_the_others("forces")
     assert found == pytest.approx((-160.0, -1.0), rel=1e-4)
-    assert Validation({"forces": factors["forces"]}, np.eye(5)).beside_the_others("forces") is None
+    alone = {"forces": factors(40, 40)["forces"]}
+    assert Validation(alone, np.eye(5)).beside_the_others("forces") is None
+
+
+@pytest.mark.parametrize("quantity", ["energy", "forces"])
+def test_a_few_labels_contradict_nothing(quantity):
+    """Energy and stress of a single structure met its forces with 38 times their size."""
+    assert Validation(factors(10, 40), np.eye(5)).beside_the_others(quantity) is None
