@@ -26,7 +26,10 @@ LabelledAtoms: TypeAlias = "tuple[Atoms, Labels]"
 
 
 def evaluate(
-    config: arguments.Config,
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG", help="The configuration, a TOML file, or a model file.", show_default=False),
+    ],
     structures: Annotated[
         Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
     ],
@@ -73,14 +76,10 @@ def evaluate(
     their names and prints root-mean-square and mean absolute errors, by group if there are groups. To ignore a label,
     give none as its name.
     """
-    from ..configuration import read_configuration, require
     from ..fit.labels import LabelKeys, LabelReader
-    from ..potentials import build_potential
-    from ..template_structure import read_template
     from .logs import set_up_logging
 
     set_up_logging(verbose)
-    configuration = read_configuration(config)
     if not structures.is_file():
         raise InputError(f"structures: there is no file {structures}")
     if output is not None and output.exists() and output.samefile(structures):
@@ -89,9 +88,8 @@ def evaluate(
         if not path.absolute().parent.is_dir():
             raise InputError(f"cannot write {path}: there is no folder {path.absolute().parent}")
     labels = LabelReader(LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key"))
-    require(configuration.potential, "potential", config, "it says what to evaluate")
     labels.check_given(structures)
-    potential = build_potential(configuration.potential, read_template(configuration.structure))
+    potential = _potential(config)
     try:
         table = _evaluate_all(potential, structures, output, labels, prefix, batch)
     finally:
@@ -102,6 +100,20 @@ def evaluate(
             table.plot(plot)
     elif plot is not None:
         raise InputError(f"no parity plot: {structures} has no reference labels; name them with --energy-key and so on")
+
+
+def _potential(source: Path) -> "Potential":
+    """That of a configuration, or of a model file."""
+    from ..configuration import read_configuration, require
+    from ..potentials import build_potential
+    from ..potentials.model_files import is_model_file, load_potential
+    from ..template_structure import read_template
+
+    if is_model_file(source):
+        return load_potential(source)
+    configuration = read_configuration(source)
+    require(configuration.potential, "potential", source, "it says what to evaluate")
+    return build_potential(configuration.potential, read_template(configuration.structure))
 
 
 def _evaluate_all(

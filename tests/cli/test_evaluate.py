@@ -260,6 +260,7 @@ def test_errors_are_those_of_a_fit(aluminium):
     aluminium.write_config(kind, 'kind = "gap"\nmodel = "lj.npz"')
     run = aluminium.run_here("evaluate", aluminium.config, path)
     assert run.returncode == 0, run.stderr
+    assert aluminium.run_here("evaluate", aluminium.folder / "lj.npz", path).stdout == run.stdout  # no configuration
     table = compare(model, read(path, DataConfig(train=path)))
     for quantity in table.quantities():
         expected = table.groups["(all)"][quantity]
