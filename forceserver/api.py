@@ -68,10 +68,11 @@ def load_potential(source: str | Path | Mapping[str, Any], template: "Frame | At
     if is_model_file(path):
         potential = load_model_file(path)
         return potential if template is None else tried(potential, Frame.of(template), f"the model {path}")
-    from .configuration import read_configuration
+    from .configuration import read_configuration, require
     from .template_structure import read_template
 
     configuration = read_configuration(path)
+    require(configuration.potential, "potential", path, "it says what to evaluate")
     return build_potential(
         configuration.potential, read_template(configuration.structure) if template is None else Frame.of(template)
     )

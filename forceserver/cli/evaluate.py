@@ -76,6 +76,7 @@ def evaluate(
     their names and prints root-mean-square and mean absolute errors, by group if there are groups. To ignore a label,
     give none as its name.
     """
+    from ..api import load_potential
     from ..fit.labels import LabelKeys, LabelReader
     from .logs import set_up_logging
 
@@ -89,7 +90,7 @@ def evaluate(
             raise InputError(f"cannot write {path}: there is no folder {path.absolute().parent}")
     labels = LabelReader(LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key"))
     labels.check_given(structures)
-    potential = _potential(config)
+    potential = load_potential(config)
     try:
         table = _evaluate_all(potential, structures, output, labels, prefix, batch)
     finally:
@@ -100,20 +101,6 @@ def evaluate(
             table.plot(plot)
     elif plot is not None:
         raise InputError(f"no parity plot: {structures} has no reference labels; name them with --energy-key and so on")
-
-
-def _potential(source: Path) -> "Potential":
-    """That of a configuration, or of a model file."""
-    from ..configuration import read_configuration, require
-    from ..potentials import build_potential
-    from ..potentials.model_files import is_model_file, load_potential
-    from ..template_structure import read_template
-
-    if is_model_file(source):
-        return load_potential(source)
-    configuration = read_configuration(source)
-    require(configuration.potential, "potential", source, "it says what to evaluate")
-    return build_potential(configuration.potential, read_template(configuration.structure))
 
 
 def _evaluate_all(
