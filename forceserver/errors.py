@@ -50,4 +50,8 @@ def shortened(value: object, longest: int = 80) -> str:
 
 def text_of(error: BaseException) -> str:
     """The message of an error, without the C++ stack frames that torch appends, which only clutter a log."""
-    return str(error).partition("\nException raised from")[0].strip()
+    try:
+        text = str(error)
+    except Exception:  # somebody else's error, with a mistake of its own
+        text = "(its message cannot be printed)"
+    return text.partition("\nException raised from")[0].strip()

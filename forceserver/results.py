@@ -17,6 +17,11 @@ REMEDIES = {
 }
 """What to return."""
 
+ASYMMETRY, ROUNDING = 1e-2, 1e-8
+"""Differences of two components that should be equal, relative to the largest, that are noise."""
+LEAST_ASYMMETRY = {"virial": 1e-2, "stress": 1e-4}
+"""Differences that always are: where all components nearly vanish."""
+
 
 def is_finite(result: Result) -> bool:
     """Whether energy, forces and virial are all finite."""
@@ -67,9 +72,28 @@ def problem_of_numbers(name: str, value: object, shape: tuple[int, ...], finite:
         return f"{name} of shape {numbers.shape}, {should}"
     if numbers.dtype.kind not in "fiu" and isinstance(value, np.ndarray):
         return f"{name} of type {numbers.dtype}, should be real numbers (float64)"
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        return f"{name} with masked values, {should}"
     if numbers.shape != shape or numbers.dtype.kind not in "fiu":
         return f"{name} = {shortened(value, 40)}, {should}"
     return _not_finite(name, numbers) if finite else ""
+
+
+def problem_of_symmetry(name: str, tensor: NDArray) -> str:
+    """What is wrong with a finite virial or stress (3, 3) that is not symmetric; empty if it is, but for noise.
+
+    i-PI gets the symmetric part, which is half of the shear if one triangle was left empty. Noise is what is left by
+    models whose energy changes a little when a structure turns.
+    """
+    difference = abs(tensor - tensor.T)
+    largest = difference.max()
+    is_triangular = not np.tril(tensor, -1).any() or not np.triu(tensor, 1).any()
+    noise = ROUNDING * abs(tensor).max() if is_triangular else max(ASYMMETRY * abs(tensor).max(), LEAST_ASYMMETRY[name])
+    if not largest > noise:
+        return ""
+    i, j = np.unravel_index(np.argmax(difference), (3, 3))
+    other = f"{name}[{j}, {i}] = {tensor[j, i]:.6g} {UNITS[name]}"
+    return f"{name}[{i}, {j}] = {tensor[i, j]:.6g}, but {other}: it should be symmetric, with both triangles filled"
 
 
 def _not_finite(name: str, numbers: NDArray) -> str:

@@ -124,6 +124,7 @@ class Calculating(Calculator):
     [
         ({"energy": 1.0}, "Calculating gave no forces; a potential needs both energy and forces"),
         ({"energy": None, "forces": FORCES}, "Calculating returned energy = None, should be one number"),
+        ({"energy": 1.0, "forces": np.ma.masked_equal(FORCES, FORCES[0, 0])}, "returned forces with masked values"),
         ({"energy": 1.0, "forces": FORCES[:2]}, r"returned forces of shape \(2, 3\), should be of shape \(4, 3\)"),
         ({"energy": 1.0, "forces": FORCES, "stress": None}, r"returned stress = None, should be of shape \(3, 3\)"),
         ({"energy": 1.0, "forces": FORCES, "stress": np.zeros(5)}, r"stress of shape \(5,\), .*six in Voigt order"),

@@ -5,12 +5,14 @@ a socket, and a structure that fails is saved.
 """
 
 import logging
+import os
 from collections.abc import Iterable
 
 import numpy as np
 from ase.units import Bohr, Hartree
 
 from ..errors import ProtocolError
+from ..forks import end_in_children_of
 from ..frame import Array, Frame, Result
 from ..potentials.base import Potential
 from ..results import check_count, check_results
@@ -41,12 +43,21 @@ class DirectDriver:
         """
         frames = [self._frame(cell, place) for cell, place in zip(cells, positions, strict=True)]
         try:
-            results = self._potential.compute(frames)
+            results = self._compute(frames)
             check_count(results, len(frames))
             check_results(results, len(self._template))
             return [self._reply(result) for result in results]
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a calculator that calls sys.exit has failed like any other
             raise failed_evaluation(frames, error, self._driver.failed_frames) from error
+
+    def _compute(self, frames: list[Frame]) -> list[Result]:
+        process = os.getpid()
+        try:
+            return self._potential.compute(frames)
+        finally:
+            end_in_children_of(process)
 
     def _frame(self, cell: Array, positions: Array) -> Frame:
         template, size = self._template, np.size(positions)

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import signal
 import threading
 import time
@@ -28,6 +29,7 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import InputError, PotentialError, UntrustedError
+from ..forks import end_in_children_of
 from ..frame import Frame, Result
 from ..potentials.base import Potential
 from ..sections import OutputPath, Section
@@ -263,9 +265,11 @@ class _Session:
             )
 
     def _evaluate(self, frames: list[Frame]) -> list[Result]:
+        process = os.getpid()
         try:
             return self.potential.compute(frames)
         finally:
+            end_in_children_of(process)
             keep_standard_streams()
 
     def _compute(self, connection: ClientConnection) -> None:
@@ -280,9 +284,12 @@ class _Session:
         try:
             with self.evaluating:
                 connection.set_results(self._evaluate(frames))
-        except (InputError, UntrustedError):  # trying again is no use: a bad file stays bad, a policy stays
+        except (InputError, UntrustedError, _Signal):  # trying again is no use: a bad file stays bad, a policy stays
             raise
-        except (Exception, SystemExit) as error:  # a calculator that calls sys.exit has failed like any other
+        except KeyboardInterrupt:  # not from us: somebody has changed what SIGINT does
+            log.error("KeyboardInterrupt within structure %d of this driver: leaving", frames[0].number)
+            raise
+        except BaseException as error:  # a calculator that calls sys.exit has failed like any other
             self.failures += 1
             self.consecutive_failures += 1
             failure = failed_evaluation(frames, error, self.driver.failed_frames)

@@ -90,7 +90,10 @@ class SocketConfig(Section):
     def reachable_path(self) -> str:
         """The path relative to the working directory, in its shortest form: names of sockets may not be long."""
         full = os.path.join(self._folder, self.path)
-        return self.path if os.getcwd() == self._folder else min(full, os.path.relpath(full), key=len)
+        try:
+            return self.path if os.getcwd() == self._folder else min(full, os.path.relpath(full), key=len)
+        except FileNotFoundError:  # the model is in a folder that has been removed
+            return full
 
     @property
     def place(self) -> str | int:

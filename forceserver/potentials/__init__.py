@@ -6,11 +6,12 @@ for use. There is one file per potential, with its section and its class; new on
 
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
 
-from ..errors import ForceServerError, InputError
+from ..errors import ForceServerError, InputError, text_of
 from ..frame import Frame
-from ..results import problem_of
+from ..results import problem_of, problem_of_symmetry
 from .ace import AceConfig
 from .ase import AseConfig
 from .base import Potential
@@ -66,11 +67,13 @@ def tried(potential: Potential, template: Frame, told: str) -> Potential:
     """The potential, once it has computed the template; `InputError`, which calls it `told`, if it cannot."""
     try:
         result = potential.compute_one(template)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a calculator that calls sys.exit has failed like any other
         potential.close()
-        reason = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {text_of(error)}"
         raise InputError(f"{told} cannot compute the template: {reason}") from error
-    if problem := problem_of(result, len(template)):
+    if problem := problem_of(result, len(template)) or problem_of_symmetry("virial", np.asarray(result.virial)):
         potential.close()
         raise InputError(f"{told} returned, for the template, {problem}")
     return potential

@@ -5,6 +5,7 @@ last step.
 """
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,8 +14,9 @@ import numpy as np
 from pydantic import Field
 
 from ..errors import InputError, PotentialError, shortened
+from ..forks import end_in_children_of
 from ..frame import Array, Attributes, Frame, Result
-from ..results import is_finite, problem_of_numbers
+from ..results import is_finite, problem_of_numbers, problem_of_symmetry
 from ..sections import Section
 from .base import Potential
 from .batched_calculators import batched, how_to_batch
@@ -120,7 +122,7 @@ class AsePotential(Potential):
         self._force_consistent = "free_energy" in getattr(calculator, "implemented_properties", ())
         self._stress = stress
         self._extras = list(extras or ())
-        self._told_of_batches = False
+        self._told_of_batches = self._told_of_changes = False
         self._attributes: Attributes | None = None
         if stress == "zero":
             log.warning("virials are zero: pressures will be wrong, the volume must not change")
@@ -164,9 +166,11 @@ class AsePotential(Potential):
                 through unchanged.
         """
         result = None
+        process = os.getpid()
         try:
             result = self._compute(Frame.of(frame))
         finally:
+            end_in_children_of(process)
             if result is None or not is_finite(result):
                 self._forget()
         return result
@@ -178,10 +182,20 @@ class AsePotential(Potential):
             self._forget()
             self._attributes = frame.attributes
         atoms = self._atoms(frame)
-        forces = self._asked("forces", atoms.get_forces, (len(frame), 3))
+        of_forces = partial(atoms.get_forces, apply_constraint=False)  # of constraints that the calculator has set
+        forces = self._asked("forces", of_forces, (len(frame), 3))
         if self._stress == "numerical":
             self._check_untouched(atoms, frame)
-        of_energy = partial(self._atoms(frame).get_potential_energy, force_consistent=self._force_consistent)
+        elif not self._told_of_changes and not _computes_alike(atoms, frame):
+            self._told_of_changes = True
+            log.warning(
+                "%s changes the atoms that it gets: if it does so before it computes them, its forces belong to other "
+                "positions or another order of atoms; let it work on a copy of them",
+                type(self._calculator).__name__,
+            )
+        of_energy = partial(
+            self._atoms(frame).get_potential_energy, force_consistent=self._force_consistent, apply_constraint=False
+        )
         energy = float(self._asked("energy", of_energy, ()))
         extras = {name: self._extra(name) for name in self._extras}  # now: numerical stress computes other frames
         try:
@@ -249,8 +263,11 @@ class AsePotential(Potential):
 
         stress = self._calculator.get_stress(atoms)
         if np.shape(stress) == (6,):
-            stress = voigt_6_to_full_3x3_stress(stress)
-        return self._numbers("stress", stress, (3, 3))
+            return self._numbers("stress", voigt_6_to_full_3x3_stress(stress), (3, 3))
+        stress = self._numbers("stress", stress, (3, 3))
+        if problem := problem_of_symmetry("stress", stress):
+            raise PotentialError(f"the ASE calculator {type(self._calculator).__name__} returned {problem}")
+        return stress
 
     def _numbers(self, name: str, value: Any, shape: tuple[int, ...]) -> Array:
         """A copy of a result of the calculator; `PotentialError` unless it is numbers of this shape."""
@@ -278,3 +295,17 @@ class AsePotential(Potential):
                 f"{', '.join(self._calculator.results)}"
             ) from None
         return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def _computes_alike(atoms: "Atoms", frame: Frame) -> bool:
+    """Whether atoms and frame differ by nothing but a translation, and vectors of the cell."""
+    if np.array_equal(atoms.positions, frame.positions) and np.array_equal(atoms.cell.array, frame.cell):
+        return True
+    if not np.array_equal(atoms.numbers, frame.species):
+        return False
+    from ..representation.neighbours import complete_cell
+
+    cell, inverse = complete_cell(frame.cell, frame.pbc)
+    moved = (atoms.positions - frame.positions - (atoms.positions - frame.positions)[0]) @ inverse
+    moved[:, frame.pbc] -= np.round(moved[:, frame.pbc])
+    return np.allclose(moved @ cell, 0, atol=1e-6) and np.allclose(atoms.cell.array[frame.pbc], frame.cell[frame.pbc])

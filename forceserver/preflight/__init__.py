@@ -13,7 +13,7 @@ from .answers import Answers, ask, inspect_plumed, served_variables
 from .bias import inspect_bias
 from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
-from .rehearsal import inspect_forcefields, rehearse_input
+from .rehearsal import inspect_forcefields, inspect_tags, rehearse_input
 from .sockets import find_server, inspect_cv_server, inspect_limits, inspect_sockets
 from .speed import inspect_speed
 from .structures import describe_template, inspect_fixed, inspect_structure
@@ -61,6 +61,7 @@ def inspect(
     findings.append(Finding(OK, "simulation", _describe_simulation(ipi)))
     if ipi.step >= ipi.total_steps:
         findings.append(Finding(ADVICE, "simulation", "<total_steps> is not above <step>: there is nothing to do"))
+    findings.extend(inspect_tags(ipi))
     findings.extend(inspect_forcefields(ipi))
     rehearsal, said = rehearse_input(ipi)
     findings.extend(said)

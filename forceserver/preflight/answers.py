@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ForceServerError, InputError
+from ..errors import ForceServerError, InputError, text_of
 from ..files import working_in
 from .findings import ADVICE, OK, WRONG, Finding
 
@@ -54,8 +54,10 @@ def ask(configuration: "Configuration", template: "Frame", folder: Path) -> Answ
             answers.findings.extend(step(configuration, template, folder, answers))
         except InputError as error:
             answers.findings.append(Finding(WRONG, what, str(error)))
-        except (Exception, SystemExit) as error:  # raised by somebody else's calculator or variable
-            told = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {error}"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # raised by somebody else's calculator or variable
+            told = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {text_of(error)}"
             answers.findings.append(Finding(WRONG, what, f"it cannot compute the template: {told}"))
     return answers
 

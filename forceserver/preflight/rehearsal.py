@@ -53,6 +53,16 @@ def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
             yield Finding(ADVICE, "forces", f"no <force> and no <bias> uses the force field '{name}'")
 
 
+def inspect_tags(ipi: "IpiInput") -> Iterator[Finding]:
+    """Tags given twice, such as two <motion> in one <system>."""
+    from ..ipi.input import repeated_tags
+
+    for around, tag, times in repeated_tags(ipi.path):
+        text = f"<{around}> has {times} <{tag}>: i-PI takes the last one and ignores what the others say"
+        hint = f" (for both, put them into <{tag} mode='multi'>)" if tag in ("motion", "smotion") else ""
+        yield Finding(WRONG, "simulation", f"{text}{hint}")
+
+
 def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:
     understood = {
         "time step": system.timestep_fs,

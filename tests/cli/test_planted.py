@@ -10,6 +10,8 @@ from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.rehearsal import rehearse
 from forceserver.launch.changes import changes
 from forceserver.new_simulation import Start, write_start
+from forceserver.preflight.findings import WRONG
+from forceserver.preflight.rehearsal import inspect_tags
 from forceserver.preflight.structures import inspect_fixed, inspect_structure
 from forceserver.structures import read_structure
 
@@ -62,6 +64,23 @@ def test_what_cannot_run(tmp_path, old, new, problem):
 def test_what_is_hardly_meant(tmp_path, old, new, doubt):
     doubts = rehearse(planted(tmp_path, old, new)).doubts
     assert doubt in " ".join(doubts) if doubt else not doubts
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("<motion mode", "<motion mode='minimize'/><motion mode", "<system> has 2 <motion>"),
+        ("<total_steps>", "<total_steps>7</total_steps><total_steps>", "<simulation> has 2 <total_steps>"),
+        ("<prng>", "<smotion mode='dummy'/><smotion mode='remd'/><prng>", "<simulation> has 2 <smotion>"),
+        ("<tau", "<tau>3</tau><tau>4</tau><tau", "<thermostat> has 3 <tau>"),
+        ("</output>", "<checkpoint stride='9' filename='third'/></output>", ""),
+    ],
+)
+def test_tags_that_stand_twice(tmp_path, old, new, told):
+    """i-PI takes the last one in silence: of 300 K and 500 K, say, or a thermostat and none."""
+    found = list(inspect_tags(read_ipi_input(planted(tmp_path, old, new))))
+    assert [finding.verdict for finding in found] == [WRONG] * bool(told)
+    assert all(finding.text.startswith(told) for finding in found)
 
 
 def advice(path, atoms):

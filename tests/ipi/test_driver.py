@@ -1,5 +1,6 @@
 """The driver against a server in this process: what it does when things go wrong, and how it leaves."""
 
+import asyncio
 import contextlib
 import logging
 import multiprocessing.shared_memory
@@ -223,12 +224,27 @@ def make_nan(frame: Frame, result: Result) -> None:
     result.forces[2, 1] = np.nan
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def fail_to_tell(frame, result) -> None:
+    raise Mute
+
+
+def be_cancelled(frame, result) -> None:
+    raise asyncio.CancelledError("by whom")  # no Exception, but a BaseException
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
         (raise_boom, "RuntimeError: boom"),
         (make_nan, r"forces\[2, 1\] = nan"),
         (call_exit, r"the potential called sys.exit\('no licence'\)"),
+        (be_cancelled, "CancelledError: by whom"),
+        (fail_to_tell, r"Mute: \(its message cannot be printed\)"),
     ],
 )
 def test_failure_is_told_saved_and_given_back(unix, tmp_path, caplog, spoil, what):
@@ -250,6 +266,28 @@ def test_failure_is_told_saved_and_given_back(unix, tmp_path, caplog, spoil, wha
     np.testing.assert_allclose(atoms.positions, structure(7).positions, rtol=1e-6)
     assert atoms.info["replica"] == 5
     assert re.search(what, atoms.info["error"])
+
+
+@pytest.mark.parametrize(("leave", "code"), [(raise_boom, 1), (call_exit, 1), (lambda *_: sys.exit(3), 3), (print, 0)])
+def test_a_child_that_comes_back_is_no_second_driver(unix, leave, code, capfd):
+    """It used to save the structure as failed, connect and compute in the place of its parent, which waited for it."""
+    codes = []
+
+    def fork(frame: Frame, result: Result) -> None:
+        child = os.fork()
+        if child == 0:
+            leave(frame, result)
+            return
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    with listen(unix) as listener:
+        driver = DriverThread(unix, Springs(fork))
+        with accepted(listener) as server:
+            check(evaluate(server, structure(1))[0], structure(1))
+            server.send(wire.EXIT)
+        assert driver.ended().outcome == Outcome("exit", evaluations=1, failures=0, connections=1)
+    assert codes == [code]
+    assert ("RuntimeError: boom" in capfd.readouterr().err) == (leave is raise_boom)
 
 
 def test_failures_with_good_evaluations_between_them_do_not_add_up(unix, tmp_path):
@@ -629,4 +667,6 @@ def test_a_relative_socket_is_found_from_wherever_a_model_has_gone(tmp_path, mon
         for folder in (tmp_path, "/", tmp_path / "deep" / "er"):
             monkeypatch.chdir(folder)
             connect(config, deadline_seconds=1).close()
+        folder.rmdir()
+        connect(config, deadline_seconds=1).close()
         monkeypatch.chdir(tmp_path)

@@ -9,6 +9,8 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.constraints import FixAtoms, Hookean
+from ase.stress import voigt_6_to_full_3x3_stress
 from pydantic import TypeAdapter
 
 from forceserver.errors import InputError, PotentialError
@@ -276,6 +278,76 @@ def test_numerical_stress_of_a_calculator_that_changes_its_atoms(aluminium):
     potential = AsePotential(Meddling(*CHANGES["strained"]), stress="numerical")
     with pytest.raises(PotentialError, match="changes the atoms that it gets"):
         potential.compute_one(Frame.from_ase(aluminium))
+
+
+class Full(EMT):
+    """EMT with a stress (3, 3) that went through a function."""
+
+    change = staticmethod(lambda stress: stress)
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["stress"] = self.change(voigt_6_to_full_3x3_stress(self.results["stress"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda stress: stress, ""),
+        (lambda stress: stress + np.eye(3)[[1, 0, 2]] * [[0, 1e-5, 0]], ""),  # of a model that is nearly invariant
+        (np.triu, r"Full returned stress.\d, \d. = .*, but stress.\d, \d. = 0 eV/Angstrom.3: it should be symmetric"),
+        (np.tril, "it should be symmetric, with both triangles filled"),
+        (lambda stress: stress + 0.02 * np.eye(3, k=1) * [[0, 0, 1]], r"stress\[1, 2\] = .* but stress\[2, 1\] = "),
+    ],
+)
+def test_a_stress_that_is_not_symmetric(aluminium, change, told):
+    """Its symmetric part would be half of the shear, and no more was said."""
+    calculator = Full()
+    calculator.change = change
+    context = pytest.raises(PotentialError, match=told) if told else contextlib.nullcontext()
+    with context:
+        virial = AsePotential(calculator).compute_one(Frame.from_ase(aluminium)).virial
+        expected = AsePotential(EMT()).compute_one(Frame.from_ase(aluminium)).virial
+        np.testing.assert_allclose(virial, expected, atol=1e-5 * aluminium.get_volume())
+
+
+class Odd(EMT):
+    """EMT that does something to its atoms before it computes them."""
+
+    def __init__(self, change) -> None:
+        super().__init__()
+        self.change = change
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        self.change(atoms)
+        super().calculate(atoms, *args, **kwargs)
+
+
+def sort_atoms(atoms) -> None:
+    atoms.positions[:] = atoms.positions[np.argsort(atoms.positions[:, 0])]
+
+
+@pytest.mark.parametrize(
+    ("change", "warns"),
+    [
+        (lambda atoms: atoms.set_constraint(FixAtoms([0, 1, 2])), False),
+        (lambda atoms: atoms.set_constraint(Hookean(0, 1, 5.0, 0.1)), False),
+        (lambda atoms: atoms.translate((0.1, 0.2, 0.3)), False),
+        (lambda atoms: (atoms.translate((9, 9, 9)), atoms.wrap()), False),
+        (sort_atoms, True),
+        (lambda atoms: atoms.set_cell(1.1 * atoms.cell.array), True),
+    ],
+)
+def test_forces_of_what_a_calculator_makes_of_its_atoms(aluminium, caplog, change, warns):
+    """ASE sets the forces on atoms to zero that a calculator has fixed; forces of sorted ones went astray."""
+    frame = Frame.from_ase(aluminium)
+    potential, expected = AsePotential(Odd(change)), AsePotential(EMT()).compute_one(frame)
+    for _ in range(2):
+        result = potential.compute_one(frame)
+    assert caplog.text.count("changes the atoms that it gets") == warns
+    if not warns:
+        np.testing.assert_allclose(result.forces, expected.forces, atol=1e-10)
+        assert result.energy == pytest.approx(expected.energy, abs=1e-10)
 
 
 class Charged(Calculator):
