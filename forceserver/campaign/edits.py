@@ -28,7 +28,7 @@ def edit(path: Path, changes: Changes) -> None:
 
 def edit_xml(path: Path, changes: Changes) -> None:
     """Sets elements or attributes of an input; comments stay."""
-    tree = _read_xml(path)
+    tree = read_xml(path)
     for place, text in changes.items():
         where, _, attribute = place.partition("@")
         elements = [element for element in tree.iterfind("." + where) if not attribute or attribute in element.attrib]
@@ -70,7 +70,7 @@ def edit_words(path: Path, changes: Changes) -> None:
 
 def set_total_steps(path: Path, steps: int) -> None:
     """Sets <total_steps> of an input or of a state, which omits it if it has i-PI's default."""
-    tree = _read_xml(path)
+    tree = read_xml(path)
     root = tree.getroot()
     element = root.find("total_steps")
     if element is None:
@@ -81,5 +81,6 @@ def set_total_steps(path: Path, steps: int) -> None:
     tree.write(path)
 
 
-def _read_xml(path: Path) -> Any:
+def read_xml(path: Path) -> Any:
+    """The tree of a file, with its comments."""
     return ElementTree.parse(path, ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True)))

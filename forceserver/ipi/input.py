@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files import working_in
 from ..frame import Array
 
+FEMTOSECOND = 41.341374575751  # atomic units
 NESTED_PREFIX = "/tmp/ipi_"
 """Prefix of sockets inside other force fields: i-PI 3.3.1 applies its `sockets_prefix` to outer ones only."""
 
@@ -78,11 +79,16 @@ class System:
     beads: int
     cell: Array
     """(3, 3), Angstrom, vectors as rows."""
-    positions: Array
-    """(atoms, 3), Angstrom, of the first bead."""
+    positions_of_beads: Array
+    """(beads, atoms, 3), Angstrom."""
     cell_of_file: bool
     """Whether the cell comes from the file with the positions, rather than from the input."""
     components: tuple[Component, ...]
+
+    @property
+    def positions(self) -> Array:
+        """(atoms, 3), Angstrom, of the first bead."""
+        return self.positions_of_beads[0]
 
     def beads_of(self, forcefield: str) -> int:
         """How many structures a force field gets per step; 0 if it does not act on this system."""
@@ -137,6 +143,8 @@ class IpiInput:
     plumed: tuple[PlumedForceField, ...]
     motions: tuple[str, ...]
     """i-PI's class of each <motion>."""
+    timestep_fs: float | None
+    """Of the first motion that has one."""
 
     @property
     def folder(self) -> Path:
@@ -217,6 +225,7 @@ def _read(path: Path) -> IpiInput:
     for system in systems:
         system.prng = Random(seed=1)
         system.init.init_stage1(system)
+    moves = [move for system in systems for move in all_in(system.motion)]
     return IpiInput(
         path=path,
         sockets=tuple(sockets),
@@ -229,7 +238,8 @@ def _read(path: Path) -> IpiInput:
         total_steps=simulation.total_steps.fetch(),
         verbosity=simulation.verbosity.fetch(),
         threading=simulation.threading.fetch(),
-        motions=tuple(type(motion).__name__ for system in systems for motion in all_in(system.motion)),
+        motions=tuple(type(move).__name__ for move in moves),
+        timestep_fs=next((float(move.dt) / FEMTOSECOND for move in moves if getattr(move, "dt", None)), None),
         swaps=_swaps(simulation, path.parent),
         plumed=tuple(_plumed(part, path.parent) for tag, part in simulation.extra if tag == "ffplumed"),
         **_outputs(simulation.output.fetch(), systems, path.parent),
@@ -283,7 +293,7 @@ def _system(system: Any) -> System:
         species=tuple(str(name) for name in system.beads.names),
         beads=system.beads.nbeads,
         cell=np.array(system.cell.h).T * Bohr,
-        positions=np.array(system.beads.q[0]).reshape(-1, 3) * Bohr,
+        positions_of_beads=np.array(system.beads.q).reshape(system.beads.nbeads, -1, 3) * Bohr,
         cell_of_file=_cell_of_file(system.init.queue),
         components=tuple(
             Component(part.ffield, min(part.nbeads or system.beads.nbeads, system.beads.nbeads), bias)

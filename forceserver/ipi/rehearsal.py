@@ -17,9 +17,8 @@ import numpy as np
 
 from ..elements import find_element
 from ..errors import InputError
-from .input import all_in, parse_input, quietly_in
+from .input import FEMTOSECOND, all_in, parse_input, quietly_in
 
-FEMTOSECOND = 41.341374575751  # atomic units
 KELVIN = 3.1668115634556e-6  # Hartree
 GIGAPASCAL = 1 / 29421.0265  # Hartree / bohr^3
 DALTON = 1822.888486  # electron masses

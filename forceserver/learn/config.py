@@ -20,6 +20,8 @@ class SimulationsConfig(Section):
     config: instead of these, a configuration that `launch` runs; its [potential] is replaced by the model of the round.
     files: what it needs beside its input and its structure.
     name: of its folder; default that of the file.
+    resume: whether it goes on, in the next round, where a structure has stopped it; else it begins anew in each.
+    tries: how often in a row it may be stopped at one place before it begins anew.
     """
 
     structure: InputFile | None = None
@@ -32,6 +34,8 @@ class SimulationsConfig(Section):
     config: InputFile | None = None
     files: tuple[InputFile, ...] = ()
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.+-]*$")
+    resume: bool = True
+    tries: int = Field(default=3, ge=2)
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "SimulationsConfig":
@@ -39,7 +43,7 @@ class SimulationsConfig(Section):
             raise ValueError("give structure, where dynamics begin, or config, inputs of your own")
         if not self.temperatures_K:
             raise ValueError("temperatures_K: give at least one temperature")
-        given = self.model_fields_set - {"config", "files", "name"}
+        given = self.model_fields_set - {"config", "files", "name", "resume", "tries"}
         if self.config is not None and given:
             raise ValueError(f"config: its input says all; remove {', '.join(sorted(given))}")
         if self.config is None and self.files:

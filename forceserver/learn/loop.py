@@ -21,12 +21,13 @@ from ..new_simulation import INPUT
 from ..structures import read_structure, read_structures
 from . import history, rounds, start
 from .config import LearnConfig, SimulationsConfig
+from .inputs import Inputs, planned
 from .judging import force_factor, judge
 from .record import Record
 from .reference import Reference, label
 from .rounds import Round
 from .selection import choose
-from .simulations import Inputs, planned, simulate
+from .simulations import simulate
 from .threshold import threshold
 from .training import train
 
@@ -79,7 +80,8 @@ def check(config: LearnConfig) -> list[str]:
     frames = {f"simulation {plan.name}": _beginning(plan.source) for plan in plans}
     with tempfile.TemporaryDirectory() as folder:
         for plan in plans:
-            Inputs(plan, {"kind": "trusted"}, seed=0).copy_to(Path(folder) / plan.name)
+            (Path(folder) / plan.name).mkdir()
+            Inputs(plan, {"kind": "trusted"}, seed=0, every=1).write(Path(folder) / plan.name)
             read_ipi_input(Path(folder) / plan.name / INPUT)
     with contextlib.closing(Reference(config.reference)) as reference:
         for frame in frames.values():

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..analysis.coverage import SHARES
 from ..files import atomic_write
 from .config import LearnConfig
@@ -46,18 +48,20 @@ def _errors(axes: "Axes", records: Sequence[Record], config: LearnConfig) -> Non
 
 
 def _lengths(axes: "Axes", records: Sequence[Record]) -> None:
+    """How far each simulation came; its line is broken where it began anew."""
     names = list(dict.fromkeys(one.name for record in records for one in record.outcomes))
     for name in names:
-        points = [
-            (record.round, 100 * one.steps / max(one.total, 1))
-            for record in records
-            for one in record.outcomes
-            if one.name == name
-        ]
-        axes.plot(*zip(*points, strict=True), "o-", label=name)
-    axes.set(xlabel="round", ylabel="length reached (%)", ylim=(0, 105), title="simulations")
+        points: list[tuple[int, float]] = []
+        for record in records:
+            for one in record.outcomes:
+                if one.name == name and one.length_ps is not None:
+                    points += [] if one.began else [(record.round, np.nan)]
+                    points.append((record.round, one.length_ps))
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", label=name)
+    axes.set(xlabel="round", ylabel="reached (ps)", title="simulations: connected where they went on")
     _whole_numbers(axes)
-    if 0 < len(names) <= 10:
+    if 0 < len(names) <= 10 and axes.has_data():
         axes.legend(fontsize="small")
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .judging import CONTROL
-from .simulations import Outcome
+from .outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -47,4 +47,5 @@ class Record:
 
     @property
     def all_complete(self) -> bool:
-        return bool(self.outcomes) and all(one.end == "complete" for one in self.outcomes)
+        """Whether every simulation was completed by the model of this round alone, from its first step on."""
+        return bool(self.outcomes) and all(one.end == "complete" and not one.began for one in self.outcomes)

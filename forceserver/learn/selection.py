@@ -20,8 +20,8 @@ from ..representation.config import ExpansionConfig
 from ..representation.describing import FeatureMap
 from . import rounds
 from .config import LearnConfig
+from .inputs import RECORD, UNCERTAIN, planned
 from .rounds import Round
-from .simulations import RECORD, UNCERTAIN, planned
 from .start import stripped
 
 if TYPE_CHECKING:

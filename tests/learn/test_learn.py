@@ -1,6 +1,7 @@
 """`forceserver learn` with i-PI itself: to the end, stopped, killed again and again, and with simulations that die."""
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import sys
 import time
 
 import ase.io
+import numpy as np
 import pytest
 from ase.build import bulk
 from learn_case import with_failures, write_case
@@ -62,6 +64,30 @@ def test_a_simulation_stops_where_the_model_is_uncertain_and_that_is_learned(tmp
     assert (tmp_path / "learn" / "history.txt").read_text() in status.stdout
 
 
+@pytest.mark.slow
+def test_a_stopped_simulation_goes_on_with_the_next_model(tmp_path):
+    """From round to round: one trajectory, no step twice and none missing, with its velocities."""
+    strict = "records = 4\n\n[uncertainty]\nforce_ev_per_angstrom = 0.15\n\n[budget]\nreferences = 19\n"
+    config = write_case(tmp_path, ("records = 4\n", strict), ("steps = 20", "steps = 300"))
+    done = run(config)
+    assert "stopped: the budget is spent, 19 references" in done.stderr
+    outcomes = [record["outcomes"][0] for record in json.loads((tmp_path / "learn" / "history.json").read_text())[:-1]]
+    assert outcomes[0]["began"] == 0
+    for before, now in itertools.pairwise(outcomes):
+        assert before["steps"] - 5 <= now["began"] <= before["steps"] < now["steps"]
+    properties = [
+        np.loadtxt(tmp_path / "learn" / f"round-{number:03d}" / "simulations" / "crystal-600K" / "out.properties")
+        for number in range(3)
+    ]
+    for before, now, outcome in zip(properties, properties[1:], outcomes[1:], strict=False):
+        assert len(np.unique(now[:, 0])) == len(now)
+        assert np.diff(now[:, 0]).max() == 10
+        kept = before[before[:, 0] <= outcome["began"]]
+        np.testing.assert_array_equal(now[: len(kept)], kept)
+        temperatures = now[len(kept) - 1 : len(kept) + 1, 2]
+        assert abs(np.diff(temperatures)[0]) < 300, "no new velocities"
+
+
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory):
     """A run that has reached its target."""
@@ -90,8 +116,12 @@ def test_a_complete_run_computes_nothing_again(complete):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_again_and_again_it_goes_on_with_the_same_command(tmp_path, seed):
-    config = write_case(tmp_path, with_failures(tmp_path, "{}"))
+@pytest.mark.parametrize("threshold", [None, 0.15])
+def test_killed_again_and_again_it_goes_on_with_the_same_command(tmp_path, threshold, seed):
+    """With the default threshold no simulation is stopped; with the other, they go on in the next round."""
+    strict = f"records = 4\n\n[uncertainty]\nforce_ev_per_angstrom = {threshold}\n\n[budget]\nreferences = 20\n"
+    changes = [("records = 4\n", strict), ("steps = 20", "steps = 300")] if threshold else []
+    config = write_case(tmp_path, with_failures(tmp_path, "{}"), *changes)
     moments = random.Random(seed)
     kills = 0
     while True:
@@ -109,7 +139,7 @@ def test_killed_again_and_again_it_goes_on_with_the_same_command(tmp_path, seed)
         while any(alive(pid) for pid in family):
             assert time.monotonic() < deadline, "something outlives it"
             time.sleep(0.1)
-    assert process.returncode == 0
+    assert process.returncode == (0 if threshold is None else 1)
     assert kills
     folder = load(config).folder
     every = list(rounds.rounds_in(folder))

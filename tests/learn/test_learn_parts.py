@@ -17,11 +17,12 @@ from forceserver.fit.progress import silent
 from forceserver.frame import Frame
 from forceserver.learn import history, loop, rounds, start
 from forceserver.learn.config import load
+from forceserver.learn.inputs import planned
 from forceserver.learn.judging import force_factor, judge
+from forceserver.learn.outcome import Outcome
 from forceserver.learn.record import Record
 from forceserver.learn.reference import label
 from forceserver.learn.selection import Candidate, Novelty, choose, control
-from forceserver.learn.simulations import Outcome, planned
 from forceserver.learn.threshold import left_out, threshold
 from forceserver.learn.training import train
 from forceserver.potentials.model_files import load_model

@@ -23,9 +23,9 @@ from forceserver.files import write_json
 from forceserver.frame import Frame
 from forceserver.learn import loop
 from forceserver.learn.config import LearnConfig, load
+from forceserver.learn.inputs import RECORD
 from forceserver.learn.rounds import Round
 from forceserver.learn.selection import candidates
-from forceserver.learn.simulations import RECORD
 from forceserver.potentials import build_potential
 
 HERE = Path(__file__).parent
