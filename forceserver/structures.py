@@ -24,7 +24,15 @@ import numpy as np
 from .elements import find_element, own_mass
 from .errors import InputError
 from .frame import any_singular
-from .unclear_structures import check_columns, check_comment, check_places, check_sites, check_types
+from .unclear_structures import (
+    check_columns,
+    check_comment,
+    check_name,
+    check_names,
+    check_places,
+    check_sites,
+    check_types,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +55,10 @@ def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
 
 codecs.register_error(LATIN_1, _as_latin_1)
 
+HEADER_LINES = 200
+"""Within which a data file of LAMMPS gives its box."""
+_LAMMPS_BOX = re.compile(r"^\s*[-+.\deE]+\s+[-+.\deE]+\s+xlo\s+xhi\b", re.MULTILINE)
+
 _IPI_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]: *[-+.\d]")
 _IPI_UNIT = re.compile(r"\b(cell|positions|velocities|momenta|forces|[xvpf]_centroid)\w*\{[A-Za-z_]*\}")
 _EXTENDED = re.compile(r"\b(Lattice|Properties) *=")
@@ -58,7 +70,9 @@ def read_structures(path: Path) -> Iterator["Atoms"]:
     Raises `InputError`, naming the structure (counted from 0), if one cannot be read, has no atoms, has positions or a
     cell that are not finite, or is periodic along a direction that its cell does not span; also for an empty file.
     """
-    source = _read(path, last=False)
+    with _told(path, ""):
+        kind = _format_of(path)
+    source = _read(path, kind, last=False)
     for index in itertools.count():
         with _told(path, f" structure {index}"):
             atoms = next(source, None)
@@ -68,7 +82,7 @@ def read_structures(path: Path) -> Iterator["Atoms"]:
             break
         yield atoms
     if index == 0:
-        raise InputError(f"{path}: there is no structure in it")
+        raise InputError(f"{path}: {_nothing_in(kind)}")
 
 
 def read_structure(path: Path, pbc: bool | Sequence[bool] | None = None) -> "Atoms":
@@ -77,9 +91,10 @@ def read_structure(path: Path, pbc: bool | Sequence[bool] | None = None) -> "Ato
     pbc: periodic directions, whatever the file says.
     """
     with _told(path, ""):
-        atoms = next(_read(path, last=True), None)
+        kind = _format_of(path)
+        atoms = next(_read(path, kind, last=True), None)
         if atoms is None:
-            raise InputError("there is no structure in it")
+            raise InputError(_nothing_in(kind))
         if pbc is not None:
             atoms.pbc = pbc
         _check(atoms)
@@ -112,25 +127,57 @@ def _check(atoms: "Atoms") -> None:
     check_sites(atoms)
 
 
-def _read(path: Path, last: bool) -> Iterator["Atoms"]:
+def _read(path: Path, kind: str, last: bool) -> Iterator["Atoms"]:
     """All structures, or the last one only."""
-    import ase.io
-    from ase.io.formats import filetype, open_with_compression
+    return (_read_ours if kind in _OURS else _read_by_ase)(path, kind, last)
 
-    ours = {"extxyz": (_frames_of_xyz, _parse_xyz), "proteindatabank": (_frames_of_pdb, _parse_pdb)}
-    kind = filetype(str(path))
-    if kind not in ours:
-        for atoms in ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True):
-            check_types(kind, path, atoms)
-            yield atoms
-        return
-    split, parse = ours[kind]
+
+def _nothing_in(kind: str) -> str:
+    from ase.io.formats import ioformats
+
+    return f"there is no structure in it (it was read as {kind}: {ioformats[kind].description})"
+
+
+def _format_of(path: Path) -> str:
+    """ASE's name of the format, which it takes from the name of a file and its beginning."""
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
+
+    kind = ""
+    with contextlib.suppress(UnknownFileTypeError):
+        kind = filetype(str(path))
+    if kind in ioformats and kind != "runnerdata":  # which is what ASE takes every *.data for
+        return kind
+    with open_with_compression(str(path), "rb") as file:
+        beginning = b"".join(itertools.islice(file, HEADER_LINES)).decode("latin-1")
+    if _LAMMPS_BOX.search(beginning):
+        return "lammps-data"
+    if not beginning.strip():
+        raise InputError("is empty")
+    if kind not in ioformats:
+        raise InputError("is in a format that ASE does not recognise; write another, such as extended XYZ (.extxyz)")
+    return kind
+
+
+def _read_by_ase(path: Path, kind: str, last: bool) -> Iterator["Atoms"]:
+    import ase.io
+
+    for atoms in ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True):
+        check_types(kind, path, atoms)
+        yield atoms
+
+
+def _read_ours(path: Path, kind: str, last: bool) -> Iterator["Atoms"]:
+    from ase.io.formats import open_with_compression
+
+    split, parse = _OURS[kind]
     with open_with_compression(str(path), "rb") as binary:
         file = io.TextIOWrapper(binary, encoding="utf-8-sig", errors=LATIN_1)
         frames = collections.deque(split(file), maxlen=1) if last else split(file)
         for number, lines in enumerate(frames):
             if number == 0 and kind == "extxyz" and (missing := _units_missing(lines)):
                 log.warning("%s names no unit of its %s: atomic units, as i-PI reads it", path, " and ".join(missing))
+            if number == 0 and kind == "extxyz":
+                check_names(_labels(lines))
             yield parse(lines)
 
 
@@ -211,6 +258,15 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
     return _by_ase("extxyz", lines, unknown)
 
 
+def _labels(lines: list[str]) -> set[str]:
+    """The labels of a frame that are elements to ASE."""
+    comment = "".join(lines[1:2])
+    column = _species_column(comment) if _EXTENDED.search(comment) else 0
+    if column is None or _is_ipi(comment):
+        return set()
+    return {words[column] for words in map(str.split, lines[2:]) if len(words) > column}
+
+
 def _species_column(comment: str) -> int | None:
     """Where the label of an atom is in its line; None if there is none."""
     from ase.io.extxyz import key_val_str_to_dict
@@ -228,6 +284,7 @@ def _parse_pdb(lines: list[str]) -> "Atoms":
     for number, line in enumerate(lines):
         if line.startswith(("ATOM", "HETATM")):
             atom += 1
+            check_name(line)
             label = line[76:78].strip() or line[12:16].strip()
             if _is_unknown_to_ase(label) and find_element(label) is not None:
                 unknown[atom] = label
@@ -287,6 +344,10 @@ def _from_ipi(lines: list[str]) -> "Atoms":
     atoms = Atoms(symbols, positions=positions, cell=cell if known else None, pbc=known)
     _keep_masses(atoms, dict(enumerate(map(str, labels))))
     return atoms
+
+
+_OURS = {"extxyz": (_frames_of_xyz, _parse_xyz), "proteindatabank": (_frames_of_pdb, _parse_pdb)}
+"""What is not left to ASE: for each format, how a file is split into frames, and how a frame is read."""
 
 
 def _in_angstrom(comment: str, mode: str, positions: "Array", cell: "Array") -> tuple["Array", "Array"]:

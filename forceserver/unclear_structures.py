@@ -4,15 +4,28 @@ They then guess without a word: types of LAMMPS become atomic numbers, atoms wit
 under another name is ignored, and sites shared by several elements get the first of them.
 """
 
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .elements import own_mass
 from .errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+log = logging.getLogger(__name__)
+
+_NUMBERED = re.compile(r"[A-Z][A-Za-z]?\d+[A-Z]?")
+_CAPITALS = frozenset({"CL", "CO", "CR", "CS", "CU", "NI", "PT", "SC", "SE", "SI", "SN", "SR"})
+"""Elements in capitals that are no names of atoms in molecules."""
+_RESIDUE = re.compile(
+    "ALA|ARG|ASN|ASP|CYS|GLN|GLU|GLY|HIS|ILE|LEU|LYS|MET|PHE|PRO|SER|THR|TRP|TYR|VAL|HOH|WAT|D?[ACGTU]"
+)
 
 SHARE = 1e-3
 """By how much the occupancies of a site may miss 1."""
@@ -49,6 +62,56 @@ def check_columns(names: Sequence[str]) -> None:
             raise InputError(f"has no column of {what} ({wanted}); its Properties are {', '.join(names)}")
 
 
+def check_names(labels: Collection[str]) -> None:
+    """Finds names of atoms (CA is a carbon, HO a hydrogen of proteins) in an xyz file, which ASE takes for elements.
+
+    `InputError` if other labels show that they are names (C1, H2A); a warning if they may be elements in capitals,
+    beside their first letters: N, CA, C and O are a backbone, or a calcium carbonate.
+    """
+    doubtful = sorted(label for label in labels if _may_be_name(label))
+    names = sorted(label for label in labels if _NUMBERED.fullmatch(label) and own_mass(label) is None)
+    if not doubtful:
+        return
+    read = f"{', '.join(doubtful)} would be read as {', '.join(map(str.capitalize, doubtful))}"
+    if names:
+        raise InputError(
+            f"has names of atoms ({', '.join(names[:3])}) in place of elements, and {read}: write elements"
+        )
+    if told := [label for label in doubtful if label[0] in labels]:
+        elements = ", ".join(map(str.capitalize, told))
+        log.warning("labels %s are read as the elements %s, not as names of atoms", ", ".join(told), elements)
+
+
+def check_name(line: str) -> None:
+    """`InputError` if a line of a pdb file without an element has a name that ASE would take for another element.
+
+    Elements are in columns 77 and 78. Without them, the name tells: by the rules of the format, an element of one
+    letter is in column 14 (" CA ", a carbon), one of two in 13 and 14 ("CA  ", calcium); i-PI writes to the right.
+    """
+    name, residue = line[12:16], line[17:20].strip()
+    label = name.strip()
+    if line[76:78].strip() or not _may_be_name(label) or name.startswith("  "):
+        return
+    if name.startswith(" ") or _RESIDUE.fullmatch(residue):
+        raise InputError(
+            f"has an atom named {label} and no element in columns 77 and 78: it would be read as {label.capitalize()}; "
+            "add elements"
+        )
+
+
+def _may_be_name(label: str) -> bool:
+    """Whether a label of two capitals may be the name of an atom of an organic molecule as well as an element."""
+    from ase.data import atomic_numbers
+
+    return (
+        len(label) == 2
+        and label.isupper()
+        and label not in _CAPITALS
+        and label[0] in "CHNOPS"
+        and label.capitalize() in atomic_numbers
+    )
+
+
 def check_places(lines: Iterable[str]) -> None:
     """`InputError` if a pdb file has several places for one atom."""
     names = {line[ALTERNATIVE : ALTERNATIVE + 1] for line in lines if line.startswith(("ATOM", "HETATM"))}
@@ -67,8 +130,13 @@ def check_sites(atoms: "Atoms") -> None:
 
 
 def check_types(kind: str, path: Path, atoms: "Atoms") -> None:
-    """`InputError` if the types of a LAMMPS file have become atomic numbers, because it names no elements."""
-    if kind not in _LAMMPS or not atoms.has("type") or (atoms.arrays["type"] != atoms.numbers).any():
+    """`InputError` if a LAMMPS file does not tell the elements of its types, which become atomic numbers or nothing."""
+    if kind not in _LAMMPS or not atoms.has("type"):
+        return
+    if (unknown := np.flatnonzero(atoms.numbers == 0)).size:
+        of_none = f"a mass of {atoms.get_masses()[unknown[0]]:g}" if atoms.has("masses") else "none"
+        raise InputError(f"has atoms of type {atoms.arrays['type'][unknown[0]]} whose element is unknown: {of_none}")
+    if (atoms.arrays["type"] != atoms.numbers).any():
         return
     from ase.io.formats import open_with_compression
 

@@ -187,7 +187,7 @@ def test_unknown_labels_are_named(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "structure 0 cannot be read: .*Empty file"),
+        ("", "is empty"),
         ("2\n\nAl 0 0 0\n", "structure 0 cannot be read"),
         ("2\n# CELL(abcABC): 9 9 9 90 90 90\nAl 0 0 0\n", "structure 0 cannot be read: .* announced"),
         ("0\n\n", "structure 0 has no atoms"),
@@ -324,6 +324,10 @@ END
 """
 
 
+BARE = "ATOM      1 {} {} A   1       0.000   0.000   0.000  1.00  0.00\nEND\n"
+XYZ = "3\n\n{} 0 0 0\n{} 0 0 2\n{} 0 2 0\n"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -331,6 +335,30 @@ END
         ("a.cif", CIF + "Al1 Al 0 0 0 0.7\n", "is disordered: a site is occupied by 0.7 Al"),
         ("a.lammpstrj", DUMP.format("", "", ""), "names no elements: .* add a column `element`"),
         ("a.lammps-data", DATA.format(""), "names no elements: .* add a section Masses"),
+        ("a.data", DATA.format(""), "names no elements: .* add a section Masses"),
+        (
+            "a.data",
+            DATA.format("\nMasses\n\n1 1\n2 4.0026\n"),
+            "has atoms of type 1 whose element is unknown: a mass of 1",
+        ),
+        ("a.data", "begin\nend\n", r"no structure in it .it was read as runnerdata: RuNNer input.data file."),
+        ("a.lmp", "units metal\n", "in a format that ASE does not recognise; write another, such as extended XYZ"),
+        (
+            "a.xyz",
+            XYZ.format("C1", "HO", "OXT"),
+            r"has names of atoms .C1. in place of elements, and HO would be read as Ho",
+        ),
+        (
+            "a.xyz",
+            XYZ.format("H12", "CD", "HA2"),
+            r"names of atoms .H12, HA2. in place of elements, and CD would be .* Cd",
+        ),
+        (
+            "a.pdb",
+            BARE.format(" CA ", "ALA"),
+            "an atom named CA and no element in columns 77 and 78: it would be read as Ca",
+        ),
+        ("a.pdb", BARE.format("HG  ", "SER"), "an atom named HG and no element"),
         ("a.pdb", PDB.format("A", "B"), "alternative locations A, B"),
         (
             "a.xyz",
@@ -357,6 +385,12 @@ def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
         ("a.lammpstrj", DUMP.format("element", "H", "He"), "HHe"),
         ("a.lammpstrj", DUMP.format("mass", "26.98", "63.5"), "AlCu"),
         ("a.lammps-data", DATA.format("\nMasses\n\n1 1.008\n2 4.0026\n"), "HHe"),
+        ("a.data", DATA.format("\nMasses\n\n1 1.008\n2 4.0026\n"), "HHe"),
+        ("in.lmp", DATA.format("\nMasses\n\n1 1.008\n2 4.0026\n"), "HHe"),
+        ("a.xyz", XYZ.format("C1", "H", "H2"), "CH2"),
+        ("a.xyz", XYZ.format("CA", "CL", "CL"), "CaCl2"),
+        ("a.pdb", BARE.format("CA  ", " CA"), "Ca"),
+        ("a.pdb", BARE.format("  CA", "  1"), "Ca"),
         ("a.pdb", PDB.format("A", "A"), "O2"),
         ("a.xyz", "1\nProperties=Z:I:1:pos:R:3\n13 0 0 0\n", "Al"),
         ("a.xyz", "1\nlattice=fcc, cell = small\nAl 0 0 0\n", "Al"),
@@ -366,3 +400,13 @@ def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
 def test_what_a_file_says_is_read(tmp_path, name, text, formula):
     (tmp_path / name).write_text(text)
     assert read_structure(tmp_path / name).get_chemical_formula() == formula
+
+
+@pytest.mark.parametrize(("labels", "told"), [("N CA C", "labels CA are read as the elements Ca"), ("CA CL CL", "")])
+def test_capitals_that_may_be_names_of_atoms_are_told_once(tmp_path, caplog, labels, told):
+    """A backbone, or a calcium salt: ASE reads both so."""
+    path = tmp_path / "a.xyz"
+    path.write_text(3 * XYZ.format(*labels.split()))
+    assert [len(atoms) for atoms in read_structures(path)] == [3, 3, 3]
+    assert caplog.text.count("are read as the elements") == bool(told)
+    assert told in caplog.text

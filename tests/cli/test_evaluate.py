@@ -148,7 +148,7 @@ def test_plot_without_labels_is_refused(aluminium):
         (["al.extxyz", "-o", "al.extxyz"], "is the input; choose another name"),
         (["al.extxyz", "-o", "nowhere/out.xyz"], "there is no folder"),
         (["broken.xyz"], "structure 1 cannot be read"),
-        (["empty.xyz"], "structure 0 cannot be read: UnknownFileTypeError: Empty file"),
+        (["empty.xyz"], "empty.xyz: is empty"),
     ],
 )
 def test_bad_input(aluminium, arguments, message):
