@@ -341,7 +341,7 @@ XYZ = "3\n\n{} 0 0 0\n{} 0 0 2\n{} 0 2 0\n"
             DATA.format("\nMasses\n\n1 1\n2 4.0026\n"),
             "has atoms of type 1 whose element is unknown: a mass of 1",
         ),
-        ("a.data", "begin\nend\n", r"no structure in it .it was read as runnerdata: RuNNer input.data file."),
+        ("a.data", "hello\n", r"no structure in it .it was read as runnerdata: RuNNer input.data file."),
         ("a.lmp", "units metal\n", "in a format that ASE does not recognise; write another, such as extended XYZ"),
         (
             "a.xyz",
