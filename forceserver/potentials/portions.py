@@ -97,7 +97,7 @@ class BatchedPotential(Potential):
 
     def __init__(self, device: str) -> None:
         self._portions = Portions(device)
-        self._constants: dict[tuple[bytes, ...], Any] = {}
+        self._constants: dict[tuple[Any, ...], Any] = {}
 
     def compute_one(self, frame: Frame) -> Result:
         return self.compute([frame])[0]
@@ -113,11 +113,15 @@ class BatchedPotential(Potential):
 
     @abstractmethod
     def _make_constants(self, frames: Sequence[Frame]) -> Any:
-        """What depends on species and periodicity alone."""
+        """What depends on species and periodicity, and on what `_inputs_of` gives."""
+
+    def _inputs_of(self, frames: Sequence[Frame]) -> tuple[Any, ...]:
+        """What else the constants depend on, for models that read more of a structure."""
+        return ()
 
     def _constants_of(self, frames: Sequence[Frame]) -> Any:
         """The same, made when such frames come for the first time."""
-        key = (frames[0].pbc.tobytes(), *(frame.species.tobytes() for frame in frames))
+        key = (frames[0].pbc.tobytes(), *(frame.species.tobytes() for frame in frames), self._inputs_of(frames))
         if key not in self._constants:
             if len(self._constants) > 3:  # a batch, its last portion, one frame
                 self._constants.clear()

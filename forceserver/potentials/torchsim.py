@@ -26,6 +26,8 @@ from .torch_device import Precision, dtype_of, find_device, to_device, to_numpy
 log = logging.getLogger(__name__)
 
 EXAMPLE = "torch_sim.models.mace.MaceModel"
+SYSTEM_INPUTS = ("charge", "spin")
+"""What some models read of a state beside its atoms: total charge and spin multiplicity, as in ASE's `info`."""
 MARGIN = 100.0
 """Empty space along directions without periodicity, Angstrom: models that ignore it see no images."""
 
@@ -113,6 +115,9 @@ class TorchSimPotential(BatchedPotential):
         self._model, self._stress, self._extras = model, stress, list(extras)
         self._device, self._dtype = model.device, model.dtype
         super().__init__(str(self._device))
+        self._asked: set[str] = set()
+        """Those of `SYSTEM_INPUTS` that the model has looked for in vain."""
+        self._watches = True
         self._lists = _keep_lists(model)
         if stress == "zero":
             log.warning("virials are zero: pressures will be wrong, the volume must not change")
@@ -125,6 +130,8 @@ class TorchSimPotential(BatchedPotential):
         state.positions = to_device(np.concatenate([f.positions for f in frames]), self._device, self._dtype)
         state.cell = to_device(np.ascontiguousarray(cells.transpose(0, 2, 1)), self._device, self._dtype)
         outputs = self._model(state)
+        if missing := self._asked - {name for name, _ in self._inputs_of(frames)}:
+            self._tell_of_defaults(", ".join(sorted(missing)))
         first = np.cumsum([0, *map(len, frames)])
         energies = self._numbers(outputs, "energy", (len(frames),))
         forces = self._numbers(outputs, "forces", (int(first[-1]), 3))
@@ -135,6 +142,27 @@ class TorchSimPotential(BatchedPotential):
             _result(frame, energies[s], forces[first[s] : first[s + 1]], cells[s], stresses[s], extras[s])
             for s, frame in enumerate(frames)
         ]
+
+    def _inputs_of(self, frames: Sequence[Frame]) -> tuple[Any, ...]:
+        """Name and values (one for each frame) of the inputs that a structure gives; 0 where only others do."""
+        infos = [frame.attributes.info if frame.attributes else {} for frame in frames]
+        return tuple(
+            (name, tuple(float(info.get(name, 0)) for info in infos))
+            for name in SYSTEM_INPUTS
+            if any(name in info for info in infos)
+        )
+
+    def _tell_of_defaults(self, names: str) -> None:
+        """Once: the states that follow are not watched."""
+        log.warning(
+            "the model %s looks for %s, which the structure does not give, so it takes its defaults: `charge=0 spin=1` "
+            "in the comment line of its extended XYZ file, say, gives them",
+            type(self._model).__name__,
+            names,
+        )
+        self._watches = False
+        self._asked.clear()
+        self._constants.clear()
 
     def _stresses(self, outputs: dict[str, Any], frames: Sequence[Frame]) -> Array:
         if self._stress == "zero" or not frames[0].pbc.any():
@@ -162,18 +190,39 @@ class TorchSimPotential(BatchedPotential):
         import torch
         from torch_sim.state import SimState
 
+        state_class = _watched(SimState, self._asked) if self._watches else SimState
         species = torch.from_numpy(np.concatenate([f.species for f in frames])).to(self._device)
         sizes = torch.tensor([len(frame) for frame in frames])
         pbc = frames[0].pbc.tolist()
         real = {"device": self._device, "dtype": self._dtype}
-        return SimState(
+        given = {name: torch.tensor(values, **real) for name, values in self._inputs_of(frames)}
+        return state_class(
             positions=torch.zeros(len(species), 3, **real),
             masses=torch.ones(len(species), **real),
             cell=torch.eye(3, **real).repeat(len(frames), 1, 1),
             pbc=pbc[0] if len(set(pbc)) == 1 else pbc,
             atomic_numbers=species,
             system_idx=torch.repeat_interleave(torch.arange(len(frames)), sizes).to(self._device),
+            **given,
         )
+
+
+def _watched(state_class: Any, asked: set[str]) -> Any:
+    """A class of states that note which of `SYSTEM_INPUTS` they are asked for and do not have."""
+
+    class WatchedState(state_class):  # type: ignore[misc]
+        def __getattr__(self, name: str) -> Any:
+            if name in SYSTEM_INPUTS:
+                asked.add(name)
+            return super().__getattr__(name)
+
+        def has_extras(self, key: str) -> bool:
+            found = bool(super().has_extras(key))
+            if key in SYSTEM_INPUTS and not found:
+                asked.add(key)
+            return found
+
+    return WatchedState
 
 
 class KeptLists:

@@ -99,6 +99,27 @@ def test_without_stress_there_is_no_barostat(caplog):
     assert "virials are zero" in caplog.text
 
 
+def test_charge_and_spin_of_a_structure_reach_its_model(caplog):
+    """It was given neither, and computed neutral molecules without a word."""
+    keys = {"kind": "torchsim", "model": "torchsim_models.Charged"}
+    plain, charged, other = (molecule("H2O") for _ in range(3))
+    charged.info |= {"charge": -2, "spin": 3}
+    other.info |= {"charge": 1}
+    frames = [Frame.from_ase(atoms) for atoms in (plain, charged, other)]
+    expected = build(frames[0], kind="torchsim", model="torchsim_models.Wells").compute_one(frames[0]).energy
+    potential = build(frames[1], **keys)
+    assert potential.compute_one(frames[1]).energy == expected - 20 + 3
+    assert "looks for" not in caplog.text
+    assert [result.energy - expected for result in potential.compute(frames)] == pytest.approx([0, -17, 10])
+    assert potential.compute_one(frames[2]).energy == expected + 10
+    assert "the model Charged looks for spin, which the structure does not give" in caplog.text
+    caplog.clear()
+    potential = build(frames[0], **keys)
+    assert potential.compute_one(frames[0]).energy == expected
+    assert caplog.text.count("looks for charge, spin, which") == 1
+    assert "`charge=0 spin=1` in the comment line" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

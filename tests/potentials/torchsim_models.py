@@ -59,3 +59,14 @@ class Blind(Wells):
         """The outputs of `Wells`, with `rows` of the forces."""
         outputs = super().forward(state)
         return outputs | {"forces": outputs["forces"][: self.rows] if self.rows else None}
+
+
+class Charged(Wells):
+    """Wells that a charge shifts by 10 eV and a spin multiplicity by 1 eV, as fairchem's and Orb's models read them."""
+
+    def forward(self, state):
+        """The outputs of `Wells`, with energies shifted."""
+        outputs = super().forward(state)
+        charge, spin = (getattr(state, name, None) for name in ("charge", "spin"))
+        shift = (0 if charge is None else 10 * charge) + (0 if spin is None else spin)
+        return outputs | {"energy": outputs["energy"] + shift}
