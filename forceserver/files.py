@@ -5,6 +5,7 @@ import glob
 import json
 import math
 import os
+import pwd
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,20 @@ def working_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+def owner_of(path: Path) -> str | None:
+    """The name of the user who owns the file; None if that is this user, or unknown."""
+    try:
+        user = path.lstat().st_uid
+    except OSError:
+        return None
+    if user == os.geteuid():
+        return None
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # of a container, or of a server of users that does not answer
+        return str(user)
 
 
 def reserve(descriptor: int, size: int, path: Path) -> None:

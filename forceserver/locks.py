@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .files import owner_of
 
 FOLDER_LOCK = "launch.lock"
 """Name of the file that locks a folder."""
@@ -99,6 +100,8 @@ def _acquire(path: Path) -> FolderLock:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:  # its owner has just released it
             continue
+        except PermissionError:
+            raise InputError(_explain_foreign(path)) from None
         owner = _read(descriptor)
         if not (_was_on_this_machine(owner) and _locked_in_time(descriptor, owner)):
             message = _explain(path, descriptor, owner)
@@ -190,6 +193,17 @@ def same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def _explain_foreign(path: Path) -> str:
+    """Of a lock that another user holds, or has left."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        return f"cannot lock {path.parent}: {error.strerror} ({path})"
+    text = _explain(path, descriptor, _read(descriptor))
+    os.close(descriptor)
+    return f"{text}; {path.name} belongs to the user {owner_of(path)}"
 
 
 def _explain(path: Path, descriptor: int, owner: dict[str, Any]) -> str:

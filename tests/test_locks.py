@@ -43,6 +43,30 @@ def test_the_lock_of_a_dead_process_of_this_machine_is_taken_over(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files to another user")
+def test_the_lock_of_another_user_is_explained(tmp_path):
+    """It said "Permission denied", and no more."""
+    leave(tmp_path, pid=os.getpid())
+    os.chmod(tmp_path, 0o777)
+    os.chmod(tmp_path / FOLDER_LOCK, 0o644)
+    for parent in tmp_path.parents[:2]:
+        os.chmod(parent, 0o755)
+    os.chown(tmp_path / FOLDER_LOCK, 12345, 12345)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setuid(23456)
+            with (
+                pytest.raises(InputError, match=r"in use by `launch`.*belongs to the user 12345"),
+                locked_folder(tmp_path),
+            ):
+                pass
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_a_machine_that_was_started_again_knows_that_its_processes_are_gone(tmp_path):
     leave(tmp_path, boot="another", machine="same", pid=os.getpid())
     with pytest.MonkeyPatch.context() as patch:

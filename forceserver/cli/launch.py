@@ -105,6 +105,7 @@ def run_simulation(
             return ExitCode.BAD_INPUT
         logs = (logs or simulation.folder).absolute()
         logs.mkdir(parents=True, exist_ok=True)
+        _check_writable(logs / "ipi.log")
         plan = Plan(
             drive=[*_drive_arguments(config, configuration, simulation), *(["--port", str(port)] if port else [])],
             ports=ports,
@@ -120,6 +121,14 @@ def run_simulation(
         if restart:
             _cut_outputs(simulation)
         return _see_through(plan, simulation, configuration, lock, signals)
+
+
+def _check_writable(log: Path) -> None:
+    """Before states of an earlier run, perhaps of another user, are renamed: nothing would be started after that."""
+    try:
+        log.open("ab").close()
+    except OSError as error:
+        raise InputError(f"{log}: {error.strerror}; nothing was started (--logs chooses another folder)") from error
 
 
 def _served(configuration: "Configuration", simulation: "IpiInput") -> frozenset[str]:

@@ -5,11 +5,10 @@ A probe must not connect: i-PI takes every connection for a driver, and one that
 
 import contextlib
 import errno
-import os
-import pwd
 import socket
 from pathlib import Path
 
+from ..files import owner_of
 from ..sockets import UnixName, unix_name
 from .input import IpiInput, SocketServer
 
@@ -80,20 +79,6 @@ def _name_taken(path: Path) -> str | None:
     if owner:
         remedy = f"choose another <address> or prefix; if no simulation of {owner} uses it, {owner} can remove it"
     return f"{path} exists already ({found.value}{f', of the user {owner}' if owner else ''}): {remedy}"
-
-
-def owner_of(path: Path) -> str | None:
-    """The name of the user who owns the file; None if that is this user, or unknown."""
-    try:
-        user = path.lstat().st_uid
-    except OSError:
-        return None
-    if user == os.geteuid():
-        return None
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:  # of a container, or of a server of users that does not answer
-        return str(user)
 
 
 def clients_at(server: SocketServer) -> int | None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 
+LONGEST_POLL_SECONDS = 2.0
+"""What is longer was a pause of this process (SIGSTOP, Ctrl-Z, a suspended job), in which it could start no driver."""
+
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 """Before a driver is restarted; doubled as long as the simulation does not advance."""
 
@@ -298,7 +301,7 @@ class Supervisor:
         if any(slot.answers for slot in alive):
             self.without_seconds = 0.0
         elif not alive:
-            self.without_seconds += now - self.looked
+            self.without_seconds += min(now - self.looked, LONGEST_POLL_SECONDS)
         self.looked = now
 
     def _replace_if_late(self, slot: Slot) -> None:

@@ -22,6 +22,7 @@ from proc import alive, descendants, wait_until
 
 from forceserver.ipi.addresses import clients_at, free_port
 from forceserver.launch.progress import Patience, StepReader
+from forceserver.launch.supervision import Plan, Supervisor
 from forceserver.locks import FOLDER_LOCK
 
 HANGING_CALCULATOR = """
@@ -410,6 +411,28 @@ def test_loading_a_model_is_no_time_without_a_driver(aluminium, monkeypatch):
     run = aluminium.run_here("launch", aluminium.config, "--deadline", 1)
     assert run.returncode == 0, run.stderr
     assert "driver 1 ended (signal SIGSEGV); starting another" in run.stderr
+
+
+def test_a_pause_of_launch_is_no_time_without_a_driver(tmp_path):
+    """It was stopped (SIGSTOP, Ctrl-Z) for longer than the deadline, and gave up when it went on."""
+    plan = Plan((), {}, tmp_path, 1, None, deadline_seconds=60, attempts=20, evaluation_deadline_seconds=None)
+    supervisor = Supervisor(plan, simulation=None, lock=None, deaths=1)
+    supervisor.looked = 0.0
+    supervisor._count_time_without(3600.0)
+    assert supervisor.without_seconds < 5
+    for second in range(1, 100):
+        supervisor._count_time_without(3600.0 + second)
+    assert supervisor.without_seconds > 60
+
+
+def test_a_log_of_another_user_changes_nothing(aluminium):
+    """The states of the run were renamed first, and --restart then found none."""
+    (aluminium.folder / "ipi.log").mkdir()  # no user may write to that, not even root
+    (aluminium.folder / "RESTART").write_text("a state")
+    done = aluminium.run_here("launch", aluminium.config)
+    assert done.returncode == 2
+    assert "ipi.log: Is a directory; nothing was started (--logs chooses another folder)" in done.stderr
+    assert (aluminium.folder / "RESTART").read_text() == "a state"
 
 
 def test_a_closed_terminal_is_a_hangup(aluminium):
