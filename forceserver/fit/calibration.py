@@ -30,11 +30,16 @@ class Calibration:
 
 
 def calibrate(
-    weights: Array, groups: Sequence[Sequence[int]], data: Sequence[Labelled], row: Callable[[Frame], Array]
+    weights: Array,
+    groups: Sequence[Sequence[int]],
+    data: Sequence[Labelled],
+    row: Callable[[Frame], Array],
+    optimism: float = 1.0,
 ) -> Calibration | None:
     """The factor, or None for too few energies.
 
     weights: (groups, groups, n), see `Validation.left_two_out`. row: a frame to its row (n,) of the energies' matrix.
+    optimism: by which errors are multiplied, where structures took part in a choice although they were left out.
     """
     misses: list[float] = []
     jackknives: list[float] = []
@@ -46,11 +51,11 @@ def calibrate(
             predictions = weights[k] @ row(one.frame)
             misses.append(predictions[k] - one.energy)
             jackknives.append(_jackknife(np.delete(predictions, k)))
-    errors, spreads = np.array(misses), np.array(jackknives)
+    errors, spreads = optimism * np.array(misses), np.array(jackknives)
     told = spreads > 0  # a frame of which all is known exactly has none
     if told.sum() < FEWEST:
         return None
-    factor = _factor(np.abs(errors[told]) / spreads[told])
+    factor = factor_of(np.abs(errors[told]) / spreads[told])
     return Calibration(factor, Coverage(errors[told], factor * spreads[told]))
 
 
@@ -59,7 +64,7 @@ def _jackknife(predictions: Array) -> float:
     return float(np.sqrt((count - 1) / count * ((predictions - predictions.mean()) ** 2).sum()))
 
 
-def _factor(ratios: Array) -> float:
+def factor_of(ratios: Array) -> float:
     """Between the factors with which one and two standard deviations have the share that is expected of them."""
     found = [np.quantile(ratios, share) / width for width, share in SHARES]
     return float(np.sqrt(np.prod(found)))

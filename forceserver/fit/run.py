@@ -85,8 +85,9 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
 
 def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
     config, train = problem.config, problem.data.train
-    columns = [with_chosen_functions(column, problem, progress) for column in columns_of(problem, progress)]
     groups = groups_of(train, config.seed)
+    choices = [with_chosen_functions(one, problem, groups, folder, progress) for one in columns_of(problem, progress)]
+    columns, optimism = [choice.columns for choice in choices], max(choice.optimism for choice in choices)
     factors = accumulate(columns, problem, groups, folder, progress)
     prior = block_diag(*(column.regulariser() for column in columns))
     validation = Validation(factors, prior)
@@ -115,9 +116,9 @@ def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
         return _finished(model, {len(train): model}, problem)
     members = None
     if two_out is not None:
-        calibration = _calibrate(columns, problem, groups, two_out, progress)
+        calibration = _calibrate(columns, problem, groups, two_out, optimism, progress)
         members = solution.members(1.0 if calibration is None else calibration.factor)
-        summary["uncertainty"] = None if calibration is None else calibration.summary()
+        summary["uncertainty"] = None if calibration is None else calibration.summary() | {"optimism": optimism}
     linear = make.model(solution.weights, members)
     sizes = np.cumsum([len(group) for group in groups])
     by_share = {int(sizes[k - 1]): make.model(w, None) for k, w in solution.by_share.items()}
@@ -136,7 +137,12 @@ def _finished(model: Model, by_share: dict[int, Model], problem: Problem) -> Fit
 
 
 def _calibrate(
-    columns: Sequence[Columns], problem: Problem, groups: Sequence[Sequence[int]], weights: Array, progress: Progress
+    columns: Sequence[Columns],
+    problem: Problem,
+    groups: Sequence[Sequence[int]],
+    weights: Array,
+    optimism: float,
+    progress: Progress,
 ) -> Calibration | None:
     def row(frame: Frame) -> Array:
         next(shown, None)
@@ -144,7 +150,7 @@ def _calibrate(
 
     labelled = sum(one.energy is not None for one in problem.rest)
     shown = iter(progress(range(labelled), "uncertainty", labelled))
-    found = calibrate(weights, groups, problem.rest, row)
+    found = calibrate(weights, groups, problem.rest, row, optimism)
     next(shown, None)
     return found
 

@@ -9,7 +9,7 @@ from forceserver.analysis import parity
 from forceserver.errors import InputError
 from forceserver.fit import run
 from forceserver.fit.config import FitConfig
-from forceserver.fit.elimination import NormalEquations, eliminate
+from forceserver.fit.elimination import EnergyRows, NormalEquations, Parts, eliminate, optimism_of
 from forceserver.representation.products import Truncation, truncate
 
 
@@ -56,6 +56,57 @@ def test_the_first_to_go_costs_least():
     assert set(range(10)) - set(kept.tolist()) == {int(np.argmin(minima))}
 
 
+def groups_of_noise(rng, functions: int, size: int, parts: int = 4):
+    """Normal equations and rows of energies of groups whose labels no function makes."""
+    for _ in range(parts):
+        equations = NormalEquations(np.full(functions, 0.1))
+        energies = EnergyRows(equations, np.full(functions, 0.1))
+        energies.add(rng.normal(size=(size, functions)), rng.normal(size=size))
+        yield equations.total(), energies.all()
+
+
+def test_groups_are_read_as_they_were_kept(tmp_path):
+    groups = list(groups_of_noise(np.random.default_rng(3), 5, 4))
+    parts = Parts(tmp_path)
+    total = parts.take_in(groups)
+    np.testing.assert_allclose(total, sum(equations for equations, _ in groups))
+    for (equations, energies), (kept, rows) in zip(groups, parts, strict=True):
+        np.testing.assert_array_equal(np.triu(kept), np.triu(equations))
+        np.testing.assert_array_equal(rows, energies)
+
+
+def test_a_choice_in_which_the_left_out_took_part_is_too_optimistic():
+    """By fits without each group, whose functions are chosen with and without it; of noise, all is optimism."""
+    functions, kept = 120, 12
+    groups = list(groups_of_noise(np.random.default_rng(2), functions, 20))
+    rows = [energies for _, energies in groups]
+    total = sum(equations for equations, _ in groups)
+    chosen = eliminate(total, functions, kept)
+
+    def deviations(k, places):
+        others = np.concatenate([part for j, part in enumerate(rows) if j != k])
+        own, seen = rows[k][:, places], np.vstack([others[:, places], np.eye(len(places))])
+        u = np.linalg.lstsq(seen, np.append(others[:, -1], np.zeros(len(places))))[0]
+        return np.abs(own @ u - rows[k][:, -1]) / np.linalg.norm(own @ np.linalg.pinv(seen), axis=1)
+
+    def spread(found):
+        errors = np.concatenate(found)
+        return np.sqrt(np.quantile(errors, 0.6827) * np.quantile(errors, 0.9545) / 2)
+
+    alone = [eliminate(total - equations, functions, kept) for equations, _ in groups]
+    expected = spread([deviations(k, places) for k, places in enumerate(alone)])
+    expected /= spread([deviations(k, chosen) for k in range(len(groups))])
+    found = optimism_of(total, groups, functions, chosen)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert found > 1.3
+
+
+def test_a_choice_of_all_functions_is_not_optimistic():
+    groups = list(groups_of_noise(np.random.default_rng(2), 9, 20))
+    total = sum(equations for equations, _ in groups)
+    assert optimism_of(total, groups, 9, np.arange(9)) == 1.0
+
+
 def test_a_fit_chooses_among_candidates(tmp_path):
     """As many functions as it says, some beyond those of the smallest degree, and closer to the data."""
     content = {
@@ -74,6 +125,8 @@ def test_a_fit_chooses_among_candidates(tmp_path):
     assert functions < pool
     assert functions != {tuple(row) for row in plain.model.functions.tolist()}
     assert rmse(chosen.model, chosen.train, parity.FORCE) < 0.9 * rmse(plain.model, plain.train, parity.FORCE)
+    assert plain.model.summary["uncertainty"]["optimism"] == 1.0
+    assert 1.0 < chosen.model.summary["uncertainty"]["optimism"] < 2.0
 
 
 @pytest.mark.parametrize(
