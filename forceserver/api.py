@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .bias.atomic import AtomicBias
 from .bias.config import MetadynamicsConfig
 from .bias.journal.disk import make_folder
+from .bias.kept_settings import going_on
 from .bias.outputs import places
 from .cv import Variable
 from .errors import InputError, shortened
@@ -275,7 +276,8 @@ class Metadynamics(AtomicBias):
         config = validated(MetadynamicsConfig, content, "Metadynamics", place, name=argument)
         make_folder(place, "folder")
         config.check_files()
-        super().__init__(config.build(), named)
+        with going_on(config.clock, bool(config.begun()), config.settings()):
+            super().__init__(config.build(), named)
 
     def __enter__(self) -> "Metadynamics":
         return self

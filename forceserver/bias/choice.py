@@ -14,10 +14,10 @@ from ..sections import Section
 from .atomic import AtomicBias
 from .config import MetadynamicsConfig
 from .energy import NAME, with_energy
+from .kept_settings import going_on, with_values
 from .outputs import places, values_of
 from .plumed.config import PlumedConfig
 from .plumed.host import PlumedBias
-from .plumed.input import keyword, read_actions
 from .plumed.kernel import load_kernel
 
 log = logging.getLogger(__name__)
@@ -51,14 +51,16 @@ def build_bias(
     """
     config = chosen(config)
     config.check_files()
+    settings = with_values(config.settings(), config.names(), variables, template)
     if acts_on_energy(config):
         variables = with_energy(variables, potential, len(template))
-    if isinstance(config, PlumedConfig):
-        return PlumedBias(config, variables, template, load_kernel())
-    names = [variable.name for variable in config.variables]
-    outputs = dict(zip(names, places(names, variables), strict=True))
-    config.check_start(values_of(outputs, {name: cv.copy().compute(template) for name, cv in variables.items()}))
-    return AtomicBias(config.build(), variables)
+    with going_on(config.clock, bool(config.begun()), settings):
+        if isinstance(config, PlumedConfig):
+            return PlumedBias(config, variables, template, load_kernel())
+        names = config.names()
+        outputs = dict(zip(names, places(names, variables), strict=True))
+        config.check_start(values_of(outputs, {name: cv.copy().compute(template) for name, cv in variables.items()}))
+        return AtomicBias(config.build(), variables)
 
 
 def acts_on_energy(config: BiasConfig | None) -> bool:
@@ -66,10 +68,7 @@ def acts_on_energy(config: BiasConfig | None) -> bool:
     if config is None:
         return False
     config = chosen(config)
-    if isinstance(config, PlumedConfig):
-        actions = read_actions(config.plumed_dat)
-        return any(keyword(action, "NAME") == NAME for action in actions if action[0] == "EXTRACV")
-    return any(variable.name == NAME for variable in config.variables)
+    return NAME in config.names()
 
 
 def chosen(config: BiasConfig) -> PlumedConfig | MetadynamicsConfig:

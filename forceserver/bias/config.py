@@ -25,17 +25,24 @@ from .journal import Journal, RecentSteps, last_step
 from .journal.colvar import ColvarFile
 from .journal.deposits import DepositFile, check_none_removed
 from .journal.disk import check_file, make_folder, why_no_folder
+from .kept_settings import Settings, flat
 from .metadynamics import GrowingHills
 from .opes.bias import Opes
 from .opes.config import MultithermalConfig, OpesConfig
 from .opes.multithermal import Multithermal
 from .opes.state import StateFile
 from .restraints import MovingRestraint, Restraint, Wall
-from .tables import FieldsReader
+from .tables import FieldsReader, Remark
 from .total import TotalBias
 from .variable_config import BiasVariableConfig, Number
 
 log = logging.getLogger(__name__)
+
+FIXED = {
+    "file_energy_unit": "the energies in the files of the bias are in the unit of before",
+    "time_step_fs": "the times in the files of the bias are those of before",
+}
+"""Keys of [bias] that must not change when a bias goes on, and why; others are in the headers of its files."""
 
 
 class HillsConfig(Section):
@@ -221,6 +228,21 @@ class MetadynamicsConfig(Section):
         files = [self.walkers.directory / f"{file.name}.{k}" for k in range(self.walkers.count)]
         return files.pop(self.walkers.id), files
 
+    @property
+    def clock(self) -> Path:
+        """The file of its last steps."""
+        return self._own(self.clock_file)
+
+    def names(self) -> list[str]:
+        """The outputs on which the bias acts, or that it writes to COLVAR."""
+        return [variable.name for variable in self.variables]
+
+    def settings(self) -> Settings:
+        """What is compared when the bias goes on."""
+        content = self.model_dump()
+        content["variables"] = {variable.name: variable.model_dump(exclude={"name"}) for variable in self.variables}
+        return Settings(flat(content), dict(FIXED))
+
     def check_files(self) -> None:
         """`InputError` if a file cannot be written where the configuration wants it."""
         if self.hills and not self.walkers:
@@ -231,13 +253,13 @@ class MetadynamicsConfig(Section):
             check_file(self.multithermal.file, "multithermal.file")
         if self.opes and self.opes.state_file:
             check_file(self._own(self.opes.state_file), "opes.state_file")
-        check_file(self._own(self.clock_file), "clock_file")
+        check_file(self.clock, "clock_file")
         if self.colvar_file:
             check_file(self._own(self.colvar_file), "colvar_file")
 
     def begun(self) -> str:
         """What the bias would go on from ("is at step 7 ..."); empty if it has had no more than one configuration."""
-        clock, (file, _) = self._own(self.clock_file), self._hills_files
+        clock, (file, _) = self.clock, self._hills_files
         found = []
         if self._growing and file.exists() and (count := len(FieldsReader(file).read())):
             noun = "hill" if self.hills else "kernel" if self.opes else "estimate"
@@ -326,7 +348,7 @@ class MetadynamicsConfig(Section):
     def _journal(self, total: TotalBias, time_step_ps: float) -> Journal:
         d, moving = len(self.variables), len(self.moving_restraints)
         fields = [("values", "f8", (d,)), ("hills", "i8"), ("work", "f8", (moving,))]
-        clock = self._own(self.clock_file)
+        clock = self.clock
         with contextlib.ExitStack() as stack:
             hills = colvar = state = None
             if (growing := total.growing) and growing.memory_size:
@@ -347,8 +369,8 @@ class MetadynamicsConfig(Section):
                 state = StateFile(self._own(self.opes.state_file), growing, steps, hills, stride, time_step_ps)
             if self.colvar_file:
                 columns = ["time", *total.names, *total.terms]
-                colvar = ColvarFile(
-                    self._own(self.colvar_file), columns, domain_constants(total.coordinates), time_step_ps
-                )
+                remark = Remark(self.file_energy_unit, self._growing.temperature_K) if self._growing else None
+                constants = domain_constants(total.coordinates)
+                colvar = ColvarFile(self._own(self.colvar_file), columns, constants, time_step_ps, remark)
             stack.pop_all()
         return Journal(steps, hills, colvar, [state] if state else [])

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from ..frame import Array
 from .coordinates import Coordinate
-from .tables import FieldsReader
+from .tables import FieldsReader, Remark
 
 
 class Deposits(Protocol):
@@ -46,6 +46,8 @@ class GrowingBias(Protocol[T]):
     """The columns of a deposit in its file; the time (ps) is first."""
     constants: dict[str, str]
     """What all deposits have in common, for the header of their file."""
+    remark: Remark | None
+    """The same, where PLUMED's header has no place for it."""
     memory_size: int
     """Numbers that it carries from one configuration to the next besides the deposits."""
     pure_numbers: frozenset[str]

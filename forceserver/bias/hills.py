@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import InputError
 from ..frame import Array
 from .coordinates import Coordinate, coordinate_of, domain_constants, parse_number
-from .tables import FieldsReader
+from .tables import FieldsReader, check_numbers
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ def hills_of(table: FieldsReader, rows: Array) -> Hills:
         return _no_hills(())
     columns = _columns(table.path, tuple(table.fields), tuple(table.constants.items()))
     d = len(columns.variables)
+    check_numbers(table.path, "hill", rows[:, 0], rows, rows[:, 1 + d : 1 + 2 * d])
     return Hills(
         columns.variables,
         rows[:, 0],

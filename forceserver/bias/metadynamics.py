@@ -23,7 +23,7 @@ from ..units import BOLTZMANN_EV_PER_K, PER_EV, EnergyUnit
 from .coordinates import Coordinate
 from .grid import HillGrid, HillSum
 from .hills import Hills, check_same, hills_constants, hills_fields, hills_of
-from .tables import FieldsReader
+from .tables import FieldsReader, Remark
 
 
 class GrowingHills:
@@ -56,6 +56,8 @@ class GrowingHills:
         self.pace = pace
         self.fields = hills_fields(coordinates)
         self.constants = hills_constants(coordinates)
+        self.remark: Remark | None = Remark(energy_unit, temperature)
+        self._energy_unit = energy_unit
         self._sigmas = np.array(sigmas)
         self._height = height
         self._bias_factor = bias_factor
@@ -103,7 +105,11 @@ class GrowingHills:
             self.add(hills)
 
     def parse(self, table: FieldsReader, rows: Array) -> Hills:
-        """The hills in the rows of a HILLS file; `InputError` if it is not one."""
+        """The hills in the rows of a HILLS file; `InputError` if it is not one, or in another unit of energy."""
+        if (found := table.remark.energy_unit) not in (None, self._energy_unit):
+            raise InputError(
+                f"{table.path} has energies in {found}, file_energy_unit is {self._energy_unit!r}; change it"
+            )
         return hills_of(table, rows)
 
     def check(self, path: Path, hills: Hills, is_own: bool) -> None:

@@ -5,8 +5,12 @@ repeat the header. Whoever reads a file that is still being written, or whose wr
 last line: only lines that end in a newline count.
 """
 
+import codecs
+import re
 from collections.abc import Callable
+from itertools import islice, takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +20,47 @@ from ..frame import Array
 TAIL = 256
 """Bytes by which a file is recognised: a few lines."""
 
+LONGEST_HEADER = 100
+"""Lines."""
+
+_REMARK = re.compile(r"# energies in (\S+), temperature (\d\S*) K|#! SET temperature (\d\S*)")
+
+
+class Remark(NamedTuple):
+    """What the header of our files says where PLUMED's says nothing; None: nothing.
+
+    energy_unit: of all energies in the file. temperature: of the bias, K.
+    """
+
+    energy_unit: str | None = None
+    temperature: float | None = None
+
+    @property
+    def line(self) -> str:
+        """The comment, which PLUMED skips (an unknown constant would be an error)."""
+        return f"# energies in {self.energy_unit}, temperature {self.temperature:.12g} K\n"
+
+
+def read_remark(path: Path) -> Remark:
+    """The remark in the header of a file; that of one that cannot be read is empty: whoever reads it will say so."""
+    try:
+        with open(path, errors="replace") as file:
+            head = takewhile(lambda line: line.startswith("#"), islice(file, LONGEST_HEADER))
+            return next(filter(None, map(_remark, head)), Remark())
+    except OSError:
+        return Remark()
+
+
+def _remark(line: str) -> Remark | None:
+    match = _REMARK.fullmatch(line.strip())
+    return Remark(match[1], float(match[2] or match[3])) if match else None
+
 
 class FieldsReader:
     """Reads the complete lines of a table, and later those that have been added since.
 
-    fields: names of the columns. constants: SET lines, as text. offset: bytes of complete lines read so far.
+    fields: names of the columns. constants: SET lines, as text. remark: what else the header says. offset: bytes of
+    complete lines read so far.
 
     After an error nothing has been read: `offset` and the rest are what they were.
     """
@@ -29,6 +69,7 @@ class FieldsReader:
         self.path = Path(path)
         self.fields: list[str] = []
         self.constants: dict[str, str] = {}
+        self.remark = Remark()
         self.offset = 0
         self._line = 0
         self._tail = b""  # the last bytes that have been read
@@ -67,7 +108,7 @@ class FieldsReader:
 
     def _rows(self, complete: bytes) -> list[list[float]]:
         try:
-            lines = complete.decode().splitlines()
+            lines = complete.removeprefix(codecs.BOM_UTF8).decode().splitlines()
         except UnicodeDecodeError as error:
             raise InputError(f"{self.path} is not a text file") from error
         rows = []
@@ -75,6 +116,8 @@ class FieldsReader:
             self._line += 1
             if line.startswith("#!"):
                 self._header(line.split()[1:])
+            elif line.startswith("#"):
+                self.remark = _remark(line) or self.remark
             elif words := line.partition("#")[0].split():
                 rows.append(self._row(words))
         return rows
@@ -107,9 +150,20 @@ class FieldsReader:
         return InputError(f"{self.path}, line {self._line}: {message}")
 
 
-def header(fields: list[str], constants: dict[str, str]) -> str:
+def check_numbers(path: Path, noun: str, times: Array, columns: Array, sigmas: Array) -> None:
+    """`InputError` if one of n deposits, numbers (n, columns), is not finite or has a width (n, d) of zero or less."""
+    right = np.isfinite(columns).all(axis=1) & (sigmas > 0).all(axis=1)
+    if not right.all():
+        raise InputError(
+            f"{path}: the {noun} at time {times[np.argmin(right)]:g} has a number that is not finite, or no width; "
+            "correct its line"
+        )
+
+
+def header(fields: list[str], constants: dict[str, str], remark: Remark | None = None) -> str:
     """The header lines of a table."""
-    return "".join([f"#! FIELDS {' '.join(fields)}\n", *(f"#! SET {key} {text}\n" for key, text in constants.items())])
+    constant_lines = [f"#! SET {key} {text}\n" for key, text in constants.items()]
+    return "".join([f"#! FIELDS {' '.join(fields)}\n", *constant_lines, remark.line if remark else ""])
 
 
 def size_of_rows(path: Path, keep: Callable[[int, bytes], bool]) -> int:

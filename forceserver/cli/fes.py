@@ -1,5 +1,6 @@
 """`forceserver fes`: free energies from HILLS, KERNELS, STATE and COLVAR files."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,13 @@ BiasFiles = Annotated[
 ColvarFiles = Annotated[
     list[Path] | None, typer.Option("--colvar", metavar="FILE", help="COLVAR file, for reweighting; may be repeated.")
 ]
-Unit = Annotated[str, typer.Option(help=f"Energy unit of the files: {', '.join(PER_EV)}.")]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Energy unit of the files: {', '.join(PER_EV)}. [default: what the files say; kJ/mol if they do not]",
+        show_default=False,
+    ),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Output folder.")]
 Project = Annotated[str | None, typer.Option(metavar="A,B", help="Keep these variables and integrate out the others.")]
 Depth = Annotated[float, typer.Option(help="Required depth of a minimum, in kT.")]
@@ -85,7 +92,7 @@ def fes(
     temperature: Temperature,
     bias_files: BiasFiles = None,
     colvar: ColvarFiles = None,
-    energy_unit: Unit = "kJ/mol",
+    energy_unit: Unit = None,
     output: Output = Path("fes"),
     variables: Variables = None,
     project: Project = None,
@@ -110,6 +117,7 @@ def fes(
     The sum of hills is written in the format of `plumed sum_hills`, in the energy unit of the files.
     """
     from ..free_energy.bias_files import sum_bias_files
+    from ..free_energy.file_units import unit_of
     from ..free_energy.from_colvar import ColvarRequest, estimate_from_colvar
     from ..free_energy.study import study
     from ..free_energy.wanted_grid import WantedGrid
@@ -117,7 +125,9 @@ def fes(
 
     set_up_logging(verbose)
     _check(energy_unit, bias_files, colvar, project, stride, negbias)
-    kt = BOLTZMANN_EV_PER_K * temperature * PER_EV[energy_unit]
+    _check_numbers({"--temperature": temperature, "--skip": skip, "--smooth": smooth, "--depth": depth})
+    unit = unit_of([*(bias_files or ()), *(colvar or ())], energy_unit, temperature)
+    kt = BOLTZMANN_EV_PER_K * temperature * PER_EV[unit]
     grid = WantedGrid(_numbers(lower, "--lower"), _numbers(upper, "--upper"), _numbers(bins, "--bins"))
     kept, units = _words(project), _words(axis_units)
     summed = sum_bias_files(bias_files, grid.applied, kt) if bias_files else None
@@ -131,14 +141,14 @@ def fes(
         estimate = estimate.project(kept) if kept else estimate
         if units and len(units) != len(estimate.surface.names):
             raise InputError(f"--axis-units has {len(units)} units for {len(estimate.surface.names)} variables")
-        studies[name] = study(estimate, energy_unit, depth * kt, phase or (), units or ())
+        studies[name] = study(estimate, unit, depth * kt, phase or (), units or ())
     output.mkdir(parents=True, exist_ok=True)
     _write_surfaces(output, studies, summed, kept, kt, stride, negbias, min_to_zero)
     _report(output, studies, kt, picture)
 
 
 def _check(
-    energy_unit: str,
+    energy_unit: str | None,
     bias_files: list[Path] | None,
     colvar: list[Path] | None,
     project: str | None,
@@ -146,7 +156,7 @@ def _check(
     negbias: bool,
 ) -> None:
     """`InputError` for what contradicts itself."""
-    if energy_unit not in PER_EV:
+    if energy_unit is not None and energy_unit not in PER_EV:
         raise InputError(f"--energy-unit {energy_unit}: there are {', '.join(PER_EV)}")
     if (stride or negbias) and not bias_files:
         raise InputError(
@@ -156,6 +166,13 @@ def _check(
         raise InputError("--negbias --project: a bias has no projection; leave one of them out")
     if not bias_files and not colvar:
         raise InputError("give HILLS or KERNELS files, a --colvar file, or both")
+
+
+def _check_numbers(options: dict[str, float | None]) -> None:
+    """`InputError` for a number that means nothing."""
+    for option, value in options.items():
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(f"{option} {value:g}: give a number of zero or more")
 
 
 def _write_surfaces(

@@ -1,5 +1,6 @@
 """A free energy by reweighting COLVAR files, with whatever the user leaves open found from the data."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,11 @@ from .estimate import Estimate
 from .reweighting import Colvar, blocks_of, histogram_axes, read_colvar, reweight, transient_of
 from .summing import MOST_VARIABLES
 from .weights import columns_to_reweight_by, named_columns
+
+log = logging.getLogger(__name__)
+
+MOST_KT = 100
+"""More than a bias has to overcome anywhere (60 kcal/mol at 300 K)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ def estimate_from_colvar(
         data = read_colvar(request.files, start)
         log_weights, said = _log_weights(data, summed, request.bias, kt)
         said += f", without the first {start:.6g} ps (--skip)"
+    _tell_of_span(data, log_weights)
     axes = histogram_axes(data, names, [50] * len(names) if len(names) < 3 else [30] * 3)
     axes = regrid(axes, [data.variable(name) for name in names])
     smooth = (0.0, 0.5, 1.0)[len(names) - 1] if request.smooth is None else request.smooth
@@ -60,6 +67,16 @@ def estimate_from_colvar(
     parts = blocks or min(10, len(data.rows))
     estimate = reweight(data, names, axes, log_weights, kt, parts, smooth, has_errors=blocks > 0)
     return estimate, f"{said}, {len(data.rows)} rows"
+
+
+def _tell_of_span(data: Colvar, log_weights: Array) -> None:
+    """A bias in another unit, or a temperature that is not in K, leaves all weight to a few rows."""
+    if (span := float(np.ptp(log_weights))) > MOST_KT:
+        log.warning(
+            "%s: the bias spans %.0f kT: is it in --energy-unit, and --temperature in K?",
+            data.path,
+            span,
+        )
 
 
 def _names(request: ColvarRequest, summed: BiasSum | None, data: Colvar) -> list[str]:
@@ -74,6 +91,8 @@ def _names(request: ColvarRequest, summed: BiasSum | None, data: Colvar) -> list
         )
     if len(names) > MOST_VARIABLES:
         raise InputError(f"--variables {','.join(names)}: a free energy has at most {MOST_VARIABLES} variables")
+    if len(set(names)) < len(names) or "time" in names:
+        raise InputError(f"--variables {','.join(names)}: name different columns, and not the time")
     return names
 
 

@@ -4,6 +4,7 @@ V is the bias that acted when the row was written, c(t) its reweighting factor (
 column `rbias`. Error bars come from blocks of the trajectory, weighted by their weight.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from ..frame import Array
 from .estimate import Estimate
 from .segments import elapsed, in_order_of_time, segments
 from .surface import Surface, index_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
         rows = reader.read()
         if not reader.fields:
             raise InputError(f"{path} is empty")
-        tables.append(Colvar(path, reader.fields, reader.constants, rows))
+        if tail := reader.incomplete():
+            log.warning("%s: the incomplete last line %r is left out", path, tail.decode(errors="replace"))
+        tables.append(_checked(Colvar(path, reader.fields, reader.constants, rows)))
         if reader.fields != tables[0].fields:
             raise InputError(f"{path} has other columns than {paths[0]}")
     of_files = [table.rows[:, 0] for table in tables if len(table.rows)]
@@ -97,12 +102,30 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
     return Colvar(paths[0], tables[0].fields, tables[0].constants, rows, runs)
 
 
+def _checked(colvar: Colvar) -> Colvar:
+    """A COLVAR file whose times are known; it is told where they begin again."""
+    if colvar.fields[0] != "time":
+        raise InputError(f"{colvar.path}: the first column is {colvar.fields[0]}, not time; is this a COLVAR file?")
+    times = colvar.column("time")
+    for k in np.flatnonzero(np.diff(times) < 0):
+        log.warning(
+            "%s: times go back from %g to %g: a run that followed, or one that was restarted and repeats what it had "
+            "done; all rows count",
+            colvar.path,
+            times[k],
+            times[k + 1],
+        )
+    return colvar
+
+
 def histogram_axes(colvar: Colvar, names: Sequence[str], bins: Sequence[int]) -> list[Axis]:
     """A grid over all data."""
     axes = []
     for name, n in zip(names, bins, strict=True):
         domain = colvar.variable(name).domain
         s = colvar.column(name)
+        if domain is None and s.min() == s.max():
+            raise InputError(f"{colvar.path}: {name} is {s[0]:g} in all rows: it has no free energy")
         axes.append(Axis(*(domain or (float(s.min()), float(np.nextafter(s.max(), np.inf)))), n))
     return axes
 

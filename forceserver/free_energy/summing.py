@@ -42,19 +42,10 @@ def merge_hills(parts: Sequence[Hills]) -> Hills:
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("times", "centres", "sigmas", "heights", "bias_factors")
     ]
-    _check_numbers(columns)
     _check_bias_factors(columns[-1])
     order = in_order_of_time([part.times for part in parts])
     times, centres, sigmas, heights, bias_factors = (column[order] for column in columns)
     return Hills(first.variables, times, centres, sigmas, heights, bias_factors, first.stretched, first.interval)
-
-
-def _check_numbers(columns: Sequence[Array]) -> None:
-    times, _, sigmas, *_ = columns
-    right = np.all([np.isfinite(column).reshape(len(times), -1).all(axis=1) for column in columns], axis=0)
-    right &= np.all(sigmas > 0, axis=1)
-    if not right.all():
-        raise InputError(f"the hill at time {times[np.argmin(right)]:g} has a number that is not finite, or no width")
 
 
 def _check_bias_factors(bias_factors: Array) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..bias.coordinates import Coordinate
-from ..bias.grid import Axis
+from ..bias.grid import Axis, why_too_large
 from ..errors import InputError
 
 LEAST_BINS = 2
@@ -40,6 +40,9 @@ class WantedGrid:
         for axis, variable in zip(axes, variables, strict=True):
             if not axis.lower < axis.upper:
                 raise InputError(f"the grid of {variable.name} goes from {axis.lower:g} to {axis.upper:g}: it is empty")
+        if wrong := why_too_large([axis.bins + 1 for axis in axes]):
+            bins = " x ".join(str(axis.bins) for axis in axes)
+            raise InputError(f"the grid has {bins} intervals: {wrong}; ask for fewer (--bins)")
         return axes
 
 

@@ -105,12 +105,19 @@ def _ask_variables(
 
 def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
     from ..bias.choice import chosen
+    from ..bias.kept_settings import compared, with_values
     from ..bias.plumed.config import PlumedConfig
+    from ..cv import build_variables
 
     if configuration.bias is None:
         return
     section = chosen(configuration.bias)
     section.check_files()
+    with working_in(folder):
+        variables = build_variables(configuration.cv, template)
+        settings = with_values(section.settings(), section.names(), variables, template)
+        for change in compared(section.clock, bool(section.begun()), settings):
+            yield Finding(ADVICE, "bias", f"the bias goes on with other settings: {change}")
     with tempfile.TemporaryDirectory() as scratch:
         trial = (section, configuration, template, folder, Path(scratch))
         names = _in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)

@@ -338,3 +338,48 @@ def test_values_have_the_same_bits_after_any_restart(batio3, tmp_path, groups, m
     assert groups or quiet[2] > 2  # lists were built on the way
     assert rough[0] == quiet[0]
     assert rough[1] == quiet[1]
+
+
+def edited(file, change):
+    file.write_text("".join(change(file.read_text().splitlines(keepends=True))))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "HILLS",
+            lambda lines: [*lines, lines[-3]],
+            "HILLS has 1 more hills than the clock knows of, the last of them at 0.009 ps, before",
+        ),
+        ("HILLS", lambda lines: lines + lines[6:10], "HILLS has 4 more hills"),
+        (
+            "HILLS",
+            lambda lines: [*lines[:-1], lines[-1].replace(lines[-1].split()[5], "nan")],
+            "the hill at time 0.012",
+        ),
+        ("COLVAR", lambda lines: [*lines, "hello\n"], "COLVAR has the line 'hello', which is no row"),
+    ],
+)
+def test_files_that_were_edited_are_refused(tmp_path, name, change, message):
+    """Rows of another run set the clock back; one that was no number made the bias one where nobody looked."""
+    bias = open_bias(tmp_path)
+    for s in trajectory(26):
+        bias.advance(s)
+    bias.close()
+    edited(tmp_path / name, change)
+    with pytest.raises(InputError, match=message):
+        open_bias(tmp_path)
+
+
+def test_blank_lines_and_other_ends_of_lines_change_nothing(tmp_path):
+    bias = open_bias(tmp_path)
+    for s in trajectory(26):
+        bias.advance(s)
+    expected = bias.compute(trajectory(26)[-1])[0]
+    bias.close()
+    for name in ("HILLS", "COLVAR"):
+        edited(tmp_path / name, lambda lines: [*(line.replace("\n", "\r\n") for line in lines), "\n"])
+    bias = open_bias(tmp_path)
+    assert bias.compute(trajectory(26)[-1])[0] == expected
+    bias.close()

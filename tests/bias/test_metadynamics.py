@@ -39,7 +39,7 @@ def test_hills_come_every_pace_steps_and_act_from_the_next_configuration_on(tmp_
         bias.advance(s)
         energy, _ = bias.compute(s)
         assert (energy > 0) == (n > 3)
-        assert (tmp_path / "HILLS").read_text().count("\n") - 5 == (n - 1) // 3 * (n > 1)
+        assert (tmp_path / "HILLS").read_text().count("\n") - 6 == (n - 1) // 3 * (n > 1)
 
 
 def test_the_same_configuration_does_not_tick(tmp_path):
@@ -218,7 +218,7 @@ def test_half_written_hill_of_another_walker_waits(tmp_path):
     for s in trajectory(5):
         writer.advance(s)
     text = (other / "HILLS.1").read_text()
-    assert text.count("\n") == 6
+    assert text.count("\n") == 7
     (tmp_path / "HILLS.1").write_text(text[:-20])
     bias.advance([0.0, 0.0])
     assert bias.compute(trajectory(5)[3])[0] == 0
@@ -228,7 +228,7 @@ def test_half_written_hill_of_another_walker_waits(tmp_path):
 
 
 def _hills_of_another(folder) -> list[str]:
-    """HILLS.1 of another walker, line by line: a header of five lines and four hills."""
+    """HILLS.1 of another walker, line by line: a header of six lines and four hills."""
     writer = open_bias(folder, walkers={"id": 1, "count": 2, "directory": folder}, colvar_file=None)
     for s in trajectory(14):
         writer.advance(s)
@@ -256,13 +256,13 @@ def test_no_hill_behind_an_error_of_another_walker_is_lost(tmp_path, wrong):
     """A line that is no hill, and a hill of another bias factor: 95 hills were lost for good once."""
     (tmp_path / "other").mkdir()
     lines = _hills_of_another(tmp_path / "other")
-    assert len(lines) == 9
+    assert len(lines) == 10
     bias = open_bias(tmp_path, walkers={"id": 0, "count": 2, "directory": tmp_path}, colvar_file=None)
     theirs = tmp_path / "HILLS.1"
-    theirs.write_text("".join(lines[:6]))
+    theirs.write_text("".join(lines[:7]))
     bias.advance([0.0, 0.0])
     with open(theirs, "a") as file:
-        file.writelines([lines[6], wrong, *lines[7:]])
+        file.writelines([lines[7], wrong, *lines[8:]])
     for _ in range(2):
         with pytest.raises(InputError, match=r"HILLS\.1"):
             bias.advance([0.1, 0.0])
@@ -285,11 +285,11 @@ def test_a_file_of_another_walker_that_is_not_the_one_that_was_read_is_an_error(
     lines = _hills_of_another(tmp_path / "other")
     bias = open_bias(tmp_path, walkers={"id": 0, "count": 2, "directory": tmp_path}, colvar_file=None)
     theirs = tmp_path / "HILLS.1"
-    theirs.write_text("".join(lines[:8]))
+    theirs.write_text("".join(lines[:9]))
     bias.advance([0.0, 0.0])
-    others = [*lines[:5], lines[6], lines[5], *lines[7:]]  # longer, and with other hills
+    others = [*lines[:6], lines[7], lines[6], *lines[8:]]  # longer, and with other hills
     if how == "cut":
-        theirs.write_text("".join(lines[:6]))
+        theirs.write_text("".join(lines[:7]))
     elif how == "written anew":
         with open(theirs, "r+") as file:
             file.writelines(others)

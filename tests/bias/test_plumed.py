@@ -7,10 +7,20 @@ import numpy as np
 import pytest
 from polarization import POLARIZATION
 
+from forceserver.bias.choice import build_bias
 from forceserver.bias.journal import RecentSteps
 from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.host import PlumedBias
-from forceserver.bias.plumed.input import forgotten, keyword, named_files, read_actions, split
+from forceserver.bias.plumed.input import (
+    forgotten,
+    keyword,
+    label_of,
+    named_files,
+    read_actions,
+    read_input,
+    split,
+    written_files,
+)
 from forceserver.bias.plumed.kernel import load_kernel
 from forceserver.cv import build_variables, variable_section
 from forceserver.errors import BiasError, InputError
@@ -59,6 +69,20 @@ def test_input_is_read_as_plumed_reads_it(tmp_path, monkeypatch):
         read_actions(tmp_path / "plumed.dat")
 
 
+def test_labels_are_kept_for_those_who_ask(tmp_path):
+    (tmp_path / "plumed.dat").write_text("p: EXTRACV NAME=one\nMETAD ...\n  LABEL=m ARG=p\n...\nPRINT ARG=p\n")
+    actions = read_input(tmp_path / "plumed.dat")
+    assert [label_of(words) for words in actions] == ["p", "m", ""]
+    assert read_actions(tmp_path / "plumed.dat") == [["EXTRACV", "NAME=one"], *actions[1:]]
+
+
+def test_files_that_an_input_writes():
+    """Also those whose names are PLUMED's own."""
+    actions = [split(line) for line in ("METAD ARG=x WALKERS_N=2 WALKERS_ID=1 WALKERS_DIR=h", "OPES_METAD ARG=x")]
+    actions += [split("METAD FILE=H GRID_WFILE=g"), split("EXTERNAL FILE=read"), split("PRINT ARG=x")]
+    assert written_files(actions) == ["h/HILLS.1", "KERNELS", "g", "H"]
+
+
 def test_files_that_an_input_names(tmp_path):
     """Those that exist, also of included files; comments name none, in whatever encoding they are."""
     for name in ("grid", "a.pdb", "b.pdb", "HILLS.0", "comment"):
@@ -98,6 +122,13 @@ UMBRELLAS = "u: ECV_UMBRELLAS_LINE ARG=x CV_MIN=-0.1 CV_MAX=0.5 SIGMA=0.05 BARRI
             "GRID_RFILES takes",
         ),
         ("d: DIPOLE GROUP=1-4\nRESTRAINT ARG=d AT=0 KAPPA=1\n", "DIPOLE needs charges"),
+        ("RESTART NO\n", "RESTART NO begins a new bias"),
+        (f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2 RESTART=NO\n", "METAD RESTART=NO begins a new bias"),
+        (
+            f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2\nMETAD ARG=x SIGMA=0.2 HEIGHT=1 PACE=2 FILE=./HILLS\n",
+            "2 actions write to HILLS",
+        ),
+        (f"{EXTRA_X}PRINT ARG=x FILE=COLVAR\nPRINT ARG=x FILE=COLVAR STRIDE=5\n", "2 actions write to COLVAR"),
     ],
 )
 def test_what_plumed_would_do_wrong_is_refused(make, tmp_path, text, message):
@@ -114,6 +145,11 @@ def test_what_a_restart_forgets_is_known():
     assert lost("OPES_METAD ARG=x BARRIER=3") == lost("OPES_METAD ARG=x SIGMA=ADAPTIVE") != []
     assert lost("ABMD ARG=x TO=1") == ["ABMD (the closest approach so far)"]
     assert not lost("OPES_METAD ARG=x SIGMA=0.1") + lost("METAD ARG=x SIGMA=1")
+    assert lost("METAD ARG=x SIGMA=1 CALC_WORK") == ["METAD CALC_WORK (the work so far)"]
+    moving = ["MOVINGRESTRAINT", "ARG=x", "STEP0=0"]
+    assert not forgotten([moving, ["PRINT", "ARG=m.bias"]])
+    assert forgotten([moving, ["PRINT", "ARG=m.x_work"]]) == forgotten([moving, ["PRINT", "ARG=m.*"]]) != []
+    assert lost("HISTOGRAM ARG=x") == ["HISTOGRAM (what it has averaged)"]
 
 
 @pytest.mark.plumed
@@ -402,6 +438,65 @@ def test_lost_hills_are_an_error(make, batio3, tmp_path):
     (tmp_path / "HILLS").unlink()
     with pytest.raises(InputError, match=r"HILLS had \d+ bytes after the last step and has 0 now; bring it back"):
         make(RESTARTED)
+
+
+@pytest.mark.plumed
+def test_an_edited_file_is_not_cut_within_a_line(make, batio3, tmp_path):
+    """It was cut to its length before, and the last hill was lost without a word."""
+    bias = make(RESTARTED)
+    for frame in walk(batio3, 9):
+        bias.compute_one(frame)
+    bias.close()
+    (tmp_path / "HILLS").write_bytes((tmp_path / "HILLS").read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(InputError, match=r"HILLS had \d+ bytes .* it was edited; bring it back"):
+        make(RESTARTED)
+
+
+@pytest.mark.plumed
+def test_two_biases_cannot_write_to_one_file(make, batio3, tmp_path):
+    """PLUMED renamed the file of the first, which went on writing to it, and restarted from that of the second."""
+    first = make(RESTARTED, state_file="one")
+    for frame in walk(batio3, 9):
+        first.compute_one(frame)
+    with pytest.raises(InputError, match="another process writes to HILLS"):
+        make(RESTARTED, state_file="two")
+    assert not list(tmp_path.glob("bck.*"))
+    first.close()
+    make(RESTARTED, state_file="one").close()
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ("BIASFACTOR=10", "BIASFACTOR=5", "BIASFACTOR of METAD 1 was 10, is 5"),
+        ("NAME=p_x", "NAME=p_z", "METAD 1 acts on another variable: 'px: EXTRACV NAME=p_x' has become"),
+        ("HEIGHT=1.2", "HEIGHT=2.4", None),
+    ],
+)
+def test_another_input_for_the_hills_of_before(batio3, tmp_path, monkeypatch, caplog, one, other, message):
+    monkeypatch.chdir(tmp_path)
+    frame = Frame.from_ase(batio3)
+    variables = build_variables([variable_section(SECTION)], frame)
+    section = {"plumed_dat": tmp_path / "plumed.dat", "time_step_fs": 1.0, "temperature_K": 300}
+
+    def energy(text, frames):
+        (tmp_path / "plumed.dat").write_text(text)
+        bias = build_bias(PlumedConfig(**section), variables, frame)
+        found = [bias.compute_one(frame).energy for frame in frames]
+        bias.close()
+        return found[-1]
+
+    frames = walk(batio3, 8)
+    before = energy(METAD.format("BIASFACTOR=10 FMT=%24.16g"), frames)
+    text = METAD.format("BIASFACTOR=10 FMT=%24.16g").replace(one, other)
+    if message:
+        with pytest.raises(InputError, match=message):
+            energy(text, frames[-1:])
+    else:
+        assert energy(text, frames[-1:]) == pytest.approx(before, rel=1e-9)
+        told = [record.message for record in caplog.records if "other settings" in record.message]
+        assert [text.split(": ")[1].split()[0] for text in told] == ["without", "with"]
 
 
 @pytest.mark.plumed

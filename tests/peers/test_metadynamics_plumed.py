@@ -166,7 +166,7 @@ def test_plumed_continues_our_hills(tmp_path):
     again = section(case, tmp_path / "x", **METAD["metad_2d"], colvar_file=None)
     (tmp_path / "x").mkdir()
     text = (tmp_path / "HILLS").read_text().splitlines(keepends=True)
-    (tmp_path / "x" / "HILLS").write_text("".join(text[: 5 + 999]))
+    (tmp_path / "x" / "HILLS").write_text("".join(text[: 6 + 999]))
     energies, gradients = follow(again.build(), restart.trajectory())
     np.testing.assert_allclose(found["bias"], energies, rtol=0, atol=1e-9)
     np.testing.assert_allclose(found["gradient"], gradients, rtol=0, atol=1e-9)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import BiasError, InputError
 from ...files import append
-from ..tables import header, size_of_rows
+from ..tables import Remark, header, size_of_rows
 from .disk import open_file, undo
 from .recent_steps import RecentSteps
 
@@ -15,14 +15,21 @@ from .recent_steps import RecentSteps
 class ColvarFile:
     """Rows with time; an existing file of the same columns is continued, `InputError` for other columns."""
 
-    def __init__(self, path: Path, fields: Sequence[str], constants: Mapping[str, str], time_step_ps: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        fields: Sequence[str],
+        constants: Mapping[str, str],
+        time_step_ps: float,
+        remark: Remark | None = None,
+    ) -> None:
         self.path = path
         self._time_step = time_step_ps
         self._file = open_file(path, os.O_WRONLY | os.O_APPEND)
         try:
             self._check([*fields])
             if os.fstat(self._file).st_size == 0:
-                append(self._file, path, header([*fields], dict(constants)).encode())
+                append(self._file, path, header([*fields], dict(constants), remark).encode())
         except BaseException:
             self.close()
             raise
@@ -41,12 +48,20 @@ class ColvarFile:
         """Removes rows of later times, to a file of their own if the engine went back."""
         last_time_ps = (steps.step + 0.5) * self._time_step
         if steps.is_going_back:
-            undo(self.path, size_of_rows(self.path, lambda _, line: float(line.split()[0]) <= last_time_ps))
+            undo(self.path, size_of_rows(self.path, lambda _, line: self._time(line) <= last_time_ps))
         else:
             self._drop_last(last_time_ps)
 
     def close(self) -> None:
         os.close(self._file)
+
+    def _time(self, line: bytes) -> float:
+        try:
+            return float(line.split()[0])
+        except ValueError as error:
+            raise InputError(
+                f"{self.path} has the line {line.decode(errors='replace').strip()!r}, which is no row; take it out"
+            ) from error
 
     def _check(self, fields: list[str]) -> None:
         """`InputError` if there are other columns; an incomplete header is written again."""
@@ -67,6 +82,6 @@ class ColvarFile:
             end = block.rfind(b"\n") + 1
             last = block.rfind(b"\n", 0, end - 1) + 1
             line = block[last:end]
-            if not line.startswith(b"#") and float(line.split()[0]) > last_time_ps:
+            if line.strip() and not line.startswith(b"#") and self._time(line) > last_time_ps:
                 end = last
             file.truncate(start + end)

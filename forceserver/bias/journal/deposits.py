@@ -123,6 +123,8 @@ class DepositFile(Generic[T]):
             self._count = len(self._waiting)
         if self._count < known:
             raise _lost(self.path, self._bias.noun, known, self._count)
+        if self._count > known and steps.step >= 0:
+            self._check_latest(steps.step, self._count - known)
         if self._count - known > 1 or (self._count > known and steps.step < 0):
             known = self._count - 1
             self._set_clock(steps, self._waiting[known:])
@@ -149,6 +151,16 @@ class DepositFile(Generic[T]):
         elif count:
             self._waiting = self._none
         return taken
+
+    def _check_latest(self, step: int, more: int) -> None:
+        """`InputError` if there are `more` deposits than the clock knows of, and the last is of before its step."""
+        time = float(self._waiting.times[-1])
+        if round(time / self._time_step) < step:
+            raise InputError(
+                f"{self.path} has {more} more {self._bias.noun} than the clock knows of, the last of them at {time:g} "
+                f"ps, before the present step ({step * self._time_step:g} ps): are they from another run? Take them "
+                "out; or move the clock file away: the bias then goes on from the last of them"
+            )
 
     def _set_clock(self, steps: RecentSteps, last: T) -> None:
         step = round(float(last.times[0]) / self._time_step)
@@ -182,7 +194,8 @@ class DepositFile(Generic[T]):
             os.truncate(self.path, table.offset)
         if not table.fields:
             os.truncate(self.path, 0)
-            self._write(header([*self._bias.fields, *["clock"] * self.is_shared], self._bias.constants))
+            fields = [*self._bias.fields, *["clock"] * self.is_shared]
+            self._write(header(fields, self._bias.constants, self._bias.remark))
             sync_folder(self.path)
             table = FieldsReader(self.path)
             rows = table.read()

@@ -9,6 +9,7 @@ so a process that is killed leaves the old state or the new one. It is not synch
 are); after a power failure a bias resumes from its last deposit.
 """
 
+import contextlib
 import logging
 import math
 import mmap
@@ -178,7 +179,8 @@ class RecentSteps:
         for view in ("_header", "_ring", "_fields"):  # a map cannot be closed while arrays are views of it
             self.__dict__.pop(view, None)
         if self._file is not None and isinstance(self._map, mmap.mmap):
-            self._map.close()
+            with contextlib.suppress(BufferError):  # an error that is being raised still has a view: closed with it
+                self._map.close()
             no_longer(self._file)
             os.close(self._file)
             self._file = None

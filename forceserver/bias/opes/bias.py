@@ -18,7 +18,7 @@ import numpy as np
 from ..._ext import kernel
 from ...frame import Array
 from ..coordinates import Coordinate
-from ..tables import FieldsReader
+from ..tables import FieldsReader, Remark
 from .kernels import Kernels, check_same, in_order_of_time, kernels_constants, kernels_fields, kernels_of
 from .parameters import OpesParameters
 from .widths import AdaptiveWidths, FixedWidths, shrinking
@@ -32,6 +32,7 @@ class Opes:
 
     name = "opes"
     noun = "kernels"
+    remark: Remark | None = None
     pure_numbers = frozenset({"zed", "neff", "nker"})
     zed: float
     _norm: float

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import InputError
 from ...frame import Array
 from ..coordinates import Coordinate, coordinate_of, domain_constants, shortest
-from ..tables import FieldsReader
+from ..tables import FieldsReader, check_numbers
 from .parameters import OpesParameters
 
 
@@ -79,6 +79,7 @@ def kernels_of(table: FieldsReader, rows: Array) -> Kernels:
     if table.fields and table.fields[: 3 + 2 * d] != kernels_fields(coordinates):
         raise InputError(f"{table.path} is no KERNELS file of OPES: its columns are {' '.join(table.fields)}")
     rows = rows.reshape(len(rows), max(len(table.fields), 3))
+    check_numbers(table.path, "kernel", rows[:, 0], rows, rows[:, 1 + d : 1 + 2 * d])
     return Kernels(
         coordinates,
         dict(table.constants),

@@ -21,7 +21,7 @@ from ...errors import InputError
 from ...frame import Array
 from ...units import BOLTZMANN_EV_PER_K
 from ..coordinates import Coordinate
-from ..tables import FieldsReader
+from ..tables import FieldsReader, Remark
 
 FIRST_FIELDS = ["time", "rct"]
 
@@ -62,6 +62,7 @@ class Multithermal:
 
     name = "opes"
     noun = "estimates"
+    remark: Remark | None = None
     pure_numbers: frozenset[str] = frozenset()
 
     def __init__(

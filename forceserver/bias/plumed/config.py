@@ -8,6 +8,9 @@ from pydantic import Field, PositiveFloat
 from ...sections import Element, InputFile, OutputPath, Section
 from ..journal import last_step
 from ..journal.disk import check_file
+from ..kept_settings import Settings, flat
+from .changed_input import SCALE_WITH_TEMPERATURE, as_lines
+from .input import keyword, read_actions, read_input
 
 
 class PlumedConfig(Section):
@@ -27,6 +30,24 @@ class PlumedConfig(Section):
         """`InputError` if a file cannot be written where the configuration wants it."""
         check_file(self.log_file, "log_file")
         check_file(self.state_file, "state_file")
+
+    @property
+    def clock(self) -> Path:
+        """The file of its last steps."""
+        return self.state_file
+
+    def names(self) -> list[str]:
+        """The outputs on which the bias acts; `InputError` if the input cannot be read."""
+        extra_cvs = (action for action in read_actions(self.plumed_dat) if action[0] == "EXTRACV")
+        return [name for action in extra_cvs if (name := keyword(action, "NAME"))]
+
+    def settings(self) -> Settings:
+        """What is compared when the bias goes on."""
+        fixed, opes = {}, [action for action in read_actions(self.plumed_dat) if action[0] in SCALE_WITH_TEMPERATURE]
+        if not all(keyword(action, "TEMP") for action in opes):
+            fixed["temperature_K"] = "what OPES has learned is in units of k_B T"
+        keys = self.model_dump(include={"time_step_fs", "temperature_K", "charges_e"})
+        return Settings(flat(keys), fixed, plumed=as_lines(read_input(self.plumed_dat)))
 
     def begun(self) -> str:
         """What the bias would go on from ("is at step 7 ..."); empty if it has had no more than one configuration."""

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
+from ...forks import no_longer
 from ..journal import RecentSteps
-from ..journal.disk import undo
+from ..journal.disk import open_locked, undo
 
 MOST_FILES = 32
 """How many files can be recorded."""
@@ -35,6 +36,19 @@ class PlumedFiles:
     def __init__(self, steps: RecentSteps, folder: Path, rewritten: Set[Path]) -> None:
         self._steps, self._folder, self._rewritten = steps, folder.absolute(), rewritten
         self._paths: list[Path] = []
+        self._locks: dict[tuple[int, int], int] = {}  # descriptors by device and inode
+
+    def lock(self, files: Iterable[Path]) -> None:
+        """Locks the existing ones of these files; `InputError` if another process writes to one of them.
+
+        PLUMED would rename what it finds, and the other process would go on writing to the renamed file.
+        """
+        for file in files:
+            if not file.is_file():
+                continue
+            found = file.stat()
+            if (found.st_dev, found.st_ino) not in self._locks:
+                self._locks[found.st_dev, found.st_ino] = open_locked(file, os.O_RDONLY)
 
     @property
     def _names(self) -> list[str]:
@@ -80,7 +94,11 @@ class PlumedFiles:
                 os.truncate(file, before)
 
     def close(self) -> None:
-        """Does nothing: PLUMED closes them."""
+        """Releases the locks; PLUMED has closed the files."""
+        for file in self._locks.values():
+            no_longer(file)
+            os.close(file)
+        self._locks.clear()
 
     def _sizes(self) -> NDArray[np.int64]:
         sizes = np.full(MOST_FILES, -1)
@@ -115,4 +133,19 @@ def _cut(file: Path, size: int) -> None:
             "to start a new bias"
         )
     if found > size:
+        if _is_within_a_line(file, size):
+            raise InputError(
+                f"{file} had {size} bytes after the last step, and now a line goes across this place: it was edited; "
+                "bring it back, or remove the state file to start a new bias"
+            )
         undo(file, size)
+
+
+def _is_within_a_line(file: Path, size: int) -> bool:
+    """Whether a text file has no end of a line before this place."""
+    with open(file, "rb") as opened:
+        head = opened.read(4096)
+        opened.seek(max(size - 1, 0))
+        before = opened.read(1)
+    is_text = all(byte >= 32 or byte in b"\t\n\r\f" for byte in head)
+    return size > 0 and is_text and before != b"\n"

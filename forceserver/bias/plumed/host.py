@@ -34,6 +34,7 @@ from .input import (
     make_folders,
     read_actions,
     rewritten_files,
+    written_files,
 )
 from .kernel import one_line
 from .session import Session, extra_cv_force_unit, start_session
@@ -74,6 +75,7 @@ class PlumedBias(Potential):
         self._last: tuple[Frame, Result] | None = None
         self._plumed: Session | None = None
         try:
+            self._files.lock(map(Path, written_files(actions)))
             self._start()
         except InputError:
             written = files_written() - before
@@ -131,7 +133,9 @@ class PlumedBias(Potential):
         self._plumed = plumed = start_session(self._kernel, len(self._species), config, self._is_restarted)
         before |= {config.log_file.absolute()}
         self._fill(plumed, config.plumed_dat)
-        self._files.add(files_written() - before, config.plumed_dat)
+        written = files_written() - before
+        self._files.add(written, config.plumed_dat)
+        self._files.lock(written)
         return plumed
 
     def _empty_files(self) -> str:

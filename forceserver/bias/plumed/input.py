@@ -15,7 +15,21 @@ def read_actions(path: Path, folder: Path = Path()) -> list[Action]:
     folder: where PLUMED runs; the names of included files are relative to it.
     `InputError` if a file cannot be read or an action that goes over several lines does not end.
     """
-    return [action for action in _actions(Path(path), folder, depth=0) if not _include(action)]
+    return [_without_label(words) for words in read_input(path, folder)]
+
+
+def read_input(path: Path, folder: Path = Path()) -> list[Action]:
+    """The same actions with their labels, which are a first word that ends with a colon, or LABEL=."""
+    return [words for words in _actions(Path(path), folder, depth=0) if not _include(_without_label(words))]
+
+
+def label_of(words: Action) -> str:
+    """The label of an action as `read_input` gives it; empty if PLUMED makes one."""
+    return words[0].removesuffix(":") if words[0].endswith(":") else keyword(words, "LABEL") or ""
+
+
+def _without_label(words: Action) -> Action:
+    return words[1:] if words[0].endswith(":") else words
 
 
 def named_files(path: Path, folder: Path) -> set[str]:
@@ -71,9 +85,8 @@ def split(text: str) -> list[str]:
 
 
 def _included(words: Action, folder: Path, depth: int) -> Iterator[Action]:
-    action = words[1:] if words[0].endswith(":") else words
-    if action:
-        yield action
+    if action := _without_label(words):
+        yield words
     if file := _include(action):
         yield from _actions(folder / file, folder, depth + 1)
 
@@ -104,6 +117,23 @@ FORGETFUL = {
 
 GROWING = ("METAD", "PBMETAD", "OPES_METAD", "OPES_METAD_EXPLORE", "OPES_EXPANDED", "MOVINGRESTRAINT")
 """Actions whose bias changes with time, in addition to those of FORGETFUL."""
+
+ADDED_UP = {
+    "ACCELERATION": "the acceleration factor",
+    "CALC_WORK": "the work so far",
+}
+"""Flags of actions that add something up for COLVAR, from the start of PLUMED on; their bias is restarted exactly."""
+
+AVERAGES = ("ACCUMULATE", "AVERAGE", "COLLECT_FRAMES", "HISTOGRAM", "MULTICOLVARDENS")
+"""Actions that average over what PLUMED has seen since it was started."""
+
+DEFAULT_FILES = {
+    "METAD": ["HILLS"],
+    "OPES_METAD": ["KERNELS"],
+    "OPES_METAD_EXPLORE": ["KERNELS"],
+    "OPES_EXPANDED": ["DELTAFS"],
+}
+"""The FILE of actions that write one without being told to."""
 
 READ_AT_RESTART = ("GRID_RFILE", "GRID_RFILES", "STATE_RFILE", "DRR_RFILE")
 """Keywords that make PLUMED restart from a file that it rewrites from time to time, not from its hills."""
@@ -147,10 +177,22 @@ def check_actions(actions: list[Action], path: Path, has_charges: bool, is_perio
                     "is not the last step; leave it out: PLUMED then restarts from FILE (a bias that is fixed is "
                     "read by EXTERNAL)"
                 )
+        if (action[0] in GROWING and keyword(action, "RESTART") == "NO") or action[:2] == ["RESTART", "NO"]:
+            told = "RESTART NO" if action[0] == "RESTART" else f"{action[0]} RESTART=NO"
+            raise InputError(
+                f"{path}: {told} begins a new bias whenever this program is started again; leave "
+                "it out (to begin a new bias, move the files of the old one away)"
+            )
         if action[0] in NEED_CHARGES and not has_charges:
             raise InputError(f"{path}: {action[0]} needs charges, which are all zero; give charges_e of [bias]")
         if action[0] in NEED_A_BOX and not is_periodic:
             raise InputError(f"{path}: {action[0]} needs a cell, and nothing is periodic; see [structure] pbc")
+    files = [Path(file).resolve() for file in written_files(actions)]
+    if twice := [file for file in files if files.count(file) > 1]:
+        raise InputError(
+            f"{path}: {files.count(twice[0])} actions write to {twice[0].name}: PLUMED would rename the file of the "
+            "first, and read that of the last for both at a restart; give each a FILE of its own"
+        )
 
 
 def forgotten(actions: list[Action]) -> list[str]:
@@ -160,6 +202,10 @@ def forgotten(actions: list[Action]) -> list[str]:
     is_opes = (action for action in actions if action[0] in ("OPES_METAD", "OPES_METAD_EXPLORE"))
     found += [f"{action[0]} without SIGMA (the spread)" for action in is_opes if _is_adaptive(action)]
     found += ["FREQUENCY_ADAPTIVE (the pace)" for action in actions if "FREQUENCY_ADAPTIVE" in action]
+    found += [f"{action[0]} {flag} ({what})" for action in actions for flag, what in ADDED_UP.items() if flag in action]
+    found += [f"{action[0]} (what it has averaged)" for action in actions if action[0] in AVERAGES]
+    if any(action[0] == "PRINT" and re.search(r"work|\*", keyword(action, "ARG") or "") for action in actions):
+        found += ["MOVINGRESTRAINT (the work so far)" for action in actions if action[0] == "MOVINGRESTRAINT"]
     found += [
         "OPES_EXPANDED without PRINT_STRIDE=1 (what it has learned since the last line of DELTAFS)"
         for action in actions
@@ -190,14 +236,18 @@ def rewritten_files(actions: list[Action]) -> set[Path]:
 
 
 def written_files(actions: list[Action]) -> list[str]:
-    """The files that the actions write, if named in them."""
-    return [
-        file
-        for action in actions
-        for name in WRITTEN
-        if name != "FILE" or action[0] not in READERS
-        for file in _files(action, name)
-    ]
+    """The files that the actions write, as far as the input or PLUMED's defaults name them; a name for each action."""
+    found = []
+    for action in actions:
+        found += [file for name in WRITTEN if name != "FILE" for file in _files(action, name)]
+        if action[0] in READERS:
+            continue
+        files = _files(action, "FILE") or DEFAULT_FILES.get(action[0], [])
+        if walker := keyword(action, "WALKERS_ID"):
+            folder = Path(keyword(action, "WALKERS_DIR") or "")
+            files = [str(folder / f"{file}.{walker}") for file in files]
+        found += files
+    return found
 
 
 def make_folders(actions: list[Action]) -> None:

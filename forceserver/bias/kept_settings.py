@@ -1,0 +1,156 @@
+"""What a bias has been made with: kept beside its clock, and compared when it goes on.
+
+HILLS, KERNELS and COLVAR hold numbers, but not what they are numbers of: another energy unit, time step or definition
+of a variable makes another bias of the same hills. Such changes are refused. Changes that only concern what comes from
+now on are told.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cv import Variable
+from ..errors import InputError, shortened
+from ..files import write_json
+from ..frame import Frame
+from .journal import fingerprint_of
+from .journal.fingerprint import CLOSE
+from .outputs import offered, values_of
+from .plumed.changed_input import Input, changed_lines, why_another_bias
+
+log = logging.getLogger(__name__)
+
+RELATIVE, ABSOLUTE = 1e-5, 1e-7
+"""How far apart the values of one variable may be: further than its tolerance allows, less than any setting changes."""
+
+DISPLACEMENT = 0.05
+"""Angstrom: variables are compared on a displaced structure, since in a symmetric one many of them are zero."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """keys: of [bias], by their names. fixed: those that must not change, and what depends on them. values: of the
+    outputs that the bias acts on, in a probe of the template structure with this fingerprint. plumed: the actions of
+    PLUMED's input.
+    """
+
+    keys: Mapping[str, Any]
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+    probe: Sequence[float] = ()
+    plumed: Sequence[str] = ()
+
+
+def with_values(
+    settings: Settings, names: Sequence[str], variables: Mapping[str, Variable], template: Frame
+) -> Settings:
+    """The same with the values of those of the named outputs that the variables offer."""
+    outputs = {name: output for name, output in offered(variables).items() if name in names}
+    needed = {cv: variables[cv].copy() for cv in {cv for cv, _ in outputs.values()}}
+    probe = _probe(template)
+    found = values_of(outputs, {name: variable.compute(probe) for name, variable in needed.items()})
+    return replace(settings, values=found, probe=fingerprint_of(probe).tolist())
+
+
+@contextmanager
+def going_on(clock: Path, has_begun: bool, settings: Settings) -> Iterator[None]:
+    """Compares what the bias of a clock has been made with, if it has begun; on leaving, keeps what it is made with.
+
+    Raises `InputError` for a change of what must not change.
+    """
+    for change in compared(clock, has_begun, settings):
+        log.warning("the bias goes on with other settings: %s", change)
+    yield
+    path = _path(clock)
+    try:
+        write_json(path, {key: value for key, value in asdict(settings).items() if key != "fixed"})
+    except OSError as error:
+        log.warning("%s cannot be written (%s): changed settings will not be noticed", path, error.strerror)
+
+
+def compared(clock: Path, has_begun: bool, settings: Settings) -> list[str]:
+    """What differs from what the bias has been made with, as text; nothing is written.
+
+    Raises `InputError` for a change of what must not change.
+    """
+    path = _path(clock)
+    if not (has_begun and path.exists()):
+        return []
+    before = _read(path)
+    check_unchanged(before, settings, path)
+    return changes(before, settings)
+
+
+def check_unchanged(before: Settings, now: Settings, path: Path) -> None:
+    """`InputError` if what was kept in `path` says that the files of the bias mean something else now."""
+    remedy = (
+        f"change it back, or move the files of the bias away to start a new one (to go on all the same, remove {path})"
+    )
+    for key, what in now.fixed.items():
+        if key in before.keys and before.keys[key] != now.keys.get(key):
+            raise InputError(f"bias: {key} was {_told(before.keys, key)}, is {_told(now.keys, key)}: {what}; {remedy}")
+    if why := why_another_bias(Input(before.plumed), Input(now.plumed)):
+        raise InputError(f"bias: {why}; {remedy}")
+    if not before.probe or not now.probe or not np.allclose(before.probe, now.probe, rtol=0, atol=CLOSE):
+        return  # another structure file, in which nothing can be compared
+    for name, value in now.values.items():
+        old = before.values.get(name, value)
+        if not math.isclose(old, value, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
+            raise InputError(
+                f"bias: {name} is defined differently: for the structure file (with displaced atoms) it was {old:.6g}, "
+                f"is {value:.6g}; {remedy}"
+            )
+
+
+def changes(before: Settings, now: Settings) -> list[str]:
+    """What differs, as text."""
+    old, new = before.keys, now.keys
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    found = [f"{key} was {_told(old, key)}, is {_told(new, key)}" for key in keys]
+    return found + changed_lines(Input(before.plumed), Input(now.plumed))
+
+
+def flat(content: Any, place: str = "") -> dict[str, Any]:
+    """The numbers and words of nested tables, by keys such as `hills.height_eV`; names of files are left out."""
+    if isinstance(content, Mapping):
+        items = [(str(key), value) for key, value in content.items()]
+    elif isinstance(content, Sequence) and not isinstance(content, str):
+        items = [(str(number), value) for number, value in enumerate(content)]
+    else:
+        return {} if content is None or isinstance(content, Path) else {place: _in_json(content)}
+    found: dict[str, Any] = {}
+    for key, value in items:
+        found |= flat(value, f"{place}.{key}" if place else key)
+    return found
+
+
+def _path(clock: Path) -> Path:
+    return clock.with_name(f"{clock.name}.settings")
+
+
+def _in_json(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _told(content: Mapping[str, Any], key: str) -> str:
+    return shortened(content[key]) if key in content else "not given"
+
+
+def _probe(template: Frame) -> Frame:
+    displacements = DISPLACEMENT * np.sin(1.0 + np.arange(template.positions.size)).reshape(-1, 3)
+    return replace(template, positions=template.positions + displacements)
+
+
+def _read(path: Path) -> Settings:
+    try:
+        content = json.loads(path.read_text())
+        return Settings(**content)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {error}; remove it") from error

@@ -1,0 +1,102 @@
+"""`forceserver fes` on files that are not what they should be: told or refused, never a wrong number without a word."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from forceserver.cli.app import app
+from forceserver.errors import InputError
+from forceserver.free_energy.file_units import unit_of
+
+HEAD = "#! FIELDS time s sigma_s height biasf\n#! SET multivariate false\n#! SET kerneltype stretched-gaussian\n"
+IN_EV = "# energies in eV, temperature 300 K\n"
+
+
+def hills(remark="", height=0.012):
+    centres = np.random.default_rng(1).normal(0, 0.3, 40)
+    return HEAD + remark + "".join(f"{k + 1} {s:.4f} 0.1 {height} 10\n" for k, s in enumerate(centres))
+
+
+def colvar(bias=1.0, fields="time s b.bias", count=400):
+    s = np.sin(np.arange(count))
+    return f"#! FIELDS {fields}\n" + "".join(f"{k} {x:.5f} {bias * (1 - x * x):.5f}\n" for k, x in enumerate(s))
+
+
+@pytest.fixture
+def fes(tmp_path, monkeypatch):
+    """A function that runs the command on files, by name and content; returns what it prints, or raises."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, temperature="300", **files):
+        for name, content in files.items():
+            (tmp_path / name).write_text(content)
+        result = CliRunner().invoke(app, ["fes", *arguments, "-T", temperature, "--no-picture"])
+        if isinstance(result.exception, InputError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return run
+
+
+def test_the_unit_of_a_file_is_what_it_says(fes):
+    assert "sum of hills (eV, kT = 0.02585)" in fes("H", H=hills(IN_EV))
+    assert "(kJ/mol, kT = 2.494)" in fes("H", H=hills())
+    assert "(Ha," in fes("H", "--energy-unit", "Ha", H=hills())
+    with pytest.raises(InputError, match="H has energies in eV, --energy-unit says kJ/mol"):
+        fes("H", "--energy-unit", "kJ/mol", H=hills(IN_EV))
+    with pytest.raises(InputError, match="C has energies in kcal/mol, H has eV"):
+        fes("H", "--colvar", "C", H=hills(IN_EV), C="#! FIELDS time s\n# energies in kcal/mol, temperature 300 K\n")
+
+
+def test_another_temperature_is_told(tmp_path, caplog):
+    (tmp_path / "H").write_text(hills(IN_EV))
+    (tmp_path / "K").write_text("#! FIELDS time s sigma_s height logweight\n#! SET temperature 300\n")
+    assert unit_of([tmp_path / "H", tmp_path / "K"], None, 300.1) == "eV"
+    assert not caplog.records
+    unit_of([tmp_path / "H", tmp_path / "K"], None, 600)
+    assert [record.message.split("/")[-1][:22] for record in caplog.records] == [
+        "H is of a bias for 300",
+        "K is of a bias for 300",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (colvar(fields="s time b.bias"), (), "the first column is s, not time"),
+        (colvar().replace("\n7 ", "\nnan ", 1), (), "time is nan"),
+        (colvar().replace("\n7 ", "\n7 nan 0\n#", 1), (), "s is nan at time 7"),
+        ("#! FIELDS time s b.bias\n" + "".join(f"{k} 0.3 1\n" for k in range(9)), (), r"s is 0\.3 in all rows"),
+        (colvar(), ("--variables", "s,s"), "name different columns"),
+        (colvar(), ("--variables", "time"), "not the time"),
+        (colvar(), ("--bins", "10000000000000"), "the grid has 10000000000000 intervals: it takes"),
+        (colvar(), ("--smooth", "nan"), "--smooth nan: give a number of zero or more"),
+        (colvar(), ("--depth=-1",), "--depth -1: give"),
+        (colvar(), ("--skip=-5",), "--skip -5: give"),
+    ],
+)
+def test_what_makes_no_free_energy_is_refused(fes, content, arguments, message):
+    chosen = () if "--variables" in arguments else ("--variables", "s")
+    with pytest.raises(InputError, match=message):
+        fes("--colvar", "C", *chosen, *arguments, C=content)
+
+
+@pytest.mark.parametrize(
+    ("content", "temperature", "told"),
+    [
+        (colvar() + "400 0.1", "300", "the incomplete last line '400 0.1' is left out"),
+        (colvar(count=200) + colvar(), "300", "times go back from 199 to 0"),
+        (colvar(bias=1000), "300", "the bias spans 401 kT: is it in --energy-unit"),
+        (colvar(bias=20), "2.494", "the bias spans 964 kT"),
+        ("\ufeff" + colvar(), "300", "400 rows"),
+    ],
+)
+def test_what_is_strange_is_told(fes, content, temperature, told):
+    assert told in fes("--colvar", "C", "--variables", "s", "--skip", "0", temperature=temperature, C=content)
+
+
+@pytest.mark.parametrize("line", ["3 nan 0.1 1 10", "3 0.1 0.1 inf 10", "3 0.1 0 1 10", "3 0.1 -0.1 1 10"])
+def test_hills_that_are_no_numbers_are_refused(fes, line):
+    with pytest.raises(InputError, match="H: the hill at time 3 has a number that is not finite, or no width"):
+        fes("H", H=hills() + line + "\n")
