@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from ..campaign.edits import edit_xml, read_xml
 from ..errors import InputError
+from ..frame import Frame
 from ..ipi.input import read_ipi_input
 from ..new_simulation import CONFIG, INPUT, Start, write_start
 from ..structures import read_structure
@@ -84,13 +85,13 @@ class Inputs:
 
     def _copy(self, folder: Path) -> None:
         """The configuration and what it names, under the names that `campaign.Simulation` knows."""
-        from ..configuration import read_configuration, require
+        from ..configuration import read_configuration
 
         source = self.plan.source
+        given = input_of(source)
         assert source.config is not None
+        assert given is not None
         configuration = read_configuration(source.config)
-        why = "it names the input file of i-PI"
-        given = require(configuration.simulation, "simulation", source.config, why).input
         shutil.copy(source.config, folder / CONFIG)
         shutil.copy(given, folder / INPUT)
         for path in (configuration.structure.file, *source.files):
@@ -124,14 +125,17 @@ def toml(potential: Mapping[str, Any]) -> str:
     return tomlkit.dumps({"potential": dict(potential)}).removeprefix("[potential]\n")
 
 
-def potential_section(one: Round, config: LearnConfig, threshold: float, steps: int) -> dict[str, Any]:
-    """[potential] of a simulation of so many steps."""
+def potential_section(
+    one: Round, config: LearnConfig, threshold: float, steps: int, *, known: bool = False
+) -> dict[str, Any]:
+    """[potential] of a simulation of so many steps; known: whether the reference has computed its first structure."""
     check = config.uncertainty.check_every
     return {
         "kind": "trusted",
         "force_threshold_ev_per_angstrom": threshold,
         "save_to": UNCERTAIN,
         "check_every": check,
+        "first_check": check if known else 0,
         "record_to": RECORD,
         "record_every": check * max(steps // (config.selection.records * check), 1),
         "potential": {
@@ -142,13 +146,28 @@ def potential_section(one: Round, config: LearnConfig, threshold: float, steps: 
     }
 
 
-def steps_of(source: SimulationsConfig) -> int:
-    """How long a simulation is to be."""
+def beginning(source: SimulationsConfig) -> Frame:
+    """Where a simulation begins."""
+    from ..configuration import read_configuration
+    from ..template_structure import read_template
+
+    if source.structure is not None:
+        return Frame.from_ase(read_structure(source.structure))
+    assert source.config is not None  # one of the two is given
+    return read_template(read_configuration(source.config).structure)
+
+
+def input_of(source: SimulationsConfig) -> Path | None:
+    """The user's own input of i-PI; None if there is none."""
     if source.config is None:
-        return source.steps
+        return None
     from ..configuration import read_configuration, require
 
-    section = require(
-        read_configuration(source.config).simulation, "simulation", source.config, "it names i-PI's input"
-    )
-    return read_ipi_input(section.input).total_steps
+    section = read_configuration(source.config).simulation
+    return require(section, "simulation", source.config, "it names i-PI's input").input
+
+
+def steps_of(source: SimulationsConfig) -> int:
+    """How long a simulation is to be."""
+    given = input_of(source)
+    return source.steps if given is None else read_ipi_input(given).total_steps

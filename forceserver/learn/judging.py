@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 CONTROL = "control"
+CONTROLS = 3
 
 
 def judge(one: Round, before: Round) -> None:
@@ -74,9 +75,11 @@ def _factor(coverage: Coverage) -> float:
 
 
 def force_factor(until: Sequence[Round]) -> float:
-    """By how much uncertainties of forces are too small, from what was last met at random; 1 before that is known."""
-    for one in reversed(until):
-        judged: Any = rounds.read_json(one.judged) or {}
-        if CONTROL in judged:
-            return float(judged[CONTROL]["factor"])
-    return 1.0
+    """By how much uncertainties of forces are too small; 1 before that is known.
+
+    It is the geometric mean over the last `CONTROLS` rounds that met something at random, since each met a few
+    structures only.
+    """
+    judged: list[Any] = [rounds.read_json(one.judged) or {} for one in until]
+    factors = [each[CONTROL]["factor"] for each in judged if CONTROL in each][-CONTROLS:]
+    return float(np.exp(np.mean(np.log(factors)))) if factors else 1.0

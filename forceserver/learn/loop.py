@@ -18,10 +18,10 @@ from ..ipi.input import read_ipi_input
 from ..launch.progress import tell
 from ..locks import locked_folder
 from ..new_simulation import INPUT
-from ..structures import read_structure, read_structures
+from ..structures import read_structures
 from . import history, rounds, start
-from .config import LearnConfig, SimulationsConfig
-from .inputs import Inputs, planned
+from .config import LearnConfig
+from .inputs import Inputs, beginning, planned
 from .judging import force_factor, judge
 from .record import Record
 from .reference import Reference, label
@@ -77,7 +77,7 @@ def check(config: LearnConfig) -> list[str]:
     if not config.output.absolute().parent.is_dir():
         raise InputError(f"output: there is no folder {config.output.absolute().parent}")
     plans = planned(config)
-    frames = {f"simulation {plan.name}": _beginning(plan.source) for plan in plans}
+    frames = {f"simulation {plan.name}": beginning(plan.source) for plan in plans}
     with tempfile.TemporaryDirectory() as folder:
         for plan in plans:
             (Path(folder) / plan.name).mkdir()
@@ -89,17 +89,6 @@ def check(config: LearnConfig) -> list[str]:
     if config.reference.kind == "socket":
         _check_order(frames, config.data.train)
     return [f"{name}: {len(frame)} atoms" for name, frame in frames.items()]
-
-
-def _beginning(source: SimulationsConfig) -> Frame:
-    """Where a simulation begins."""
-    from ..configuration import read_configuration
-    from ..template_structure import read_template
-
-    if source.structure is not None:
-        return Frame.from_ase(read_structure(source.structure))
-    assert source.config is not None  # one of the two is given
-    return read_template(read_configuration(source.config).structure)
 
 
 def _check_order(frames: Mapping[str, Frame], train: Path) -> None:

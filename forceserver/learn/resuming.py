@@ -3,18 +3,21 @@
 States of i-PI have positions, velocities and the cell, what thermostats and barostats keep, and the random numbers. Two
 are close to the end: RESTART, which i-PI writes when it is ended, one step before the structure that has stopped it;
 and the checkpoint of the last look at the uncertainty (`inputs.CERTAIN`). A simulation goes on from the newest state of
-which the model that led there was certain. Everything else that belongs to it, hills of a bias for example, is copied,
-and cut to that state as by any other restart of `launch`.
+which the model that led there was certain, or which the reference has computed since. Everything else that belongs to
+it, hills of a bias for example, is copied, and cut to that state as by any other restart of `launch`.
 """
 
 import filecmp
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+
+import numpy as np
 
 from ..campaign.edits import set_total_steps
 from ..configuration import read_configuration
@@ -33,11 +36,16 @@ from . import rounds
 from .inputs import RECORD, UNCERTAIN, Inputs
 from .outcome import OUTCOME, Outcome
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 BEGUN = "begun.json"
 FRESH = {UNCERTAIN, RECORD, OUTCOME, BEGUN, CONFIG, INPUT}
 """Files that a simulation which goes on does not take along, beside logs, locks and states."""
 NOT_THE_SAME = ("prng", "total_steps", "output")
 """Elements of an input that may differ from those of the simulation that goes on."""
+SAME_ANGSTROM = 1e-4
+"""What files of structures and of i-PI round is less."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +70,23 @@ class Place:
     state: IpiInput
     begun: Begun
 
+    def is_known(self, train: Sequence["Atoms"]) -> bool:
+        """Whether the reference has computed it."""
+        template = read_template(read_configuration(self.folder / CONFIG).structure)
+        return is_known(frames_of(self.state, template), train)
 
-def place(folder: Path, stops: int, every: int) -> Place | None:
+
+def place(folder: Path, stops: int, every: int, train: Sequence["Atoms"] = ()) -> Place | None:
     """Where the simulation in a folder goes on.
 
     Args:
         folder: that of the round before.
+        train: what the reference has computed.
         stops: how often in a row it may be stopped at one place; after these it begins anew, which is told.
         every: steps from one look at its uncertainty to the next. A stop no farther than that is at the same place.
 
     Returns:
-        None if it begins anew: it was not stopped, or its first structures were uncertain, or the above.
+        None if it begins anew: it was not stopped, or too often, or there is no such state.
     """
     record = rounds.read_json(folder / OUTCOME)
     if record is None or (outcome := Outcome(**record)).end != "uncertain":
@@ -83,19 +97,22 @@ def place(folder: Path, stops: int, every: int) -> Place | None:
     if times >= stops:
         tell(f"{folder.name} was stopped {times} times in a row at step {outcome.steps}, and begins anew")
         return None
-    state = last_certain(folder)
+    state = last_certain(folder, train)
     return None if state is None else Place(folder, state, Begun(state.step, outcome.steps, times))
 
 
-def last_certain(folder: Path) -> IpiInput | None:
-    """The newest state, beyond the first, whose structures the simulation's own model was certain of."""
+def last_certain(folder: Path, train: Sequence["Atoms"] = ()) -> IpiInput | None:
+    """The newest state, beyond the first, of which the simulation's own model was certain, or which is in `train`."""
     configuration = read_configuration(folder / CONFIG)
     assert isinstance(configuration.potential, TrustedConfig)
     template = read_template(configuration.structure)
     potential = configuration.potential.potential.build(template)
     most = configuration.potential.force_threshold_ev_per_angstrom
-    states = sorted(_states(folder), key=lambda state: -state.step)
-    return next((state for state in states if _is_certain(state, template, potential, most)), None)
+    for state in sorted(_states(folder), key=lambda state: -state.step):
+        frames = frames_of(state, template)
+        if is_known(frames, train) or _is_certain(frames, potential, most):
+            return state
+    return None
 
 
 def _states(folder: Path) -> Iterator[IpiInput]:
@@ -106,12 +123,33 @@ def _states(folder: Path) -> Iterator[IpiInput]:
                 yield state
 
 
-def _is_certain(state: IpiInput, template: Frame, potential: Potential, most: float) -> bool:
-    frames = [
+def frames_of(state: IpiInput, template: Frame) -> list[Frame]:
+    """The structures of a state or an input, of all systems and beads."""
+    return [
         Frame(positions, system.cell, template.species, template.pbc)
         for system in state.systems
         for positions in system.positions_of_beads
     ]
+
+
+def is_known(frames: Sequence[Frame], train: Sequence["Atoms"]) -> bool:
+    """Whether all frames are among the structures that the reference has computed.
+
+    The members of a model disagree about the only structure of its kind, though the model has learned it: one of them
+    has not. To look at its uncertainty would stop a simulation again that was stopped there before.
+    """
+    return all(any(_are_same(frame, atoms) for atoms in train) for frame in frames)
+
+
+def _are_same(frame: Frame, atoms: "Atoms") -> bool:
+    return (
+        np.array_equal(frame.species, atoms.numbers)
+        and np.allclose(frame.positions, atoms.positions, atol=SAME_ANGSTROM, rtol=0)
+        and np.allclose(frame.cell, atoms.cell.array, atol=SAME_ANGSTROM, rtol=0)
+    )
+
+
+def _is_certain(frames: Sequence[Frame], potential: Potential, most: float) -> bool:
     try:
         return all(result.extras[MEASURE] < most for result in potential.compute(frames))
     except PotentialError:  # atoms so close that the model has no value

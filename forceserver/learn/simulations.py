@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import campaign
 from ..errors import PotentialError
@@ -15,10 +16,13 @@ from ..new_simulation import CONFIG, INPUT
 from ..processes import describe_end, usable_cores
 from . import rounds
 from .config import LearnConfig
-from .inputs import UNCERTAIN, Inputs, Planned, planned, potential_section, steps_of
+from .inputs import UNCERTAIN, Inputs, Planned, beginning, input_of, planned, potential_section, steps_of
 from .outcome import OUTCOME, Outcome
-from .resuming import begun, copy_simulation, place, same_simulation
+from .resuming import Place, begun, copy_simulation, frames_of, is_known, place, same_simulation
 from .rounds import Round, round_of
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 PRIME = 7919
 """Seeds of one simulation in two rounds differ by this."""
@@ -42,29 +46,36 @@ class Beginning:
         new = folder.with_name(folder.name + ".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        if not self._goes_on(new):
-            self._inputs().write(new)
+        train = rounds.read(self.one.train)
+        where = self._place(train)
+        if where is None:
+            self._inputs(0, _begins_known(self.plan, train)).write(new)
+        else:
+            copy_simulation(where, self._inputs(where.state.step, where.is_known(train)), new)
         new.rename(folder)
 
-    def _goes_on(self, new: Path) -> bool:
-        """Whether it does; then its folder has been made."""
+    def _place(self, train: Sequence["Atoms"]) -> Place | None:
+        """Where it goes on; None if it begins anew."""
         if not self.plan.source.resume or self.one.number == 0:
-            return False
+            return None
         before = round_of(self.config.folder, self.one.number - 1).simulations / self.plan.name
-        where = place(before, self.plan.source.tries, self.config.uncertainty.check_every)
-        if where is None:
-            return False
-        inputs = self._inputs(where.state.step)
-        if not same_simulation(inputs, before):
+        where = place(before, self.plan.source.tries, self.config.uncertainty.check_every, train)
+        if where is not None and not same_simulation(self._inputs(0, False), before):
             tell(f"{self.plan.name} is another simulation than in the round before, and begins anew")
-            return False
-        copy_simulation(where, inputs, new)
-        return True
+            return None
+        return where
 
-    def _inputs(self, done: int = 0) -> Inputs:
+    def _inputs(self, done: int, known: bool) -> Inputs:
         steps = max(steps_of(self.plan.source) - done, 1)
-        section = potential_section(self.one, self.config, self.limit, steps)
+        section = potential_section(self.one, self.config, self.limit, steps, known=known)
         return Inputs(self.plan, section, self.seed, self.config.uncertainty.check_every)
+
+
+def _begins_known(plan: Planned, train: Sequence["Atoms"]) -> bool:
+    """Whether the reference has computed the first structure."""
+    template = beginning(plan.source)
+    given = input_of(plan.source)
+    return is_known([template] if given is None else frames_of(read_ipi_input(given), template), train)
 
 
 class Run(campaign.Simulation):

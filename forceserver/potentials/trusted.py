@@ -32,6 +32,7 @@ class TrustedConfig(Section):
     force_threshold_ev_per_angstrom: the uncertainty of the force on an atom that ends the simulation.
     save_to: extxyz file to which the structure is appended that ends it.
     check_every: calls from one look at the uncertainty to the next, if the potential is cheaper without it.
+    first_check: calls before the first look; 1 or more if the first structure is one that the potential has learned.
     record_to, record_every: extxyz file to which every so manieth structure is appended with its uncertainty; a
         multiple of check_every.
     """
@@ -41,6 +42,7 @@ class TrustedConfig(Section):
     force_threshold_ev_per_angstrom: float = Field(gt=0)
     save_to: OutputPath
     check_every: int = Field(default=1, ge=1)
+    first_check: int = Field(default=0, ge=0)
     record_to: OutputPath | None = None
     record_every: int = Field(default=100, ge=1)
 
@@ -64,6 +66,7 @@ class TrustedConfig(Section):
             self.save_to,
             plain=plain,
             check_every=self.check_every,
+            first_check=self.first_check,
             record_to=self.record_to,
             record_every=self.record_every,
             template=template,
@@ -85,6 +88,7 @@ class TrustedPotential(Potential):
         *,
         plain: Potential | None = None,
         check_every: int = 1,
+        first_check: int = 0,
         record_to: Path | None = None,
         record_every: int = 100,
         template: Frame | None = None,
@@ -92,6 +96,7 @@ class TrustedPotential(Potential):
         self._potential, self._plain = potential, plain or potential
         self._threshold, self._save_to = threshold, save_to
         self._check_every, self._record_to, self._record_every = check_every, record_to, record_every
+        self._first_check = first_check
         self._template = template
         self._calls = 0
 
@@ -117,7 +122,7 @@ class TrustedPotential(Potential):
             _uncertainty(results[0])
             return results
         call, self._calls = self._calls, self._calls + 1
-        if call % self._check_every:
+        if call < self._first_check or call % self._check_every:
             return self._plain.compute(frames)
         results = self._potential.compute(frames)
         for frame, result in zip(frames, results, strict=True):

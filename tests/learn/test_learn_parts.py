@@ -173,6 +173,7 @@ def test_judged_before_they_are_learned(fitted):
     factor = force_factor([one, after])
     assert factor == judged["factor"] > 0
     assert force_factor([one]) == 1.0
+    assert force_factor([one, after, after, after, after]) == pytest.approx(factor)
     text = history.table(records, config)
     assert f"{records[0].control:.3f} (4)" in text
     assert "round 1, the fit" in loop.where(config)

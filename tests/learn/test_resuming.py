@@ -1,12 +1,15 @@
 """Simulations that go on where they were stopped, without i-PI: what is chosen, copied, and told."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from learn_case import crystal, write_case
 
+from forceserver.configuration import read_configuration
 from forceserver.files import write_json
 from forceserver.ipi.input import read_ipi_input
 from forceserver.learn import history, resuming, rounds
@@ -16,6 +19,7 @@ from forceserver.learn.outcome import Outcome
 from forceserver.learn.record import Record
 from forceserver.learn.resuming import Begun, begun, place
 from forceserver.learn.simulations import Beginning
+from forceserver.template_structure import read_template
 
 NAME = "crystal-600K"
 COMMITTEE = {
@@ -106,9 +110,10 @@ def test_stopped_at_one_place_again_and_again_it_begins_anew(config, capfd):
     assert f"{NAME} was stopped 2 times in a row at step 9, and begins anew" in capfd.readouterr().err
 
 
-def second(config: LearnConfig) -> Path:
-    """The folder of the simulation in the second round."""
+def second(config: LearnConfig, train: Sequence[Atoms] = ()) -> Path:
+    """The folder of the simulation in the second round, whose model has learned some structures."""
     one = rounds.round_of(config.folder, 1)
+    rounds.write(one.train, train)
     folder = one.simulations / NAME
     Beginning(planned(config)[0], one, config, limit=0.7, seed=3).copy_to(folder)
     return folder
@@ -132,6 +137,26 @@ def test_its_folder_is_taken_along(config):
     assert "force_threshold_ev_per_angstrom = 0.7" in text
     assert 'kind = "ace"' in text
     assert read_ipi_input(folder / "input.xml").checkpoints[-1].name == "out.certain"
+
+
+def test_what_the_reference_has_computed_is_no_reason_to_stop_again(config):
+    """Members disagree about the only structure of its kind: its simulation goes on there without a look at it."""
+    before = stopped(config, RESTART=(9, UNCERTAIN))
+    there = read_template(read_configuration(before / "config.toml").structure).to_ase()
+    there.positions = read_ipi_input(before / "RESTART").systems[0].positions
+    assert place(before, stops=3, every=5) is None
+    near = there.copy()
+    near.positions[0, 0] += 0.001
+    assert place(before, stops=3, every=5, train=[near]) is None
+    folder = second(config, [near, there])
+    assert begun(folder) == Begun(9, 9, 1)
+    assert "first_check = 5" in (folder / "config.toml").read_text()
+
+
+@pytest.mark.parametrize(("known", "first"), [(False, 0), (True, 5)])
+def test_a_first_structure_that_was_computed_is_not_looked_at(config, known, first):
+    folder = second(config, [crystal()] if known else [])
+    assert f"first_check = {first}" in (folder / "config.toml").read_text()
 
 
 def test_a_longer_simulation_goes_on(config):

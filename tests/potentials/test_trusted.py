@@ -69,6 +69,11 @@ def test_looks_and_records(tmp_path):
     strict = trusted(tmp_path, **{**keys, "force_threshold_ev_per_angstrom": 1e-9})
     with pytest.raises(UntrustedError):
         strict.compute_one(calm[0])
+    later = trusted(tmp_path, **{**keys, "force_threshold_ev_per_angstrom": 1e-9, "first_check": 3})
+    for frame in calm[:4]:  # the look at call 2 is left out
+        later.compute_one(frame)
+    with pytest.raises(UntrustedError):
+        later.compute_one(calm[4])
 
 
 def test_needs_an_uncertainty(tmp_path):
