@@ -34,7 +34,8 @@ def learn(
     set_up_logging(verbose)
     configuration = load(config)
     if status:
-        typer.echo(table(history(configuration), configuration) + loop.where(configuration))
+        records = history(configuration)
+        typer.echo((table(records, configuration) if records else "") + loop.where(configuration), nl=False)
         return
     if check:
         typer.echo("\n".join([*loop.check(configuration), f"{config}: ready"]))

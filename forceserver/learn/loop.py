@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
+from ..fit.config import DataConfig
 from ..fit.progress import Progress, silent
 from ..frame import Frame
 from ..ipi.input import read_ipi_input
@@ -83,12 +84,24 @@ def check(config: LearnConfig) -> list[str]:
             (Path(folder) / plan.name).mkdir()
             Inputs(plan, {"kind": "trusted"}, seed=0, every=1).write(Path(folder) / plan.name)
             read_ipi_input(Path(folder) / plan.name / INPUT)
+    _check_species(frames, config.data)
     with contextlib.closing(Reference(config.reference)) as reference:
         for frame in frames.values():
             reference.made_for(frame)
     if config.reference.kind == "socket":
         _check_order(frames, config.data.train)
     return [f"{name}: {len(frame)} atoms" for name, frame in frames.items()]
+
+
+def _check_species(frames: Mapping[str, Frame], data: DataConfig) -> None:
+    """`InputError` for too few structures, and for simulations of species that the first model cannot know."""
+    labelled, bare = start.read_start(data)
+    known = {symbol for atoms in (*labelled, *bare) for symbol in atoms.symbols}
+    for name, frame in frames.items():
+        if unknown := sorted(set(frame.to_ase().symbols) - known):
+            raise InputError(
+                f"{name} has {', '.join(unknown)}, which no structure of {data.train} has: add some that do"
+            )
 
 
 def _check_order(frames: Mapping[str, Frame], train: Path) -> None:

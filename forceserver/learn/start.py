@@ -31,19 +31,14 @@ def begin(folder: Path, data: DataConfig) -> None:
             raise InputError(f"{data.train}: {folder} has begun with other structures; choose another folder")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    labelled, bare = _sorted(data)
-    if len(labelled) + len(bare) < MEMBERS:
-        raise InputError(
-            f"{data.train}: has {len(labelled) + len(bare)} structures, at least {MEMBERS} are needed for a model that "
-            "knows its uncertainty (16 for one that is calibrated): displace the atoms of a few at random"
-        )
+    labelled, bare = read_start(data)
     rounds.write(folder / "start.extxyz", labelled)
     rounds.write(rounds.round_of(folder, 0).selected, bare)
     write_json(folder / "start.json", {"sha256": checksum, "labelled": len(labelled), "unlabelled": len(bare)})
 
 
-def _sorted(data: DataConfig) -> tuple[list["Atoms"], list["Atoms"]]:
-    """Those with energy or forces, under our names; and those without."""
+def read_start(data: DataConfig) -> tuple[list["Atoms"], list["Atoms"]]:
+    """The structures with energy or forces, under our names, and those without; `InputError` for too few."""
     reader = LabelReader(data.keys())
     labelled, bare = [], []
     for number, atoms in enumerate(read_structures(data.train)):
@@ -52,6 +47,11 @@ def _sorted(data: DataConfig) -> tuple[list["Atoms"], list["Atoms"]]:
             bare.append(stripped(atoms, labels.group, why="start"))
         else:
             labelled.append(with_labels(stripped(atoms, labels.group), labels))
+    if len(labelled) + len(bare) < MEMBERS:
+        raise InputError(
+            f"{data.train}: has {len(labelled) + len(bare)} structures, at least {MEMBERS} are needed for a model that "
+            "knows its uncertainty (16 for one that is calibrated): displace the atoms of a few at random"
+        )
     return labelled, bare
 
 

@@ -303,6 +303,13 @@ def test_what_is_known_to_be_wrong_before_anything_is_computed(tmp_path):
     with pytest.raises(InputError, match="not periodic in all directions, so it has no pressure"):
         loop.check(load(tmp_path / "learn.toml"))
     config = load(write_case(tmp_path, count=7))
-    with pytest.raises(InputError, match="has 7 structures, at least 8 are needed"):
-        start.begin(config.folder, config.data)
+    for begin in (lambda: start.begin(config.folder, config.data), lambda: loop.check(config)):
+        with pytest.raises(InputError, match="has 7 structures, at least 8 are needed"):
+            begin()
+    config = load(write_case(tmp_path, count=8))
     assert loop.check(config) == ["simulation crystal-600K: 8 atoms"]
+    atoms = crystal()
+    atoms.symbols[3] = "Al"
+    atoms.write(tmp_path / "crystal.extxyz")
+    with pytest.raises(InputError, match=r"crystal-600K has Al, which no structure of .*start\.extxyz has: add some"):
+        loop.check(config)
