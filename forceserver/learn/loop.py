@@ -168,7 +168,8 @@ def decide(records: Sequence[Record], config: LearnConfig) -> End | None:
         return End(False, f"the budget is spent, {last.round} rounds{said}", missed)
     if config.target is not None and _stands_still(list(reversed(before)), config.budget.patience):
         target = config.target.force_ev_per_angstrom
-        why = f"no progress in {config.budget.patience} rounds, the target of {target:g} eV/Å seems out of reach"
+        patience = config.budget.patience
+        why = f"no progress in {patience} round{'s' * (patience > 1)}, the target of {target:g} eV/Å seems out of reach"
         return End(False, f"{why} of this kind of model{said}", 1)
     return None
 

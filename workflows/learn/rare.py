@@ -2,12 +2,14 @@
 
 touch rare_{start,crystal,vacancy,interstitial,surface}.extxyz
 python rare.py start        crystals to begin with, where the simulations begin, held-out frames of each kind
-python rare.py learn        what `forceserver learn rare.toml` does
+python rare.py learn        what `forceserver learn rare.toml` does, with three seeds
+python rare.py anew         the same, but stopped simulations begin anew in each round
 python rare.py undirected   the same, but structures at random of all that the simulations have recorded
 python rare.py random       models of random frames of these simulations with the reference itself
 python rare.py report       rare.json, rare.png
 """
 
+import itertools
 import json
 import sys
 from collections.abc import Mapping
@@ -32,8 +34,8 @@ HERE = Path(__file__).parent
 TEST = HERE / "rare_test.extxyz"
 RUNS = [("crystal", kelvin) for kelvin in (300, 800, 1200, 4000)]
 RUNS += [(name, 1000) for name in ("vacancy", "interstitial", "surface")]
-SEEDS = (0,)
-SIZES, DRAWS = (8, 16, 32, 48, 96), 4
+SEEDS = (0, 1, 2)
+SIZES, DRAWS = (8, 16, 32, 48, 96), 2
 STEP_FS = 2.0
 
 
@@ -81,10 +83,20 @@ def learned(config: LearnConfig) -> None:
         print(seed, loop.learn(config.model_copy(update={"seed": seed, "folder": folder})))
 
 
+def begun_anew(config: LearnConfig) -> None:
+    """The same loop, whose simulations begin anew in each round."""
+    simulations = [one.model_copy(update={"resume": False}) for one in config.simulations]
+    learned(config.model_copy(update={"simulations": simulations, "folder": config.folder.with_name("rare_anew")}))
+
+
 def undirected(config: LearnConfig) -> None:
-    """The same loop, in which the reference computes structures at random of all that the simulations have recorded."""
+    """The same loop, in which the reference computes structures at random of all that the simulations have recorded.
+
+    It ends after 24 calculations.
+    """
+    budget = config.budget.model_copy(update={"references": 16 + 24})
     with mock.patch.object(loop, "choose", drawn):
-        learned(config.model_copy(update={"folder": config.folder.with_name("rare_undirected")}))
+        learned(config.model_copy(update={"budget": budget, "folder": config.folder.with_name("rare_undirected")}))
 
 
 def drawn(one: Round, train: list[ase.Atoms], config: LearnConfig, most: int, *, verify: bool) -> list[ase.Atoms]:
@@ -96,15 +108,18 @@ def drawn(one: Round, train: list[ase.Atoms], config: LearnConfig, most: int, *,
 
 
 def at_random(config: LearnConfig) -> None:
-    """Models of the start and of frames drawn from all simulations alike: of a picosecond each, from its beginning."""
-    pool = frames(config, number=40, every=12, skip=0, seed=1)
+    """Models of the start and of frames drawn from all simulations alike: of a picosecond each, from its beginning.
+
+    Each seed has simulations of its own, from which frames are drawn twice.
+    """
     reference = build_potential(config.reference, Frame.from_ase(structures()["crystal"]))
     begin = [labelled(atoms, reference) for atoms in ase.io.read(config.data.train, ":")]
     found: dict[str, list[dict[str, float]]] = {}
     (HERE / "random").mkdir(exist_ok=True)
-    for size in SIZES:
-        for draw in range(DRAWS):
-            chosen = np.random.default_rng([size, draw]).choice(len(pool), size, replace=False)
+    for seed in SEEDS:
+        pool = frames(config, number=40, every=12, skip=0, seed=1 + seed)
+        for size, draw in itertools.product(SIZES, range(DRAWS)):
+            chosen = np.random.default_rng([size, draw, seed]).choice(len(pool), size, replace=False)
             train = HERE / "random" / "train.extxyz"
             ase.io.write(train, [*begin, *(pool[k] for k in chosen)])
             found.setdefault(str(size), []).append(errors_of(model_of(config, train), TEST))
@@ -119,11 +134,25 @@ def history(folder: Path) -> list[tuple[int, dict[str, float]]]:
 
 
 def report(config: LearnConfig) -> None:
-    """Numbers and a picture of all three."""
-    runs = {name: [history(config.folder.with_name(name) / str(seed)) for seed in SEEDS] for name in LOOPS}
+    """Numbers and a picture of all, and a table of means over seeds."""
+    folders = {name: [config.folder.with_name(name) / str(seed) for seed in SEEDS] for name in LOOPS}
+    runs = {name: [history(one) for one in each if (one / "history.json").exists()] for name, each in folders.items()}
     random = json.loads((HERE / "random" / "rare.json").read_text())
     write_json(HERE / "rare.json", {**runs, "random": random})
+    tell(runs, random)
     draw(runs, {int(size): draws for size, draws in random.items()})
+
+
+def tell(runs: Mapping[str, list[list[tuple[int, dict]]]], random: Mapping[str, list[dict[str, float]]]) -> None:
+    """Means over seeds or draws, and the smallest and the largest."""
+    by_name = {LOOPS[name]: itertools.chain.from_iterable(each) for name, each in runs.items()}
+    by_name["random frames"] = ((int(size), errors) for size, draws in random.items() for errors in draws)
+    for name, points in by_name.items():
+        known = list(points)
+        for title, of in MEASURES.items():
+            for number in sorted({number for number, _ in known}):
+                values = [of(errors) for count, errors in known if count == number]
+                print(f"{name}, {title}, {number}: {np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
 
 
 def draw(runs: Mapping[str, list[list[tuple[int, dict]]]], random: Mapping[int, list[dict[str, float]]]) -> None:
@@ -132,27 +161,26 @@ def draw(runs: Mapping[str, list[list[tuple[int, dict]]]], random: Mapping[int, 
     figure = Figure(figsize=(8, 3.8), layout="constrained")
     for axes, (title, of) in zip(figure.subplots(1, 2, sharey=True), MEASURES.items(), strict=True):
         for color, (name, each) in enumerate(runs.items()):
-            for run in each:
+            for number, run in enumerate(each):
                 numbers, errors = zip(*run, strict=True)
-                axes.semilogy(numbers, [of(one) for one in errors], "o-", color=f"C{color}", label=LOOPS[name])
+                label = None if number else LOOPS[name]
+                axes.semilogy(numbers, [of(one) for one in errors], "o-", ms=4, color=f"C{color}", label=label)
         mean = [np.mean([of(each) for each in draws]) for draws in random.values()]
-        axes.semilogy(list(random), mean, "s--", color="C2", label="frames of the reference itself")
+        axes.semilogy(list(random), mean, "ks--", label="frames of the reference itself")
         for size, draws in random.items():
-            axes.semilogy([size] * len(draws), [of(each) for each in draws], ".", color="C2")
+            axes.semilogy([size] * len(draws), [of(each) for each in draws], "k.")
         axes.set(xlabel="reference calculations beyond the first 16", title=title)
     figure.axes[0].set_ylabel("RMSE of forces (eV/Å)")
     figure.axes[0].legend()
     figure.savefig(HERE / "rare.png", dpi=150)
 
 
-LOOPS = {"rare": "learn", "rare_undirected": "the same loop, at random"}
+LOOPS = {"rare": "learn", "rare_anew": "simulations begin anew", "rare_undirected": "structures at random"}
 MEASURES = {
     "worst kind": lambda errors: max(errors.values()),
     "mean over kinds": lambda errors: float(np.mean(list(errors.values()))),
 }
 
 if __name__ == "__main__":
-    command = {"start": start, "learn": learned, "undirected": undirected, "random": at_random, "report": report}[
-        sys.argv[1]
-    ]
-    command() if sys.argv[1] == "start" else command(load(HERE / "rare.toml"))
+    commands = {"learn": learned, "anew": begun_anew, "undirected": undirected, "random": at_random, "report": report}
+    start() if sys.argv[1] == "start" else commands[sys.argv[1]](load(HERE / "rare.toml"))
