@@ -14,6 +14,15 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SYS_PIDFD_GETFD = 438  # linux/unistd.h, the same on every architecture
+FORCESERVER = (
+    sys.executable,
+    "-c",
+    "import sys; sys.path[0] or sys.path.append(sys.path.pop(0)); from forceserver.cli import main; main()"
+    "  # forceserver",  # for those who read lists of processes
+)
+"""This program as a child. `-m` would import from the working directory first, and find a user's random.py or types.py
+in place of Python's; with this, the working directory comes last."""
+
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 

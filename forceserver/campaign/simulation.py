@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +90,7 @@ class Simulation:
 
     def begin(self, threads: int) -> None:
         """Starts or resumes it; call `prepare` first."""
-        command = [sys.executable, "-m", "forceserver", "launch", self.config, "--threads", str(threads)]
+        command = [*processes.FORCESERVER, "launch", self.config, "--threads", str(threads)]
         if self.step:
             command.append("--restart")
         self.reader = StepReader(read_ipi_input(self.folder / "input.xml"), self.folder / "ipi.log")

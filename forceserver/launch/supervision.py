@@ -228,7 +228,7 @@ class Supervisor:
         """Starts the CV server and waits until it is open, or a signal comes."""
         log = self.plan.logs / "cv-server.log"
         said = Said(log)
-        command = [sys.executable, "-m", "forceserver", "drive", *self.plan.drive, "--role", "cv"]
+        command = [*processes.FORCESERVER, "drive", *self.plan.drive, "--role", "cv"]
         environment = driver_environment(os.environ, self.plan.drivers + 1, self.plan.threads)
         process = slot.start(command, self.simulation.folder, log, environment, self.lock)
         self.reaper.adopt(process.pid)
@@ -333,7 +333,7 @@ class Supervisor:
         slot.not_before = now + pause
 
     def _start_driver(self, slot: Slot) -> None:
-        command = [sys.executable, "-m", "forceserver", "drive", *self.plan.drive]
+        command = [*processes.FORCESERVER, "drive", *self.plan.drive]
         if slot.number > 1:  # there is one bias and one set of variables, whatever the number of drivers
             command += ["--role", "force"]
         elif self.server is not None:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
@@ -28,7 +29,11 @@ def find_callable(path: str, key: str, example: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise InputError(f"{key} = {path!r}: cannot import {module_name!r}: {error}") from error
+        first = module_name.partition(".")[0]
+        is_here = Path(f"{first}.py").exists() or Path(first, "__init__.py").exists()
+        hint = f"; it is in this folder, where Python finds it with PYTHONPATH={Path.cwd()}" if is_here else ""
+        missing = getattr(error, "name", None) == first
+        raise InputError(f"{key} = {path!r}: cannot import {module_name!r}: {error}{hint * missing}") from error
     except (Exception, SystemExit) as error:  # raised by whatever a module does when it is imported
         told = f"{type(error).__name__}: {error}"
         raise InputError(f"{key} = {path!r}: {module_name!r} fails when it is imported: {told}") from error
