@@ -81,6 +81,12 @@ class RestraintConfig(Section):
     kappa_eV: float = Field(default=0.0, ge=0)
     slope_eV: float = 0.0
 
+    @model_validator(mode="after")
+    def _acts(self) -> "RestraintConfig":
+        if not (self.kappa_eV or self.slope_eV):
+            raise ValueError(f"the restraint of {self.variable} does nothing: give kappa_eV or slope_eV")
+        return self
+
 
 class MovingRestraintConfig(Section):
     """V = kappa (s - at)^2 / 2, `at` and kappa (eV per CV unit squared) given at `steps`, linear in between."""
@@ -196,9 +202,21 @@ class MetadynamicsConfig(Section):
                 raise ValueError(f"hills need a width: give sigma of {variable.name}")
             if variable.sigma_min:
                 raise ValueError(f"hills do not shrink: leave out sigma_min of {variable.name}")
+            if variable.range and variable.sigma > (span := variable.range[1] - variable.range[0]) / 2:
+                raise ValueError(
+                    f"sigma of {variable.name}, {variable.sigma:g}, is more than half of its range, {span:g}: such "
+                    "hills lift all of it alike; give a smaller one"
+                )
         if hills.grid == "none":
             return
         axes = [variable.axis() for variable in biased]
+        for variable, axis in zip(biased, axes, strict=True):
+            spacing = (axis.upper - axis.lower) / axis.bins
+            if variable.bins and variable.sigma and spacing > variable.sigma:
+                raise ValueError(
+                    f"bins of {variable.name}: nodes {spacing:.3g} apart cannot represent hills of width "
+                    f"{variable.sigma:g}; give more, or leave it out (intervals of sigma/5)"
+                )
         if wrong := why_too_large([axis.bins + 1 for axis in axes]):
             bins = " x ".join(f"{axis.bins} ({variable.name})" for axis, variable in zip(axes, biased, strict=True))
             raise ValueError(

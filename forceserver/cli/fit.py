@@ -38,6 +38,8 @@ def fit(
     }
     for name, table in tables.items():
         print_errors(table, f"{name}: root-mean-square errors")
+        for told in report.outliers(table, sets[name]):
+            print(f"{name}: {told}")
     print(uncertainty(result.model))
     print_limits(result.limits)
     if configuration.report is not None:

@@ -1,20 +1,25 @@
 """Structures that are in the data more than once."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from ..frame import Array
 from .data import Labelled
 
 SAME_PER_ATOM = 1e-4
 """eV by which the energies of one structure may differ, per atom: more than the noise of a calculation."""
+SAME_FORCE = 1e-2
+"""eV/Angstrom by which the components of its forces may."""
 
 
 def copies(train: Sequence[Labelled]) -> list[str]:
     """What people should know about structures that occur more than once, with the same numbers.
 
     Returns:
-        No lines, or one about their number, and one about the largest difference of their energies if it is more than
-        noise.
+        No lines, or one about their number, and one each about the largest difference of their energies and of their
+        forces if it is more than noise.
     """
     places: dict[tuple, list[Labelled]] = defaultdict(list)
     for one in train:
@@ -29,12 +34,28 @@ def copies(train: Sequence[Labelled]) -> list[str]:
         f"{count} of {len(train)} structures are copies of others ({first[1].name} of {first[0].name}): each counts, "
         "and what cross-validation leaves out is known to it; its errors are too small"
     ]
-    energies = [(same, [one.energy for one in same if one.energy is not None]) for same in repeated]
-    spreads = [((max(found) - min(found)) / len(same[0].frame), same) for same, found in energies if found]
-    spread, same = max(spreads, key=lambda entry: entry[0], default=(0.0, first))
-    if spread > SAME_PER_ATOM:
+    energy, same = _most_different(repeated, lambda one: None if one.energy is None else one.energy / len(one.frame))
+    if energy > SAME_PER_ATOM:
         told.append(
-            f"{same[0].name} and its copies have energies that differ by {1e3 * spread:.3g} meV/atom: only one of them "
+            f"{same.name} and its copies have energies that differ by {1e3 * energy:.3g} meV/atom: only one of them "
             "can be right"
         )
+    force, same = _most_different(repeated, lambda one: one.forces)
+    if force > SAME_FORCE:
+        told.append(
+            f"{same.name} and its copies have forces that differ by {force:.3g} eV/Angstrom: only one of them can be "
+            "right"
+        )
     return told
+
+
+def _most_different(
+    repeated: Sequence[Sequence[Labelled]], label: Callable[[Labelled], Array | float | None]
+) -> tuple[float, Labelled]:
+    """The largest difference of a label between copies, and the first of these."""
+    found = [(0.0, repeated[0][0])]
+    for same in repeated:
+        labels = [np.asarray(value) for one in same if (value := label(one)) is not None]
+        if len(labels) > 1:
+            found.append((float(np.ptp(np.stack(labels), axis=0).max()), same[0]))
+    return max(found, key=lambda entry: entry[0])

@@ -66,10 +66,28 @@ def read(path: Path, config: DataConfig, reader: LabelReader | None = None) -> l
     labels = reader or LabelReader(config.keys())
     if path == config.train:
         labels.check_given(path)
-    structures = enumerate(read_structures(path))
-    data = [_labelled(atoms, labels, number, f"{path}: structure {number}") for number, atoms in structures]
+    data, charges = [], set()
+    for number, atoms in enumerate(read_structures(path)):
+        data.append(_labelled(atoms, labels, number, f"{path}: structure {number}"))
+        charges.add(_charge(atoms))
     labels.finish(path)
+    if len(charges) > 1:
+        log.warning(
+            "%s: there are total charges of %s: a model knows atoms only, and fits all of them alike; fit each charge "
+            "on its own, or leave those out that you do not need",
+            path,
+            ", ".join(f"{charge:+g}" if charge else "0" for charge in sorted(charges)),
+        )
     return data
+
+
+def _charge(atoms: "Atoms") -> float:
+    """As a structure says; 0 if it says nothing, or no number."""
+    for name in ("charge", "total_charge", "Charge"):
+        value = atoms.info.get(name)
+        if isinstance(value, int | float | np.integer | np.floating) and np.isfinite(value):
+            return float(value)
+    return 0.0
 
 
 def _labelled(atoms: "Atoms", reader: LabelReader, number: int, where: str) -> Labelled:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis.parity import TOTAL, ParityTable
+from ..analysis.parity import ENERGY, FORCE, TOTAL, ParityTable
 from ..errors import InputError, PotentialError
 from ..files import atomic_write, write_json
 from ..models.base import Model
@@ -14,6 +14,11 @@ from ..potentials.model_files import potential_of
 from .data import UNNAMED, Labelled
 from .progress import Progress, silent
 from .run import Fit
+
+FEWEST = 8
+"""Structures among which one can be told to be unlike the others."""
+STRANGE = 10.0
+"""Error of a structure, in units of the median, that is unlike those of the others."""
 
 
 def compare(
@@ -33,6 +38,32 @@ def compare(
             raise InputError(f"{one.name}: {error}") from error
         table.compare(None if one.group == UNNAMED else one.group, one, result, one.frame)
     return table
+
+
+def outliers(table: ParityTable, data: Sequence[Labelled]) -> list[str]:
+    """Structures that make most of the squared error of a quantity alone: wrong labels, or what the model cannot do.
+
+    Args:
+        table: The comparison of `data`.
+        data: The structures, in this order.
+    """
+    told = []
+    for quantity, label in ((ENERGY, "energy"), (FORCE, "forces")):
+        labelled = [one for one in data if getattr(one, label) is not None]
+        if len(labelled) < FEWEST:
+            continue
+        parity = table.groups[TOTAL][quantity]
+        pairs = zip(parity.prediction, parity.reference, strict=True)
+        squares = np.array([((found - wanted) ** 2).mean() for found, wanted in pairs])
+        counts, worst = np.array([len(part) for part in parity.reference]), int(squares.argmax())
+        usual = float(np.sqrt(np.median(squares)))
+        if squares[worst] * counts[worst] > 0.5 * (squares @ counts) and np.sqrt(squares[worst]) > STRANGE * usual:
+            told.append(
+                f"{labelled[worst].name}: {quantity.name} off by {np.sqrt(squares[worst]) * quantity.scale:.3g} "
+                f"{quantity.error_unit} (the median is {usual * quantity.scale:.3g}), more than all others together: "
+                "is its label wrong, or is it unlike them?"
+            )
+    return told
 
 
 def write(folder: Path, fit: Fit, tables: dict[str, ParityTable], progress: Progress = silent) -> None:

@@ -495,3 +495,35 @@ def test_a_run_without_files_keeps_its_bias_in_memory():
     assert total.evaluate(s, 2)[0] == pytest.approx(0.175, rel=1e-5)
     total.growing.replay([])
     assert total.evaluate(s, 3)[0] == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lower": -1, "upper": 1, "bins": 4}, r"nodes 0\.5 apart cannot represent hills of width 0\.2"),
+        ({"lower": 0, "upper": 0.3}, r"sigma of p, 0\.2, is more than half of its range, 0\.3"),
+        ({"domain": [0, 0.3], "lower": None, "upper": None}, "more than half of its range"),
+    ],
+)
+def test_hills_that_a_grid_cannot_hold_are_refused(tmp_path, changed, message):
+    """With four intervals the bias was 0.15 eV where its hills make 0.35 eV."""
+    with pytest.raises(ValueError, match=message):
+        section(tmp_path, variables=[VARIABLES[0] | changed])
+
+
+def test_a_grid_as_coarse_as_allowed_has_the_bias_to_a_per_cent(tmp_path):
+    values = 0.3 + 0.1 * np.sin(np.arange(20))[:, None]
+    energies = {}
+    for name, changed in {"coarse": {"bins": 10}, "exact": {}}.items():
+        (tmp_path / name).mkdir()
+        grid = {"grid": "fixed" if changed else "none"}
+        bias = open_bias(tmp_path / name, variables=[VARIABLES[0] | {"lower": -1, "upper": 1} | changed], hills=grid)
+        for s in values:
+            bias.advance(s)
+        energies[name] = bias.compute([0.3])[0]
+    assert energies["coarse"] == pytest.approx(energies["exact"], rel=0.015)
+
+
+def test_a_restraint_that_does_nothing_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the restraint of p does nothing"):
+        section(tmp_path, restraints=[{"variable": "p", "at": 0}])

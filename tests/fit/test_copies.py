@@ -2,15 +2,21 @@
 
 import logging
 
+import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
 
+from forceserver.analysis.parity import ParityTable
 from forceserver.fit import run
 from forceserver.fit.config import DataConfig, FitConfig
 from forceserver.fit.copies import copies
-from forceserver.fit.data import read
+from forceserver.fit.data import Labelled, read
+from forceserver.fit.misfit import misfits
+from forceserver.fit.regression import Factor
+from forceserver.fit.report import outliers
+from forceserver.frame import Frame, Result
 
 
 def alloy(seed):
@@ -46,6 +52,62 @@ def test_copies_with_other_energies(tmp_path, difference, told):
     assert len(said) == told
     assert said[0].startswith("1 of 4 structures are copies of others (structure 2 of structure 1)")
     assert difference == 0.0 or "structure 1 and its copies have energies that differ by 50 meV/atom" in said[1]
+
+
+@pytest.mark.parametrize(("difference", "told"), [(1e-4, 1), (0.3, 2)])
+def test_copies_with_other_forces(tmp_path, difference, told):
+    structures = [alloy(1), alloy(2), alloy(2), alloy(3)]
+    structures[2].calc.results["forces"][1, 2] += difference
+    write(tmp_path / "a.extxyz", structures)
+    said = copies(read(tmp_path / "a.extxyz", DataConfig(train=tmp_path / "a.extxyz")))
+    assert len(said) == told
+    assert told == 1 or "structure 1 and its copies have forces that differ by 0.3 eV/Angstrom" in said[1]
+
+
+@pytest.mark.parametrize(("charges", "told"), [([0, 0, 0], False), ([1, 1, 1], False), ([None, -1, 1.0], True)])
+def test_several_total_charges_are_told(tmp_path, caplog, charges, told):
+    """A model would fit the mean of two systems."""
+    structures = [alloy(seed) for seed in range(3)]
+    for atoms, charge in zip(structures, charges, strict=True):
+        if charge is not None:
+            atoms.info["charge"] = charge
+    write(tmp_path / "a.extxyz", structures)
+    read(tmp_path / "a.extxyz", DataConfig(train=tmp_path / "a.extxyz"))
+    assert [record.levelname == "WARNING" for record in caplog.records if "total charges" in record.message] == [
+        True
+    ] * told
+    assert not told or "total charges of -1, 0, +1: a model knows atoms only" in caplog.text
+
+
+def labelled(number, energy=None, forces=None):
+    frame = Frame(np.eye(2, 3), np.zeros((3, 3)), np.array([29, 29]), np.zeros(3, bool))
+    return Labelled(frame, "(none)", energy, forces, None, number=number)
+
+
+def test_the_structure_that_makes_the_error_is_named():
+    rng = np.random.default_rng(1)
+    data = [labelled(k, energy=float(rng.normal(0, 1e-3)), forces=rng.normal(0, 0.01, (2, 3))) for k in range(10)]
+    table, predicted = ParityTable(), Result(0.0, np.zeros((2, 3)), np.zeros((3, 3)))
+    data[3] = labelled(3, forces=data[3].forces)
+    data[7] = labelled(7, energy=2.0, forces=data[7].forces)
+    for one in data:
+        table.compare(None, one, predicted, one.frame)
+    (told,) = outliers(table, data)
+    assert told.startswith("structure 7: energy per atom off by 1e+03 meV (the median is 0.")
+    assert outliers(table, data[:5]) == []
+
+
+@pytest.mark.parametrize(
+    ("left", "told"), [(0.5, "cannot follow 2 labels"), (30.0, "they contradict the other labels")]
+)
+def test_what_a_model_leaves_is_of_one_of_two_kinds(left, told):
+    """One weight, of a label of 100 and one of nothing; the residual is (100 - 100, 100 left)."""
+    factor = Factor(1)
+    factor.add(np.array([[100.0], [100.0 * left]]), np.array([100.0, 0.0]))
+    factor.finish()
+    (said,) = misfits({"energy": [factor]}, np.ones(1))
+    assert f"leaves {left:.0%} of the energies" in said
+    assert told in said
 
 
 def test_different_structures_are_no_copies(tmp_path):
