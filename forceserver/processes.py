@@ -160,9 +160,11 @@ def describe_end(code: int) -> str:
 
 @contextlib.contextmanager
 def signals_noted() -> Iterator[list[int]]:
-    """Signals that request an end are put into a list instead of ending this process."""
+    """Signals that request an end are put into a list instead of ending this process; `nohup` keeps its meaning."""
     noted: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, lambda number, frame: noted.append(number)) for number in numbers}
     try:
         yield noted

@@ -1,12 +1,14 @@
 """This program as a child of itself."""
 
+import os
+import signal
 import subprocess
 
 import pytest
 
 from forceserver.errors import InputError
 from forceserver.potentials.dotted import find_callable
-from forceserver.processes import FORCESERVER
+from forceserver.processes import FORCESERVER, signals_noted
 
 
 def test_files_of_users_are_no_modules_of_python(tmp_path):
@@ -16,6 +18,20 @@ def test_files_of_users_are_no_modules_of_python(tmp_path):
     done = subprocess.run([*FORCESERVER, "--version"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("forceserver")
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL])
+def test_a_closed_terminal_ends_what_was_not_started_with_nohup(handler):
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        with signals_noted() as noted:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.SIGTERM in noted
+        assert (signal.SIGHUP in noted) == (handler is signal.SIG_DFL)
+        assert signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_module_in_this_folder_that_python_does_not_find(tmp_path, monkeypatch):
