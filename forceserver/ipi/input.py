@@ -6,7 +6,6 @@ the simulation will start from. No socket is opened, no potential built and no o
 
 import contextlib
 import io
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,11 +167,11 @@ def parse_input(path: Path) -> Any:
     from ipi.inputs.simulation import InputSimulation
 
     simulation = InputSimulation()
-    simulation.parse(_read_tags(path))
+    simulation.parse(read_tags(path))
     return simulation
 
 
-def _read_tags(path: Path) -> Any:
+def read_tags(path: Path) -> Any:
     """i-PI's node of the tag <simulation>: `fields` are its tags with their nodes, in the order of the file."""
     from ipi.utils.io.inputs.io_json import json_parse_file
     from ipi.utils.io.inputs.io_xml import xml_parse_file
@@ -183,27 +182,6 @@ def _read_tags(path: Path) -> Any:
     if tag != "simulation":
         raise ValueError(f"the outermost tag is <{tag}>, not <simulation>")
     return node
-
-
-def repeated_tags(path: Path) -> list[tuple[str, str, int]]:
-    """Tags that stand more than once where i-PI has room for one, and takes the last without a word.
-
-    Each is (the tag around them, tag, how often). The input must be one that i-PI accepts.
-    """
-    from ipi.inputs.simulation import InputSimulation
-
-    return list(_repeated_in(InputSimulation, _read_tags(path)))
-
-
-def _repeated_in(part: type[Any], node: Any) -> Iterator[tuple[str, str, int]]:
-    """part: i-PI's class of the node; its `fields` are the tags that may stand once, `dynamic` those that recur."""
-    single = getattr(part, "fields", {})
-    children = {**single, **getattr(part, "dynamic", {})}
-    count = Counter(tag for tag, _ in node.fields if tag in single)
-    yield from ((node.name, tag, times) for tag, times in count.items() if times > 1)
-    for tag, child in node.fields:
-        if tag in children:
-            yield from _repeated_in(children[tag][0], child)
 
 
 def _read(path: Path) -> IpiInput:

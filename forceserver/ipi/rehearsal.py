@@ -87,6 +87,8 @@ def rehearse(path: Path) -> Rehearsal:
             *_without_effect(simulation),
             *_masses(simulation),
             *_twice(simulation),
+            *_scaled(simulation),
+            *_immobile(simulation),
         )
         systems = tuple(_understood(system, simulation) for system in simulation.syslist)
         return Rehearsal(systems, problems, doubts)
@@ -205,6 +207,8 @@ def _without_effect(simulation: Any) -> Iterator[str]:
         for part in idle.get(mode, ()):
             if type(getattr(system.motion, part)).__name__.lower() != part:  # i-PI's base classes do nothing
                 yield f"<dynamics mode='{mode}'> has a <{part}>, which has no effect there"
+        if mode in idle and np.isfinite(system.ensemble.pext):
+            yield f"<ensemble> has a <pressure>, which has no effect: <dynamics mode='{mode}'> keeps the volume"
 
 
 def _masses(simulation: Any) -> Iterator[str]:
@@ -227,6 +231,21 @@ def _twice(simulation: Any) -> Iterator[str]:
         biases = {part.ffield for part, weight in zip(system.ensemble.bcomp, weights, strict=False) if weight}
         for name in sorted(biases & {part.ffield for part in system.fcomp if part.weight}):
             yield f"the force field '{name}' is in <forces> and in <bias>: its forces act twice"
+
+
+def _scaled(simulation: Any) -> Iterator[str]:
+    """The weight of a force that acts alone."""
+    for system in simulation.syslist:
+        acting = [part for part in system.fcomp if part.weight]
+        if len(acting) == 1 and acting[0].weight != 1:
+            weight = f"{float(acting[0].weight):g}"
+            yield f"the only <force> has a weight of {weight}: energies and forces are multiplied by it"
+
+
+def _immobile(simulation: Any) -> Iterator[str]:
+    for system in simulation.syslist:
+        if len(set(map(int, system.motion.fixatoms_dof))) == 3 * system.beads.natoms:
+            yield "<motion> fixes every atom: nothing will move"
 
 
 def _idle_parts(simulation: Any) -> Iterator[str]:

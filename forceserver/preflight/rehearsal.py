@@ -54,13 +54,18 @@ def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
 
 
 def inspect_tags(ipi: "IpiInput") -> Iterator[Finding]:
-    """Tags given twice, such as two <motion> in one <system>."""
-    from ..ipi.input import repeated_tags
+    """Tags given twice, such as two <motion> in one <system>, and sections of other modes."""
+    from ..ipi.tags import repeated_tags, unused_sections
 
     for around, tag, times in repeated_tags(ipi.path):
         text = f"<{around}> has {times} <{tag}>: i-PI takes the last one and ignores what the others say"
         hint = f" (for both, put them into <{tag} mode='multi'>)" if tag in ("motion", "smotion") else ""
         yield Finding(WRONG, "simulation", f"{text}{hint}")
+    for around, mode, section in unused_sections(ipi.path):
+        yield Finding(ADVICE, "simulation", f"<{around} mode='{mode}'> does not use its <{section}>")
+    if not ipi.checkpoints:
+        text = "there is no <checkpoint> in <output>: a simulation that is killed cannot be resumed"
+        yield Finding(ADVICE, "simulation", text)
 
 
 def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:

@@ -17,6 +17,7 @@ def check(case, *arguments) -> tuple[int, str]:
 
 
 def test_all_fits(aluminium):
+    aluminium.write_simulation(old="</properties>", new="</properties><checkpoint stride='9'/>")
     code, said = check(aluminium)
     assert code == 0, said
     assert "wrong" not in said

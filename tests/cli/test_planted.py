@@ -10,7 +10,7 @@ from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.rehearsal import rehearse
 from forceserver.launch.changes import changes
 from forceserver.new_simulation import Start, write_start
-from forceserver.preflight.findings import WRONG
+from forceserver.preflight.findings import ADVICE, WRONG
 from forceserver.preflight.rehearsal import inspect_tags
 from forceserver.preflight.structures import inspect_fixed, inspect_structure
 from forceserver.structures import read_structure
@@ -56,6 +56,13 @@ def test_what_cannot_run(tmp_path, old, new, problem):
         ),
         ("mode='nvt'", "mode='nve'", "<dynamics mode='nve'> has a <thermostat>, which has no effect"),
         ("</thermostat>", BAROSTAT, "<dynamics mode='nvt'> has a <barostat>, which has no effect"),
+        (
+            "</ensemble>",
+            "<pressure> 1e-4 </pressure></ensemble>",
+            "<pressure>, which has no effect: <dynamics mode='nvt'> keeps the volume",
+        ),
+        ("forcefield='force'/", "forcefield='force' weight='-1'/", "the only <force> has a weight of -1: energies and"),
+        ("<dynamics", "<fixatoms> [0,1,2,3] </fixatoms><dynamics", "<motion> fixes every atom: nothing will move"),
         ("<ensemble>", BIAS, "'force' is in <forces> and in <bias>: its forces act twice"),
         ("<ensemble>", f"{BIAS}<bias_weights>[0.0]</bias_weights>", None),
         ("<velocities", "<masses mode='manual' units='dalton'> [65,65,63,63] </masses><velocities", None),
@@ -66,20 +73,31 @@ def test_what_is_hardly_meant(tmp_path, old, new, doubt):
     assert doubt in " ".join(doubts) if doubt else not doubts
 
 
+NO_CHECKPOINT = "there is no <checkpoint> in <output>"
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "verdict", "told"),
     [
-        ("<motion mode", "<motion mode='minimize'/><motion mode", "<system> has 2 <motion>"),
-        ("<total_steps>", "<total_steps>7</total_steps><total_steps>", "<simulation> has 2 <total_steps>"),
-        ("<prng>", "<smotion mode='dummy'/><smotion mode='remd'/><prng>", "<simulation> has 2 <smotion>"),
-        ("<tau", "<tau>3</tau><tau>4</tau><tau", "<thermostat> has 3 <tau>"),
-        ("</output>", "<checkpoint stride='9' filename='third'/></output>", ""),
+        ("<motion mode", "<motion mode='minimize'/><motion mode", WRONG, "<system> has 2 <motion>"),
+        ("<total_steps>", "<total_steps>7</total_steps><total_steps>", WRONG, "<simulation> has 2 <total_steps>"),
+        ("<prng>", "<smotion mode='dummy'/><smotion mode='remd'/><prng>", WRONG, "<simulation> has 2 <smotion>"),
+        ("<tau", "<tau>3</tau><tau>4</tau><tau", WRONG, "<thermostat> has 3 <tau>"),
+        (
+            "<motion mode='dynamics'",
+            "<motion mode='minimize'",
+            ADVICE,
+            "<motion mode='minimize'> does not use its <dynamics>",
+        ),
+        ("checkpoint stride", "trajectory stride", ADVICE, NO_CHECKPOINT),
+        ("</output>", "<checkpoint stride='9' filename='third'/></output>", None, ""),
+        ("<motion mode='dynamics'>", "<motion mode='dynamics'><fixcom>False</fixcom>", None, ""),
     ],
 )
-def test_tags_that_stand_twice(tmp_path, old, new, told):
+def test_tags_that_say_something_in_vain(tmp_path, old, new, verdict, told):
     """i-PI takes the last one in silence: of 300 K and 500 K, say, or a thermostat and none."""
     found = list(inspect_tags(read_ipi_input(planted(tmp_path, old, new))))
-    assert [finding.verdict for finding in found] == [WRONG] * bool(told)
+    assert [finding.verdict for finding in found] == [verdict] * bool(told)
     assert all(finding.text.startswith(told) for finding in found)
 
 
