@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from ..errors import CVError, InputError
@@ -83,6 +84,11 @@ class CollectiveVariable(Variable):
     def builds(self) -> list[int]:
         """Number of times each neighbour list has been built, one count or more per group of centres."""
         return [count for part in self._parts for count in part.builds]
+
+    @property
+    def masses(self) -> Array:
+        """The masses of the elements of `atoms`, (a,), u."""
+        return atomic_masses[self._template_species[self.atoms]]
 
     def copy(self) -> "CollectiveVariable":
         """Copies the variable for use in another thread, walker or replica.

@@ -5,14 +5,16 @@ with VALUES. An ERROR (a text for people) may come instead of any answer; after 
 A message is a header of two uint32, kind and length of what follows, in native byte order:
 
     HELLO        uint32 magic, version, shared_memory (wanted: 1), number of atoms of the client; name, UTF-8
-    DESCRIPTION  uint32 version, shared_memory (given: 1), components d, atoms a; int32 atom[a]; names, one a line
+    DESCRIPTION  uint32 version, shared_memory (given: 1), components d, atoms a; int32 atom[a]; float64
+                 mass[a]; names, one a line
     POSITIONS    float64 cell[3][3], position[a][3]; empty if they are in shared memory
     VALUES       uint64 active n; float64 value[d], strain[d][3][3], gradient[d][n][3]; int32 active[n];
                  only the number n if the rest is in shared memory
     ERROR        UTF-8 text
 
 `atom` are 0-based numbers in the client's system, in the order in which it sends positions; `active` are indices into
-that list. Cell vectors are rows; lengths are Angstrom. `strain` is the derivative with respect to a strain that
+that list. `mass` is that of their elements (u), by which a client can tell that its atoms are in another order. Cell
+vectors are rows; lengths are Angstrom. `strain` is the derivative with respect to a strain that
 multiplies positions and cell (r -> r (1 + strain)). Directions whose cell vector is zero are not periodic.
 
 Shared memory is one segment, given by the server as a file descriptor (SCM_RIGHTS) with the first byte of the
@@ -34,7 +36,7 @@ from ..errors import ProtocolError
 from ..frame import Array
 
 MAGIC = 0x46534356  # "FSCV"
-VERSION = 1
+VERSION = 2
 MAX_NAME = 256
 
 HEADER = struct.Struct("=II")
@@ -144,11 +146,12 @@ class BlockLayout:
         return length
 
 
-def pack_description(atoms: np.ndarray, components: tuple[str, ...], shared_memory: bool) -> bytes:
-    """A DESCRIPTION message. atoms: (a,) integers, 0-based."""
+def pack_description(atoms: np.ndarray, masses: np.ndarray, components: tuple[str, ...], shared_memory: bool) -> bytes:
+    """A DESCRIPTION message. atoms: (a,) integers, 0-based. masses: (a,), u."""
     return message(
         Kind.DESCRIPTION,
         DESCRIPTION.pack(VERSION, shared_memory, len(components), len(atoms)),
         np.ascontiguousarray(atoms, dtype=np.int32).tobytes(),
+        np.ascontiguousarray(masses, dtype=np.float64).tobytes(),
         "\n".join(components).encode(),
     )

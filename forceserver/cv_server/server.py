@@ -223,7 +223,7 @@ class _Client:
         variable = self._variable(hello)
         layout = BlockLayout(len(variable.atoms), len(variable.outputs))
         shared = hello.shared_memory and self._connection.family == socket.AF_UNIX and hasattr(os, "memfd_create")
-        description = protocol.pack_description(variable.atoms, variable.outputs, shared)
+        description = protocol.pack_description(variable.atoms, variable.masses, variable.outputs, shared)
         if shared:
             with _sealed_memory(layout.size) as fd:
                 socket.send_fds(self._connection, [description[:1]], [fd])

@@ -44,6 +44,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -54,8 +55,9 @@
 namespace forceserver {
 
 constexpr std::uint32_t magic = 0x46534356;  // "FSCV"; another byte order cannot spell it
-constexpr std::uint32_t protocol_version = 1;
+constexpr std::uint32_t protocol_version = 2;
 constexpr std::uint32_t max_description = 1u << 28;
+constexpr std::size_t atom_bytes = sizeof(std::int32_t) + sizeof(double);  // of an atom in a description
 constexpr std::uint32_t max_error_text = 1u << 16;
 
 #ifdef MSG_NOSIGNAL
@@ -76,7 +78,7 @@ struct Hello {
 };
 
 struct Describe {
-  std::uint32_t version, shared_memory, components, atoms;  // followed by int32 indices and names, one a line
+  std::uint32_t version, shared_memory, components, atoms;  // followed by int32 indices, float64 masses, names, one a line
 };
 
 /// The connection is broken; making it again may help.
@@ -157,6 +159,7 @@ public:
 /// What the server says about a variable.
 struct Variable {
   std::vector<std::int32_t> atoms;  // 0-based
+  std::vector<double> masses;       // of these, as the structure file of the server has them
   std::vector<std::string> components;
   bool operator==(const Variable& other) const {
     return atoms == other.atoms && components == other.components;
@@ -342,13 +345,15 @@ class Client {
                     + ": build the action again from the same forceserver");
     }
     const std::uint64_t rest = answer.length - sizeof(about);
-    if(about.atoms == 0 || about.atoms > rest / sizeof(std::int32_t) || about.components == 0 || about.components > rest) {
+    if(about.atoms == 0 || about.atoms > rest / atom_bytes || about.components == 0 || about.components > rest) {
       throw Refused("the description that came from " + address_ + " contradicts itself");
     }
     Variable variable;
     variable.atoms.resize(about.atoms);
+    variable.masses.resize(about.atoms);
     receive(variable.atoms.data(), sizeof(std::int32_t) * variable.atoms.size(), &memory);
-    std::string names(rest - sizeof(std::int32_t) * variable.atoms.size(), ' ');
+    receive(variable.masses.data(), sizeof(double) * variable.masses.size(), &memory);
+    std::string names(rest - atom_bytes * variable.atoms.size(), ' ');
     receive(&names[0], names.size(), &memory);
     for(std::size_t start = 0; start < names.size();) {
       const std::size_t end = std::min(names.find('\n', start), names.size());
@@ -494,6 +499,7 @@ METAD ARG=p.x,p.y,p.z SIGMA=0.05,0.05,0.05 HEIGHT=1.0 PACE=100
 
 class ForceServer : public PLMD::Colvar {
   bool nopbc_ = false;
+  bool check_masses_ = true;
   double patience_ = 30.0;
   double timeout_ = 60.0;
   double angstrom_;  // what one unit of length of this PLUMED input is in Angstrom
@@ -535,13 +541,38 @@ class ForceServer : public PLMD::Colvar {
     std::vector<int> atoms(variable_.atoms.begin(), variable_.atoms.end());
     atoms.resize(sizes[0]);
     names.resize(sizes[1]);
+    variable_.masses.resize(sizes[0]);
     comm.Bcast(atoms.data(), sizes[0], 0);
+    comm.Bcast(variable_.masses.data(), sizes[0], 0);
     comm.Bcast(&names[0], sizes[1], 0);
     variable_.atoms.assign(atoms.begin(), atoms.end());
     variable_.components.clear();
     for(std::size_t start = 0, end; start < names.size(); start = end + 1) {
       end = names.find('\n', start);
       variable_.components.push_back(names.substr(start, end - start));
+    }
+  }
+
+  /// Masses are all that PLUMED knows of elements: where they are others, the atoms are in another order than in the
+  /// structure file of the server. Engines may have any unit of mass, and isotopes.
+  void check_masses() {
+    double found = 0.0, expected = 0.0;
+    for(std::size_t atom = 0; atom < variable_.masses.size(); ++atom) {
+      const double mass = getMass(atom);
+      if(!std::isfinite(mass) || !(mass > 0.0)) {
+        return;  // `plumed driver` without --mc knows none
+      }
+      found += mass;
+      expected += variable_.masses[atom];
+    }
+    for(std::size_t atom = 0; atom < variable_.masses.size(); ++atom) {
+      const double mass = getMass(atom) * expected / found, should = variable_.masses[atom];
+      const bool hydrogen = should < 1.1 && mass < 3.6;
+      if(std::abs(mass - should) > 0.4 * should && !hydrogen) {
+        error("atom " + std::to_string(variable_.atoms[atom] + 1) + " has a mass of " + std::to_string(mass)
+              + ", in the structure file of the server it has " + std::to_string(should)
+              + ": are the atoms in another order there? (NOMASSCHECK if these masses are meant)");
+      }
     }
   }
 
@@ -561,6 +592,7 @@ public:
     keys.add("compulsory", "CV", "the name of the variable in the configuration of the server");
     keys.add("compulsory", "RECONNECT", "30", "for how many seconds a server that is away is tried again");
     keys.add("compulsory", "TIMEOUT", "60", "for how many seconds an answer is waited for");
+    keys.addFlag("NOMASSCHECK", false, "do not compare masses with those of the elements in the structure file of the server");
     PLMD::ActionWithValue::useCustomisableComponents(keys);  // the server names them
   }
 
@@ -571,6 +603,9 @@ public:
     parse("RECONNECT", patience_);
     parse("TIMEOUT", timeout_);
     parseFlag("NOPBC", nopbc_);
+    bool any_masses = false;
+    parseFlag("NOMASSCHECK", any_masses);
+    check_masses_ = !any_masses;
     checkRead();
     if(address.empty() || (address[0] != '/' && address.find(':') == std::string::npos)) {
       error("ADDRESS=" + address + " is neither a path that begins with / nor host:port");
@@ -607,6 +642,10 @@ public:
   }
 
   void calculate() override {
+    if(check_masses_) {
+      check_masses();
+      check_masses_ = false;
+    }
     const std::size_t atoms = getNumberOfAtoms();
     double* request = evaluation_.request.data();
     for(unsigned i = 0; i < 3; ++i) {

@@ -52,7 +52,8 @@ class Client:
             raise ConnectionError(body.decode())
         _, self.shared, d, a = protocol.DESCRIPTION.unpack_from(body)
         self.atoms = np.frombuffer(body, np.int32, a, protocol.DESCRIPTION.size)
-        self.outputs = body[protocol.DESCRIPTION.size + 4 * a :].decode().split("\n")
+        self.masses = np.frombuffer(body, np.float64, a, protocol.DESCRIPTION.size + 4 * a)
+        self.outputs = body[protocol.DESCRIPTION.size + 12 * a :].decode().split("\n")
         self.layout = BlockLayout(a, d)
         assert len(fds) == self.shared
         self.memory = memoryview(mmap.mmap(fds[0], self.layout.size)) if self.shared else None
@@ -100,6 +101,7 @@ def connect(address):
 def test_answers_are_those_of_the_variable(server, variables, batio3, shared):
     client = Client(server, shared)
     assert client.outputs == ["x", "y", "z"]
+    np.testing.assert_allclose(client.masses, batio3.get_masses()[client.atoms])
     assert client.shared == (shared and server.address.startswith("/"))
     for _ in range(3):
         batio3.rattle(0.05, rng=np.random.default_rng(1))
@@ -188,7 +190,7 @@ def test_wrong_hello_is_answered_with_the_reason(server, hello, message):
 def test_other_version_is_told_to_rebuild(server):
     sock = connect(server.address)
     sock.sendall(protocol.message(Kind.HELLO, protocol.HELLO.pack(protocol.MAGIC, 99, 0, 40)))
-    assert b"speaks version 99 of the protocol, this server version 1" in sock.recv(4096)
+    assert b"speaks version 99 of the protocol, this server version 2" in sock.recv(4096)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -176,13 +176,13 @@ def test_adaptive_hills_of_plumed_are_refused(action, frames, tmp_path):
 @pytest.mark.plumed
 def test_server_and_action_of_different_versions(batio3, action, frames, tmp_path, monkeypatch):
     variables = build_variables([variable_section(_cv(_config(tmp_path, batio3)))], Frame.from_ase(batio3))
-    monkeypatch.setattr(cv_protocol, "VERSION", 2)
+    monkeypatch.setattr(cv_protocol, "VERSION", 3)
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         begin = time.monotonic()
         run = driver(tmp_path, f"LOAD FILE={action}\nFORCESERVER ADDRESS={server.address} CV=p\n", frames)
     assert time.monotonic() - begin < 20
     assert run.returncode != 0
-    assert "the action speaks version 1 of the protocol, this server version 2" in run.stdout + run.stderr
+    assert "the action speaks version 2 of the protocol, this server version 3" in run.stdout + run.stderr
 
 
 def _config(folder, atoms):

@@ -165,6 +165,26 @@ def test_other_number_of_atoms(server, action, frames, tmp_path):
     assert "the client has 320 atoms, the structure in the configuration has 40" in run.stdout + run.stderr
 
 
+@pytest.mark.parametrize(
+    ("masses", "keyword", "is_right"),
+    [
+        (lambda m: 1822.9 * m, "", True),  # in another unit
+        (lambda m: np.where(m < 20, 18.0, m), "", True),  # isotopes
+        (lambda m: np.roll(m, 1), "", False),
+        (lambda m: np.roll(m, 1), "NOMASSCHECK", True),
+    ],
+)
+def test_atoms_in_another_order_are_an_error(action, batio3, frames, tmp_path, masses, keyword, is_right):
+    """The values would be those of other atoms, without a word."""
+    table_of = "".join(f"{k} {mass} 0\n" for k, mass in enumerate(masses(batio3.get_masses())))
+    (tmp_path / "mc").write_text("#! FIELDS index mass charge\n" + table_of)
+    with CVServer(CVServerConfig(address=str(tmp_path / "s")), build(batio3)) as server:
+        text = f"LOAD FILE={action}\np: FORCESERVER ADDRESS={server.address} CV=polarization {keyword}\n"
+        run = driver(tmp_path, f"{text}PRINT ARG=p.x FILE=C\n", frames[:2], "--mc", "mc")
+    assert (run.returncode == 0) == is_right, run.stdout + run.stderr
+    assert is_right or "are the atoms in another order there? (NOMASSCHECK" in run.stdout + run.stderr
+
+
 def interrupted_driver(folder, action, frames, address, keywords=""):
     lines = [
         f"LOAD FILE={action}",
@@ -197,7 +217,7 @@ def test_server_that_stays_away_is_an_error_in_time(action, frames, tmp_path):
     def die():
         client, _ = listener.accept()
         client.recv(4096)
-        client.sendall(protocol.pack_description(np.arange(40), ("x",), False))
+        client.sendall(protocol.pack_description(np.arange(40), np.ones(40), ("x",), False))
         client.recv(8)
         listener.close()
         client.close()

@@ -101,7 +101,7 @@ def other_version():
     def describe():
         client, _ = listener.accept()
         client.recv(4096)
-        text = protocol.pack_description(np.arange(40), ("x",), False)
+        text = protocol.pack_description(np.arange(40), np.ones(40), ("x",), False)
         client.sendall(text[:8] + struct.pack("=I", protocol.VERSION + 1) + text[12:])
         with contextlib.suppress(OSError):
             client.recv(1)
