@@ -1,4 +1,4 @@
-"""Structures that are in the data more than once."""
+"""Structures that are in the data more than once, and energies that are not of one reference."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,6 +10,8 @@ from .data import Labelled
 
 SAME_PER_ATOM = 1e-4
 """eV by which the energies of one structure may differ, per atom: more than the noise of a calculation."""
+NO_BOND = 100.0
+"""eV per atom, by which energies of one composition differ only where they are not of one reference."""
 SAME_FORCE = 1e-2
 """eV/Angstrom by which the components of its forces may."""
 
@@ -47,6 +49,24 @@ def copies(train: Sequence[Labelled]) -> list[str]:
             "right"
         )
     return told
+
+
+def references(train: Sequence[Labelled]) -> list[str]:
+    """A line if structures of one composition have energies that no bonds explain: of two programs or references."""
+    found: dict[tuple, list[tuple[float, Labelled]]] = defaultdict(list)
+    for one in train:
+        if one.energy is not None and not one.isolated:
+            species, counts = np.unique(one.frame.species, return_counts=True)
+            composition = (*species.tolist(), *(counts // np.gcd.reduce(counts)).tolist())
+            found[composition].append((one.energy / len(one.frame), one))
+    for same in found.values():
+        (lowest, first), (highest, last) = (pick(same, key=lambda entry: entry[0]) for pick in (min, max))
+        if highest - lowest > NO_BOND:
+            return [
+                f"{first.name} has {lowest:.6g} eV/atom, {last.name} of the same composition {highest:.6g}: are these "
+                "energies of one reference (total energies, or relative to atoms), and in eV?"
+            ]
+    return []
 
 
 def _most_different(

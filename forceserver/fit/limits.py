@@ -45,7 +45,7 @@ def examine(potential: ModelPotential, train: Sequence[Labelled], known: Iterabl
         frame, name = train[number].frame, train[number].name
         found.append(_compressed(potential, frame, name))
         found.append(_stretched(potential, frame, name, shortest))
-    return found + _atoms(potential, known)
+    return found + _unseen(potential.model.species, shortest) + _atoms(potential, known)
 
 
 def representatives(train: Sequence[Labelled]) -> list[int]:
@@ -102,6 +102,17 @@ def _stretched(potential: ModelPotential, frame: Frame, name: str, shortest: Map
     lowest, apart = energies[scales <= APART].min(), energies[scales > APART].min()
     found = f"{energies[-1] - energies[0]:+.2f} eV/atom to separate atoms"
     return Limit(f"stretching of {name}", found, bool(apart < lowest - SLACK))
+
+
+def _unseen(species: Sequence[int], shortest: Mapping[tuple[int, int], float]) -> list[Limit]:
+    """Pairs of species that no structure has beside one another: what a model says of them is the repulsion alone."""
+    from ase.data import chemical_symbols
+
+    pairs = [pair for pair in combinations_with_replacement(species, 2) if pair not in shortest]
+    if not pairs:
+        return []
+    names = ", ".join("-".join(chemical_symbols[number] for number in pair) for pair in pairs)
+    return [Limit(f"neighbours {names}", "in no training structure", True)]
 
 
 def _atoms(potential: ModelPotential, known: Iterable[int]) -> list[Limit]:

@@ -21,7 +21,7 @@ from .calibration import Calibration, calibrate
 from .columns import Columns, columns_of, joined_rows
 from .config import FitConfig
 from .contradictions import contradiction
-from .copies import copies
+from .copies import copies, references
 from .data import Labelled
 from .elimination import with_chosen_functions
 from .limits import Limit
@@ -77,7 +77,7 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
         InputError: No model can be made from the data or the configuration, or another fit is writing this model.
     """
     data = read(config)
-    for told in copies(data.train):
+    for told in [*copies(data.train), *references(data.train)]:
         log.warning("%s: %s", config.data.train, told)
     with parts.folder_for(config.output) as folder:
         return _fit(prepare(config, data), folder, progress)

@@ -11,7 +11,7 @@ from ase.io import write
 from forceserver.analysis.parity import ParityTable
 from forceserver.fit import run
 from forceserver.fit.config import DataConfig, FitConfig
-from forceserver.fit.copies import copies
+from forceserver.fit.copies import copies, references
 from forceserver.fit.data import Labelled, read
 from forceserver.fit.misfit import misfits
 from forceserver.fit.regression import Factor
@@ -108,6 +108,17 @@ def test_what_a_model_leaves_is_of_one_of_two_kinds(left, told):
     (said,) = misfits({"energy": [factor]}, np.ones(1))
     assert f"leaves {left:.0%} of the energies" in said
     assert told in said
+
+
+@pytest.mark.parametrize(("offset", "told"), [(0.0, False), (-180_000.0, True)])
+def test_energies_of_two_references_are_told(offset, told):
+    """Total energies of an all-electron code beside cohesive ones; isolated atoms and other compositions may differ."""
+    data = [labelled(0, energy=-7.0), labelled(1, energy=-6.0 + offset), labelled(2)]
+    copper_gold = Frame(np.eye(2, 3), np.zeros((3, 3)), np.array([29, 79]), np.zeros(3, bool))
+    data.append(Labelled(copper_gold, "(none)", -500_000.0, None, None, number=3))
+    said = references(data)
+    assert len(said) == told
+    assert not told or said[0].startswith("structure 1 has -90003 eV/atom, structure 0 of the same composition -3.5:")
 
 
 def test_different_structures_are_no_copies(tmp_path):

@@ -34,3 +34,10 @@ def test_structures_are_called_by_their_place_in_the_file():
 
 def test_a_limit_prints_as_a_sentence():
     assert str(limits.Limit("dimer Si-Si", "-3 eV", hole=True)) == "dimer Si-Si: -3 eV (hole)"
+
+
+def test_pairs_of_species_without_data_are_holes():
+    """A model of pure metals says of their alloy what the repulsion says."""
+    (hole,) = limits._unseen([13, 29], {(13, 13): 2.5, (29, 29): 2.4})
+    assert str(hole) == "neighbours Al-Cu: in no training structure (hole)"
+    assert limits._unseen([13], {(13, 13): 2.5}) == []
