@@ -186,12 +186,12 @@ class ParityTable:
         """References and predictions of a group, in the unit of figures."""
         reference, prediction = self.groups[name][quantity].arrays()
         if quantity is ENERGY:
-            energies = np.linalg.lstsq(self._shares(TOTAL), self.groups[TOTAL][ENERGY].arrays()[0], rcond=None)[0]
-            shift = self._shares(name) @ energies
+            energies = np.linalg.lstsq(self.shares(TOTAL), self.groups[TOTAL][ENERGY].arrays()[0], rcond=None)[0]
+            shift = self.shares(name) @ energies
             reference, prediction = reference - shift, prediction - shift
         return reference * quantity.figure_scale, prediction * quantity.figure_scale
 
-    def _shares(self, name: str) -> NDArray:
+    def shares(self, name: str) -> NDArray:
         """(structures of a group, elements of all): the share of each element in the atoms."""
         elements = sorted(set().union(*self._compositions[TOTAL]))
         return np.array([[c[e] / c.total() for e in elements] for c in self._compositions[name]])

@@ -12,6 +12,8 @@ def print_errors(table: "ParityTable", title: str | None = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from ..analysis.other_units import doubts
+
     shown = Table(title=title, title_justify="left")
     shown.add_column("group")
     shown.add_column("quantity")
@@ -22,6 +24,8 @@ def print_errors(table: "ParityTable", title: str | None = None) -> None:
         rmse, mae = parity.rmse() * quantity.scale, parity.mae() * quantity.scale
         shown.add_row(group, quantity.name, str(len(parity)), f"{rmse:.4g}", f"{mae:.4g}", quantity.error_unit)
     Console().print(shown)
+    for doubt in doubts(table):
+        print(doubt)
     if (coverage := table.coverage()) is not None:
         print(f"uncertainty: {coverage}")
 

@@ -1,0 +1,88 @@
+"""Whether references are in other units than predictions, or relative to other energies of atoms."""
+
+import numpy as np
+from ase.units import Bohr
+
+from ..frame import Array
+from ..units import PER_EV
+from .parity import ENERGY, FORCE, STRESS, TOTAL, ParityTable, Quantity
+
+ALIKE = 0.95
+"""Cosine of references and predictions (of either sign) from which on a factor between them is one of units."""
+
+FACTOR = 1.5
+"""Between which and its inverse a factor is an error of the potential."""
+
+SAME_FACTOR = 0.05
+"""Relative: how well a factor is known."""
+
+CONSTANT = 10.0
+"""How many times smaller the errors of energies are without a constant for each element, if these are the error."""
+
+NOTICED = 0.1
+"""eV per atom."""
+
+PER_ANGSTROM = {"": 1.0, "/Bohr": Bohr}
+ENERGIES = {**PER_EV, "Ry": 2 * PER_EV["Ha"]}
+UNITS: dict[Quantity, dict[str, float]] = {
+    FORCE: {
+        f"{energy}{length or '/Angstrom'}": factor * per_length
+        for energy, factor in ENERGIES.items()
+        for length, per_length in PER_ANGSTROM.items()
+    },
+    STRESS: {
+        "GPa": 160.2176634,
+        "kbar": 1602.176634,
+        "Ha/Bohr^3": PER_EV["Ha"] * Bohr**3,
+        "Ry/Bohr^3": 2 * PER_EV["Ha"] * Bohr**3,
+        **{f"{energy}/Angstrom^3": factor for energy, factor in ENERGIES.items()},
+    },
+}
+"""What one internal unit is in others."""
+
+
+def doubts(table: ParityTable) -> list[str]:
+    """What people should know of the references: units, signs and energies of atoms that are not those of predictions.
+
+    Args:
+        table: of predictions that are right, up to errors.
+    """
+    told = []
+    for quantity in (FORCE, STRESS):
+        if quantity in table.groups[TOTAL] and (factor := _factor(*table.groups[TOTAL][quantity].arrays())):
+            named = _named(quantity, factor)
+            told.append(f"the references of the {quantity.name}s are {factor:.3g} times the predictions{named}")
+    if ENERGY in table.groups[TOTAL] and (without := _without_constants(table)) is not None:
+        told.append(
+            "the reference energies differ from the predictions by a constant for each element (other energies of "
+            f"isolated atoms?); without it the RMSE is {1e3 * without:.4g} meV/atom"
+        )
+    return told
+
+
+def _factor(reference: Array, prediction: Array) -> float | None:
+    """What the predictions are to be multiplied by, if that explains the references and is far from one."""
+    lengths = np.linalg.norm(reference), np.linalg.norm(prediction)
+    if len(reference) < 10 or not all(lengths) or abs(reference @ prediction) < ALIKE * lengths[0] * lengths[1]:
+        return None
+    factor = float(reference @ prediction / lengths[1] ** 2)
+    return None if 1 / FACTOR < factor < FACTOR else factor
+
+
+def _named(quantity: Quantity, factor: float) -> str:
+    sign = " with the other sign" if factor < 0 else ""
+    unit, wanted = min(UNITS[quantity].items(), key=lambda entry: abs(np.log(abs(factor) / entry[1])))
+    if wanted == 1 or abs(abs(factor) / wanted - 1) > SAME_FACTOR:
+        return sign
+    return f": are they in {unit}{sign}?"
+
+
+def _without_constants(table: ParityTable) -> float | None:
+    """The root-mean-square error (eV per atom) that is left, if constants are nearly all of it."""
+    reference, prediction = table.groups[TOTAL][ENERGY].arrays()
+    shares, difference = table.shares(TOTAL), reference - prediction
+    if len(difference) < shares.shape[1] + 3:
+        return None
+    constants = np.linalg.lstsq(shares, difference, rcond=None)[0]
+    before, left = (float(np.sqrt(np.mean(d**2))) for d in (difference, difference - shares @ constants))
+    return left if before > max(NOTICED, CONSTANT * left) else None

@@ -1,0 +1,61 @@
+"""References in other units or of other atoms are told; errors of a potential are not taken for them."""
+
+import numpy as np
+import pytest
+
+from forceserver.analysis.other_units import doubts
+from forceserver.analysis.parity import ParityTable
+from forceserver.fit.data import Labelled
+from forceserver.frame import Frame, Result
+
+BOHR, HARTREE = 0.529177210903, 27.211386245988
+
+
+def table(energy=1.0, force=1.0, stress=1.0, atoms=(0.0, 0.0), noise=0.02):
+    """Predictions, and references that are multiples of them; copper and gold with their energies of atoms."""
+    rng, found = np.random.default_rng(1), ParityTable()
+    for k in range(12):
+        numbers = np.array([29] * (1 + k % 3) + [79] * (2 - k % 2), np.int32)
+        n = len(numbers)
+        frame = Frame(np.zeros((n, 3)), 4 * np.eye(3), numbers, np.ones(3, bool))
+        result = Result(rng.normal(-3.5, 0.05) * n, rng.normal(size=(n, 3)), 5 * rng.normal(size=(3, 3)))
+        shift = atoms[0] * (numbers == 29).sum() + atoms[1] * (numbers == 79).sum()
+        labels = Labelled(
+            frame,
+            "(none)",
+            result.energy * energy + shift + rng.normal(0, 0.01),
+            force * result.forces + noise * rng.normal(size=(n, 3)) * abs(force),
+            stress * result.virial,
+        )
+        found.compare(None, labels, result, frame)
+    return found
+
+
+@pytest.mark.parametrize("changed", [{}, {"force": 0.8}, {"noise": 3.0, "force": 5.0}, {"atoms": (0.05, 0.0)}])
+def test_a_poor_potential_is_no_doubt(changed):
+    assert doubts(table(**changed)) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"force": BOHR / HARTREE}, "force components are 0.0194 times the predictions: are they in Ha/Bohr?"),
+        ({"force": 23.06}, "are they in kcal/mol/Angstrom?"),
+        ({"force": BOHR}, "are they in eV/Bohr?"),
+        ({"force": 1 / HARTREE}, "are they in Ha/Angstrom?"),
+        ({"force": 2 * BOHR / HARTREE}, "are they in Ry/Bohr?"),
+        ({"force": -1.0}, "force components are -1 times the predictions with the other sign"),
+        ({"force": 3.0}, "force components are 3 times the predictions"),
+        ({"stress": 160.22}, "stress components are 160 times the predictions: are they in GPa?"),
+        ({"stress": -1602.2}, "are they in kbar with the other sign?"),
+        ({"atoms": (-45_000.1, -500_000.0)}, "by a constant for each element (other energies"),
+    ],
+)
+def test_other_units_are_told(changed, told):
+    (said,) = doubts(table(**changed))
+    assert told in said
+
+
+def test_without_the_constants_the_error_is_that_of_the_potential():
+    (said,) = doubts(table(atoms=(-45_000.1, -500_000.0)))
+    assert 1 < float(said.split("RMSE is ")[1].split()[0]) < 8  # meV/atom; 10 meV in energies of 2 to 5 atoms
