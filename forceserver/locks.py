@@ -7,6 +7,7 @@ that is removed at the end.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -94,7 +95,11 @@ def _acquire(path: Path) -> FolderLock:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
             with contextlib.suppress(OSError):  # without file locks, the death of this owner cannot be proved
                 try_lock(descriptor)
-            _write(descriptor)
+            try:
+                _write(descriptor, path)
+            except OSError:  # an empty lock would keep everybody out
+                path.unlink()
+                raise
             return FolderLock(path, descriptor, after_death=False)
         try:
             descriptor = os.open(path, os.O_RDWR)
@@ -108,15 +113,22 @@ def _acquire(path: Path) -> FolderLock:
             os.close(descriptor)
             raise InputError(message)
         if same_file(descriptor, path):
-            _write(descriptor)
+            _write(descriptor, path)
             return FolderLock(path, descriptor, after_death=True)
         os.close(descriptor)
 
 
-def _write(descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, (json.dumps({**_here(), "since": time.time()}) + "\n").encode(), 0)
-    os.fsync(descriptor)
+def _write(descriptor: int, path: Path) -> None:
+    """Names this process as the owner, or leaves the file as it is and closes it, with an `OSError` that names it."""
+    content = (json.dumps({**_here(), "since": time.time()}) + "\n").encode()
+    try:
+        if os.pwrite(descriptor, content, 0) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.ftruncate(descriptor, len(content))
+        os.fsync(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _read(descriptor: int) -> dict[str, Any]:

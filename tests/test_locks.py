@@ -1,5 +1,6 @@
 """The lock of a folder: who holds it, who may take it over, what the others are told."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -146,6 +147,23 @@ def test_many_contend_for_a_dead_lock_and_one_gets_it(tmp_path):
         assert process.exitcode == 0
     assert wins.value > 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("before", ["nobody", "a dead owner"])
+def test_a_lock_for_which_there_is_no_space_keeps_nobody_out(tmp_path, monkeypatch, before):
+    """It was left behind empty, and refused everybody when there was space again."""
+    if before == "a dead owner":
+        leave(tmp_path)
+
+    def write(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", write)
+        with pytest.raises(InputError, match=r"No space left on device \(.*launch.lock\)"), locked_folder(tmp_path):
+            pass
+    with locked_folder(tmp_path) as lock:
+        assert lock.after_death == (before == "a dead owner")
 
 
 def test_a_folder_that_cannot_be_written_to_is_an_input_error(tmp_path):
