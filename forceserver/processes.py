@@ -88,16 +88,17 @@ def wait(processes: Iterable[subprocess.Popen], seconds: float) -> bool:
 
 
 def tell_to_end(process: subprocess.Popen) -> None:
-    """SIGTERM to the group of a process, unless it has ended."""
+    """SIGTERM to the group of a process, unless it has ended; one that is stopped goes on, to hear of it."""
     if not ended(process):
         _signal_group(process, signal.SIGTERM)
+        _signal_group(process, signal.SIGCONT)
 
 
 def end(processes: Iterable[subprocess.Popen], grace_seconds: float) -> None:
     """SIGTERM to the process groups, SIGKILL to those still alive after the grace; returns when all are gone."""
     living = [process for process in processes if not ended(process)]
     for process in living:
-        _signal_group(process, signal.SIGTERM)
+        tell_to_end(process)
     if not wait(living, grace_seconds):
         kill(living)
 

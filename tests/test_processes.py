@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
+from proc import wait_until
 
 from forceserver.errors import InputError
 from forceserver.potentials.dotted import find_callable
-from forceserver.processes import FORCESERVER, signals_noted
+from forceserver.processes import FORCESERVER, end, is_stopped, signals_noted, start
 
 
 def test_files_of_users_are_no_modules_of_python(tmp_path):
@@ -32,6 +34,18 @@ def test_a_closed_terminal_ends_what_was_not_started_with_nohup(handler):
         assert signal.getsignal(signal.SIGHUP) == handler
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sees in /proc that a process is stopped")
+def test_a_stopped_process_hears_that_it_is_to_end(tmp_path):
+    """A stopped i-PI was killed after a while, and wrote no RESTART."""
+    code = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); print(1); time.sleep(60)"
+    process = start([sys.executable, "-S", "-u", "-c", code], tmp_path, tmp_path / "log", os.environ)
+    wait_until(lambda: (tmp_path / "log").read_text())
+    os.kill(process.pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(process))
+    end([process], grace_seconds=30)
+    assert process.returncode == 7
 
 
 def test_a_module_in_this_folder_that_python_does_not_find(tmp_path, monkeypatch):

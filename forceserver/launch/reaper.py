@@ -80,6 +80,8 @@ def reap() -> None:
         return
     if sys.platform != "linux":  # on Linux the kernel has told it; a second signal would keep i-PI from writing RESTART
         _signal(groups[0], signal.SIGTERM)
+    for group in groups:
+        _signal(group, signal.SIGCONT)  # what is stopped would not hear of it
     _wait(groups, RESTART_SECONDS)
     ipi, drivers = groups[:1], groups[1:]
     for group in drivers:
