@@ -1,5 +1,8 @@
 """Errors that a user can act on. The message names the thing, the value and the remedy."""
 
+FAILURES = (Exception, SystemExit, GeneratorExit)
+"""What code of others raises when it has failed; `sys.exit` in a calculator would end a command in silence."""
+
 
 class ForceServerError(Exception):
     """Base class of all errors that end a command with a message instead of a traceback.

@@ -1,5 +1,7 @@
 """What users write themselves (potentials, calculators, variables, frames) and get wrong: what is told, and by whom."""
 
+import sys
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -7,6 +9,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
 import forceserver as fs
+from forceserver.cli.evaluate import _predict
 from forceserver.ipi.direct import DirectDriver
 from forceserver.ipi.driver import DriverConfig
 from forceserver.ipi.wire.layout import MessageLayout
@@ -49,6 +52,19 @@ MISTAKES = [
     ({"virial": with_one(VIRIAL, (0, 2), -np.inf)}, r"virial\[0, 2\] = -inf eV"),
     ({"extras": [1]}, r"extras = \[1\]: should be a dictionary"),
 ]
+
+
+def test_a_potential_that_leaves_has_failed():
+    """`evaluate` and `check --potential` ended with exit code 0, and had computed nothing."""
+
+    class Leaving(Returning):
+        def compute_one(self, frame):
+            sys.exit(0)
+
+    with pytest.raises(fs.PotentialError, match="SystemExit: 0"):
+        fs.check_potential(Leaving(), ATOMS).raise_on_failure()
+    with pytest.raises(fs.PotentialError, match="structure 0: SystemExit: 0"):
+        list(_predict(Leaving(), [(ATOMS, None)], 1))
 
 
 @pytest.mark.parametrize(("changes", "told"), MISTAKES)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from ..errors import InputError, PotentialError
+from ..errors import FAILURES, InputError, PotentialError, text_of
 from . import arguments
 from .parity import print_errors
 
@@ -145,9 +145,9 @@ def _predict(
             results = potential.compute(frames)
             check_count(results, len(frames))
             check_results(results, len(frames[0]))
-        except Exception as error:
+        except FAILURES as error:
             where = f"structure {done}" if len(frames) == 1 else f"structures {done} to {done + len(frames) - 1}"
-            raise PotentialError(f"{where}: {type(error).__name__}: {error}") from error
+            raise PotentialError(f"{where}: {type(error).__name__}: {text_of(error)}") from error
         yield from ((*one, frame, result) for one, frame, result in zip(group, frames, results, strict=True))
         done += len(frames)
 

@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ..cv import CollectiveVariable
-from ..errors import ForceServerError, InputError, ProtocolError
+from ..errors import FAILURES, ForceServerError, InputError, ProtocolError
 from ..files import reserve
 from ..forks import close_in_children
 from ..sections import Section
@@ -205,7 +205,7 @@ class _Client:
             self._say_error(str(error))
         except (OSError, EOFError) as error:
             log.info("a client of the CV server is gone: %s", error)
-        except Exception as error:
+        except FAILURES as error:
             log.exception("a client of the CV server was dropped because of an error in the server")
             self._say_error(f"an error in the server, see its log: {type(error).__name__}: {error}")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, PotentialError, text_of
+from ..errors import FAILURES, InputError, PotentialError, text_of
 from ..files import write_json
 from ..fit.labels import Labels
 from ..fit.progress import Progress
@@ -85,7 +85,7 @@ def _compute(one: Round, structures: Mapping[int, "Atoms"], reference: Reference
         results = reference.compute(list(structures.values()))
     except InputError:  # no structure is to blame
         raise
-    except (Exception, SystemExit) as error:  # ASE's calculators raise anything
+    except FAILURES as error:  # ASE's calculators raise anything
         reference.close()  # what has failed may be in any state
         if len(structures) > 1:  # which of them it was is not known
             for index, atoms in structures.items():

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ForceServerError, InputError
+from ..errors import FAILURES, ForceServerError, InputError, text_of
 from ..frame import Array, Frame, Result
 from ..results import check_count, problem_of
 from .base import Potential
@@ -109,8 +109,9 @@ def check_potential(
                 failure = where
         except _Broken as broken:
             failure = str(broken)
-        except Exception as problem:
-            failure = str(problem) if isinstance(problem, ForceServerError) else f"{type(problem).__name__}: {problem}"
+        except FAILURES as problem:
+            told = text_of(problem)
+            failure = told if isinstance(problem, ForceServerError) else f"{type(problem).__name__}: {told}"
         findings.append(CheckResult((check.__doc__ or name).rstrip("."), error, failure))
         if name == "form" and failure:  # nothing else makes sense
             break

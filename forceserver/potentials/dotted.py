@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import FAILURES, InputError, text_of
 
 
 def find_callable(path: str, key: str, example: str) -> Callable[..., Any]:
@@ -34,8 +34,8 @@ def find_callable(path: str, key: str, example: str) -> Callable[..., Any]:
         hint = f"; it is in this folder, where Python finds it with PYTHONPATH={Path.cwd()}" if is_here else ""
         missing = getattr(error, "name", None) == first
         raise InputError(f"{key} = {path!r}: cannot import {module_name!r}: {error}{hint * missing}") from error
-    except (Exception, SystemExit) as error:  # raised by whatever a module does when it is imported
-        told = f"{type(error).__name__}: {error}"
+    except FAILURES as error:  # raised by whatever a module does when it is imported
+        told = f"{type(error).__name__}: {text_of(error)}"
         raise InputError(f"{key} = {path!r}: {module_name!r} fails when it is imported: {told}") from error
     try:
         factory = getattr(module, name)
@@ -59,6 +59,6 @@ def call(factory: Callable[..., Any], arguments: Mapping[str, Any], told: str) -
     try:
         inspect.signature(factory).bind(**arguments)
         return factory(**arguments)
-    except (Exception, SystemExit) as error:
+    except FAILURES as error:
         called_with = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise InputError(f"{told}({called_with}) cannot be made: {type(error).__name__}: {error}") from error
+        raise InputError(f"{told}({called_with}) cannot be made: {type(error).__name__}: {text_of(error)}") from error
