@@ -11,6 +11,7 @@ depend on t, is
 (Tiwary, Parrinello, J. Phys. Chem. B 119, 736 (2015)), the integrals over the grid.
 """
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from .coordinates import Coordinate
 from .grid import HillGrid, HillSum
 from .hills import Hills, check_same, hills_constants, hills_fields, hills_of
 from .tables import FieldsReader, Remark
+
+log = logging.getLogger(__name__)
 
 
 class GrowingHills:
@@ -57,7 +60,8 @@ class GrowingHills:
         self.fields = hills_fields(coordinates)
         self.constants = hills_constants(coordinates)
         self.remark: Remark | None = Remark(energy_unit, temperature)
-        self._energy_unit = energy_unit
+        self._energy_unit, self._temperature = energy_unit, temperature
+        self._told: set[Path] = set()
         self._sigmas = np.array(sigmas)
         self._height = height
         self._bias_factor = bias_factor
@@ -110,6 +114,7 @@ class GrowingHills:
             raise InputError(
                 f"{table.path} has energies in {found}, file_energy_unit is {self._energy_unit!r}; change it"
             )
+        self._tell_of_temperature(table)
         return hills_of(table, rows)
 
     def check(self, path: Path, hills: Hills, is_own: bool) -> None:
@@ -148,6 +153,18 @@ class GrowingHills:
     @property
     def _factor_in_file(self) -> float:
         return -1.0 if self._bias_factor is None else self._bias_factor
+
+    def _tell_of_temperature(self, table: FieldsReader) -> None:
+        """Says once that a file was begun at another temperature: hills of a walker, or of before a change."""
+        found = table.remark.temperature
+        if found not in (None, self._temperature) and table.path not in self._told:
+            self._told.add(table.path)
+            log.warning(
+                "%s was begun for %g K, this bias is for %g K: hills of both do not converge to one free energy",
+                table.path,
+                found,
+                self._temperature,
+            )
 
     def _sum(self, hills: Hills) -> None:
         if len(hills):

@@ -120,6 +120,22 @@ def test_walkers_share_hills_of_one_energy_unit(tmp_path):
     first.close()
 
 
+def test_walkers_of_different_temperatures_are_told(tmp_path, caplog):
+    walkers = {"count": 2, "directory": tmp_path}
+    first = build(tmp_path, walkers=walkers | {"id": 0})
+    second = build(tmp_path, walkers=walkers | {"id": 1}, hills={"temperature_K": 600})
+    for frame in frames(9):
+        first.compute_one(frame)
+        second.compute_one(frame)
+    told = [record.message.split("/")[-1] for record in caplog.records]
+    assert [text.split(":")[0] for text in told] == [
+        "HILLS.0 was begun for 300 K, this bias is for 600 K",
+        "HILLS.1 was begun for 600 K, this bias is for 300 K",
+    ]
+    first.close()
+    second.close()
+
+
 def test_settings_as_keys_of_the_file(tmp_path):
     keys = flat(section(tmp_path, walls=[{"variable": "p", "side": "upper", "at": 1, "kappa_eV": 2}]).model_dump())
     assert (keys["hills.height_eV"], keys["walls.0.kappa_eV"]) == (0.05, 2)

@@ -10,6 +10,7 @@ from polarization import POLARIZATION
 from forceserver.bias.choice import build_bias
 from forceserver.bias.journal import RecentSteps
 from forceserver.bias.plumed.config import PlumedConfig
+from forceserver.bias.plumed.files import warnings_in
 from forceserver.bias.plumed.host import PlumedBias
 from forceserver.bias.plumed.input import (
     forgotten,
@@ -450,6 +451,31 @@ def test_an_edited_file_is_not_cut_within_a_line(make, batio3, tmp_path):
     (tmp_path / "HILLS").write_bytes((tmp_path / "HILLS").read_bytes().replace(b"\n", b"\r\n"))
     with pytest.raises(InputError, match=r"HILLS had \d+ bytes .* it was edited; bring it back"):
         make(RESTARTED)
+
+
+@pytest.mark.plumed
+def test_warnings_in_the_log_of_plumed_are_told_once_a_start(make, batio3, caplog):
+    """Nobody reads a log of hundreds of lines."""
+    text = f"{EXTRA_X}METAD ARG=x SIGMA=0.01 HEIGHT=1 PACE=2 GRID_MIN=-1 GRID_MAX=1 GRID_BIN=20\n"
+    for part in (walk(batio3, 3), walk(batio3, 6)[3:]):
+        bias = make(text)
+        for frame in part:
+            bias.compute_one(frame)
+        bias.close()
+    told = [record.message for record in caplog.records if record.message.startswith("PLUMED: ")]
+    assert len(told) == 2
+    assert told[0] == told[1]
+    assert "Using a METAD with a Grid Spacing larger than half of the Gaussians width" in told[0]
+
+
+def test_which_lines_of_a_log_are_warnings(tmp_path):
+    (tmp_path / "log").write_text(
+        "PLUMED: Action METAD\nPLUMED:  +++ WARNING +++ previous epsilon was 1 while now it is 2. diff = 1\n"
+        "PLUMED:   WARNING: artifacts\nPLUMED:   WARNING: artifacts\n"
+        "PLUMED:  +++ WARNING +++ RESTART from KERNELS might be approximate, use STATE_WFILE\n"
+    )
+    assert warnings_in(tmp_path / "log") == ["previous epsilon was 1 while now it is 2. diff = 1", "artifacts"]
+    assert warnings_in(tmp_path / "none") == []
 
 
 @pytest.mark.plumed

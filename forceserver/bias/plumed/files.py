@@ -23,6 +23,12 @@ from ..journal.disk import open_locked, undo
 MOST_FILES = 32
 """How many files can be recorded."""
 
+NO_WARNINGS = (
+    "RESTART from KERNELS might be approximate",  # not where PLUMED's files are kept in step with it
+    "documentation for",
+)
+"""How warnings in PLUMED's log begin that concern nobody here."""
+
 FIELDS = [("sizes", "i8", (MOST_FILES,))]
 """What a record says of them."""
 
@@ -121,6 +127,17 @@ def files_written() -> set[Path]:
                     path = os.readlink(f"/dev/fd/{name}")
                 found.add(Path(path))
     return found
+
+
+def warnings_in(log_file: Path) -> list[str]:
+    """What PLUMED warns of in its log; empty if there is none."""
+    try:
+        lines = log_file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    found = [line.removeprefix("PLUMED:").replace("+", "").strip() for line in lines if "WARNING" in line]
+    told = [text.removeprefix("WARNING").lstrip(": ") for text in found]
+    return [text for text in dict.fromkeys(told) if not text.startswith(NO_WARNINGS)]
 
 
 def _cut(file: Path, size: int) -> None:

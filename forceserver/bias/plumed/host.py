@@ -25,7 +25,7 @@ from ...potentials.base import Potential
 from ..journal import Arrival, Journal, RecentSteps, fingerprint_of
 from ..outputs import Output, add_forces, offered, values_of
 from .config import PlumedConfig
-from .files import FIELDS, PlumedFiles, files_written
+from .files import FIELDS, PlumedFiles, files_written, warnings_in
 from .input import (
     Action,
     check_actions,
@@ -105,6 +105,8 @@ class PlumedBias(Potential):
                 self._repeat_last_step(plumed, frame)
             result = self._calculate(plumed, frame, step)
             plumed.cmd("update")
+            if not self._has_told_warnings:
+                self._tell_warnings()
         except ForceServerError:
             raise
         except Exception as error:  # of various types, depending on what was thrown inside PLUMED
@@ -128,7 +130,7 @@ class PlumedBias(Potential):
         self._journal.replay()
         if config.log_file.exists():  # PLUMED would keep a copy of each, and refuse to start after the 100th
             config.log_file.replace(config.log_file.with_name(f"{config.log_file.name}.old"))
-        self._is_restarted = self._journal.step >= 0
+        self._is_restarted, self._has_told_warnings = self._journal.step >= 0, False
         before = files_written()
         self._plumed = plumed = start_session(self._kernel, len(self._species), config, self._is_restarted)
         before |= {config.log_file.absolute()}
@@ -137,6 +139,12 @@ class PlumedBias(Potential):
         self._files.add(written, config.plumed_dat)
         self._files.lock(written)
         return plumed
+
+    def _tell_warnings(self) -> None:
+        """Says what PLUMED warns of in its log, which it flushes with the first update."""
+        self._has_told_warnings = True
+        for warning in warnings_in(self._config.log_file):
+            log.warning("PLUMED: %s", warning)
 
     def _empty_files(self) -> str:
         """A hint about a failed restart: OPES cannot be restarted before its first kernel."""
