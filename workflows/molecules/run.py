@@ -11,15 +11,18 @@ import numpy as np
 
 from forceserver.analysis.parity import ENERGY, TOTAL
 from forceserver.files import write_json
-from forceserver.fit.config import FitConfig, load
+from forceserver.fit.config import AceDescriptor, FitConfig, load
+from forceserver.fit.data import Labelled
 from forceserver.fit.progress import silent
 from forceserver.fit.report import compare
 from forceserver.fit.run import fit
+from forceserver.models.base import Model
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TRAIN = 800
 RADIAL = {"lengths of pairs": None, "one length": 1, "two pseudo-species": 2}
+CANDIDATES = 300  # among which as many functions as in molecules.toml are chosen
 
 
 def split(molecules: Path) -> None:
@@ -34,24 +37,31 @@ def split(molecules: Path) -> None:
         ase.io.write(HERE / f"{name}.extxyz", [structures[number] for number in part])
 
 
-def variant(config: FitConfig, pseudo: int | None) -> FitConfig:
+def variant(config: FitConfig, pseudo: int | None, candidates: int | None = None) -> FitConfig:
     """The configuration with lengths of pairs (None), one length (1) or so many pseudo-species."""
-    if pseudo is None:
-        return config
     (descriptor,) = config.descriptors
-    contraction = {"kind": "alchemical", "q_max": pseudo}
+    change: dict = {"candidates": candidates}
     if pseudo == 1:  # as many pseudo-species as species: only the lengths become those of all pairs
         unit = np.eye(4).tolist()
-        contraction = {"kind": "alchemical", "weights": dict(zip("HCNO", unit, strict=True))}
-    changed = type(descriptor).model_validate(descriptor.model_dump() | {"contraction": contraction})
+        change["contraction"] = {"kind": "alchemical", "weights": dict(zip("HCNO", unit, strict=True))}
+    elif pseudo is not None:
+        change["contraction"] = {"kind": "alchemical", "q_max": pseudo}
+    changed = type(descriptor).model_validate(descriptor.model_dump() | change)
     return config.model_copy(update={"descriptors": [changed]})
 
 
+def error(model: Model, test: list[Labelled]) -> float:
+    """Root-mean-square error of energies of the test molecules, meV/atom."""
+    return compare(model, test, silent, "").groups[TOTAL][ENERGY].rmse() * ENERGY.scale
+
+
 def curve(config: FitConfig) -> dict[int, float]:
-    """Number of molecules -> root-mean-square error of energies of the test molecules, meV/atom."""
+    """Number of molecules -> error of a fit to them. Functions are chosen by all molecules, if at all: only their model
+    is told then."""
     result = fit(config, silent)
-    tables = {size: compare(model, result.test, silent, "") for size, model in sorted(result.by_share.items())}
-    return {size: table.groups[TOTAL][ENERGY].rmse() * ENERGY.scale for size, table in tables.items()}
+    chosen = any(isinstance(one, AceDescriptor) and one.candidates for one in config.descriptors)
+    models = {TRAIN: result.model} if chosen else result.by_share
+    return {size: error(model, result.test) for size, model in sorted(models.items())}
 
 
 def picture(curves: dict[str, dict[int, float]]) -> None:
@@ -75,11 +85,13 @@ def main(molecules: Path) -> None:
     RESULTS.mkdir(exist_ok=True)
     split(molecules)
     config, curves = load(HERE / "molecules.toml"), {}
-    for name, pseudo in RADIAL.items():
-        curves[name] = curve(variant(config, pseudo))
+    variants = {name: variant(config, pseudo) for name, pseudo in RADIAL.items()}
+    variants |= {f"{name}, chosen": variant(config, pseudo, CANDIDATES) for name, pseudo in RADIAL.items()}
+    for name, changed in variants.items():
+        curves[name] = curve(changed)
         print(name, {size: round(error, 2) for size, error in curves[name].items()}, flush=True)
         write_json(RESULTS / "learning_curves.json", curves)
-    picture(curves)
+    picture({name: curves[name] for name in RADIAL})
 
 
 if __name__ == "__main__":
