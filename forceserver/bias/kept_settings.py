@@ -51,11 +51,18 @@ class Settings:
 def with_values(
     settings: Settings, names: Sequence[str], variables: Mapping[str, Variable], template: Frame
 ) -> Settings:
-    """The same with the values of those of the named outputs that the variables offer."""
+    """The same with the values of those of the named outputs that the variables offer.
+
+    Without any if a variable does not compute the probe: one of the user's own may refuse it.
+    """
     outputs = {name: output for name, output in offered(variables).items() if name in names}
     needed = {cv: variables[cv].copy() for cv in {cv for cv, _ in outputs.values()}}
     probe = _probe(template)
-    found = values_of(outputs, {name: variable.compute(probe) for name, variable in needed.items()})
+    try:
+        found = values_of(outputs, {name: variable.compute_checked(probe) for name, variable in needed.items()})
+    except Exception as error:
+        log.debug("definitions of variables will not be compared: %s", error)
+        return settings
     return replace(settings, values=found, probe=fingerprint_of(probe).tolist())
 
 

@@ -8,7 +8,7 @@ from bias_case import section
 
 from forceserver.bias.choice import build_bias
 from forceserver.bias.config import MetadynamicsConfig
-from forceserver.bias.kept_settings import Settings, changes, compared, flat, going_on
+from forceserver.bias.kept_settings import Settings, changes, compared, flat, going_on, with_values
 from forceserver.bias.plumed.changed_input import Input, why_another_bias
 from forceserver.cv import CVResult, Variable
 from forceserver.errors import InputError
@@ -108,6 +108,18 @@ def test_a_new_bias_and_another_structure_file_compare_nothing(begun, caplog):
         (begun / name).unlink()
     build(begun, factor=2.0, file_energy_unit="eV").close()
     assert not caplog.records
+
+
+def test_a_variable_that_refuses_the_probe_is_not_compared(tmp_path):
+    class OnlyHere(Height):
+        def compute(self, frame):
+            if np.abs(frame.positions[:, 0]).max() > 0:
+                raise RuntimeError("atoms must be on the z axis")
+            return super().compute(frame)
+
+    settings = with_values(Settings({}), ["p_z"], {"p": OnlyHere()}, TEMPLATE)
+    assert settings == Settings({})
+    assert len(with_values(Settings({}), ["p_z", "potential_energy"], {"p": Height()}, TEMPLATE).values) == 1
 
 
 def test_walkers_share_hills_of_one_energy_unit(tmp_path):
