@@ -46,6 +46,7 @@ class CollectiveVariable(Variable):
         outputs: names of its d outputs.
         atoms: (a,) int32, ascending: indices, from 0, of all atoms on which the outputs can ever depend.
         total_atoms: number of atoms in a structure.
+        volume: of the template's cell, Angstrom^3; None if it is not periodic along all of its vectors.
 
     Raises:
         InputError: a key is wrong or does not fit the template: an index or species that does not exist, or, for the
@@ -76,6 +77,7 @@ class CollectiveVariable(Variable):
         self._all_centres = np.searchsorted(self.atoms, np.unique(used))
         self._parts: list[Part] = []
         self._pbc = template.pbc
+        self.volume = abs(float(np.linalg.det(template.cell))) if template.pbc.all() else None
         self._builds: list[int] | None = None
         if self._kind.needs_neighbours:
             self._check_neighbours(template)

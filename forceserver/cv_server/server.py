@@ -29,6 +29,7 @@ from ..cv import CollectiveVariable
 from ..errors import FAILURES, ForceServerError, InputError, ProtocolError
 from ..files import reserve
 from ..forks import close_in_children
+from ..frame import Array
 from ..sections import Section
 from ..sockets import SUN_PATH_BYTES, prepare_tcp, remove_dead
 from . import protocol
@@ -38,6 +39,10 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds within which HELLO, and the rest of any message, must come."""
+
+
+OTHER_UNITS = 6.0
+"""A factor between volumes that is one of units: of Bohr for Angstrom it is 6.7."""
 
 
 IDLE_SECONDS = 5.0
@@ -234,11 +239,15 @@ class _Client:
             self._connection.sendall(description)
         buffer = memoryview(memory)
         lengths = range(1) if shared else range(layout.request_bytes, layout.request_bytes + 1)
+        is_first = True
         while self._begin_message(lengths):
             if not shared:
                 self._receive_into(buffer[: layout.request_bytes])
             self.idle_since = math.inf
             positions, cell = layout.read_request(buffer)
+            if is_first:
+                _check_volume(cell, variable.volume)
+                is_first = False
             result = variable.compute_atoms(positions, cell, np.asarray(cell.any(axis=1)))
             length = layout.write_reply(buffer, result)
             count = protocol.COUNT.pack(len(result.active))
@@ -285,6 +294,19 @@ class _Client:
             if count == 0:
                 raise EOFError("in the middle of a message")
             view = view[count:]
+
+
+def _check_volume(cell: Array, expected: float | None) -> None:
+    """`ProtocolError` if a cell (3, 3) is too unlike that of the structure file to be in Angstrom.
+
+    A singular one is left to the variable; `expected` is None if the structure file has none.
+    """
+    volume = abs(float(np.linalg.det(cell)))
+    if expected and volume > 0 and not 1 / OTHER_UNITS < volume / expected < OTHER_UNITS:
+        raise ProtocolError(
+            f"the cell has {volume / expected:.3g} times the volume of that in the structure file: are lengths in "
+            "other units (--length-units of plumed driver)? If not, put the present cell into the structure file"
+        )
 
 
 @contextlib.contextmanager

@@ -209,6 +209,19 @@ def test_singular_cell_is_refused_with_the_reason(server, batio3):
         Client(server).compute(batio3.positions, cell)
 
 
+@pytest.mark.parametrize("factor", [0.1, 0.529177, 1.889726, 10.0])
+def test_lengths_in_other_units_are_refused(server, batio3, factor):
+    """The values would be zero, or those of a denser crystal, without a word."""
+    with pytest.raises(ConnectionError, match="times the volume of that in the structure file: are lengths in other"):
+        Client(server).compute(factor * batio3.positions, factor * batio3.cell.array)
+
+
+def test_a_cell_that_grows_is_no_other_unit(server, batio3):
+    client = Client(server)
+    for factor in (1.3, 2.0):
+        client.compute(factor * batio3.positions, factor * batio3.cell.array)
+
+
 def test_shared_memory_cannot_be_cut_off_under_the_server(variables, tmp_path, batio3):
     with CVServer(CVServerConfig(address=str(tmp_path / "s")), variables) as server:
         sock = connect(server.address)
