@@ -119,8 +119,8 @@ Element = Annotated[str, pydantic.AfterValidator(_is_element)]
 InputFile = Annotated[Path, BeforeValidator(_relative_to_config), pydantic.AfterValidator(_must_exist)]
 """A path that must be an existing file when the configuration is read."""
 
-OutputPath = Annotated[Path, BeforeValidator(_relative_to_config)]
-"""A path that will be written."""
+OutputPath = Annotated[Path, BeforeValidator(_relative_to_config), pydantic.AfterValidator(Path.absolute)]
+"""A path that will be written, absolute: a model may change the working directory before."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

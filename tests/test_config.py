@@ -9,6 +9,7 @@ from pydantic import Field
 
 from forceserver.configuration import Configuration
 from forceserver.errors import InputError
+from forceserver.ipi.driver import DriverConfig
 from forceserver.sections import InputFile, Section, explain, read_toml, validated
 
 
@@ -85,6 +86,19 @@ def test_files_are_relative_to_the_configuration_and_must_exist(tmp_path):
     assert outer.file == tmp_path / "there.xyz"
     text = problems({"model": INNER, "file": "absent.xyz"}, folder=tmp_path)
     assert f"there is no file {tmp_path / 'absent.xyz'}" in text
+
+
+def test_outputs_stay_where_they_belong_wherever_a_model_goes(tmp_path, monkeypatch):
+    """A driver of `config.toml`, without its folder, wrote them where the model had gone."""
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path)
+    drivers = [
+        DriverConfig.model_validate(given, context={"folder": Path("sub")}) for given in ({}, {"failed_frames": "f"})
+    ]
+    drivers += [DriverConfig(), DriverConfig(failed_frames=Path("f"))]
+    monkeypatch.chdir("/")
+    folders = [driver.failed_frames for driver in drivers]
+    assert folders == [tmp_path / name for name in ("sub/failed_frames", "sub/f", "failed_frames", "f")]
 
 
 def test_long_values_are_cut():

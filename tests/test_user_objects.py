@@ -1,5 +1,6 @@
 """What users write themselves (potentials, calculators, variables, frames) and get wrong: what is told, and by whom."""
 
+import os
 import sys
 
 import numpy as np
@@ -65,6 +66,20 @@ def test_a_potential_that_leaves_has_failed():
         fs.check_potential(Leaving(), ATOMS).raise_on_failure()
     with pytest.raises(fs.PotentialError, match="structure 0: SystemExit: 0"):
         list(_predict(Leaving(), [(ATOMS, None)], 1))
+
+
+def test_a_potential_that_wanders_leaves_ipi_where_it_is(tmp_path, monkeypatch):
+    """In i-PI's own process, its RESTART would be written wherever a calculator went last."""
+    monkeypatch.chdir(tmp_path)
+
+    class Wandering(Returning):
+        def compute_one(self, frame):
+            os.chdir("/")
+            return super().compute_one(frame)
+
+    driver = DirectDriver(Wandering(), fs.Frame.of(ATOMS), DriverConfig())
+    driver.evaluate([ATOMS.cell.array.T], [ATOMS.positions])
+    assert os.getcwd() == str(tmp_path)
 
 
 @pytest.mark.parametrize(("changes", "told"), MISTAKES)

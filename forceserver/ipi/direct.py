@@ -7,11 +7,13 @@ a socket, and a structure that fails is saved.
 import logging
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from ase.units import Bohr, Hartree
 
 from ..errors import ProtocolError
+from ..files import working_in
 from ..forks import end_in_children_of
 from ..frame import Array, Frame, Result
 from ..potentials.base import Potential
@@ -55,7 +57,8 @@ class DirectDriver:
     def _compute(self, frames: list[Frame]) -> list[Result]:
         process = os.getpid()
         try:
-            return self._potential.compute(frames)
+            with working_in(Path.cwd()):  # i-PI writes its files there, wherever a model goes
+                return self._potential.compute(frames)
         finally:
             end_in_children_of(process)
 

@@ -57,7 +57,11 @@ class DriverConfig(Section):
         int, Field(ge=1, description="end after this many failed evaluations in a row")
     ] = 5
     failed_frames: Annotated[
-        OutputPath, Field(description="folder in which structures of failed evaluations are saved (extended XYZ)")
+        OutputPath,
+        Field(
+            description="folder in which structures of failed evaluations are saved (extended XYZ)",
+            validate_default=True,
+        ),
     ] = Path("failed_frames")
     connect_deadline_seconds: Annotated[
         float, Field(ge=0, description="how long to wait for a server, at the start and after a lost connection")

@@ -17,6 +17,7 @@ from forceserver.bias.choice import build_bias
 from forceserver.configuration import Configuration, read_configuration, require
 from forceserver.cv import build_variables
 from forceserver.errors import ForceServerError, InputError
+from forceserver.files import working_in
 from forceserver.frame import Frame
 from forceserver.ipi.direct import DirectDriver
 from forceserver.potentials import build_potential
@@ -41,7 +42,8 @@ class ForceServerPES:
             raise InputError(f"<parameters> of <ffdirect>: there is no role {role!r}; there are {', '.join(_BUILD)}")
         configuration = read_configuration(Path(config))
         template = read_template(configuration.structure)
-        evaluated = _BUILD[role](configuration, Path(config), template)
+        with working_in(Path.cwd()):  # i-PI reads its files there, wherever a model goes
+            evaluated = _BUILD[role](configuration, Path(config), template)
         atexit.register(evaluated.close)
         self._driver = DirectDriver(evaluated, template, configuration.driver)
 

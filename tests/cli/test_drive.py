@@ -20,7 +20,7 @@ restraints = [{ variable = "p_x", at = 0, kappa_eV = 1 }]
         ("[socket]", f"{BIAS}[socket]", [], "section [bias_socket] is missing: it says where i-PI expects the bias"),
         ("", "", ["--role", "window"], "'force', 'bias', 'cv'"),
         ("EMT", "EMT3", [], "has no 'EMT3'"),
-        ('file = "al.extxyz"', 'file = "input.xml"', [], "cannot be read"),
+        ('file = "al.extxyz"', 'file = "input.xml"', [], "in a format that ASE does not recognise"),
     ],
 )
 def test_bad_input(aluminium, old, new, arguments, message):
