@@ -48,7 +48,7 @@ def start(
         return subprocess.Popen(
             list(command),
             cwd=folder,
-            env=dict(environment),
+            env={**environment, "PYTHONIOENCODING": "utf-8"},  # i-PI dies of a folder that it cannot print
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -48,6 +48,15 @@ def test_a_stopped_process_hears_that_it_is_to_end(tmp_path):
     assert process.returncode == 7
 
 
+def test_names_that_a_locale_does_not_have_are_no_error(tmp_path):
+    """i-PI prints the folder in which it runs."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-S", "-c", "print(chr(252))"]
+    process = start(command, tmp_path, tmp_path / "log", environment)
+    assert process.wait(30) == 0
+    assert (tmp_path / "log").read_text("utf-8") == "\u00fc\n"
+
+
 def test_a_module_in_this_folder_that_python_does_not_find(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"No module named 'soft_springs'$"):
