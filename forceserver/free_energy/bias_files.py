@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from ..bias.coordinates import Coordinate
-from ..bias.grid import Axis
+from ..bias.grid import REACH, Axis
 from ..bias.hills import read_hills
 from ..errors import InputError
 from ..files import check_distinct
@@ -53,8 +55,23 @@ class SummedHills:
         self._hills, self._kt = merge_hills([read_hills(path) for path in paths]), kt
         self.variables = self._hills.variables
         self._axes = regrid(sum_hills_axes(self._hills), self.variables)
+        self._check_reach()
         self._tell_of_coarse_axes()
         self.estimate = sum_hills(self._hills, self._axes, kt)
+
+    def _check_reach(self) -> None:
+        """`InputError` if no hill reaches the grid."""
+        hills, reached = self._hills, np.ones(len(self._hills), dtype=bool)
+        for k, (axis, variable) in enumerate(zip(self._axes, self.variables, strict=True)):
+            if not variable.domain:
+                beyond = np.maximum(axis.lower - hills.centres[:, k], hills.centres[:, k] - axis.upper)
+                reached &= beyond < REACH * hills.sigmas[:, k]
+        if not reached.any():
+            ranges = ", ".join(
+                f"{variable.name} from {centres.min():g} to {centres.max():g}"
+                for variable, centres in zip(self.variables, hills.centres.T, strict=True)
+            )
+            raise InputError(f"no hill reaches the grid; there are hills for {ranges}: change --lower and --upper")
 
     def _tell_of_coarse_axes(self) -> None:
         for axis, variable, sigma in zip(self._axes, self.variables, self._hills.sigmas.min(axis=0), strict=True):

@@ -7,6 +7,7 @@ estimate the density that is sampled (Invernizzi, Parrinello, J. Phys. Chem. Let
 Comput. 18, 3988 (2022)). PLUMED's script FES_from_State.py computes the same.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from ..frame import Array
 from .estimate import Estimate
 from .segments import elapsed
 from .surface import Surface
+
+log = logging.getLogger(__name__)
 
 HISTORY = 40
 """How many states of the density are kept to follow its evolution."""
@@ -83,12 +86,18 @@ class Densities:
     bias_factor: float
 
     def axes(self, bins: Sequence[int] | None = None) -> list[Axis]:
-        """From the first centre to the last one, or the period; 100 intervals, 30 in three variables."""
+        """From the first centre to the last one, or the period; 100 intervals, 30 in three variables.
+
+        Around a single centre, as far as its kernel reaches.
+        """
         d = len(self.variables)
-        centres = self.sums[-1].centres
+        centres, sigmas = self.sums[-1].centres, self.sums[-1].sigmas
         axes = []
         for k, variable in enumerate(self.variables):
             lower, upper = variable.domain or (float(centres[:, k].min()), float(centres[:, k].max()))
+            if lower == upper:
+                reach = self.cutoff * float(sigmas[:, k].max())
+                lower, upper = lower - reach, upper + reach
             axes.append(Axis(lower, upper, bins[k] if bins else 100 if d < 3 else 30))
         return axes
 
@@ -140,6 +149,8 @@ def read_densities(paths: Sequence[Path], stride: int | None = None) -> Densitie
     is_state = first.constants["action"].endswith("_state")
     if is_state and len(paths) > 1:
         raise InputError(f"{first.path} is a STATE, which has the kernels of all walkers: give one file")
+    for table, _ in tables:
+        _tell_of_tail(table, is_state)
     if is_state:
         sums = list(_states(rows, len(variables)))
     else:
@@ -157,6 +168,18 @@ def _read(path: Path) -> tuple[FieldsReader, Array]:
     if not np.all(np.isfinite(rows)):
         raise InputError(f"{path}: the kernel at time {rows[~np.isfinite(rows).all(axis=1)][0, 0]:g} is not finite")
     return table, rows
+
+
+def _tell_of_tail(table: FieldsReader, is_state: bool) -> None:
+    """An incomplete last line: of KERNELS it is left out; of a STATE any number of kernels may be missing."""
+    if not (tail := table.incomplete()):
+        return
+    if is_state:
+        raise InputError(
+            f"{table.path} is incomplete: it ends within a line, and the kernels behind it are missing; give KERNELS, "
+            "or a STATE that was written to its end"
+        )
+    log.warning("%s: the incomplete last line %r is left out", table.path, tail.decode(errors="replace"))
 
 
 def is_of_opes(path: Path) -> bool:

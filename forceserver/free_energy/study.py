@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import InputError
 from ..frame import Array
 from .estimate import Estimate, distance_to_end, errors_of_free_energy
 from .landscape import Landscape, find_landscape
@@ -93,7 +94,21 @@ class Study:
 def study(
     estimate: Estimate, unit: str, depth: float, phases: Sequence[str] = (), axis_units: Sequence[str] = ()
 ) -> Study:
-    """Finds minima deeper than `depth`, and puts error bars on the free energy."""
+    """Finds minima deeper than `depth`, and puts error bars on the free energy.
+
+    Raises:
+        InputError: it is constant: nothing reaches the grid.
+    """
+    surface = estimate.surface
+    if np.isfinite(surface.values).all() and np.ptp(surface.values) == 0:
+        ranges = ", ".join(
+            f"{name} from {nodes[0]:g} to {nodes[-1]:g}"
+            for name, nodes in zip(surface.names, surface.nodes, strict=True)
+        )
+        raise InputError(
+            f"the free energy by {estimate.method} is constant for {ranges}: nothing reaches this range; change "
+            "--lower and --upper"
+        )
     surface = replace(estimate.surface, errors=errors_of_free_energy(estimate) if estimate.has_errors else None)
     estimate = replace(estimate, surface=surface)
     landscape = find_landscape(surface, depth)

@@ -100,3 +100,34 @@ def test_what_is_strange_is_told(fes, content, temperature, told):
 def test_hills_that_are_no_numbers_are_refused(fes, line):
     with pytest.raises(InputError, match="H: the hill at time 3 has a number that is not finite, or no width"):
         fes("H", H=hills() + line + "\n")
+
+
+def test_a_grid_that_no_hill_reaches_is_refused(fes):
+    with pytest.raises(InputError, match=r"no hill reaches the grid; there are hills for s from -0\.\d+ to 0\.\d+: ch"):
+        fes("H", "--lower", "5", "--upper", "6", H=hills())
+    kernels = KERNELS.format(" logweight", "kernels") + "1 0.1 0.1 1.0 0.0\n"
+    with pytest.raises(InputError, match="by kernels is constant for s from 5 to 6: nothing reaches this range"):
+        fes("K", "--lower", "5", "--upper", "6", K=kernels)
+
+
+KERNELS = (
+    "#! FIELDS time s sigma_s height{}\n#! SET action OPES_METAD_{}\n#! SET biasfactor 10\n#! SET epsilon 1e-4\n"
+    "#! SET kernel_cutoff 4.3\n#! SET compression_threshold 1\n"
+)
+
+
+def test_an_incomplete_state_is_refused_and_an_incomplete_kernel_told(fes):
+    """A state without its last kernels is the free energy of nothing."""
+    rows = "".join(f"1 {s} 0.1 1.0\n" for s in (0.1, 0.4, 0.9))
+    assert "written to" in fes("S", S=KERNELS.format("", "state") + rows)
+    with pytest.raises(InputError, match="S is incomplete: it ends within a line"):
+        fes("S", S=KERNELS.format("", "state") + rows[:-3])
+    kernels = KERNELS.format(" logweight", "kernels") + "1 0.1 0.1 1.0 0.0\n"
+    assert "the incomplete last line '2 0.4' is left out" in fes("K", K=kernels + "2 0.4")
+
+
+def test_a_single_kernel_has_a_free_energy(fes):
+    """Around its centre, which is 0 to within a node of the grid."""
+    found = fes("K", K=KERNELS.format(" logweight", "kernels") + "1 0.0 0.1 1.0 0.0\n")
+    assert "s = " in found
+    assert abs(float(found.split("s = ")[1].split()[0])) < 0.01
