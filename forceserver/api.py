@@ -276,7 +276,7 @@ class Metadynamics(AtomicBias):
         config = validated(MetadynamicsConfig, content, "Metadynamics", place, name=argument)
         make_folder(place, "folder")
         config.check_files()
-        with going_on(config.clock, bool(config.begun()), config.settings()):
+        with going_on(config.kept_in, bool(config.begun()), config.settings()):
             super().__init__(config.build(), named)
 
     def __enter__(self) -> "Metadynamics":

@@ -54,7 +54,7 @@ def build_bias(
     settings = with_values(config.settings(), config.names(), variables, template)
     if acts_on_energy(config):
         variables = with_energy(variables, potential, len(template))
-    with going_on(config.clock, bool(config.begun()), settings):
+    with going_on(config.kept_in, bool(config.begun()), settings):
         if isinstance(config, PlumedConfig):
             return PlumedBias(config, variables, template, load_kernel())
         names = config.names()

@@ -25,7 +25,7 @@ from .journal import Journal, RecentSteps, last_step
 from .journal.colvar import ColvarFile
 from .journal.deposits import DepositFile, check_none_removed
 from .journal.disk import check_file, make_folder, why_no_folder
-from .kept_settings import Settings, flat
+from .kept_settings import KeptIn, Settings, beside, flat
 from .metadynamics import GrowingHills
 from .opes.bias import Opes
 from .opes.config import MultithermalConfig, OpesConfig
@@ -250,6 +250,15 @@ class MetadynamicsConfig(Section):
     def clock(self) -> Path:
         """The file of its last steps."""
         return self._own(self.clock_file)
+
+    @property
+    def kept_in(self) -> KeptIn:
+        """Where its settings are kept: beside the clock; those of walkers are in the folder that they share."""
+        if self.walkers is None:
+            return KeptIn(beside(self.clock))
+        name, folder = self.clock_file.name, self.walkers.directory
+        files = [beside(folder / f"{name}.{k}") for k in range(self.walkers.count)]
+        return KeptIn(files.pop(self.walkers.id), files)
 
     def names(self) -> list[str]:
         """The outputs on which the bias acts, or that it writes to COLVAR."""

@@ -66,54 +66,73 @@ def with_values(
     return replace(settings, values=found, probe=fingerprint_of(probe).tolist())
 
 
-@contextmanager
-def going_on(clock: Path, has_begun: bool, settings: Settings) -> Iterator[None]:
-    """Compares what the bias of a clock has been made with, if it has begun; on leaving, keeps what it is made with.
+@dataclass(frozen=True)
+class KeptIn:
+    """path: the file of a bias with its settings. others: those of walkers that share its hills."""
 
-    Raises `InputError` for a change of what must not change.
+    path: Path
+    others: Sequence[Path] = ()
+
+
+def beside(file: Path) -> Path:
+    """Where the settings are kept that belong to a file."""
+    return file.with_name(f"{file.name}.settings")
+
+
+@contextmanager
+def going_on(kept: KeptIn, has_begun: bool, settings: Settings) -> Iterator[None]:
+    """Compares what a bias has been made with, if it has begun; on leaving, keeps what it is made with.
+
+    Raises `InputError` for a change of what must not change, and for variables that are not those of other walkers.
     """
-    for change in compared(clock, has_begun, settings):
+    for change in compared(kept, has_begun, settings):
         log.warning("the bias goes on with other settings: %s", change)
     yield
-    path = _path(clock)
     try:
-        write_json(path, {key: value for key, value in asdict(settings).items() if key != "fixed"})
+        write_json(kept.path, {key: value for key, value in asdict(settings).items() if key != "fixed"})
     except OSError as error:
-        log.warning("%s cannot be written (%s): changed settings will not be noticed", path, error.strerror)
+        log.warning("%s cannot be written (%s): changed settings will not be noticed", kept.path, error.strerror)
 
 
-def compared(clock: Path, has_begun: bool, settings: Settings) -> list[str]:
+def compared(kept: KeptIn, has_begun: bool, settings: Settings) -> list[str]:
     """What differs from what the bias has been made with, as text; nothing is written.
 
-    Raises `InputError` for a change of what must not change.
+    Raises `InputError` as `going_on`.
     """
-    path = _path(clock)
-    if not (has_begun and path.exists()):
+    for other in kept.others:
+        if other.exists() and (why := _other_definition(_read(other), settings)):
+            raise InputError(f"bias: {why}, after the walker of {other}: all walkers need the same [[cv]]")
+    if not (has_begun and kept.path.exists()):
         return []
-    before = _read(path)
-    check_unchanged(before, settings, path)
+    before = _read(kept.path)
+    if why := why_not_the_same(before, settings):
+        raise InputError(
+            f"bias: {why}; change it back, or move the files of the bias away to start a new one (to go on all the "
+            f"same, remove {kept.path})"
+        )
     return changes(before, settings)
 
 
-def check_unchanged(before: Settings, now: Settings, path: Path) -> None:
-    """`InputError` if what was kept in `path` says that the files of the bias mean something else now."""
-    remedy = (
-        f"change it back, or move the files of the bias away to start a new one (to go on all the same, remove {path})"
-    )
+def why_not_the_same(before: Settings, now: Settings) -> str:
+    """What has changed so that the files of the bias mean something else; empty if nothing has."""
     for key, what in now.fixed.items():
         if key in before.keys and before.keys[key] != now.keys.get(key):
-            raise InputError(f"bias: {key} was {_told(before.keys, key)}, is {_told(now.keys, key)}: {what}; {remedy}")
-    if why := why_another_bias(Input(before.plumed), Input(now.plumed)):
-        raise InputError(f"bias: {why}; {remedy}")
+            return f"{key} was {_told(before.keys, key)}, is {_told(now.keys, key)}: {what}"
+    return why_another_bias(Input(before.plumed), Input(now.plumed)) or _other_definition(before, now)
+
+
+def _other_definition(before: Settings, now: Settings) -> str:
+    """Which variable has another value in the probe; empty if none has, or the structure files are not the same."""
     if not before.probe or not now.probe or not np.allclose(before.probe, now.probe, rtol=0, atol=CLOSE):
-        return  # another structure file, in which nothing can be compared
+        return ""
     for name, value in now.values.items():
         old = before.values.get(name, value)
         if not math.isclose(old, value, rel_tol=RELATIVE, abs_tol=ABSOLUTE):
-            raise InputError(
-                f"bias: {name} is defined differently: for the structure file (with displaced atoms) it was {old:.6g}, "
-                f"is {value:.6g}; {remedy}"
+            return (
+                f"{name} is defined differently: for the structure file (with displaced atoms) it was {old:.6g}, is "
+                f"{value:.6g}"
             )
+    return ""
 
 
 def changes(before: Settings, now: Settings) -> list[str]:
@@ -136,10 +155,6 @@ def flat(content: Any, place: str = "") -> dict[str, Any]:
     for key, value in items:
         found |= flat(value, f"{place}.{key}" if place else key)
     return found
-
-
-def _path(clock: Path) -> Path:
-    return clock.with_name(f"{clock.name}.settings")
 
 
 def _in_json(value: Any) -> Any:

@@ -116,7 +116,7 @@ def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, a
     with working_in(folder):
         variables = build_variables(configuration.cv, template)
         settings = with_values(section.settings(), section.names(), variables, template)
-        for change in compared(section.clock, bool(section.begun()), settings):
+        for change in compared(section.kept_in, bool(section.begun()), settings):
             yield Finding(ADVICE, "bias", f"the bias goes on with other settings: {change}")
     with tempfile.TemporaryDirectory() as scratch:
         trial = (section, configuration, template, folder, Path(scratch))

@@ -8,7 +8,7 @@ from bias_case import section
 
 from forceserver.bias.choice import build_bias
 from forceserver.bias.config import MetadynamicsConfig
-from forceserver.bias.kept_settings import Settings, changes, compared, flat, going_on, with_values
+from forceserver.bias.kept_settings import KeptIn, Settings, changes, compared, flat, going_on, with_values
 from forceserver.bias.plumed.changed_input import Input, why_another_bias
 from forceserver.cv import CVResult, Variable
 from forceserver.errors import InputError
@@ -132,6 +132,22 @@ def test_walkers_share_hills_of_one_energy_unit(tmp_path):
     first.close()
 
 
+def test_walkers_share_hills_of_one_definition(tmp_path):
+    walkers = {"count": 2, "directory": tmp_path / "shared"}
+    first = build(tmp_path, walkers=walkers | {"id": 0})
+    with pytest.raises(
+        InputError, match=r"p_z is defined differently.*, after the walker of .*BIAS\.clock\.0\.settings: all"
+    ):
+        build(tmp_path, factor=1.1, walkers=walkers | {"id": 1})
+    second = build(tmp_path, walkers=walkers | {"id": 1})
+    assert sorted(path.name for path in (tmp_path / "shared").glob("*.settings")) == [
+        "BIAS.clock.0.settings",
+        "BIAS.clock.1.settings",
+    ]
+    first.close()
+    second.close()
+
+
 def test_walkers_of_different_temperatures_are_told(tmp_path, caplog):
     walkers = {"count": 2, "directory": tmp_path}
     first = build(tmp_path, walkers=walkers | {"id": 0})
@@ -169,9 +185,9 @@ def test_check_tells_it_before_anything_starts(begun):
     )
     before = (begun / "BIAS.clock.settings").read_bytes()
     with pytest.raises(InputError, match="file_energy_unit was 'kJ/mol'"):
-        compared(config.clock, bool(config.begun()), config.settings())
+        compared(config.kept_in, bool(config.begun()), config.settings())
     config = config.model_copy(update={"file_energy_unit": "kJ/mol"})
-    assert compared(config.clock, bool(config.begun()), config.settings()) == ["hills.height_eV was 0.1, is 0.3"]
+    assert compared(config.kept_in, bool(config.begun()), config.settings()) == ["hills.height_eV was 0.1, is 0.3"]
     assert (begun / "BIAS.clock.settings").read_bytes() == before
 
 
@@ -179,7 +195,7 @@ def test_a_damaged_record_is_told(tmp_path):
     (tmp_path / "clock.settings").write_text("{")
     with (
         pytest.raises(InputError, match=r"clock\.settings cannot be read: .*; remove it"),
-        going_on(tmp_path / "clock", True, Settings({})),
+        going_on(KeptIn(tmp_path / "clock.settings"), True, Settings({})),
     ):
         pass
 

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat
 from ...sections import Element, InputFile, OutputPath, Section
 from ..journal import last_step
 from ..journal.disk import check_file
-from ..kept_settings import Settings, flat
+from ..kept_settings import KeptIn, Settings, beside, flat
 from .changed_input import SCALE_WITH_TEMPERATURE, as_lines
 from .input import keyword, read_actions, read_input
 
@@ -32,9 +32,9 @@ class PlumedConfig(Section):
         check_file(self.state_file, "state_file")
 
     @property
-    def clock(self) -> Path:
-        """The file of its last steps."""
-        return self.state_file
+    def kept_in(self) -> KeptIn:
+        """Where its settings are kept."""
+        return KeptIn(beside(self.state_file))
 
     def names(self) -> list[str]:
         """The outputs on which the bias acts; `InputError` if the input cannot be read."""
