@@ -27,6 +27,7 @@ from .frame import any_singular
 from .unclear_structures import (
     check_columns,
     check_comment,
+    check_guesses,
     check_name,
     check_names,
     check_places,
@@ -161,8 +162,11 @@ def _format_of(path: Path) -> str:
 def _read_by_ase(path: Path, kind: str, last: bool) -> Iterator["Atoms"]:
     import ase.io
 
-    for atoms in ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True):
+    structures = ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True)
+    for number, atoms in enumerate(structures):
         check_types(kind, path, atoms)
+        if number == 0:
+            check_guesses(kind, path, atoms)
         yield atoms
 
 

@@ -6,7 +6,7 @@ under another name is ignored, and sites shared by several elements get the firs
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,51 @@ def check_name(line: str) -> None:
             f"has an atom named {label} and no element in columns 77 and 78: it would be read as {label.capitalize()}; "
             "add elements"
         )
+
+
+def check_guesses(kind: str, path: Path, atoms: "Atoms") -> None:
+    """`InputError` if ASE takes names of atoms by their first letter, and they may be elements of two: NA, CL, ZN.
+
+    In a GROMACS file, those that are common names (CA, HO) are taken as such unless their residue is called alike.
+    """
+    from ase.data import atomic_numbers
+
+    for label, symbol, residue in _guesses(kind, path, atoms):
+        letters = _letters(label)
+        element = letters[:2].capitalize()
+        taken = f"would be read as {symbol}" if symbol else "would be read by its first letter"
+        if symbol and letters and symbol not in (element, letters[0]):
+            raise InputError(f"has an atom called {label}, which {taken}: write elements, in extended XYZ")
+        if len(letters) < 2 or element not in atomic_numbers or symbol == element:
+            continue
+        if residue is None or not _may_be_name(letters[:2]) or _letters(residue) == letters:
+            may_be = f"{taken} and may be {element}"
+            raise InputError(f"has an atom called {label}, which {may_be}: write elements, in extended XYZ")
+
+
+def _guesses(kind: str, path: Path, atoms: "Atoms") -> Iterator[tuple[str, str, str | None]]:
+    """Label, ASE's element ("" if that is not known) and residue (None if there are none) of atoms in such formats."""
+    if kind == "gromacs":
+        yield from zip(atoms.arrays["atomtypes"], atoms.symbols, atoms.arrays["residuenames"], strict=True)
+    elif kind == "dlp4" and atoms.has("dlp4_labels"):
+        rests = atoms.arrays["dlp4_labels"]
+        yield from ((symbol + rest, symbol, None) for rest, symbol in zip(rests, atoms.symbols, strict=True))
+    elif kind == "cif":
+        from ase.io.cif import parse_cif
+        from ase.io.formats import open_with_compression
+
+        file: Any
+        with open_with_compression(str(path), "rt") as file:
+            blocks = list(parse_cif(file))
+        for block in blocks:
+            if block.get("_atom_site_type_symbol") is None:
+                labels = map(str, block.get("_atom_site_label") or ())
+                yield from ((label, "", None) for label in labels if label[1:2].isupper())
+
+
+def _letters(label: str) -> str:
+    """Those at the beginning of a label, as capitals."""
+    return re.split("[^A-Z]", label.upper(), maxsplit=1)[0]
 
 
 def _may_be_name(label: str) -> bool:

@@ -324,6 +324,14 @@ END
 """
 
 
+GRO = """ions
+ 2
+    1{:5}{:>5}    1   0.126   1.624   1.679
+    2SOL     OW    2   0.275   1.587   1.732
+   1.82060   1.82060   1.82060
+"""
+LABELS = CIF.replace("_atom_site_type_symbol\n", "").replace("_atom_site_occupancy\n", "")
+DLPOLY = "title\n 0 0\n{} 1\n 0 0 0\nO 2\n 1 1 1\n"
 BARE = "ATOM      1 {} {} A   1       0.000   0.000   0.000  1.00  0.00\nEND\n"
 XYZ = "3\n\n{} 0 0 0\n{} 0 0 2\n{} 0 2 0\n"
 
@@ -359,6 +367,11 @@ XYZ = "3\n\n{} 0 0 0\n{} 0 0 2\n{} 0 2 0\n"
             "an atom named CA and no element in columns 77 and 78: it would be read as Ca",
         ),
         ("a.pdb", BARE.format("HG  ", "SER"), "an atom named HG and no element"),
+        ("a.gro", GRO.format("NA", "NA"), "an atom called NA, which would be read as N and may be Na"),
+        ("a.gro", GRO.format("LIG", "CL1"), "an atom called CL1, which would be read as C and may be Cl"),
+        ("a.gro", GRO.format("SOL", "MW"), "an atom called MW, which would be read as W: write elements"),
+        ("a.config", DLPOLY.format("NA+"), "an atom called NA.?, which would be read as N and may be Na"),
+        ("a.cif", LABELS + "CL1 0 0 0\nO1 0.5 0 0\n", "an atom called CL1, which would be read by its first letter"),
         ("a.pdb", PDB.format("A", "B"), "alternative locations A, B"),
         (
             "a.xyz",
@@ -391,6 +404,10 @@ def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
         ("a.xyz", XYZ.format("CA", "CL", "CL"), "CaCl2"),
         ("a.pdb", BARE.format("CA  ", " CA"), "Ca"),
         ("a.pdb", BARE.format("  CA", "  1"), "Ca"),
+        ("a.gro", GRO.format("ALA", "CA"), "CO"),
+        ("a.gro", GRO.format("SER", "1HG"), "HO"),
+        ("a.config", DLPOLY.format("Na+"), "NaO"),
+        ("a.cif", LABELS + "Cl1 0 0 0\nOW 0.5 0 0\n", "ClO"),
         ("a.pdb", PDB.format("A", "A"), "O2"),
         ("a.xyz", "1\nProperties=Z:I:1:pos:R:3\n13 0 0 0\n", "Al"),
         ("a.xyz", "1\nlattice=fcc, cell = small\nAl 0 0 0\n", "Al"),
