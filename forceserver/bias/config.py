@@ -257,8 +257,10 @@ class MetadynamicsConfig(Section):
         if self.walkers is None:
             return KeptIn(beside(self.clock))
         name, folder = self.clock_file.name, self.walkers.directory
-        files = [beside(folder / f"{name}.{k}") for k in range(self.walkers.count)]
-        return KeptIn(files.pop(self.walkers.id), files)
+        own, hills = self.walkers.id, self._hills_files[1]
+        numbers = [k for k in range(self.walkers.count) if k != own]
+        others = [beside(folder / f"{name}.{k}") for k, file in zip(numbers, hills, strict=True) if file.exists()]
+        return KeptIn(beside(folder / f"{name}.{own}"), others)
 
     def names(self) -> list[str]:
         """The outputs on which the bias acts, or that it writes to COLVAR."""

@@ -101,7 +101,10 @@ def compared(kept: KeptIn, has_begun: bool, settings: Settings) -> list[str]:
     """
     for other in kept.others:
         if other.exists() and (why := _other_definition(_read(other), settings)):
-            raise InputError(f"bias: {why}, after the walker of {other}: all walkers need the same [[cv]]")
+            raise InputError(
+                f"bias: {why} (the walker of {other} has the other): all walkers need the same [[cv]]; remove the "
+                "hills of walkers that are no longer there"
+            )
     if not (has_begun and kept.path.exists()):
         return []
     before = _read(kept.path)
