@@ -81,9 +81,9 @@ def place(folder: Path, stops: int, every: int, train: Sequence["Atoms"] = ()) -
 
     Args:
         folder: that of the round before.
-        train: what the reference has computed.
         stops: how often in a row it may be stopped at one place; after these it begins anew, which is told.
         every: steps from one look at its uncertainty to the next. A stop no farther than that is at the same place.
+        train: what the reference has computed.
 
     Returns:
         None if it begins anew: it was not stopped, or too often, or there is no such state.
