@@ -109,14 +109,13 @@ def check_guesses(kind: str, path: Path, atoms: "Atoms") -> None:
     for label, symbol, residue in _guesses(kind, path, atoms):
         letters = _letters(label)
         element = letters[:2].capitalize()
-        taken = f"would be read as {symbol}" if symbol else "would be read by its first letter"
-        if symbol and letters and symbol not in (element, letters[0]):
-            raise InputError(f"has an atom called {label}, which {taken}: write elements, in extended XYZ")
-        if len(letters) < 2 or element not in atomic_numbers or symbol == element:
+        if not letters or symbol in (element, letters):
             continue
-        if residue is None or not _may_be_name(letters[:2]) or _letters(residue) == letters:
-            may_be = f"{taken} and may be {element}"
-            raise InputError(f"has an atom called {label}, which {may_be}: write elements, in extended XYZ")
+        is_ion = residue is not None and _letters(residue) == letters  # NA, CLA, SOD
+        may_be_element = element in atomic_numbers and (residue is None or not _may_be_name(letters[:2]))
+        if is_ion or may_be_element or (symbol and symbol != letters[0]):
+            taken = f"would be read as {symbol}" if symbol else "would be read by its first letter"
+            raise InputError(f"has an atom called {label}, which {taken}: write elements, in extended XYZ")
 
 
 def _guesses(kind: str, path: Path, atoms: "Atoms") -> Iterator[tuple[str, str, str | None]]:

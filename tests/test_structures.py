@@ -367,10 +367,15 @@ XYZ = "3\n\n{} 0 0 0\n{} 0 0 2\n{} 0 2 0\n"
             "an atom named CA and no element in columns 77 and 78: it would be read as Ca",
         ),
         ("a.pdb", BARE.format("HG  ", "SER"), "an atom named HG and no element"),
-        ("a.gro", GRO.format("NA", "NA"), "an atom called NA, which would be read as N and may be Na"),
-        ("a.gro", GRO.format("LIG", "CL1"), "an atom called CL1, which would be read as C and may be Cl"),
+        (
+            "a.gro",
+            GRO.format("NA", "NA"),
+            "an atom called NA, which would be read as N: write elements, in extended XYZ",
+        ),
+        ("a.gro", GRO.format("LIG", "CL1"), "an atom called CL1, which would be read as C"),
+        ("a.gro", GRO.format("SOD", "SOD"), "an atom called SOD, which would be read as S"),
         ("a.gro", GRO.format("SOL", "MW"), "an atom called MW, which would be read as W: write elements"),
-        ("a.config", DLPOLY.format("NA+"), "an atom called NA.?, which would be read as N and may be Na"),
+        ("a.config", DLPOLY.format("NA+"), "an atom called NA.?, which would be read as N"),
         ("a.cif", LABELS + "CL1 0 0 0\nO1 0.5 0 0\n", "an atom called CL1, which would be read by its first letter"),
         ("a.pdb", PDB.format("A", "B"), "alternative locations A, B"),
         (
