@@ -445,7 +445,7 @@ def test_a_closed_terminal_is_a_hangup(aluminium):
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )
     os.close(theirs)
     drain = threading.Thread(target=read_until, args=(ours, lambda: len(aluminium.rows()) > 5))
@@ -455,6 +455,12 @@ def test_a_closed_terminal_is_a_hangup(aluminium):
     assert launch.wait(200) == 128 + signal.SIGHUP
     assert (aluminium.folder / "RESTART").exists()
     assert not (aluminium.folder / FOLDER_LOCK).exists()
+
+
+def take_terminal() -> None:
+    """In a child: standard input becomes its terminal; the tests themselves may run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def read_until(terminal: int, condition) -> None:
