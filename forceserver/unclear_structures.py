@@ -4,6 +4,7 @@ They then guess without a word: types of LAMMPS become atomic numbers, atoms wit
 under another name is ignored, and sites shared by several elements get the first of them.
 """
 
+import itertools
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ _MISSPELT = re.compile(
     r"\b((?i:lattice)|(?i:properties)|(?i:pbc)|cell)\s*=\s*[\"'{\[]*\s*([-+.\d]|[TF]\b|(?i:true|false)\b|\w+:[SRIL]:\d)"
 )
 _SPELT = ("Lattice", "Properties", "pbc")
+_PERIODIC = re.compile(r"(?:^|\s)pbc\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|[\[{]([^\]}]*)[\]}]|(\S+))")
+_TRUTHS = frozenset({"t", "f", "true", "false", "0", "1"})
 _POSITIONS, _ELEMENTS = {"pos", "positions"}, {"species", "symbols", "Z", "numbers"}
 _LAMMPS = {
     "lammps-dump-text": ("ITEM: ATOMS.*[ ](element|mass)\\b", "a column `element` (dump_modify ... element Al Cu)"),
@@ -46,12 +49,18 @@ _LAMMPS = {
 
 
 def check_comment(comment: str) -> None:
-    """`InputError` if the comment of an xyz file has a cell, columns or periodicity under a name that ASE ignores."""
+    """`InputError` if the comment of an xyz file has a cell, columns or periodicity that ASE does not read."""
     for name, _ in _MISSPELT.findall(comment):
         if name in _SPELT or (name == "cell" and "Lattice" in comment):
             continue
         right = next((word for word in _SPELT if word.lower() == name.lower()), "Lattice")
         raise InputError(f"has {name}= in its comment, which ASE ignores in extended XYZ: write {right}=")
+    for said in filter(None, itertools.chain(*_PERIODIC.findall(comment))):
+        words = re.split(r"[\s,]+", said.strip().lower())
+        if len(words) not in (1, 3) or not _TRUTHS.issuperset(words):
+            raise InputError(
+                f'has pbc="{said}", and ASE takes any other word for true: write T or F for each direction'
+            )
 
 
 def check_columns(names: Sequence[str]) -> None:

@@ -387,6 +387,8 @@ XYZ = "3\n\n{} 0 0 0\n{} 0 0 2\n{} 0 2 0\n"
         ("a.xyz", '1\nlattice="4 0 0 0 4 0 0 0 4"\nAl 0 0 0\n', "has lattice= .* write Lattice="),
         ("a.xyz", '1\ncell="4 4 4"\nAl 0 0 0\n', "has cell= .* write Lattice="),
         ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" PBC="T T F"\nAl 0 0 0\n', "has PBC= .* write pbc="),
+        ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" pbc="no no no"\nAl 0 0 0\n', 'has pbc="no no no", and ASE takes'),
+        ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" pbc=none\nAl 0 0 0\n', 'has pbc="none", .* write T or F'),
         ("a.xyz", "1\nproperties=pos:R:3:species:S:1\n0 0 0 Al\n", "has properties= .* write Properties="),
     ],
 )
