@@ -147,7 +147,8 @@ def _select(one: Round, after: Round, records: Sequence[Record], config: LearnCo
     last = next((record.control for record in reversed(records) if record.control is not None), None)
     target = None if config.target is None else config.target.force_ev_per_angstrom
     verify = records[-1].all_complete and (target is None or last is None or last <= target)
-    chosen = choose(one, rounds.read(one.train), config, left, verify=verify)
+    complete = records[-1].all_complete
+    chosen = choose(one, rounds.read(one.train), config, left, verify=verify, everywhere=complete)
     rounds.write(after.selected, chosen)
     why = [atoms.info["why"] for atoms in chosen]
     counts = ", ".join(f"{why.count(kind)} {kind}" for kind in ("control", "uncertain", "far") if kind in why)

@@ -51,7 +51,9 @@ class Candidate:
         )
 
 
-def choose(one: Round, train: Sequence["Atoms"], config: LearnConfig, most: int, *, verify: bool) -> list["Atoms"]:
+def choose(
+    one: Round, train: Sequence["Atoms"], config: LearnConfig, most: int, *, verify: bool, everywhere: bool = False
+) -> list["Atoms"]:
     """What is to be computed after a round.
 
     Args:
@@ -60,6 +62,7 @@ def choose(one: Round, train: Sequence["Atoms"], config: LearnConfig, most: int,
         config: the configuration.
         most: structures at most, what is left of the budget.
         verify: whether those at random are enough, since no simulation was stopped.
+        everywhere: whether those at random are of every simulation, since they may tell that the target is reached.
 
     Returns:
         Structures, each with `why` it was chosen ("control", "uncertain" or "far") among its info; none if there is
@@ -70,7 +73,7 @@ def choose(one: Round, train: Sequence["Atoms"], config: LearnConfig, most: int,
     random = np.random.default_rng([config.seed, one.number])
     novelty = Novelty([Frame.from_ase(atoms) for atoms in train], config)
     chosen = []
-    for candidate in control(records, config, random)[:most]:
+    for candidate in control(records, config, random, everywhere=everywhere)[:most]:
         if novelty.add(candidate) > config.selection.duplicate_distance:
             chosen.append(candidate.chosen("control"))
     wanted = 0 if verify and not stopped else min(config.selection.per_round, most - len(chosen))
@@ -93,13 +96,17 @@ def candidates(one: Round, config: LearnConfig, file: str) -> list[Candidate]:
     return found
 
 
-def control(records: Sequence[Candidate], config: LearnConfig, random: np.random.Generator) -> list[Candidate]:
+def control(
+    records: Sequence[Candidate], config: LearnConfig, random: np.random.Generator, *, everywhere: bool = False
+) -> list[Candidate]:
     """One of each simulation after the other, until there are enough; each round has another order of simulations."""
     shuffled = [records[k] for k in random.permutation(len(records)).tolist()]
     plans = planned(config)
     names = [plans[k].name for k in random.permutation(len(plans)).tolist()]
     by_name = {name: [one for one in shuffled if one.simulation == name] for name in names}
     count = config.selection.control or len(names)
+    if everywhere:
+        count = max(count, len(names))
     turns = max((len(each) for each in by_name.values()), default=0)
     return [by_name[name][k] for k in range(turns) for name in names if k < len(by_name[name])][:count]
 

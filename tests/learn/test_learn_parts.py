@@ -137,6 +137,9 @@ def test_a_small_control_is_not_always_of_the_same_simulations(tmp_path):
     drawn = [control(records, config, np.random.default_rng([0, number])) for number in range(20)]
     assert all(len({one.simulation for one in each}) == 2 for each in drawn)
     assert {one.simulation for each in drawn for one in each} == {plan.name for plan in planned(config)}
+    every = control(records, config, np.random.default_rng(0), everywhere=True)
+    assert [one.simulation for one in every].count("crystal-300K") == 1
+    assert len(every) == 4, "what tells that the target is reached is of all simulations"
 
 
 def test_distance_of_environments(fitted):
