@@ -19,7 +19,7 @@ def forceserver(*arguments: str) -> None:
 def fits() -> None:
     """Fits, and keeps the errors on the test structures in errors.json."""
     kept = {}
-    for name in ("ace", "ace_chosen", "ace_wide", "ace_nonlinear"):
+    for name in ("ace", "ace_chosen", "ace_wide", "ace_angular", "ace_nonlinear"):
         forceserver("fit", f"{name}.toml")
         kept[name] = json.loads((HERE / "results" / name / "errors.json").read_text())["test"]["(all)"]
         print(f"{name}: {kept[name]}")

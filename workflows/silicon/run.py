@@ -18,7 +18,7 @@ from forceserver.potentials.model_files import load_model, potential_of
 
 BLOCKS = 10
 KERNEL_MODELS = ("gap_fit", "silicon", "two_scales", "contracted")
-EXPANSIONS = ("ace", "ace_chosen", "ace_nonlinear")
+EXPANSIONS = ("ace", "ace_angular", "ace_chosen", "ace_nonlinear")
 
 HERE = Path(__file__).parent
 ERRORS = HERE / "errors.json"
