@@ -76,15 +76,17 @@ def test_learn():
 
 
 def test_learning_rare_kinds():
-    """Errors of the worst kind and of all kinds, of both loops and of random frames."""
+    """Errors of the worst kind and of all kinds: of each seed of the loops, and means of random frames."""
     folder = FOLDER.parent / "learn"
     page, found = (folder / "README.md").read_text(), json.loads((folder / "rare.json").read_text())
-    for label, measure in (("worst", max), ("mean", np.mean)):
-        for name, row in (("rare", "`learn`"), ("rare_undirected", "the same loop at random")):
-            errors = [measure(list(kinds.values())) for _, kinds in found[name][0]]
-            assert line_with(page, errors).startswith(f"| {row}, {label}")
-        draws = [np.mean([measure(list(kinds.values())) for kinds in each]) for each in found["random"].values()]
-        assert line_with(page, draws).startswith(f"| frames, {label}")
+    measures = (lambda kinds: max(kinds.values()), lambda kinds: np.mean(list(kinds.values())))
+    for name, row in (("rare", "`learn`"), ("rare_undirected", "the same loop at random")):
+        for seed, run in enumerate(found[name]):
+            counts, errors = zip(*run[1:], strict=True)
+            printed = [seed, *counts, *(measure(kinds) for measure in measures for kinds in errors)]
+            assert line_with(page, printed).startswith(f"| {row}, seed {seed}")
+    means = [np.mean([measure(kinds) for kinds in each]) for measure in measures for each in found["random"].values()]
+    assert line_with(page, [*map(int, found["random"]), *means]).startswith("| random frames")
 
 
 @pytest.mark.parametrize("name", ["gap_fit", "silicon", "two_scales", "contracted"])
@@ -117,6 +119,16 @@ def test_path_integral():
             page,
             [float(beads), row["ps"], *row["norm"], row["most likely"], *row["kinetic"], row["disagreement"]],
         )
+
+
+def test_opes():
+    """Of the classical simulation: agrees with four without bias, 0.0946 +- 0.0005 Angstrom."""
+    found = json.loads((FOLDER / "path_integral" / "results" / "path_integral_opes.json").read_text())["beads"]["1"]
+    page = (FOLDER / "path_integral" / "README.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith("| OPES on "))
+    length, (mean, error) = (numbers(cell) for cell in row.strip("| ").split(" | ")[1:])
+    assert all(map(equals, [*length, mean, error], [found["ps"], *found["norm"]]))
+    assert abs(found["norm"][0] - 0.0946) < 2 * np.hypot(found["norm"][1], 0.0005)
 
 
 def test_replica_exchange():

@@ -35,7 +35,7 @@ TEST = HERE / "rare_test.extxyz"
 RUNS = [("crystal", kelvin) for kelvin in (300, 800, 1200, 4000)]
 RUNS += [(name, 1000) for name in ("vacancy", "interstitial", "surface")]
 SEEDS = (0, 1, 2)
-SIZES, DRAWS = (8, 16, 32, 48, 96), 2
+SIZES = (8, 16, 32, 48)
 STEP_FS = 2.0
 
 
@@ -90,16 +90,12 @@ def begun_anew(config: LearnConfig) -> None:
 
 
 def undirected(config: LearnConfig) -> None:
-    """The same loop, in which the reference computes structures at random of all that the simulations have recorded.
-
-    It ends after 24 calculations.
-    """
-    budget = config.budget.model_copy(update={"references": 16 + 24})
+    """The same loop, in which the reference computes structures at random of all that the simulations have recorded."""
     with mock.patch.object(loop, "choose", drawn):
-        learned(config.model_copy(update={"budget": budget, "folder": config.folder.with_name("rare_undirected")}))
+        learned(config.model_copy(update={"folder": config.folder.with_name("rare_undirected")}))
 
 
-def drawn(one: Round, train: list[ase.Atoms], config: LearnConfig, most: int, *, verify: bool) -> list[ase.Atoms]:
+def drawn(one: Round, train: list[ase.Atoms], config: LearnConfig, most: int, **_: bool) -> list[ase.Atoms]:
     """As many as are selected otherwise."""
     records = candidates(one, config, RECORD)
     number = min(config.selection.per_round + (config.selection.control or 0), most, len(records))
@@ -110,7 +106,7 @@ def drawn(one: Round, train: list[ase.Atoms], config: LearnConfig, most: int, *,
 def at_random(config: LearnConfig) -> None:
     """Models of the start and of frames drawn from all simulations alike: of a picosecond each, from its beginning.
 
-    Each seed has simulations of its own, from which frames are drawn twice.
+    Each seed has simulations of its own.
     """
     reference = build_potential(config.reference, Frame.from_ase(structures()["crystal"]))
     begin = [labelled(atoms, reference) for atoms in ase.io.read(config.data.train, ":")]
@@ -118,8 +114,8 @@ def at_random(config: LearnConfig) -> None:
     (HERE / "random").mkdir(exist_ok=True)
     for seed in SEEDS:
         pool = frames(config, number=40, every=12, skip=0, seed=1 + seed)
-        for size, draw in itertools.product(SIZES, range(DRAWS)):
-            chosen = np.random.default_rng([size, draw, seed]).choice(len(pool), size, replace=False)
+        for size in SIZES:
+            chosen = np.random.default_rng([size, 0, seed]).choice(len(pool), size, replace=False)
             train = HERE / "random" / "train.extxyz"
             ase.io.write(train, [*begin, *(pool[k] for k in chosen)])
             found.setdefault(str(size), []).append(errors_of(model_of(config, train), TEST))
