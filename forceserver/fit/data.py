@@ -183,6 +183,8 @@ def atomic_energies(
 
     chosen = {atomic_numbers[symbol]: energy for symbol, energy in given.items()}
     known = {**isolated, **chosen}
+    if unused := [chemical_symbols[number] for number in sorted(set(isolated) - set(species))]:
+        log.warning("no structure but isolated atoms has %s: the model will not know it", ", ".join(unused))
     for number in sorted(set(isolated) & set(species)):
         symbol, energy = chemical_symbols[number], isolated[number]
         if abs(known[number] - energy) > SAME_ENERGY:

@@ -91,7 +91,7 @@ def rehearse(path: Path) -> Rehearsal:
             *_immobile(simulation),
         )
         systems = tuple(_understood(system, simulation) for system in simulation.syslist)
-        return Rehearsal(systems, problems, doubts)
+        return Rehearsal(systems, (*problems, *_try_thermostats(simulation)), doubts)
 
 
 def _words(error: BaseException, said: str) -> str:
@@ -197,6 +197,18 @@ def _without_time(simulation: Any) -> Iterator[str]:
     for system in simulation.syslist:
         if getattr(system.motion, "enstype", None) and not float(system.motion.dt) > 0:
             yield f"<dynamics> has a <timestep> of {float(system.motion.dt) / FEMTOSECOND:g} fs: it must be positive"
+
+
+def _try_thermostats(simulation: Any) -> Iterator[str]:
+    """What i-PI would die of in its first step: it checks the matrices of a GLE no earlier."""
+    for system in simulation.syslist:
+        for motion in all_in(system.motion):
+            try:
+                if thermostat := getattr(motion, "thermostat", None):
+                    with np.errstate(all="ignore"):
+                        thermostat.step()
+            except Exception as error:  # i-PI raises anything
+                yield f"<{type(thermostat).__name__}> cannot do a step: {type(error).__name__}: {error}"
 
 
 def _without_effect(simulation: Any) -> Iterator[str]:

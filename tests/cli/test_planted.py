@@ -40,6 +40,7 @@ def planted(folder, old="", new="", atoms=None):
     [
         ("femtosecond'> 1 <", "femtosecond'> 0 <", "a <timestep> of 0 fs: it must be positive"),
         ("femtosecond'> 1 <", "femtosecond'> -1 <", "a <timestep> of -1 fs"),
+        ("<thermostat mode='langevin'>", "<thermostat mode='gle'>", "<ThermoGLE> cannot do a step: IndexError"),
     ],
 )
 def test_what_cannot_run(tmp_path, old, new, problem):

@@ -83,6 +83,13 @@ def test_the_energy_of_an_atom_becomes_that_of_the_model(content, tmp_path, capl
     assert "energies_ev: Si = -0.9 eV is taken; its isolated atom has -0.815 eV" in caplog.text
 
 
+def test_an_atom_of_a_species_without_structures_is_told(tmp_path, caplog):
+    dimer = Atoms("Si2", [[0, 0, 0], [0, 0, 2.3]], info={"energy": -4.0})
+    structures, isolated = split(tmp_path, dimer, atom("Si", -0.8), atom("Pt", 5.9))
+    assert labelled_data.atomic_energies(structures, [0.0], {}, [14], isolated) == {14: -0.8}
+    assert "no structure but isolated atoms has Pt: the model will not know it" in caplog.text
+
+
 def test_an_atom_that_is_there_twice_is_told_whatever_the_configuration(tmp_path):
     twice = bulk("Cu", cubic=True)
     twice += twice[:1]
