@@ -182,7 +182,20 @@ class MetadynamicsConfig(Section):
             raise ValueError("walkers share hills or kernels: give hills, or opes")
         if self.hills:
             self._check_hills(self.hills)
+        self._check_files()
         return self
+
+    def _check_files(self) -> None:
+        """`ValueError` if two of the files that are written are one."""
+        keys: dict[Path, str] = {}
+        for key, file in (
+            ("clock_file", self._own(self.clock_file)),
+            ("colvar_file", self.colvar_file and self._own(self.colvar_file)),
+            ("file of the hills or kernels", self._growing and self._hills_files[0]),
+            ("state_file", self.opes and self.opes.state_file),
+        ):
+            if file and (other := keys.setdefault(file.resolve(), key)) != key:
+                raise ValueError(f"{other} and {key} are both {file.name}; give each a name of its own")
 
     def _check_opes(self, opes: OpesConfig) -> None:
         """`ValueError` if something else is incompatible with it."""

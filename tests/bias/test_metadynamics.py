@@ -314,6 +314,8 @@ def test_a_file_of_another_walker_that_is_not_the_one_that_was_read_is_an_error(
         ({"moving_restraints": [{"variable": "p", "steps": [5, 5], "at": [0, 1], "kappa_eV": [1, 1]}]}, "increase"),
         ({"moving_restraints": [{"variable": "p", "steps": [5], "at": [0, 1], "kappa_eV": [1, 1]}]}, "one value each"),
         ({"hills": None}, "nothing acts"),
+        ({"colvar_file": "X", "hills": {**HILLS, "file": "./X"}}, "colvar_file and file of the hills .* are both X"),
+        ({"colvar_file": "X", "clock_file": "X"}, "clock_file and colvar_file are both X"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(tmp_path, changes, message):
