@@ -8,7 +8,7 @@ Two that differ are not chosen between, and a quantity has one name in all struc
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,13 +41,17 @@ WEIGHT = "config_{}_weight"
 """MACE's name of the weight of a quantity, in the plural; zero where a structure has no such label."""
 _NOT_USED = re.compile(r"(weight|sigma|(?<!move_)mask)s?$", re.IGNORECASE)
 _OTHER_UNITS = re.compile(
-    r"(?<![a-z])(hartree|ha|bohr|rydberg|ry|kcal|kj|mev|gpa|kbar|nm|atomic|au|a\.u\.)(?![a-z])", re.IGNORECASE
+    r"(?<![a-z])(hartree|ha|bohr|rydberg|ry|kcal|kj|mev|gpa|kbar|nm|atomic|au|a\.u\.)(?![a-z])"
+    r"|(/|per)[ _]*atom(?![a-z])",
+    re.IGNORECASE,
 )
 
 SAME = 1e-5
 """eV and eV/Angstrom by which labels of two names may differ: the digits of a file."""
 SAME_VIRIAL = 1e-3
 """The same for a virial (eV) and a stress times the volume, and relative to the largest component."""
+DRIFT, SHARE_OF_DRIFT = 0.05, 0.01
+"""eV/Angstrom, and of all forces without signs: what forces may add up to that no constraint has changed."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class LabelReader:
     _found: Counter[str] = field(default_factory=Counter)
     _seen: set[str] = field(default_factory=set)
     _not_used: set[str] = field(default_factory=set)
+    _doubtful: Counter[str] = field(default_factory=Counter)
     _structures: int = 0
 
     def read(self, atoms: "Atoms", where: str) -> Labels:
@@ -100,6 +105,7 @@ class LabelReader:
         energy = self._take("energy", places, (), where)
         forces = self._take("forces", places, (len(atoms), 3), where)
         virial = self._virial(atoms, places, where)
+        self._doubtful.update(_doubts(forces, virial))
         group = places.get(self.keys.group or GROUP)
         return Labels(None if energy is None else float(energy), forces, virial, None if group is None else str(group))
 
@@ -132,7 +138,10 @@ class LabelReader:
                 log.warning("%s: there are no %s among the labels %s", path, PLURAL[quantity], _list(seen))
         if self._not_used:
             log.warning("%s: %s: not used; labels of one quantity count alike", path, _list(self._not_used))
+        for doubt, structures in self._doubtful.items():
+            log.warning("%s: in %d structures %s", path, structures, doubt)
         self._found, self._seen, self._not_used, self._structures = Counter(), set(), set(), 0
+        self._doubtful = Counter()
 
     def _called(self, quantity: str) -> str:
         names = sorted(self._names.get(quantity, ()))
@@ -223,6 +232,24 @@ def _is_one(value: Any) -> bool:
     """Whether a weight changes nothing; one that is zero is seen to by `_has_no_weight`."""
     array = np.asarray(value)
     return array.dtype.kind in "fiub" and bool((array == 1).all() or (array.ndim == 0 and array == 0))
+
+
+def _doubts(forces: Array | None, virial: Array | None) -> Iterator[str]:
+    """What the labels of a structure say that no potential can: forces that a constraint has zeroed, a stress that is
+    only there to fill the place."""
+    if forces is None or not forces.any():
+        return
+    net, zeros = abs(forces.sum(axis=0)), (forces == 0).any(axis=0)
+    if (zeros & (net > DRIFT + SHARE_OF_DRIFT * abs(forces).sum(axis=0))).any():
+        yield (
+            "some forces are exactly zero and the others do not add up to zero: if those are of fixed atoms, give the "
+            "forces without constraints (in ASE get_forces(apply_constraint=False)); a model would learn the zeros"
+        )
+    if virial is not None and not virial.any():
+        yield (
+            "the stress or virial is exactly zero and the forces are not: if it was not computed, remove it or ignore "
+            "it (none as its name); a model would learn the zeros"
+        )
 
 
 def _refuse_other_units(places: Mapping[str, Any], where: str) -> None:

@@ -242,9 +242,30 @@ def test_weights_that_are_not_used_are_told(tmp_path, caplog, info, columns, tol
     assert (f"a.xyz: {told}: not used" in caplog.text) if told else ("not used" not in caplog.text)
 
 
-@pytest.mark.parametrize("units", ["Hartree", "Ha/Bohr", "kcal/mol", "atomic", "a.u."])
+@pytest.mark.parametrize("units", ["Hartree", "Ha/Bohr", "kcal/mol", "atomic", "a.u.", "eV/atom"])
 def test_units_that_a_file_names_are_not_ignored(units):
     with pytest.raises(InputError, match=r"a.xyz says energy_unit = .*: labels are in eV and Angstrom"):
         LabelReader(LabelKeys()).read(salt({"energy": 1.0, "energy_unit": units}), "a.xyz")
     for fine in ({"energy_unit": "eV"}, {"units": "eV/Ang"}, {"unit_cell": "conventional"}):
         LabelReader(LabelKeys()).read(salt({"energy": 1.0, **fine}), "a.xyz")
+
+
+@pytest.mark.parametrize(
+    ("forces", "virial", "told"),
+    [
+        ([[0, 0, 0], [0.4, -0.2, 0.3]], VIRIAL, "some forces are exactly zero"),
+        ([[0.1, 0.2, 0], [-0.1, -0.2, 0.3]], VIRIAL, "some forces are exactly zero"),
+        (FORCES, 0 * VIRIAL, "the stress or virial is exactly zero"),
+        (FORCES, VIRIAL, None),
+        ([[0, 0.1, 0], [0, -0.1, 0]], VIRIAL, None),
+        ([[0, 0.1, 0], [0, -0.06, 0]], VIRIAL, None),
+        ([[0, 0, 0], [0, 0, 0]], 0 * VIRIAL, None),
+    ],
+)
+def test_zeros_that_a_constraint_or_a_placeholder_made_are_told(tmp_path, caplog, forces, virial, told):
+    """Forces of fixed atoms are zero after `get_forces()`, and a fit would learn that; true forces add up to zero."""
+    reader = LabelReader(LabelKeys())
+    for _ in range(2):
+        reader.read(salt({"energy": 1.0, "virial": virial}, {"forces": np.array(forces, float)}), "a.xyz")
+    reader.finish(tmp_path / "a.xyz")
+    assert (f"a.xyz: in 2 structures {told}" in caplog.text) if told else ("exactly zero" not in caplog.text)
