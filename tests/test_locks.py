@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,27 +47,32 @@ def test_the_lock_of_a_dead_process_of_this_machine_is_taken_over(tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="gives files to another user")
-def test_the_lock_of_another_user_is_explained(tmp_path):
+def test_the_lock_of_another_user_is_explained():
     """It said "Permission denied", and no more."""
-    leave(tmp_path, pid=os.getpid())
-    os.chmod(tmp_path, 0o777)
-    os.chmod(tmp_path / FOLDER_LOCK, 0o644)
-    for parent in tmp_path.parents[:2]:
-        os.chmod(parent, 0o755)
-    os.chown(tmp_path / FOLDER_LOCK, 12345, 12345)
+    with tempfile.TemporaryDirectory() as name:  # others may not enter the folders of pytest
+        folder = Path(name)
+        leave(folder, pid=os.getpid())
+        os.chmod(folder, 0o777)
+        os.chmod(folder / FOLDER_LOCK, 0o644)
+        os.chown(folder / FOLDER_LOCK, 12345, 12345)
+        assert _as_another_user(folder) == 0
+
+
+def _as_another_user(folder) -> int:
+    """The status of a child that tries to lock the folder: 0 if it is told who has."""
     child = os.fork()
     if child == 0:
         try:
             os.setuid(23456)
             with (
                 pytest.raises(InputError, match=r"in use by `launch`.*belongs to the user 12345"),
-                locked_folder(tmp_path),
+                locked_folder(folder),
             ):
                 pass
         except BaseException:
             os._exit(1)
         os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
+    return os.waitpid(child, 0)[1]
 
 
 def test_a_machine_that_was_started_again_knows_that_its_processes_are_gone(tmp_path):
