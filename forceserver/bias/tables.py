@@ -6,6 +6,7 @@ last line: only lines that end in a newline count.
 """
 
 import codecs
+import math
 import re
 from collections.abc import Callable
 from itertools import islice, takewhile
@@ -16,12 +17,16 @@ import numpy as np
 
 from ..errors import InputError
 from ..frame import Array
+from .coordinates import parse_number
 
 TAIL = 256
 """Bytes by which a file is recognised: a few lines."""
 
 LONGEST_HEADER = 100
 """Lines."""
+
+_MEANING = re.compile("(min|max)_.*|kerneltype|multivariate|(lower|upper)_int|biasfactor|kernel_cutoff")
+"""Constants that say what the numbers of every row mean; others (those of states) may change within a file."""
 
 _REMARK = re.compile(r"# energies in (\S+), temperature (\d\S*) K|#! SET temperature (\d\S*)")
 
@@ -54,6 +59,14 @@ def read_remark(path: Path) -> Remark:
 def _remark(line: str) -> Remark | None:
     match = _REMARK.fullmatch(line.strip())
     return Remark(match[1], float(match[2] or match[3])) if match else None
+
+
+def _same(first: str, second: str) -> bool:
+    """Whether two constants are, which may be numbers in other words: pi, 3.14159265358979."""
+    try:
+        return first == second or math.isclose(parse_number(first), parse_number(second), rel_tol=1e-9)
+    except ValueError:
+        return False
 
 
 class FieldsReader:
@@ -117,7 +130,7 @@ class FieldsReader:
             if line.startswith("#!"):
                 self._header(line.split()[1:])
             elif line.startswith("#"):
-                self.remark = _remark(line) or self.remark
+                self._remember(_remark(line))
             elif words := line.partition("#")[0].split():
                 rows.append(self._row(words))
         return rows
@@ -134,7 +147,17 @@ class FieldsReader:
                 raise self._error(f"the columns change from {' '.join(self.fields)} to {' '.join(words[1:])}")
             self.fields = words[1:]
         elif words[:1] == ["SET"] and len(words) == 3:
-            self.constants[words[1]] = words[2]
+            name, value = words[1:]
+            before = self.constants.get(name, value)
+            if _MEANING.fullmatch(name) and not _same(before, value):
+                raise self._error(f"{name} changes from {before} to {value}: the rows before it mean something else")
+            self.constants[name] = value
+
+    def _remember(self, remark: Remark | None) -> None:
+        before, after = self.remark.energy_unit, remark and remark.energy_unit
+        if before and after and before != after:
+            raise self._error(f"energies are in {after} from here, before in {before}")
+        self.remark = remark or self.remark
 
     def _row(self, words: list[str]) -> list[float]:
         if not self.fields:

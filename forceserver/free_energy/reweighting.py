@@ -94,7 +94,10 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
     of_files = [table.rows[:, 0] for table in tables if len(table.rows)]
     order = in_order_of_time(of_files) if of_files else np.empty(0, np.int64)
     if of_files:
-        order = order[np.concatenate([elapsed(times) for times in of_files])[order] >= skip_ps]
+        clock = np.concatenate([elapsed(times) for times in of_files])
+        if skip_ps > 0 and clock.min() >= skip_ps:
+            log.warning("%s begins at %g ps: nothing is earlier than %g ps", paths[0], clock.min(), skip_ps)
+        order = order[clock[order] >= skip_ps]
     rows = np.concatenate([table.rows for table in tables])[order]
     if len(rows) < 2:
         raise InputError(f"{paths[0]} has {len(rows)} rows after {skip_ps:g} ps; nothing can be said from these")

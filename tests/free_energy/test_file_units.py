@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from forceserver.bias.tables import FieldsReader
 from forceserver.cli.app import app
 from forceserver.errors import InputError
 from forceserver.free_energy.file_units import unit_of
+from forceserver.free_energy.reweighting import read_colvar
 
 HEAD = "#! FIELDS time s sigma_s height biasf\n#! SET multivariate false\n#! SET kerneltype stretched-gaussian\n"
 IN_EV = "# energies in eV, temperature 300 K\n"
@@ -131,3 +133,39 @@ def test_a_single_kernel_has_a_free_energy(fes):
     found = fes("K", K=KERNELS.format(" logweight", "kernels") + "1 0.0 0.1 1.0 0.0\n")
     assert "s = " in found
     assert abs(float(found.split("s = ")[1].split()[0])) < 0.01
+
+
+ROW = "1 0.5 0.1 1.0 10\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("", HEAD.replace("stretched-", ""), "line 7: kerneltype changes from stretched-gaussian to gaussian"),
+        ("#! SET min_s -2\n#! SET max_s 2\n", "#! SET min_s -3\n", "line 7: min_s changes from -2 to -3"),
+        ("#! SET lower_int 0\n", "#! SET lower_int -1\n", "line 6: lower_int changes from 0 to -1"),
+        (IN_EV, "# energies in kJ/mol, temperature 300 K\n", "energies are in kJ/mol from here, before in eV"),
+        ("#! SET min_s -pi\n", "#! SET min_s -3.14159265358979\n", None),
+        ("#! SET zed 1\n", "#! SET zed 2\n", None),
+        (IN_EV, IN_EV, None),
+    ],
+)
+def test_a_header_that_changes_within_a_file_is_refused(tmp_path, first, second, message):
+    """As after a restart with another PLUMED or domain: the last header was taken for all rows."""
+    (tmp_path / "H").write_text(f"{HEAD}{first}{ROW}{second}{ROW}")
+    table = FieldsReader(tmp_path / "H")
+    if message is None:
+        assert table.read().shape == (2, 5)
+    else:
+        with pytest.raises(InputError, match=message):
+            table.read()
+        assert table.offset == 0
+
+
+def test_a_skip_that_leaves_nothing_out_is_told(tmp_path, caplog):
+    """COLVAR of a restart goes on with the time of the run before it."""
+    (tmp_path / "C").write_text("#! FIELDS time s\n" + "".join(f"{1000 + i} {i}\n" for i in range(4)))
+    assert len(read_colvar([tmp_path / "C"], 100).rows) == 4
+    assert "C begins at 1000 ps: nothing is earlier than 100 ps" in caplog.text
+    assert len(read_colvar([tmp_path / "C"], 1002).rows) == 2
+    assert len(caplog.records) == 1
