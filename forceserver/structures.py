@@ -33,6 +33,7 @@ from .unclear_structures import (
     check_places,
     check_sites,
     check_types,
+    units_of_dump,
 )
 
 log = logging.getLogger(__name__)
@@ -162,8 +163,15 @@ def _format_of(path: Path) -> str:
 def _read_by_ase(path: Path, kind: str, last: bool) -> Iterator["Atoms"]:
     import ase.io
 
-    structures = ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True)
+    of_lammps = kind == "lammps-dump-text"
+    units = units_of_dump(path) if of_lammps else None
+    options: dict[str, Any] = {"units": units} if units else {}
+    structures = ase.io.iread(path, index=-1 if last else ":", format=kind, do_not_split_by_at_sign=True, **options)
     for number, atoms in enumerate(structures):
+        if of_lammps and atoms.calc is not None:
+            atoms.calc.results.pop("energy", None)  # a dump has none, ASE makes it zero
+            if number == 0 and not units:
+                log.warning("%s: forces are read in eV/Angstrom; `dump_modify units yes` lets a dump say others", path)
         check_types(kind, path, atoms)
         if number == 0:
             check_guesses(kind, path, atoms)

@@ -199,3 +199,13 @@ def check_types(kind: str, path: Path, atoms: "Atoms") -> None:
     with open_with_compression(str(path), "rt") as file:
         if not any(map(tells.match, file)):
             raise InputError(f"names no elements: its types would be taken for atomic numbers (1 is H); add {remedy}")
+
+
+def units_of_dump(path: Path) -> str | None:
+    """LAMMPS's name of the units of a dump, if it says them (`dump_modify units yes`)."""
+    from ase.io.formats import open_with_compression
+
+    file: Any
+    with open_with_compression(str(path), "rt") as file:
+        lines = list(itertools.islice(file, 4))  # the units come first
+    return next((after.strip() for line, after in itertools.pairwise(lines) if line.startswith("ITEM: UNITS")), None)

@@ -434,3 +434,29 @@ def test_capitals_that_may_be_names_of_atoms_are_told_once(tmp_path, caplog, lab
     assert [len(atoms) for atoms in read_structures(path)] == [3, 3, 3]
     assert caplog.text.count("are read as the elements") == bool(told)
     assert told in caplog.text
+
+
+DUMP = """ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS pp pp pp
+0 5
+0 5
+0 5
+ITEM: ATOMS id element x y z fx fy fz
+2 Cu 2.5 0 0 -1 0 0
+1 Cu 0 0 0 1 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("units", "force", "told"), [("", 1.0, True), ("metal", 1.0, False), ("real", 0.0433641, False)]
+)
+def test_a_dump_of_lammps_has_no_energy_and_the_units_that_it_says(tmp_path, caplog, units, force, told):
+    """ASE gives it an energy of zero, which was a label, and forces as those of units metal."""
+    (tmp_path / "a.dump").write_text((f"ITEM: UNITS\n{units}\n" if units else "") + DUMP)
+    (atoms,) = read_structures(tmp_path / "a.dump")
+    assert list(atoms.calc.results) == ["forces"]
+    np.testing.assert_allclose(atoms.calc.results["forces"][:, 0], [force, -force], rtol=1e-5)
+    assert ("forces are read in eV/Angstrom" in caplog.text) == told
