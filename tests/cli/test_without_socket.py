@@ -127,7 +127,8 @@ def find_mpirun() -> list[str] | str:
         version = subprocess.run([launcher, "--version"], capture_output=True, text=True).stdout
         options = ["--oversubscribe", "--allow-run-as-root"] if "Open MPI" in version else []
         command = [launcher, *options, "-n", "2", sys.executable, "-c", WORLD]
-        if subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.startswith("2 "):
+        # two lines written at once may be mixed; each process alone would say 1
+        if subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.startswith("2"):
             return [launcher, *options]
     alone = subprocess.run([sys.executable, "-c", WORLD], capture_output=True, text=True).stdout.strip()
     library = alone.partition(" ")[2].partition("\n")[0].strip() or "no MPI library at all"
