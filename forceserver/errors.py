@@ -58,3 +58,8 @@ def text_of(error: BaseException) -> str:
     except Exception:  # somebody else's error, with a mistake of its own
         text = "(its message cannot be printed)"
     return text.partition("\nException raised from")[0].strip()
+
+
+def described(error: BaseException, ours: type[ForceServerError] = ForceServerError) -> str:
+    """The message of an error; behind the name of its type, unless it is one of `ours`, which say all themselves."""
+    return str(error) if isinstance(error, ours) else f"{type(error).__name__}: {text_of(error)}"

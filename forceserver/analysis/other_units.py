@@ -1,7 +1,7 @@
 """Whether references are in other units than predictions, or relative to other energies of atoms."""
 
 import numpy as np
-from ase.units import Bohr
+from ase.units import Bohr, GPa
 
 from ..frame import Array
 from ..units import PER_EV
@@ -31,10 +31,9 @@ UNITS: dict[Quantity, dict[str, float]] = {
         for length, per_length in PER_ANGSTROM.items()
     },
     STRESS: {
-        "GPa": 160.2176634,
-        "kbar": 1602.176634,
-        "Ha/Bohr^3": PER_EV["Ha"] * Bohr**3,
-        "Ry/Bohr^3": 2 * PER_EV["Ha"] * Bohr**3,
+        "GPa": 1 / GPa,
+        "kbar": 10 / GPa,
+        **{f"{energy}/Bohr^3": ENERGIES[energy] * Bohr**3 for energy in ("Ha", "Ry")},
         **{f"{energy}/Angstrom^3": factor for energy, factor in ENERGIES.items()},
     },
 }

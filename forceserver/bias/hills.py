@@ -4,7 +4,6 @@ Heights in a file are in its energy unit, and multiplied by gamma / (gamma - 1),
 energy; both are undone when hills are added to a bias.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +16,6 @@ from ..errors import InputError
 from ..frame import Array
 from .coordinates import Coordinate, coordinate_of, domain_constants, parse_number
 from .tables import FieldsReader, check_numbers
-
-log = logging.getLogger(__name__)
 
 KERNEL, PLAIN_KERNEL = "stretched-gaussian", "gaussian"
 """Hills of PLUMED since 2.8, and before."""
@@ -129,8 +126,7 @@ def read_hills(path: Path) -> Hills:
     """All complete hills of a file; an incomplete last line is left out and reported."""
     table = FieldsReader(path)
     hills = hills_of(table, table.read())
-    if tail := table.incomplete():
-        log.warning("%s: the incomplete last line %r is left out", path, tail.decode(errors="replace"))
+    table.tell_of_incomplete()
     return hills
 
 

@@ -6,6 +6,7 @@ last line: only lines that end in a newline count.
 """
 
 import codecs
+import logging
 import math
 import re
 from collections.abc import Callable
@@ -18,6 +19,8 @@ import numpy as np
 from ..errors import InputError
 from ..frame import Array
 from .coordinates import parse_number
+
+log = logging.getLogger(__name__)
 
 TAIL = 256
 """Bytes by which a file is recognised: a few lines."""
@@ -140,6 +143,11 @@ class FieldsReader:
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             return file.read()
+
+    def tell_of_incomplete(self) -> None:
+        """Warns of an incomplete last line, for those who go on without it."""
+        if tail := self.incomplete():
+            log.warning("%s: the incomplete last line %r is left out", self.path, tail.decode(errors="replace"))
 
     def _header(self, words: list[str]) -> None:
         if words[:1] == ["FIELDS"]:

@@ -7,7 +7,6 @@ estimate the density that is sampled (Invernizzi, Parrinello, J. Phys. Chem. Let
 Comput. 18, 3988 (2022)). PLUMED's script FES_from_State.py computes the same.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,8 +25,6 @@ from ..frame import Array
 from .estimate import Estimate
 from .segments import elapsed
 from .surface import Surface
-
-log = logging.getLogger(__name__)
 
 HISTORY = 40
 """How many states of the density are kept to follow its evolution."""
@@ -172,14 +169,12 @@ def _read(path: Path) -> tuple[FieldsReader, Array]:
 
 def _tell_of_tail(table: FieldsReader, is_state: bool) -> None:
     """An incomplete last line: of KERNELS it is left out; of a STATE any number of kernels may be missing."""
-    if not (tail := table.incomplete()):
-        return
-    if is_state:
+    if is_state and table.incomplete():
         raise InputError(
             f"{table.path} is incomplete: it ends within a line, and the kernels behind it are missing; give KERNELS, "
             "or a STATE that was written to its end"
         )
-    log.warning("%s: the incomplete last line %r is left out", table.path, tail.decode(errors="replace"))
+    table.tell_of_incomplete()
 
 
 def is_of_opes(path: Path) -> bool:

@@ -86,8 +86,7 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
         rows = reader.read()
         if not reader.fields:
             raise InputError(f"{path} is empty")
-        if tail := reader.incomplete():
-            log.warning("%s: the incomplete last line %r is left out", path, tail.decode(errors="replace"))
+        reader.tell_of_incomplete()
         tables.append(_checked(Colvar(path, reader.fields, reader.constants, rows)))
         if reader.fields != tables[0].fields:
             raise InputError(f"{path} has other columns than {paths[0]}")

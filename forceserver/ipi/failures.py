@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import PotentialError, text_of
+from ..errors import PotentialError, described
 from ..files import atomic_write
 from ..frame import Frame
 
@@ -15,7 +15,7 @@ def failed_evaluation(frames: Sequence[Frame], error: BaseException, folder: Pat
     first = frames[0]
     replica = f"replica {first.replica if first.replica >= 0 else 'unknown'}"
     where = f"structure {first.number} of this driver ({replica}{f', batch of {len(frames)}' * (len(frames) > 1)})"
-    what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {text_of(error)}"
+    what = described(error, PotentialError)
     if isinstance(error, SystemExit):
         what = f"the potential called sys.exit({error.code!r})"
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FAILURES, InputError, PotentialError, text_of
+from ..errors import FAILURES, InputError, PotentialError, described
 from ..files import write_json
 from ..fit.labels import Labels
 from ..fit.progress import Progress
@@ -92,8 +92,7 @@ def _compute(one: Round, structures: Mapping[int, "Atoms"], reference: Reference
                 _compute(one, {index: atoms}, reference)
             return
         (index,) = structures
-        what = str(error) if isinstance(error, PotentialError) else f"{type(error).__name__}: {text_of(error)}"
-        write_json(one.failure(index), {"structure": index, "error": what})
+        write_json(one.failure(index), {"structure": index, "error": described(error, PotentialError)})
         return
     for (index, atoms), result in zip(structures.items(), results, strict=True):
         virial = result.virial if result.virial.any() else None  # a program without stresses sends zeros

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from ..errors import ForceServerError, InputError, text_of
+from ..errors import InputError, described
 from ..frame import Frame
 from ..results import problem_of, problem_of_symmetry
 from .ace import AceConfig
@@ -71,8 +71,7 @@ def tried(potential: Potential, template: Frame, told: str) -> Potential:
         raise
     except BaseException as error:  # a calculator that calls sys.exit has failed like any other
         potential.close()
-        reason = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {text_of(error)}"
-        raise InputError(f"{told} cannot compute the template: {reason}") from error
+        raise InputError(f"{told} cannot compute the template: {described(error)}") from error
     if problem := problem_of(result, len(template)) or problem_of_symmetry("virial", np.asarray(result.virial)):
         potential.close()
         raise InputError(f"{told} returned, for the template, {problem}")

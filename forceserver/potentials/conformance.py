@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FAILURES, ForceServerError, InputError, text_of
+from ..errors import FAILURES, InputError, described
 from ..frame import Array, Frame, Result
 from ..results import check_count, problem_of
 from .base import Potential
@@ -110,8 +110,7 @@ def check_potential(
         except _Broken as broken:
             failure = str(broken)
         except FAILURES as problem:
-            told = text_of(problem)
-            failure = told if isinstance(problem, ForceServerError) else f"{type(problem).__name__}: {told}"
+            failure = described(problem)
         findings.append(CheckResult((check.__doc__ or name).rstrip("."), error, failure))
         if name == "form" and failure:  # nothing else makes sense
             break

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ForceServerError, InputError, text_of
+from ..errors import ForceServerError, InputError, described
 from ..files import working_in
 from .findings import ADVICE, OK, WRONG, Finding
 
@@ -57,8 +57,7 @@ def ask(configuration: "Configuration", template: "Frame", folder: Path) -> Answ
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # raised by somebody else's calculator or variable
-            told = str(error) if isinstance(error, ForceServerError) else f"{type(error).__name__}: {text_of(error)}"
-            answers.findings.append(Finding(WRONG, what, f"it cannot compute the template: {told}"))
+            answers.findings.append(Finding(WRONG, what, f"it cannot compute the template: {described(error)}"))
     return answers
 
 

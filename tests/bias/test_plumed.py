@@ -216,10 +216,7 @@ METAD_X = "METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=1"
 )
 def test_folders_that_an_input_names_are_made(make, batio3, tmp_path, action, written):
     """PLUMED dies of a signal where one is missing, or fails when it first writes."""
-    bias = make(f"{EXTRA_X}{action}\n")
-    for frame in walk(batio3, 6):
-        bias.compute_one(frame)
-    bias.close()
+    run(make, f"{EXTRA_X}{action}\n", walk(batio3, 6))
     assert (tmp_path / written).stat().st_size > 0
 
 
@@ -244,9 +241,7 @@ def test_files_that_plumed_writes_anew_are_not_cut(make, batio3):
 def test_opes_before_its_first_kernel_says_how_to_begin_anew(make, batio3):
     """PLUMED cannot restart it from nothing."""
     text = f"{EXTRA_X}OPES_METAD ARG=x PACE=50 BARRIER=20 SIGMA=0.01\n"
-    bias = make(text)
-    bias.compute_one(walk(batio3, 1)[0])
-    bias.close()
+    run(make, text, walk(batio3, 1))
     with pytest.raises(InputError, match=r"KERNELS is empty.*move PLUMED.state away"):
         make(text)
 
@@ -311,6 +306,14 @@ def walk(batio3, n):
         frame.positions += np.random.default_rng(k).normal(0, 0.02, (40, 3))
         frames.append(frame)
     return frames
+
+
+def run(make, text, frames):
+    """A start of PLUMED with this input, and its end."""
+    bias = make(text)
+    for frame in frames:
+        bias.compute_one(frame)
+    bias.close()
 
 
 @pytest.mark.plumed
@@ -423,19 +426,14 @@ def test_starts_that_never_get_to_a_step_leave_no_copies(make, tmp_path, monkeyp
 def test_any_number_of_restarts(make, batio3, tmp_path, monkeypatch):
     monkeypatch.setenv("PLUMED_MAXBACKUP", "3")
     for frame in walk(batio3, 6):
-        bias = make(RESTARTED)
-        bias.compute_one(frame)
-        bias.close()
+        run(make, RESTARTED, [frame])
     assert not list(tmp_path.glob("bck.*"))
     assert {path.name for path in tmp_path.glob("plumed.log*")} == {"plumed.log", "plumed.log.old"}
 
 
 @pytest.mark.plumed
 def test_lost_hills_are_an_error(make, batio3, tmp_path):
-    bias = make(RESTARTED)
-    for frame in walk(batio3, 5):
-        bias.compute_one(frame)
-    bias.close()
+    run(make, RESTARTED, walk(batio3, 5))
     (tmp_path / "HILLS").unlink()
     with pytest.raises(InputError, match=r"HILLS had \d+ bytes after the last step and has 0 now; bring it back"):
         make(RESTARTED)
@@ -444,10 +442,7 @@ def test_lost_hills_are_an_error(make, batio3, tmp_path):
 @pytest.mark.plumed
 def test_an_edited_file_is_not_cut_within_a_line(make, batio3, tmp_path):
     """It was cut to its length before, and the last hill was lost without a word."""
-    bias = make(RESTARTED)
-    for frame in walk(batio3, 9):
-        bias.compute_one(frame)
-    bias.close()
+    run(make, RESTARTED, walk(batio3, 9))
     (tmp_path / "HILLS").write_bytes((tmp_path / "HILLS").read_bytes().replace(b"\n", b"\r\n"))
     with pytest.raises(InputError, match=r"HILLS had \d+ bytes .* it was edited; bring it back"):
         make(RESTARTED)
@@ -458,10 +453,7 @@ def test_warnings_in_the_log_of_plumed_are_told_once_a_start(make, batio3, caplo
     """Nobody reads a log of hundreds of lines."""
     text = f"{EXTRA_X}METAD ARG=x SIGMA=0.01 HEIGHT=1 PACE=2 GRID_MIN=-1 GRID_MAX=1 GRID_BIN=20\n"
     for part in (walk(batio3, 3), walk(batio3, 6)[3:]):
-        bias = make(text)
-        for frame in part:
-            bias.compute_one(frame)
-        bias.close()
+        run(make, text, part)
     told = [record.message for record in caplog.records if record.message.startswith("PLUMED: ")]
     assert len(told) == 2
     assert told[0] == told[1]
