@@ -160,7 +160,8 @@ def explain(
     """
     findings = [finding for finding in error.errors(include_url=False) if not _follows(finding, error)]
     problems = dict.fromkeys(_problem(finding, model, name) for finding in findings)  # in their order, each once
-    return "\n".join([f"{source}: {len(problems)} problem(s)", *(f"  {problem}" for problem in problems)])
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return "\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)])
 
 
 def _problem(finding: Any, model: type[Section] | None, name: Callable[[Location], str]) -> str:
@@ -176,7 +177,7 @@ def _problem(finding: Any, model: type[Section] | None, name: Callable[[Location
         return f"{f'{key}.' * bool(key)}{_discriminator(finding)} = {tag!r}: known are {known}{also}"
     message = WORDS.get(kind, finding["msg"].removeprefix("Value error, "))
     if kind == "union_tag_not_found":
-        message = f"the key {_discriminator(finding)} is missing"
+        message = f"the key {_discriminator(finding)} is missing{_choices(finding, model)}"
     if kind == "missing" or isinstance(finding["input"], dict):
         return f"{key}: {message}" if key else message
     return f"{key} = {shortened(finding['input'])}: {message}"
@@ -184,6 +185,14 @@ def _problem(finding: Any, model: type[Section] | None, name: Callable[[Location
 
 def _discriminator(finding: Any) -> str:
     return finding["ctx"]["discriminator"].strip("'")
+
+
+def _choices(finding: Any, model: type[Section] | None) -> str:
+    """The values that a discriminator may have, where it is missing."""
+    key = _discriminator(finding)
+    fields = [section.model_fields.get(key) for section in _sections_at(model, finding["loc"])]
+    known = [value for field in fields if field is not None for value in get_args(field.annotation)]
+    return f"; known are {', '.join(map(str, known))}" if known else ""
 
 
 WORDS = {

@@ -66,13 +66,20 @@ def test_wrong_kind_lists_the_kinds():
     assert "model.kind = 'innr': known are inner, other; did you mean 'inner'?" in text
 
 
+def test_missing_kind_lists_the_kinds():
+    assert (
+        problems({"model": {"depth": 3}})
+        == "a.toml: 1 problem\n  model: the key kind is missing; known are inner, other"
+    )
+
+
 def test_missing_key_is_named():
     assert "model.cutoff_angstrom: this key is required" in problems({"model": {"kind": "inner"}})
 
 
 def test_every_problem_has_its_line():
     text = problems({"model": {"kind": "other", "depth": "deep"}, "mode": 3, "colour": "red"})
-    assert text.splitlines()[0] == "a.toml: 3 problem(s)"
+    assert text.splitlines()[0] == "a.toml: 3 problems"
     assert len(text.splitlines()) == 4
 
 

@@ -317,13 +317,13 @@ def test_a_bias_that_is_closed_or_not_closed_is_told(norm, tmp_path):
 @pytest.mark.parametrize(
     ("use", "told"),
     [
-        (lambda: variable(weights=[1, 2]), r"CollectiveVariable: 1 problem\(s\)\n  weights must hold basis.n_max = 1"),
-        (lambda: variable(centres=0), r"2 problem\(s\)\n  centres = 0: .*string\n  centres = 0: should be a list"),
+        (lambda: variable(weights=[1, 2]), r"CollectiveVariable: 1 problem\n  weights must hold basis.n_max = 1"),
+        (lambda: variable(centres=0), r"2 problems\n  centres = 0: .*string\n  centres = 0: should be a list"),
         (lambda: variable(outputs="norm"), "outputs = 'norm': should be a list"),
         (lambda: variable(kind="stein"), "CollectiveVariable: kind = 'stein': known are vector"),
         (
             lambda: fs.load_potential({"model": "x"}, ATOMS),
-            r"load_potential: 1 problem\(s\)\n  the key kind is missing",
+            r"load_potential: 1 problem\n  the key kind is missing; known are ace, ase, ",
         ),
         (
             lambda: fs.load_potential({"kind": "gapp"}, ATOMS),

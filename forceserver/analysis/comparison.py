@@ -1,7 +1,7 @@
 """Two representations of the same environments side by side: all measures, as data, as a table and as a picture."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,8 @@ Maps = dict[str, FeatureMap]
 class Options:
     """environments: at least so many, of whole structures drawn at random. train_fraction: of the structures.
 
-    local_points, local_tests: of LFRE, training points of each map and test points. regulariser: of the rigidity.
+    local_points, local_tests: of LFRE, training points of each map (all, if there are fewer) and test points.
+    regulariser: of the rigidity.
     jacobians: number of environments. seed: of all random choices.
     zeta: of A and B, exponents of kernels whose features are compared, but for the Jacobians; 1 for none.
     """
@@ -173,6 +174,7 @@ def compare(maps: Maps, structures: Sequence["Atoms"], options: Options, show: S
     for side, zeta in zip(SIDES, options.zeta, strict=True):
         x[side] = x[side] if zeta == 1 else measures.kernel_features(x[side], zeta)
     split = measures.Split.of(structure, options.seed, options.train_fraction)
+    options = replace(options, local_points=min(options.local_points, len(split.train)))
     gfre: dict[str, float] = {}
     gfrd: dict[str, float] = {}
     lfre: dict[str, Array] = {}

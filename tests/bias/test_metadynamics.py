@@ -419,7 +419,7 @@ def test_a_width_of_zero_is_the_only_problem_that_is_told(tmp_path):
     """Of the list that holds it, it was said besides that it should have at least one item."""
     text = BIAS + 'variables = [{ name = "p", sigma = 0, lower = 0, upper = 1 }]\n'
     head, *lines = told(tmp_path, text)
-    assert head.endswith("1 problem(s)")
+    assert head.endswith(": 1 problem")
     assert lines == ["  bias.variables.0.sigma = 0: Input should be greater than 0"]
     assert "at least 1 item" in told(tmp_path, BIAS + "variables = []\n")[1]
 
