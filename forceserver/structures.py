@@ -63,6 +63,7 @@ _LAMMPS_BOX = re.compile(r"^\s*[-+.\deE]+\s+[-+.\deE]+\s+xlo\s+xhi\b", re.MULTIL
 
 _IPI_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]: *[-+.\d]")
 _IPI_UNIT = re.compile(r"\b(cell|positions|velocities|momenta|forces|[xvpf]_centroid)\w*\{[A-Za-z_]*\}")
+_BOHR = re.compile(r"(?<![A-Za-z])bohrs?(?![A-Za-z])", re.IGNORECASE)
 _EXTENDED = re.compile(r"\b(Lattice|Properties) *=")
 
 
@@ -73,7 +74,7 @@ def read_structures(path: Path) -> Iterator["Atoms"]:
     cell that are not finite, or is periodic along a direction that its cell does not span; also for an empty file.
     """
     with _told(path, ""):
-        kind = _format_of(path)
+        kind = format_of(path)
     source = _read(path, kind, last=False)
     for index in itertools.count():
         with _told(path, f" structure {index}"):
@@ -93,7 +94,7 @@ def read_structure(path: Path, pbc: bool | Sequence[bool] | None = None) -> "Ato
     pbc: periodic directions, whatever the file says.
     """
     with _told(path, ""):
-        kind = _format_of(path)
+        kind = format_of(path)
         atoms = next(_read(path, kind, last=True), None)
         if atoms is None:
             raise InputError(_nothing_in(kind))
@@ -140,7 +141,7 @@ def _nothing_in(kind: str) -> str:
     return f"there is no structure in it (it was read as {kind}: {ioformats[kind].description})"
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
     """ASE's name of the format, which it takes from the name of a file and its beginning."""
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
 
@@ -190,6 +191,8 @@ def _read_ours(path: Path, kind: str, last: bool) -> Iterator["Atoms"]:
                 log.warning("%s names no unit of its %s: atomic units, as i-PI reads it", path, " and ".join(missing))
             if number == 0 and kind == "extxyz":
                 check_names(_labels(lines))
+                if not _is_ipi(comment := "".join(lines[1:2])) and _BOHR.search(comment):
+                    log.warning("%s speaks of Bohr: its positions and cell are read in Angstrom", path)
             yield parse(lines)
 
 

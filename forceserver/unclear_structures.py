@@ -39,6 +39,11 @@ _MISSPELT = re.compile(
 )
 _SPELT = ("Lattice", "Properties", "pbc")
 _PERIODIC = re.compile(r"(?:^|\s)pbc\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|[\[{]([^\]}]*)[\]}]|(\S+))")
+_IN_OTHER_LENGTHS = re.compile(
+    r"\b((?:(?:length|distance|position|pos|coordinate|coord|cell|lattice)s?_?)?units?|lengths?|positions|coordinates)"
+    r"\s*=\s*[\"']?(bohr|atomic\w*|a\.?u\.?|nm|nanomet\w+|pm|electron)(?![\w.])",
+    re.IGNORECASE,
+)
 _TRUTHS = frozenset({"t", "f", "true", "false", "0", "1"})
 _POSITIONS, _ELEMENTS = {"pos", "positions"}, {"species", "symbols", "Z", "numbers"}
 _LAMMPS = {
@@ -49,12 +54,17 @@ _LAMMPS = {
 
 
 def check_comment(comment: str) -> None:
-    """`InputError` if the comment of an xyz file has a cell, columns or periodicity that ASE does not read."""
+    """`InputError` if the comment of an xyz file has a cell, columns, periodicity or lengths that ASE does not read."""
     for name, _ in _MISSPELT.findall(comment):
         if name in _SPELT or (name == "cell" and "Lattice" in comment):
             continue
         right = next((word for word in _SPELT if word.lower() == name.lower()), "Lattice")
         raise InputError(f"has {name}= in its comment, which ASE ignores in extended XYZ: write {right}=")
+    if found := _IN_OTHER_LENGTHS.search(comment):
+        raise InputError(
+            f"says {found[1]} = {found[2]}, which ASE ignores: positions and cell are read in Angstrom; convert them, "
+            "and change its words"
+        )
     for said in filter(None, itertools.chain(*_PERIODIC.findall(comment))):
         words = re.split(r"[\s,]+", said.strip().lower())
         if len(words) not in (1, 3) or not _TRUTHS.issuperset(words):

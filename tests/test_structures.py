@@ -211,6 +211,13 @@ def test_a_label_that_ase_does_not_know_in_one_of_its_formats(tmp_path):
         read_structure(tmp_path / "a.vasp")
 
 
+@pytest.mark.parametrize(("comment", "told"), [("geometry in Bohr", 1), ("Bohrium, energies in eV", 0), ("", 0)])
+def test_bohr_in_a_comment_is_told(tmp_path, caplog, comment, told):
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nAl 0 0 1\n" * 2)
+    assert [atoms.positions[0, 2] for atoms in read_structures(tmp_path / "a.xyz")] == [1, 1]
+    assert caplog.text.count("a.xyz speaks of Bohr: its positions and cell are read in Angstrom") == told
+
+
 def test_units_that_are_named_are_not_told(tmp_path, caplog):
     for comment in (
         "# CELL(abcABC): 7 7 7 90 90 90 positions{angstrom} cell{angstrom}",
@@ -390,6 +397,13 @@ XYZ = "3\n\n{} 0 0 0\n{} 0 0 2\n{} 0 2 0\n"
         ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" pbc="no no no"\nAl 0 0 0\n', 'has pbc="no no no", and ASE takes'),
         ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" pbc=none\nAl 0 0 0\n', 'has pbc="none", .* write T or F'),
         ("a.xyz", "1\nproperties=pos:R:3:species:S:1\n0 0 0 Al\n", "has properties= .* write Properties="),
+        ("a.xyz", "1\nunits=bohr\nAl 0 0 0\n", "says units = bohr, .* read in Angstrom"),
+        (
+            "a.xyz",
+            '1\nLattice="4 0 0 0 4 0 0 0 4" length_unit="a.u."\nAl 0 0 0\n',
+            "says length_unit = a.u., .* convert",
+        ),
+        ("a.xyz", "1\nlength=nm\nAl 0 0 0\n", "says length = nm, "),
     ],
 )
 def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
@@ -417,6 +431,7 @@ def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
         ("a.cif", LABELS + "Cl1 0 0 0\nOW 0.5 0 0\n", "ClO"),
         ("a.pdb", PDB.format("A", "A"), "O2"),
         ("a.xyz", "1\nProperties=Z:I:1:pos:R:3\n13 0 0 0\n", "Al"),
+        ("a.xyz", "1\nenergy_unit=au units=angstrom unit=eV length=12 length=normal\nAl 0 0 0\n", "Al"),
         ("a.xyz", "1\nlattice=fcc, cell = small\nAl 0 0 0\n", "Al"),
         ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" cell="1 2 3"\nAl 0 0 0\n', "Al"),
     ],

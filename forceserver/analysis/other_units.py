@@ -22,6 +22,9 @@ CONSTANT = 10.0
 NOTICED = 0.1
 """eV per atom."""
 
+MOVING = 0.02
+"""eV/Angstrom, from which on a force is not zero."""
+
 PER_ANGSTROM = {"": 1.0, "/Bohr": Bohr}
 ENERGIES = {**PER_EV, "Ry": 2 * PER_EV["Ha"]}
 UNITS: dict[Quantity, dict[str, float]] = {
@@ -46,7 +49,7 @@ def doubts(table: ParityTable) -> list[str]:
     Args:
         table: of predictions that are right, up to errors.
     """
-    told = []
+    told = _zeros(table)
     for quantity in (FORCE, STRESS):
         if quantity in table.groups[TOTAL] and (factor := _factor(*table.groups[TOTAL][quantity].arrays())):
             named = _named(quantity, factor)
@@ -57,6 +60,22 @@ def doubts(table: ParityTable) -> list[str]:
             f"isolated atoms?); without it the RMSE is {1e3 * without:.4g} meV/atom"
         )
     return told
+
+
+def _zeros(table: ParityTable) -> list[str]:
+    """A line about structures whose forces are all exactly zero, and are not by symmetry."""
+    forces = table.groups[TOTAL].get(FORCE)
+    if forces is None:
+        return []
+    pairs = zip(forces.reference, forces.prediction, strict=True)
+    found = [float(abs(prediction).max()) for reference, prediction in pairs if not reference.any()]
+    found = [largest for largest in found if largest > MOVING]
+    if not found:
+        return []
+    return [
+        f"the reference forces of {len(found)} structures are all exactly zero, the predictions up to {max(found):.3g} "
+        "eV/Angstrom: if they were not computed, remove them or leave them out (none as their name)"
+    ]
 
 
 def _factor(reference: Array, prediction: Array) -> float | None:

@@ -25,9 +25,7 @@ def copies(train: Sequence[Labelled]) -> list[str]:
     """
     places: dict[tuple, list[Labelled]] = defaultdict(list)
     for one in train:
-        frame = one.frame
-        key = tuple(array.tobytes() for array in (frame.species, frame.positions, frame.cell, frame.pbc))
-        places[key].append(one)
+        places[_numbers(one)].append(one)
     repeated = [same for same in places.values() if len(same) > 1]
     if not repeated:
         return []
@@ -49,6 +47,21 @@ def copies(train: Sequence[Labelled]) -> list[str]:
             "right"
         )
     return told
+
+
+def known_to_training(train: Sequence[Labelled], test: Sequence[Labelled]) -> list[str]:
+    """A line if structures of the test set are also in the training set."""
+    known = {_numbers(one) for one in train}
+    count = sum(_numbers(one) in known for one in test)
+    if not count:
+        return []
+    return [f"{count} of {len(test)} test structures are training structures, too: their errors are those of training"]
+
+
+def _numbers(one: Labelled) -> tuple[bytes, ...]:
+    """What copies of a structure have in common."""
+    frame = one.frame
+    return tuple(array.tobytes() for array in (frame.species, frame.positions, frame.cell, frame.pbc))
 
 
 def references(train: Sequence[Labelled]) -> list[str]:

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import InputError
 from ..frame import Array
 from ..structures import read_structures
+from .unconverged import unconverged
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,6 +53,12 @@ SAME_VIRIAL = 1e-3
 """The same for a virial (eV) and a stress times the volume, and relative to the largest component."""
 DRIFT, SHARE_OF_DRIFT = 0.05, 0.01
 """eV/Angstrom, and of all forces without signs: what forces may add up to that no constraint has changed."""
+
+
+ENTHALPY = (
+    "there is a pressure beside the energy, as in AIRSS's .res files, whose energy is the enthalpy: subtract pressure "
+    "times volume (1 GPa Angstrom^3 = 0.0062415 eV), unless that was done"
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,8 @@ class LabelReader:
         forces = self._take("forces", places, (len(atoms), 3), where)
         virial = self._virial(atoms, places, where)
         self._doubtful.update(_doubts(forces, virial))
+        if energy is not None and "times_found" in places and places.get("pressure", 0):
+            self._doubtful[ENTHALPY] += 1
         group = places.get(self.keys.group or GROUP)
         return Labels(None if energy is None else float(energy), forces, virial, None if group is None else str(group))
 
@@ -138,6 +147,8 @@ class LabelReader:
                 log.warning("%s: there are no %s among the labels %s", path, PLURAL[quantity], _list(seen))
         if self._not_used:
             log.warning("%s: %s: not used; labels of one quantity count alike", path, _list(self._not_used))
+        if (steps := unconverged(path)) and any(found.values()):
+            log.warning("%s: %d electronic steps did not converge: leave those structures out", path, steps)
         for doubt, structures in self._doubtful.items():
             log.warning("%s: in %d structures %s", path, structures, doubt)
         self._found, self._seen, self._not_used, self._structures = Counter(), set(), set(), 0

@@ -17,12 +17,14 @@ from ..results import is_finite
 from . import limits, nonlinear, parts
 from .accumulation import accumulate
 from .ace_rows import AceRows
+from .bonds import unlike_lengths, unlike_stiffness
 from .calibration import Calibration, calibrate
 from .columns import Columns, columns_of, joined_rows
 from .config import FitConfig
 from .contradictions import contradiction
-from .copies import copies, references
+from .copies import copies, known_to_training, references
 from .data import Labelled
+from .defaults import shortest_distances
 from .elimination import with_chosen_functions
 from .limits import Limit
 from .making import Maker, summary_of
@@ -77,8 +79,11 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
         InputError: No model can be made from the data or the configuration, or another fit is writing this model.
     """
     data = read(config)
-    for told in [*copies(data.train), *references(data.train)]:
+    lengths = unlike_lengths(shortest_distances([one.frame for one in data.train]))
+    for told in [*copies(data.train), *references(data.train), *filter(None, [lengths])]:
         log.warning("%s: %s", config.data.train, told)
+    for told in known_to_training(data.train, data.test):
+        log.warning("%s: %s", config.data.test, told)
     with parts.folder_for(config.output) as folder:
         return _fit(prepare(config, data), folder, progress)
 
@@ -129,7 +134,10 @@ def _finished(model: Model, by_share: dict[int, Model], problem: Problem) -> Fit
     """Tries the model, examines its limits, and writes it."""
     train = problem.data.train
     _try(model, train[0].frame)
-    found = limits.examine(potential_of(model), train, problem.known)
+    potential = potential_of(model)
+    if (told := unlike_stiffness(potential, train)) is not None:
+        log.warning("%s: %s", problem.config.data.train, told)
+    found = limits.examine(potential, train, problem.known)
     summary: Any = model.summary
     summary["holes"] = [limit.what for limit in found if limit.hole]
     model.save(problem.config.output)

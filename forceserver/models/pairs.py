@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import Field, model_validator
 
 from ..frame import Array
@@ -116,8 +117,9 @@ class Zbl(SmoothedPair):
         return coulomb * value, coulomb * slope
 
 
-def screened_coulomb(z1: int, z2: int, r: Array) -> tuple[Array, Array, Array]:
-    """z1 z2 / r times the universal screening function, and two derivatives."""
+def screened_coulomb(z1: ArrayLike, z2: ArrayLike, r: Array) -> tuple[Array, Array, Array]:
+    """z1 z2 / r times the universal screening function, and two derivatives; z1 and z2 may be those of each pair."""
+    z1, z2 = np.asarray(z1, dtype=np.float64), np.asarray(z2, dtype=np.float64)
     length = 0.46850 / (z1**0.23 + z2**0.23)
     weights = np.array([0.18175, 0.50986, 0.28022, 0.02817])[:, None]
     rates = np.array([3.19980, 0.94229, 0.40290, 0.20162])[:, None] / length

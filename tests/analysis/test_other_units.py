@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forceserver.analysis.other_units import doubts
-from forceserver.analysis.parity import ParityTable
+from forceserver.analysis.parity import FORCE, ParityTable
 from forceserver.fit.data import Labelled
 from forceserver.frame import Frame, Result
 
@@ -59,3 +59,13 @@ def test_other_units_are_told(changed, told):
 def test_without_the_constants_the_error_is_that_of_the_potential():
     (said,) = doubts(table(atoms=(-45_000.1, -500_000.0)))
     assert 1 < float(said.split("RMSE is ")[1].split()[0]) < 8  # meV/atom; 10 meV in energies of 2 to 5 atoms
+
+
+def test_forces_that_were_not_computed_are_told():
+    found = table()
+    references = found.groups["(all)"][FORCE].reference
+    references[3] = np.zeros_like(references[3])
+    found.groups["(all)"][FORCE].prediction[4] *= 0
+    references[4] = np.zeros_like(references[4])  # as symmetry has it
+    (said,) = doubts(found)
+    assert said.startswith("the reference forces of 1 structures are all exactly zero, the predictions up to")

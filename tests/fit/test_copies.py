@@ -11,7 +11,7 @@ from ase.io import write
 from forceserver.analysis.parity import ParityTable
 from forceserver.fit import run
 from forceserver.fit.config import DataConfig, FitConfig
-from forceserver.fit.copies import copies, references
+from forceserver.fit.copies import copies, known_to_training, references
 from forceserver.fit.data import Labelled, read
 from forceserver.fit.misfit import misfits
 from forceserver.fit.regression import Factor
@@ -62,6 +62,16 @@ def test_copies_with_other_forces(tmp_path, difference, told):
     said = copies(read(tmp_path / "a.extxyz", DataConfig(train=tmp_path / "a.extxyz")))
     assert len(said) == told
     assert told == 1 or "structure 1 and its copies have forces that differ by 0.3 eV/Angstrom" in said[1]
+
+
+def test_a_test_set_with_training_structures_is_told(tmp_path):
+    train, test = tmp_path / "train.extxyz", tmp_path / "test.extxyz"
+    write(train, [alloy(1), alloy(2), alloy(3)])
+    write(test, [alloy(4), alloy(2)])
+    config = DataConfig(train=train)
+    (said,) = known_to_training(read(train, config), read(test, config))
+    assert said.startswith("1 of 2 test structures are training structures, too")
+    assert known_to_training(read(train, config)[:1], read(test, config)) == []
 
 
 @pytest.mark.parametrize(("charges", "told"), [([0, 0, 0], False), ([1, 1, 1], False), ([None, -1, 1.0], True)])

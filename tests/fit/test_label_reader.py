@@ -269,3 +269,13 @@ def test_zeros_that_a_constraint_or_a_placeholder_made_are_told(tmp_path, caplog
         reader.read(salt({"energy": 1.0, "virial": virial}, {"forces": np.array(forces, float)}), "a.xyz")
     reader.finish(tmp_path / "a.xyz")
     assert (f"a.xyz: in 2 structures {told}" in caplog.text) if told else ("exactly zero" not in caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("info", "told"), [({"pressure": 50.0, "times_found": 3}, 1), ({"pressure": 0.0, "times_found": 3}, 0), ({}, 0)]
+)
+def test_enthalpies_of_airss_are_told(tmp_path, caplog, info, told):
+    reader = LabelReader(LabelKeys())
+    reader.read(salt({"energy": 1.0, **info}), "a.xyz")
+    reader.finish(tmp_path / "a.xyz")
+    assert caplog.text.count("in 1 structures there is a pressure beside the energy") == told

@@ -1,0 +1,116 @@
+"""Whether bonds are as long and as stiff as bonds are, which tells labels and positions that are all in other units.
+
+Labels that are all in kcal/mol or all in Hartree agree with one another, and no error of a fit shows it. But a bond has
+a curvature, and so has the screened repulsion of two nuclei at the same distance (ZBL): for bonds up to 3 Angstrom they
+are within a factor of about three of one another, in molecules, metals and salts. Likewise, some atoms of every
+material are as close as their covalent radii say.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..elements import symbols
+from ..frame import Array, Frame
+from ..models.pairs import screened_coulomb
+from ..potentials.base import Potential
+from ..representation.pairs import pairs_within
+from .data import Labelled
+
+STRUCTURES = 12
+"""Of which the stiffest bond is stretched."""
+LONGEST, OF_RADII = 3.0, 1.3
+"""What counts as a bond: Angstrom, and in units of the sum of the radii. Longer ones of metals are stiffer than ZBL."""
+STEP = 0.01
+"""Angstrom by which a bond is stretched and compressed."""
+SOFT, STIFF = 0.1, 6.0
+"""Curvatures, in units of ZBL's, that bonds do not have. Hartree in place of eV makes 0.04 of 1, kcal/mol 23."""
+FAR = 1.35
+"""Shortest distance, in units of the sum of the radii, that materials do not have. Bohr make 1.9 of 1."""
+NOBLE = frozenset({2, 10, 18, 36, 54, 86})
+
+
+class Bond(NamedTuple):
+    """Two atoms of a structure, their distance (Angstrom), its direction (3,) and ZBL's curvature (eV/Angstrom^2)."""
+
+    first: int
+    second: int
+    length: float
+    direction: Array
+    repulsion: float
+
+
+def unlike_lengths(shortest: Mapping[tuple[int, int], float]) -> str | None:
+    """What people should know if no two atoms are as close as in a bond.
+
+    Args:
+        shortest: The shortest distance (Angstrom) of each pair of species in all structures.
+    """
+    lengths = {pair: r / _radii(*pair) for pair, r in shortest.items() if not NOBLE & set(pair)}
+    if not lengths or min(lengths.values()) < FAR:
+        return None
+    pair = min(lengths, key=lengths.__getitem__)
+    return (
+        f"no atoms are closer than {lengths[pair]:.2g} times the sum of their covalent radii ({symbols(pair)}: "
+        f"{shortest[pair]:.3g} Angstrom): are positions and cells in Bohr? They must be in Angstrom"
+    )
+
+
+def unlike_stiffness(potential: Potential, train: Sequence[Labelled]) -> str | None:
+    """What people should know if bonds are much softer or stiffer in a fitted potential than bonds are.
+
+    Energies alone may tell a fit little of curvatures, so only structures with forces count.
+    """
+    frames = [one.frame for one in train if one.forces is not None]
+    bonds = [(frame, bond) for frame in frames[:: -(-len(frames) // STRUCTURES) or 1] if (bond := _bond(frame))]
+    if not bonds:
+        return None
+    found = [(_curvature(potential, frame, bond), frame, bond) for frame, bond in bonds]
+    found.sort(key=lambda entry: entry[0] / entry[2].repulsion)
+    curvature, frame, bond = found[len(found) // 2]
+    if SOFT < curvature / bond.repulsion < STIFF:
+        return None
+    soft = curvature < bond.repulsion
+    units = "Hartree or Rydberg (per Bohr)" if soft else "kcal/mol, kJ/mol or meV"
+    still = ", or is nothing displaced from its equilibrium" if soft else ""
+    pair = symbols(frame.species[[bond.first, bond.second]].tolist()).replace(", ", "-")
+    return (
+        f"bonds are {'softer' if soft else 'stiffer'} than bonds can be: {pair} of {bond.length:.2f} Angstrom has "
+        f"{curvature:.2g} eV/Angstrom^2, and {bond.repulsion:.2g} would be usual. Are all labels in {units}{still}? "
+        "They must be in eV and eV/Angstrom"
+    )
+
+
+def _radii(first: int, second: int) -> float:
+    from ase.data import covalent_radii
+
+    return float(covalent_radii[first] + covalent_radii[second])
+
+
+def _bond(frame: Frame) -> Bond | None:
+    """That of the steepest repulsion."""
+    from ase.data import covalent_radii
+    from ase.units import Bohr, Hartree
+
+    i, j, r, vector = pairs_within(frame, LONGEST)
+    bonded = (i != j) & (r < OF_RADII * (covalent_radii[frame.species[i]] + covalent_radii[frame.species[j]]))
+    if not bonded.any():
+        return None
+    i, j, r, vector = i[bonded], j[bonded], r[bonded], vector[bonded]
+    repulsion = Hartree * Bohr * screened_coulomb(frame.species[i], frame.species[j], r)[2]
+    n = repulsion.argmax()
+    return Bond(int(i[n]), int(j[n]), float(r[n]), vector[n] / r[n], float(repulsion[n]))
+
+
+def _curvature(potential: Potential, frame: Frame, bond: Bond) -> float:
+    """Minus the derivative of the force along a bond, of both of its atoms, eV/Angstrom^2."""
+    ends = np.array([bond.first, bond.second])
+
+    def force(stretch: float) -> float:
+        positions = frame.positions.copy()
+        positions[ends] += 0.5 * stretch * np.outer([-1, 1], bond.direction)
+        forces = potential.compute_one(Frame(positions, frame.cell, frame.species, frame.pbc)).forces
+        return float(0.5 * (forces[bond.second] - forces[bond.first]) @ bond.direction)
+
+    return (force(-STEP) - force(STEP)) / (2 * STEP)
