@@ -276,8 +276,9 @@ class Metadynamics(AtomicBias):
         config = validated(MetadynamicsConfig, content, "Metadynamics", place, name=argument)
         make_folder(place, "folder")
         config.check_files()
-        with going_on(config.kept_in, bool(config.begun()), config.settings()):
+        with going_on(config.kept_in, bool(config.begun()), config.settings()) as after_an_error:
             super().__init__(config.build(), named)
+            after_an_error.callback(self.close)
 
     def __enter__(self) -> "Metadynamics":
         return self

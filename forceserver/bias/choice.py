@@ -54,13 +54,22 @@ def build_bias(
     settings = with_values(config.settings(), config.names(), variables, template)
     if acts_on_energy(config):
         variables = with_energy(variables, potential, len(template))
-    with going_on(config.kept_in, bool(config.begun()), settings):
-        if isinstance(config, PlumedConfig):
-            return PlumedBias(config, variables, template, load_kernel())
-        names = config.names()
-        outputs = dict(zip(names, places(names, variables), strict=True))
-        config.check_start(values_of(outputs, {name: cv.copy().compute(template) for name, cv in variables.items()}))
-        return AtomicBias(config.build(), variables)
+    with going_on(config.kept_in, bool(config.begun()), settings) as after_an_error:
+        bias = _opened(config, variables, template)
+        after_an_error.callback(bias.close)
+    return bias
+
+
+def _opened(
+    config: PlumedConfig | MetadynamicsConfig, variables: Mapping[str, Variable], template: Frame
+) -> PlumedBias | AtomicBias:
+    """The bias, with its files open."""
+    if isinstance(config, PlumedConfig):
+        return PlumedBias(config, variables, template, load_kernel())
+    names = config.names()
+    outputs = dict(zip(names, places(names, variables), strict=True))
+    config.check_start(values_of(outputs, {name: cv.copy().compute(template) for name, cv in variables.items()}))
+    return AtomicBias(config.build(), variables)
 
 
 def acts_on_energy(config: BiasConfig | None) -> bool:

@@ -25,7 +25,7 @@ from .journal import Journal, RecentSteps, last_step
 from .journal.colvar import ColvarFile
 from .journal.deposits import DepositFile, check_none_removed
 from .journal.disk import check_file, make_folder, why_no_folder
-from .kept_settings import KeptIn, Settings, beside, flat
+from .kept_settings import KeptIn, Settings, beside, flat, of_walker
 from .metadynamics import GrowingHills
 from .opes.bias import Opes
 from .opes.config import MultithermalConfig, OpesConfig
@@ -269,11 +269,8 @@ class MetadynamicsConfig(Section):
         """Where its settings are kept: beside the clock; those of walkers are in the folder that they share."""
         if self.walkers is None:
             return KeptIn(beside(self.clock))
-        name, folder = self.clock_file.name, self.walkers.directory
-        own, hills = self.walkers.id, self._hills_files[1]
-        numbers = [k for k in range(self.walkers.count) if k != own]
-        others = [beside(folder / f"{name}.{k}") for k, file in zip(numbers, hills, strict=True) if file.exists()]
-        return KeptIn(beside(folder / f"{name}.{own}"), others)
+        own, others = self._hills_files
+        return KeptIn(of_walker(own), others)
 
     def names(self) -> list[str]:
         """The outputs on which the bias acts, or that it writes to COLVAR."""

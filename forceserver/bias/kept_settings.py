@@ -9,7 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,13 @@ from ..frame import Frame
 from .journal import fingerprint_of
 from .journal.fingerprint import CLOSE
 from .outputs import offered, values_of
-from .plumed.changed_input import Input, changed_lines, why_another_bias
+from .plumed.changed_input import (
+    Input,
+    changed_lines,
+    other_variables_or_temperatures,
+    why_another_bias,
+    why_other_numbers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +74,10 @@ def with_values(
 
 @dataclass(frozen=True)
 class KeptIn:
-    """path: the file of a bias with its settings. others: those of walkers that share its hills."""
+    """path: the file of a bias with its settings. walkers: the hills of those that share it, `of_walker` has theirs."""
 
     path: Path
-    others: Sequence[Path] = ()
+    walkers: Sequence[Path] = ()
 
 
 def beside(file: Path) -> Path:
@@ -79,19 +85,29 @@ def beside(file: Path) -> Path:
     return file.with_name(f"{file.name}.settings")
 
 
+def of_walker(hills: Path) -> Path:
+    """Where the settings of a walker are kept: in the folder that all share, where HILLS.* does not match them."""
+    return hills.with_name(f"settings.{hills.name}")
+
+
 @contextmanager
-def going_on(kept: KeptIn, has_begun: bool, settings: Settings) -> Iterator[None]:
+def going_on(kept: KeptIn, has_begun: bool, settings: Settings) -> Iterator[ExitStack]:
     """Compares what a bias has been made with, if it has begun; on leaving, keeps what it is made with.
 
-    Raises `InputError` for a change of what must not change, and for variables that are not those of other walkers.
+    Yields what is called after an error. Raises `InputError` for a change of what must not change, and for what is not
+    as in other walkers: on leaving, too, since walkers are started together.
     """
     for change in compared(kept, has_begun, settings):
         log.warning("the bias goes on with other settings: %s", change)
-    yield
-    try:
-        write_json(kept.path, {key: value for key, value in asdict(settings).items() if key != "fixed"})
-    except OSError as error:
-        log.warning("%s cannot be written (%s): changed settings will not be noticed", kept.path, error.strerror)
+    with ExitStack() as after_an_error:
+        yield after_an_error
+        try:
+            write_json(kept.path, {key: value for key, value in asdict(settings).items() if key != "fixed"})
+        except OSError as error:
+            log.warning("%s cannot be written (%s): changed settings will not be noticed", kept.path, error.strerror)
+        for difference in compared_with_walkers(kept, settings):
+            log.warning("%s", difference)
+        after_an_error.pop_all()
 
 
 def compared(kept: KeptIn, has_begun: bool, settings: Settings) -> list[str]:
@@ -99,12 +115,7 @@ def compared(kept: KeptIn, has_begun: bool, settings: Settings) -> list[str]:
 
     Raises `InputError` as `going_on`.
     """
-    for other in kept.others:
-        if other.exists() and (why := _other_definition(_read(other), settings)):
-            raise InputError(
-                f"bias: {why} (the walker of {other} has the other): all walkers need the same [[cv]]; remove the "
-                "hills of walkers that are no longer there"
-            )
+    compared_with_walkers(kept, settings)
     if not (has_begun and kept.path.exists()):
         return []
     before = _read(kept.path)
@@ -114,6 +125,36 @@ def compared(kept: KeptIn, has_begun: bool, settings: Settings) -> list[str]:
             f"same, remove {kept.path})"
         )
     return changes(before, settings)
+
+
+def compared_with_walkers(kept: KeptIn, settings: Settings) -> list[str]:
+    """What differs from the other walkers and may be meant, as text.
+
+    `InputError` for what makes another bias of the same hills.
+    """
+    found = []
+    for hills in kept.walkers:
+        if hills.exists() and (place := of_walker(hills)).exists():
+            other = _read(place)
+            if why := _why_not_together(other, settings):
+                raise InputError(
+                    f"bias: {why} (the walker of {hills} has the other): all walkers need the same; remove the hills "
+                    "of walkers that are no longer there"
+                )
+            differences = other_variables_or_temperatures(Input(other.plumed), Input(settings.plumed))
+            were, now = (one.keys.get("temperature_K") for one in (other, settings))
+            if were and now and were != now:
+                differences.append(f"temperature_K was {were:g}, is {now:g}")
+            found += [f"the walker of {hills} has another input: {text}" for text in differences]
+    return found
+
+
+def _why_not_together(other: Settings, now: Settings) -> str:
+    """What makes another bias of hills that two walkers share, one of which may be PLUMED; empty if nothing does."""
+    units = [str(one.keys.get("file_energy_unit") or Input(one.plumed).energy_unit) for one in (other, now)]
+    if bool(other.plumed) != bool(now.plumed) and units[0].lower() != units[1].lower():
+        return f"the energies in the hills were in {units[0]}, are in {units[1]}"
+    return why_other_numbers(Input(other.plumed), Input(now.plumed)) or _other_definition(other, now)
 
 
 def why_not_the_same(before: Settings, now: Settings) -> str:

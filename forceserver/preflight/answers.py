@@ -6,7 +6,6 @@ A bias is tried in an empty folder, so that its files are neither read nor writt
 import contextlib
 import multiprocessing
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -127,15 +126,19 @@ def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, a
 def try_bias(section: Any, configuration: "Configuration", template: "Frame", folder: Path, scratch: Path) -> set[str]:
     """Computes the bias of the template in the folder `scratch`; returns the names of its extras."""
     from ..bias.choice import build_bias
+    from ..bias.plumed.config import PlumedConfig
+    from ..bias.plumed.elsewhere import bring
     from ..cv import build_variables
     from ..potentials import build_potential
 
     potential = partial(build_potential, configuration.potential, template) if configuration.potential else None
-    if hasattr(section, "plumed_dat"):
-        _bring_files(section.plumed_dat, folder, scratch)
-    with working_in(scratch):
+    tried, names = _redirected(section, scratch), {}
+    if isinstance(section, PlumedConfig):
+        there = bring(section.plumed_dat, folder, scratch)
+        tried, names = tried.model_copy(update={"plumed_dat": there}), {there: section.plumed_dat}
+    with working_in(scratch), _naming(names):
         variables = build_variables(configuration.cv, template)
-        bias = build_bias(_redirected(section, scratch), variables, template, potential)
+        bias = build_bias(tried, variables, template, potential)
         with contextlib.closing(bias):
             return set(bias.compute_one(template).extras)
 
@@ -175,11 +178,13 @@ def read_by_plumed(kernel: str | None, plumed_dat: Path, atoms: int, folder: Pat
     """Starts PLUMED with an input in the folder `scratch`; errors are PLUMED's own."""
     import plumed
 
-    _bring_files(plumed_dat, folder, scratch)
-    with working_in(scratch):
+    from ..bias.plumed.elsewhere import bring
+
+    tried = bring(plumed_dat, folder, scratch)
+    with working_in(scratch), _naming({tried: plumed_dat}):
         instance = plumed.Plumed(kernel=kernel)
         instance.cmd("setMDEngine", "i-pi")
-        instance.cmd("setPlumedDat", str(plumed_dat))
+        instance.cmd("setPlumedDat", str(tried))
         instance.cmd("setNatoms", atoms)
         instance.cmd("setTimestep", 1.0)
         instance.cmd("setLogFile", os.devnull)
@@ -200,14 +205,16 @@ def _redirected(section: Any, scratch: Path) -> Any:
     return section.model_copy(update=changed)
 
 
-def _bring_files(plumed_dat: Path, folder: Path, scratch: Path) -> None:
-    """Copies the files that a PLUMED input names relative to where it runs."""
-    from ..bias.plumed.input import named_files
-
-    for name in named_files(plumed_dat, folder):
-        if not name.startswith(("/", "..")):
-            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / name, scratch / name)
+@contextlib.contextmanager
+def _naming(names: dict[Path, Path]) -> Iterator[None]:
+    """Lets errors name the files of the user, not those that were tried in their place."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error)
+        for tried, file in names.items():
+            text = text.replace(str(tried), str(file))
+        raise InputError(text) from error
 
 
 def _in_a_child(function: Any, *arguments: Any) -> Any:

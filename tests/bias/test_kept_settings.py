@@ -1,6 +1,7 @@
 """A bias that goes on with other settings: refused where its files would mean something else, told otherwise."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,19 @@ from bias_case import section
 
 from forceserver.bias.choice import build_bias
 from forceserver.bias.config import MetadynamicsConfig
-from forceserver.bias.kept_settings import KeptIn, Settings, changes, compared, flat, going_on, with_values
+from forceserver.bias.kept_settings import (
+    KeptIn,
+    Settings,
+    changes,
+    compared,
+    compared_with_walkers,
+    flat,
+    going_on,
+    of_walker,
+    with_values,
+)
 from forceserver.bias.plumed.changed_input import Input, why_another_bias
+from forceserver.bias.plumed.input import split, walkers
 from forceserver.cv import CVResult, Variable
 from forceserver.errors import InputError
 from forceserver.frame import Frame
@@ -135,20 +147,95 @@ def test_walkers_share_hills_of_one_energy_unit(tmp_path):
 def test_walkers_share_hills_of_one_definition(tmp_path):
     walkers = {"count": 2, "directory": tmp_path / "shared"}
     first = build(tmp_path, walkers=walkers | {"id": 0})
-    with pytest.raises(
-        InputError, match=r"p_z is defined differently.* \(the walker of .*BIAS\.clock\.0\.settings has"
-    ):
+    with pytest.raises(InputError, match=r"p_z is defined differently.* \(the walker of .*HILLS\.0 has the other"):
         build(tmp_path, factor=1.1, walkers=walkers | {"id": 1})
     second = build(tmp_path, walkers=walkers | {"id": 1})
-    assert sorted(path.name for path in (tmp_path / "shared").glob("*.settings")) == [
-        "BIAS.clock.0.settings",
-        "BIAS.clock.1.settings",
+    assert sorted(path.name for path in (tmp_path / "shared").glob("settings.*")) == [
+        "settings.HILLS.0",
+        "settings.HILLS.1",
     ]
     first.close()
     second.close()
     for file in [*(tmp_path / "shared").glob("HILLS.*"), *tmp_path.glob("BIAS.clock.*"), *tmp_path.glob("COLVAR.*")]:
         file.unlink()
     build(tmp_path, factor=1.1, walkers=walkers | {"id": 1}).close()
+
+
+def test_walkers_that_start_together_are_compared_when_both_have_written(tmp_path):
+    """Each looked for the settings of the other before there were any."""
+    walkers = [tmp_path / f"HILLS.{k}" for k in range(2)]
+    for hills in walkers:
+        hills.touch()
+    kept = [KeptIn(of_walker(walkers[k]), [walkers[1 - k]]) for k in range(2)]
+    first, second = (Settings({}, plumed=[UNLABELLED.format(factor)]) for factor in (8, 9))
+    closed = []
+
+    def start_both():
+        with going_on(kept[1], False, second) as after_an_error:
+            after_an_error.callback(closed.append, "second")
+            with going_on(kept[0], False, first) as after_no_error:
+                after_no_error.callback(closed.append, "first")
+
+    with pytest.raises(InputError, match=r"BIASFACTOR of METAD 1 was 8, is 9: .* \(the walker of .*HILLS\.0 has the"):
+        start_both()
+    assert closed == ["second"]
+
+
+UNLABELLED = "METAD ARG=p SIGMA=1 HEIGHT=1 PACE=2 BIASFACTOR={} WALKERS_N=2 WALKERS_ID=1 WALKERS_DIR=hills"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ([UNLABELLED.format(8)], [UNLABELLED.format(9)], "BIASFACTOR of METAD 1 was 8, is 9"),
+        ([UNLABELLED.format(8)], ["UNITS ENERGY=eV", UNLABELLED.format(8)], "no UNITS has become 'UNITS ENERGY=eV'"),
+        ([UNLABELLED.format(8)], "eV", "the energies in the hills were in kJ/mol, are in eV"),
+        (["UNITS ENERGY=ev", UNLABELLED.format(8)], "eV", None),
+        (["UNITS ENERGY=eV LENGTH=A", UNLABELLED.format(8)], ["UNITS LENGTH=A ENERGY=eV", UNLABELLED.format(8)], None),
+        (
+            [UNLABELLED.format(8)],
+            [UNLABELLED.format(8).replace("SIGMA=1", "SIGMA=3 TEMP=300")],
+            "TEMP of METAD 1 was not",
+        ),
+        (
+            ["p: DISTANCE ATOMS=1,2", UNLABELLED.format(8)],
+            ["p: DISTANCE ATOMS=1,3", UNLABELLED.format(8)],
+            "METAD 1 acts on another variable: 'p: DISTANCE ATOMS=1,2' has become",
+        ),
+    ],
+)
+def test_walkers_of_plumed_need_inputs_that_go_together(tmp_path, one, other, message):
+    """PLUMED takes the hills of another walker for its own: other units or another bias factor scaled them silently."""
+    hills = tmp_path / "HILLS.0"
+    hills.touch()
+    before, now = (
+        Settings({"file_energy_unit": of} if isinstance(of, str) else {}, plumed=[] if isinstance(of, str) else of)
+        for of in (one, other)
+    )
+    with going_on(KeptIn(of_walker(hills)), False, before):
+        pass
+    kept = KeptIn(of_walker(tmp_path / "HILLS.1"), [hills])
+    if message is None:
+        assert compared_with_walkers(kept, now) == []
+    elif message.startswith(("TEMP", "METAD")):
+        (told,) = compared_with_walkers(kept, now)
+        assert f"HILLS.0 has another input: {message}" in told
+    else:
+        with pytest.raises(InputError, match=message):
+            compared_with_walkers(kept, now)
+
+
+def test_which_files_are_those_of_walkers():
+    actions = [split(UNLABELLED.format(8)), split(UNLABELLED.format(8) + " FILE={a b}")]
+    assert [walkers([action]) for action in actions] == [
+        (Path("hills/HILLS.1"), [Path("hills/HILLS.0")]),
+        (Path("hills/a b.1"), [Path("hills/a b.0")]),
+    ]
+    assert walkers([split("METAD ARG=p WALKERS_MPI"), split("METAD WALKERS_N=two"), split("METAD WALKERS_N=1")]) == (
+        Path("HILLS.0"),
+        [],
+    )
+    assert walkers([split("METAD WALKERS_N=2 WALKERS_ID=2")]) is None
 
 
 def test_walkers_of_different_temperatures_are_told(tmp_path, caplog):

@@ -6,10 +6,10 @@ variable.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ...errors import shortened
-from .input import FORGETFUL, GROWING, Action, keyword, label_of, split
+from .input import FORGETFUL, GROWING, Action, action_of, keyword, label_of, split
 
 SCALE_WITH_TEMPERATURE = ("OPES_METAD", "OPES_METAD_EXPLORE", "OPES_EXPANDED")
 """Actions whose bias is k_B T times what they have learned."""
@@ -25,12 +25,18 @@ class Input:
         actions = [split(line) for line in lines]
         self.lines = list(lines)
         self.units = [line for line, words in zip(lines, actions, strict=True) if words[0] == "UNITS"]
+        self.unit_words = sorted(word for line in self.units for word in split(line))
         self._labelled = {label: words for words in actions if (label := label_of(words))}
         self.growing: dict[str, Action] = {}
         for words in actions:
-            name = _action(words)[0]
+            name = action_of(words)[0]
             if name in GROWING or name in FORGETFUL:
                 self.growing[label_of(words) or f"{name} {len(self.growing) + 1}"] = words
+
+    @property
+    def energy_unit(self) -> str:
+        """Of PLUMED's files."""
+        return next((unit for line in self.units if (unit := keyword(split(line), "ENERGY"))), "kJ/mol")
 
     def definitions(self, words: Action) -> dict[str, str]:
         """The lines of all variables on which an action depends, by their labels."""
@@ -51,22 +57,43 @@ def as_lines(actions: Sequence[Action]) -> list[str]:
 
 def why_another_bias(before: Input, now: Input) -> str:
     """What makes another bias of the files of the bias; empty if nothing does."""
-    if now.growing and before.units != now.units:
-        return f"{_told(before.units)} has become {_told(now.units)}, and PLUMED's files are in the units of before"
-    for key, words in now.growing.items():
-        if (old := before.growing.get(key)) is None:
-            continue
-        for name, what in _fixed(_action(words)[0]).items():
-            if keyword(old, name) != keyword(words, name):
-                return (
-                    f"{name} of {key} was {keyword(old, name) or 'not given'}, is {keyword(words, name) or 'not given'}"
-                    f": {what}"
-                )
+    return why_other_numbers(before, now) or next(_other_variables(before, now), "")
+
+
+def why_other_numbers(before: Input, now: Input) -> str:
+    """What makes other energies or lengths of the numbers in the files; empty if nothing does."""
+    if before.growing and now.growing and before.unit_words != now.unit_words:
+        return f"{_told(before.units)} has become {_told(now.units)}: PLUMED takes its files to be in the units of now"
+    for key, old, words in _growing_in_both(before, now):
+        for name, what in _fixed(action_of(words)[0]).items():
+            if change := _changed(name, key, old, words):
+                return f"{change}: {what}"
+    return ""
+
+
+def other_variables_or_temperatures(other: Input, now: Input) -> list[str]:
+    """What walkers hardly ever mean to differ in, but may, as text."""
+    temperatures = [_changed("TEMP", key, old, words) for key, old, words in _growing_in_both(other, now)]
+    return [*filter(None, temperatures), *_other_variables(other, now)]
+
+
+def _other_variables(before: Input, now: Input) -> Iterator[str]:
+    for key, old, words in _growing_in_both(before, now):
         were, are = before.definitions(old), now.definitions(words)
         for label in were.keys() & are.keys():
             if were[label] != are[label]:
-                return f"{key} acts on another variable: '{were[label]}' has become '{are[label]}'"
-    return ""
+                yield f"{key} acts on another variable: '{were[label]}' has become '{are[label]}'"
+
+
+def _growing_in_both(before: Input, now: Input) -> Iterator[tuple[str, Action, Action]]:
+    """The actions that grow in both, by their labels, as they were and as they are."""
+    return ((key, before.growing[key], words) for key, words in now.growing.items() if key in before.growing)
+
+
+def _changed(name: str, key: str, old: Action, words: Action) -> str:
+    """How a keyword of an action differs; empty if it does not."""
+    was, now = keyword(old, name), keyword(words, name)
+    return f"{name} of {key} was {was or 'not given'}, is {now or 'not given'}" if was != now else ""
 
 
 def changed_lines(before: Input, now: Input) -> list[str]:
@@ -83,10 +110,6 @@ def _fixed(name: str) -> dict[str, str]:
     if name in SCALE_WITH_TEMPERATURE:
         found["TEMP"] = "what has been learned is in units of k_B T"
     return found
-
-
-def _action(words: Action) -> Action:
-    return words[1:] if words[0].endswith(":") and len(words) > 1 else words
 
 
 def _told(lines: Sequence[str]) -> str:

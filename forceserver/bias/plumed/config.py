@@ -8,9 +8,9 @@ from pydantic import Field, PositiveFloat
 from ...sections import Element, InputFile, OutputPath, Section
 from ..journal import last_step
 from ..journal.disk import check_file
-from ..kept_settings import KeptIn, Settings, beside, flat
+from ..kept_settings import KeptIn, Settings, beside, flat, of_walker
 from .changed_input import SCALE_WITH_TEMPERATURE, as_lines
-from .input import keyword, read_actions, read_input
+from .input import keyword, read_actions, read_input, walkers
 
 
 class PlumedConfig(Section):
@@ -33,7 +33,10 @@ class PlumedConfig(Section):
 
     @property
     def kept_in(self) -> KeptIn:
-        """Where its settings are kept."""
+        """Where its settings are kept: beside the state; those of walkers are in the folder that they share."""
+        if walker := walkers(read_actions(self.plumed_dat)):
+            own, others = walker
+            return KeptIn(of_walker(own), others)
         return KeptIn(beside(self.state_file))
 
     def names(self) -> list[str]:

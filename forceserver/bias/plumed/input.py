@@ -15,12 +15,12 @@ def read_actions(path: Path, folder: Path = Path()) -> list[Action]:
     folder: where PLUMED runs; the names of included files are relative to it.
     `InputError` if a file cannot be read or an action that goes over several lines does not end.
     """
-    return [_without_label(words) for words in read_input(path, folder)]
+    return [action_of(words) for words in read_input(path, folder)]
 
 
 def read_input(path: Path, folder: Path = Path()) -> list[Action]:
     """The same actions with their labels, which are a first word that ends with a colon, or LABEL=."""
-    return [words for words in _actions(Path(path), folder, depth=0) if not _include(_without_label(words))]
+    return [words for words in _actions(Path(path), folder, depth=0) if not _include(action_of(words))]
 
 
 def label_of(words: Action) -> str:
@@ -28,8 +28,9 @@ def label_of(words: Action) -> str:
     return words[0].removesuffix(":") if words[0].endswith(":") else keyword(words, "LABEL") or ""
 
 
-def _without_label(words: Action) -> Action:
-    return words[1:] if words[0].endswith(":") else words
+def action_of(words: Action) -> Action:
+    """The action without its label."""
+    return words[1:] if words[0].endswith(":") and len(words) > 1 else words
 
 
 def named_files(path: Path, folder: Path) -> set[str]:
@@ -85,7 +86,7 @@ def split(text: str) -> list[str]:
 
 
 def _included(words: Action, folder: Path, depth: int) -> Iterator[Action]:
-    if action := _without_label(words):
+    if action := action_of(words):
         yield words
     if file := _include(action):
         yield from _actions(folder / file, folder, depth + 1)
@@ -248,6 +249,18 @@ def written_files(actions: list[Action]) -> list[str]:
             files = [str(folder / f"{file}.{walker}") for file in files]
         found += files
     return found
+
+
+def walkers(actions: list[Action]) -> tuple[Path, list[Path]] | None:
+    """The hills of this walker and of those that share its folder; None if there are none, or PLUMED refuses them."""
+    for action in actions:
+        count, own = keyword(action, "WALKERS_N") or "", keyword(action, "WALKERS_ID") or "0"
+        if count.isdigit() and own.isdigit() and int(own) < int(count):
+            name = (_files(action, "FILE") or DEFAULT_FILES.get(action[0], [""]))[0]
+            folder = Path(keyword(action, "WALKERS_DIR") or "")
+            files = [folder / f"{name}.{k}" for k in range(int(count))]
+            return files.pop(int(own)), files
+    return None
 
 
 def make_folders(actions: list[Action]) -> None:
