@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..frame import Array
 from ..memory import require_memory
 from ..representation.multispectrum_fit import Show, unseen
+from ..representation.scatter import alike
 
 PERCENTILES = (50, 90, 99, 100)
 PARTS = 20
@@ -157,5 +158,5 @@ def rigidity(x: Array, structure: ArrayLike, split: Split, regulariser: float) -
 def _check(x: Array, y: Array, split: Split) -> None:
     for name, features in (("A", x), ("B", y)):
         for rows in (split.train, split.test):
-            if not (np.ptp(features[rows], axis=0) > 0).any():
+            if alike(features[rows]):
                 raise InputError(f"compare: the features of {name} are the same for all environments of a half")

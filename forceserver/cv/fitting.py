@@ -8,6 +8,7 @@ by scikit-learn and scikit-matter. A label belongs to every atom (a column of th
 then gives it to all its centres, or, in a regression, to the mean over them.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,12 +18,15 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..frame import Array, Frame
 from ..representation.config import selection
+from ..representation.scatter import ROUNDING, alike
 from .linear_functions import LinearFunctions, features
 from .power_spectrum import PowerSpectrumConfig
 from .samples import Samples, neighbour_species
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+log = logging.getLogger(__name__)
 
 Method = Literal["pca", "lda", "ridge"]
 ALPHAS = np.logspace(-12, -1, 23)
@@ -61,6 +65,8 @@ def fit_variable(
         config.basis, species, matrices, sum_species, normalise=config.normalise, tolerance=config.tolerance
     )
     samples = Samples.of(config, basis, structures, label, of_structures=method == "ridge")
+    if alike(samples.features):
+        raise InputError(f"{method}: all environments are alike, as in a perfect crystal; give structures that differ")
     if method == "pca":
         names, weights, offsets, summary = _principal(samples, components)
     elif method == "lda":
@@ -90,6 +96,9 @@ def _principal(samples: Samples, components: int | None) -> Fitted:
     pca = PCA(n_components=count).fit(samples.features)
     weights = pca.components_ * np.sign(_largest(pca.components_))[:, None]
     names = tuple(f"pc{k}" for k in range(1, count + 1))
+    noise = ROUNDING * np.linalg.norm(samples.features) / np.sqrt(len(samples.features))
+    if none := [name for name, spread in zip(names, np.sqrt(pca.explained_variance_), strict=True) if spread <= noise]:
+        log.warning("%s: the structures do not differ in so many directions; choose fewer components", ", ".join(none))
     summary = {"explained_variance": pca.explained_variance_ratio_.tolist()}
     return names, weights, -weights @ pca.mean_, summary
 
@@ -105,6 +114,7 @@ def _discriminants(samples: Samples, components: int | None) -> Fitted:
         raise InputError(
             f"lda: only one environment is labelled {str(classes[numbers.argmin()])!r}; give more structures"
         )
+    _check_scatter(samples.features, samples.labels)
     count = _count(len(classes) - 1 if components is None else components, len(classes) - 1, "classes, less one")
     make = lambda: LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto")  # noqa: E731
     lda = make().fit(samples.features, samples.labels)
@@ -122,6 +132,17 @@ def _discriminants(samples: Samples, components: int | None) -> Fitted:
         "accuracy": _accuracy(make, samples),
     }
     return tuple(f"ld{k}" for k in range(1, count + 1)), weights, offsets, summary
+
+
+def _check_scatter(features: Array, labels: NDArray) -> None:
+    """Discriminants are measured in the scatter within classes: `InputError` without any, as in perfect crystals."""
+    classes = np.unique(labels)
+    still = [str(c) for c in classes if alike(features[labels == c])]
+    told = f"all environments of class {', '.join(still)} are alike, as in a perfect crystal"
+    if len(still) == len(classes):
+        raise InputError(f"lda: {told}; give frames of molecular dynamics at the temperature of the simulation")
+    if still:
+        log.warning("%s: its scatter is taken from the other classes", told)
 
 
 def _regression(samples: Samples, label: str) -> Fitted:

@@ -16,6 +16,7 @@ sum C^l_{an,an}.
 Goscinski, Musil, Pozdnyakov, Nigam, Ceriotti, J. Chem. Phys. 155, 104106 (2021). More in docs/representation.md.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,13 @@ from ..errors import InputError
 from ..frame import Array, Frame
 from .expansion import ExpansionBasis, SphericalExpansion
 from .neighbours import NeighbourList, Selection
+from .scatter import ROUNDING
 from .spline import SplineTable, splined
 
 if TYPE_CHECKING:
     from .bases import AnyRadialBasis
+
+log = logging.getLogger(__name__)
 
 ALL = 0
 """Stands for all species: the key of eigenvalues of the joint covariance."""
@@ -85,6 +89,7 @@ class Covariance:
             of_degree.get(l, np.zeros((0, 0))).reshape(shape) / max(1, environments) for l, shape in enumerate(shapes)
         ]
         _check_species(species, matrices, table.cutoff)
+        _check_degrees(matrices)
         return cls(basis, species, environments, tuple(matrices))
 
     def expansion(self, tolerance: float = 1e-8, *, centre_contribution: bool = True) -> ExpansionBasis:
@@ -278,6 +283,18 @@ def _check_species(species: tuple[int, ...], matrices: Sequence[Array], cutoff: 
             raise InputError(
                 f"contraction: no centre in the structures has a neighbour {symbols([s])} within {cutoff:g} Angstrom"
             )
+
+
+def _check_degrees(matrices: Sequence[Array]) -> None:
+    """A warning if environments have no density of some l, so that eigenvectors of its covariance are rounding."""
+    variances = np.array([np.einsum("anan->", matrix) for matrix in matrices])
+    absent = [str(l) for l, v in enumerate(variances) if len(matrices[l][0]) and v <= ROUNDING**2 * variances.max()]
+    if absent:
+        log.warning(
+            "contraction: the environments have no density of l = %s (perfect crystals?), so its functions are noise; "
+            "give structures whose atoms are displaced",
+            ", ".join(absent),
+        )
 
 
 def principal(matrix: Array) -> tuple[Array, Array]:

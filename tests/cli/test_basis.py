@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.io import read, write
 from typer.testing import CliRunner
 
@@ -107,6 +107,15 @@ def test_describe_writes_multispectra(folder):
     rows = found["centre_structure"] == 1
     again = np.load(folder / "one.npz")["multispectrum"]
     np.testing.assert_allclose(again, found["multispectrum"][rows], atol=1e-10 * np.abs(again).max())
+
+
+@pytest.mark.parametrize("displaced", [False, True])
+def test_a_perfect_crystal_determines_no_functions_of_odd_degree(folder, displaced):
+    atoms = bulk("Cu", cubic=True).repeat(2)
+    atoms.rattle(0.01 * displaced)
+    write(folder / "in.extxyz", atoms)
+    said = run("basis", folder, PCA.replace("MIXED", "false"), "-o", folder / "basis.npz").output
+    assert ("no density of l = 1, 2 (perfect" in said) is not displaced
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.io import write
 from typer.testing import CliRunner
 
@@ -100,6 +100,12 @@ def test_the_same_twice(folder):
 def test_refused(folder, first, options, message):
     with pytest.raises(InputError, match=message):
         run(folder, first, "", *options)
+
+
+def test_a_perfect_crystal_has_nothing_to_compare(folder):
+    write(folder / "in.extxyz", [bulk("Cu", cubic=True).repeat(2)] * 4)
+    with pytest.raises(InputError, match="the features of A are the same for all environments"):
+        run(folder, "", "")
 
 
 def test_without_an_expansion(folder):

@@ -50,7 +50,7 @@ def run(folder, *options, command=("cv", "fit")):
     arguments = [*command, str(folder / "forceserver.toml"), *options]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.stdout
+    return result.output
 
 
 def test_a_variable_is_fitted_and_used(folder):
@@ -84,6 +84,28 @@ def test_what_cannot_be_fitted(folder, change, options, message):
     (folder / "forceserver.toml").write_text(CONFIG.replace(*change, 1))
     with pytest.raises(InputError, match=message):
         run(folder, str(folder / "phases.extxyz"), "--method", "lda", "--label", "phase", *options)
+
+
+@pytest.mark.parametrize("digits", [16, 7])
+@pytest.mark.parametrize("method", ["lda", "pca", "ridge"])
+def test_perfect_crystals_have_nothing_to_learn_but_rounding(folder, method, digits):
+    """Of one, all environments are alike; of two, there is one direction, and no scatter to measure it in."""
+    crystals = [bulk("Cu", name, a=a, cubic=True).repeat(3) for name, a in (("fcc", 3.61), ("bcc", 2.87))]
+    for number, atoms in enumerate(crystals):
+        atoms.info |= {"phase": ("fcc", "bcc")[number], "order": number}
+        atoms.positions = atoms.positions.round(digits)
+    label = {"lda": ("--label", "phase"), "pca": (), "ridge": ("--label", "order")}[method]
+    path = str(folder / "crystals.extxyz")
+    write(path, crystals[:1] * 4)
+    with pytest.raises(InputError, match=r"all environments are alike|all labels are"):
+        run(folder, path, "--method", method, *label)
+    write(path, crystals * 2)
+    if method == "lda":
+        with pytest.raises(InputError, match="lda: all environments of class bcc, fcc are alike"):
+            run(folder, path, "--method", method, *label)
+    else:
+        said = run(folder, path, "--method", method, *label)
+        assert ("pc2: the structures do not differ" in said) == (method == "pca")
 
 
 def test_nothing_to_fit_and_no_structures(folder):
