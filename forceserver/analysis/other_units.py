@@ -1,5 +1,7 @@
 """Whether references are in other units than predictions, or relative to other energies of atoms."""
 
+from itertools import permutations
+
 import numpy as np
 from ase.units import Bohr, GPa
 
@@ -21,6 +23,9 @@ CONSTANT = 10.0
 
 NOTICED = 0.1
 """eV per atom."""
+
+FEW_STRESSES, OTHER_ORDER = 5, 0.5
+"""Structures, and the share of the errors of shears that is left in another order, from which on it is that order."""
 
 MOVING = 0.02
 """eV/Angstrom, from which on a force is not zero."""
@@ -54,6 +59,11 @@ def doubts(table: ParityTable) -> list[str]:
         if quantity in table.groups[TOTAL] and (factor := _factor(*table.groups[TOTAL][quantity].arrays())):
             named = _named(quantity, factor)
             told.append(f"the references of the {quantity.name}s are {factor:.3g} times the predictions{named}")
+    if STRESS in table.groups[TOTAL] and (order := _other_order(*table.groups[TOTAL][STRESS].arrays())):
+        told.append(
+            f"the off-diagonal reference stresses are the predictions in the order {order}: is that the order of the "
+            "program that computed them? Six numbers are read as xx yy zz yz xz xy"
+        )
     if ENERGY in table.groups[TOTAL] and (without := _without_constants(table)) is not None:
         told.append(
             "the reference energies differ from the predictions by a constant for each element (other energies of "
@@ -93,6 +103,18 @@ def _named(quantity: Quantity, factor: float) -> str:
     if wanted == 1 or abs(abs(factor) / wanted - 1) > SAME_FACTOR:
         return sign
     return f": are they in {unit}{sign}?"
+
+
+def _other_order(reference: Array, prediction: Array) -> str | None:
+    """The order in which the components yz, xz and xy of references are those of the predictions, if it is another."""
+    shears = [array.reshape(-1, 3, 3)[:, (1, 0, 0), (2, 2, 1)] for array in (reference, prediction)]
+    if len(shears[0]) < FEW_STRESSES:
+        return None
+    errors = {order: float(np.linalg.norm(shears[0] - shears[1][:, order])) for order in permutations(range(3))}
+    best = min(errors, key=errors.__getitem__)
+    if errors[best] >= OTHER_ORDER * errors[0, 1, 2] or errors[best] >= OTHER_ORDER * np.linalg.norm(shears[0]):
+        return None
+    return "xx yy zz " + " ".join(("yz", "xz", "xy")[component] for component in best)
 
 
 def _without_constants(table: ParityTable) -> float | None:

@@ -196,6 +196,7 @@ class LabelReader:
             return None
         if quantity == "energy":
             _refuse_per_atom(values, where)
+            _refuse_cp2k(values, places, where)
         first, *others = values
         for other in others:
             if not np.allclose(values[first], values[other], rtol=0, atol=SAME):
@@ -231,6 +232,15 @@ def _refuse_per_atom(names: Iterable[str], where: str) -> None:
                 f"{where}: the label {name!r} is called an energy per atom; energies are those of all atoms, in eV: "
                 "multiply it by the number of atoms, and give it another name"
             )
+
+
+def _refuse_cp2k(names: Iterable[str], places: Mapping[str, Any], where: str) -> None:
+    """CP2K's trajectories have ` i = 0, time = 0.000, E = -17.16` as their comments."""
+    if "E" in names and {"i", "time"} <= places.keys():
+        raise InputError(
+            f"{where}: E beside i and time is an energy of CP2K, in Hartree: convert it to eV (27.2114), and give it "
+            "another name"
+        )
 
 
 def _has_no_weight(quantity: str, places: Mapping[str, Any]) -> bool:

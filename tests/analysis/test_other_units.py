@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from forceserver.analysis.other_units import doubts
-from forceserver.analysis.parity import FORCE, ParityTable
+from forceserver.analysis.parity import FORCE, STRESS, ParityTable
 from forceserver.fit.data import Labelled
 from forceserver.frame import Frame, Result
 
@@ -69,3 +69,28 @@ def test_forces_that_were_not_computed_are_told():
     references[4] = np.zeros_like(references[4])  # as symmetry has it
     (said,) = doubts(found)
     assert said.startswith("the reference forces of 1 structures are all exactly zero, the predictions up to")
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        ("yz xz xy", None),
+        ("xy yz xz", "in the order xx yy zz xy yz xz: "),
+        ("xy xz yz", "in the order xx yy zz xy xz yz: "),
+    ],
+)
+def test_stresses_in_the_order_of_other_programs(order, told):
+    """VASP writes xx yy zz xy yz zx, LAMMPS xx yy zz xy xz yz."""
+    found = table()
+    places = {"yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
+    for parity in [found.groups["(all)"][STRESS]]:
+        for n, flat in enumerate(parity.prediction):
+            stress = flat.reshape(3, 3) + flat.reshape(3, 3).T
+            parity.prediction[n] = stress.ravel()
+            read = stress.copy()
+            for place, name in zip(places.values(), order.split(), strict=True):
+                read[place] = read[place[::-1]] = stress[places[name]]
+            parity.reference[n] = (read + 0.02 * np.diag(stress)).ravel()
+    said = doubts(found)
+    assert len(said) == (told is not None)
+    assert told is None or told in said[0]

@@ -117,6 +117,13 @@ def test_an_energy_per_atom_is_refused(tmp_path):
         labels_of(tmp_path, *structures, energy="dft_formation_energy_per_atom_in_eV")
 
 
+def test_the_energy_in_a_comment_of_cp2k_is_in_hartree(tmp_path):
+    (tmp_path / "pos-1.xyz").write_text("1\n i =       10, time =        5.000, E =        -1.1644\nH 0 0 0\n")
+    (atoms,) = read_structures(tmp_path / "pos-1.xyz")
+    with pytest.raises(InputError, match="an energy of CP2K, in Hartree: convert it"):
+        LabelReader(LabelKeys(energy="E")).read(atoms, "a.xyz")
+
+
 def test_one_name_for_all_also_where_some_have_two(tmp_path):
     both, one = salt({"energy": -1.0, "REF_energy": -1.0}), salt({"REF_energy": -2.0})
     found, _ = labels_of(tmp_path, both, one)
