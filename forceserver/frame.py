@@ -198,5 +198,5 @@ class Result:
 
     energy: float
     forces: Array
-    virial: Array
+    virial: Array = None  # type: ignore[assignment]  # one that was forgotten is told by whoever takes the result
     extras: dict[str, Any] = field(default_factory=dict)

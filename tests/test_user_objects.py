@@ -55,6 +55,19 @@ MISTAKES = [
 ]
 
 
+def test_a_result_without_a_virial_is_told_what_to_return():
+    """It was Python's TypeError about a missing argument."""
+
+    class OfEnergyAndForces(fs.Potential):
+        def compute_one(self, frame):
+            return fs.Result(1.0, np.zeros((len(frame), 3)))
+
+    atoms = ATOMS.copy()
+    atoms.calc = fs.ForceServerCalculator(OfEnergyAndForces())
+    with pytest.raises(fs.PotentialError, match=r"virial = None, .*zeros if the volume never changes"):
+        atoms.get_forces()
+
+
 def test_a_potential_that_leaves_has_failed():
     """`evaluate` and `check --potential` ended with exit code 0, and had computed nothing."""
 

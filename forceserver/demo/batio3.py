@@ -80,7 +80,8 @@ class Demo:
         if not colvar.exists():
             return ""
         try:
-            centre = result.centre_so_far(result.read_vectors(colvar, self.temperatures_K[simulation.name]))
+            kelvin = self.temperatures_K[simulation.name]
+            centre = result.centre_so_far(result.read_vectors(colvar, kelvin, growing=True))
         except InputError:  # hardly any data yet
             return ""
         return "F(0) not visited yet" if centre is None else f"F(0) - F(min) = {centre:.0f} meV"

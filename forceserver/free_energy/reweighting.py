@@ -74,10 +74,11 @@ class Colvar:
         return any(f"{label}.{name}" in self.fields for name in ("zed", "neff", "nker"))
 
 
-def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
+def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0, growing: bool = False) -> Colvar:
     """The rows of COLVAR files (of several walkers) in the order in which they came.
 
     skip_ps: what is left out at the beginning of each file; runs that follow each other in it count as one time.
+    growing: whether somebody is still writing them, so that an incomplete last line is no news.
     """
     check_distinct(paths)
     tables = []
@@ -86,7 +87,8 @@ def read_colvar(paths: Sequence[Path], skip_ps: float = 0.0) -> Colvar:
         rows = reader.read()
         if not reader.fields:
             raise InputError(f"{path} is empty")
-        reader.tell_of_incomplete()
+        if not growing:
+            reader.tell_of_incomplete()
         tables.append(_checked(Colvar(path, reader.fields, reader.constants, rows)))
         if reader.fields != tables[0].fields:
             raise InputError(f"{path} has other columns than {paths[0]}")

@@ -243,7 +243,7 @@ def _socket(part: Any, prefix: str, forcefield: str) -> SocketServer:
         address=part.address.fetch().strip(),
         port=part.port.fetch(),
         latency_seconds=part.latency.fetch(),
-        batch_size=part.batch_size.fetch(),
+        batch_size=max(part.batch_size.fetch(), 1),  # i-PI takes less for 1, too
         pbc=part.pbc.fetch(),
         consolidated=part.consolidate_messages.fetch(),
         timeout_seconds=part.timeout.fetch(),

@@ -7,6 +7,7 @@ only then.
 
 import contextlib
 import copy
+import io
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,16 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ..elements import find_element
 from ..errors import InputError
+from .doubts import MOVES_THE_CELL, doubts, dynamics, without_thermostat
 from .input import FEMTOSECOND, all_in, parse_input, quietly_in
 
 KELVIN = 3.1668115634556e-6  # Hartree
 GIGAPASCAL = 1 / 29421.0265  # Hartree / bohr^3
-DALTON = 1822.888486  # electron masses
 
-ISOTOPES = (0.4, 3.5)
-"""Masses relative to that of the element that are isotopes (tritium: 3), or hydrogen made heavier on purpose."""
+NO_ATOM = "Couldn't find an atom which matched"
+"""In i-PI's warnings of properties of certain atoms."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class SystemAsUnderstood:
     temperature_K: float | None
     kinetic_K: float | None
     """Temperature of the initial velocities, K; None without velocities."""
+    moves_the_cell: bool
     pressure_GPa: float | None
     """Only if the volume changes."""
     thermostat_fs: float | None
@@ -76,22 +77,17 @@ def rehearse(path: Path) -> Rehearsal:
             simulation = _put_together(path)
         except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
             raise InputError(f"{path}: i-PI would not start: {_words(error, said.getvalue())}") from error
+        refused, unmatched = _try_outputs(simulation)
         problems = (
             *_fixed_atoms(simulation),
             *_idle_parts(simulation),
             *_without_time(simulation),
-            *_try_outputs(simulation),
+            *_without_stride(simulation),
+            *refused,
         )
-        doubts = (
-            *_constant_enthalpy(simulation),
-            *_without_effect(simulation),
-            *_masses(simulation),
-            *_twice(simulation),
-            *_scaled(simulation),
-            *_immobile(simulation),
-        )
+        doubtful = (*doubts(simulation), *unmatched)
         systems = tuple(_understood(system, simulation) for system in simulation.syslist)
-        return Rehearsal(systems, (*problems, *_try_thermostats(simulation)), doubts)
+        return Rehearsal(systems, (*problems, *_try_steps(simulation)), doubtful)
 
 
 def _words(error: BaseException, said: str) -> str:
@@ -145,6 +141,8 @@ def _put_together(path: Path) -> Any:
         else:
             if _is_made_of_numbers(tag, part):
                 part.fetch()  # checks its parameters; opens nothing
+            if tag == "ffdirect":
+                _find_pes(part)
             fields.append((WithHills if tag == "ffplumed" else ForceField)(name=part.name.fetch()))
     simulation = Simulation(
         mode=given.mode.fetch(),
@@ -155,6 +153,7 @@ def _put_together(path: Path) -> Any:
         smotion=given.smotion.fetch(),
         step=given.step.fetch(),
         tsteps=max(given.total_steps.fetch(), given.step.fetch() + 1),
+        safe_stride=given.safe_stride.fetch(),
     )
     simulation.bind(read_only=True)
     if simulation.smotion is not None:
@@ -169,6 +168,13 @@ def _is_made_of_numbers(tag: str, part: Any) -> bool:
     return tag in ("ffsocket", "fflj", "ffdebye", "ffdmd")
 
 
+def _find_pes(part: Any) -> None:
+    """`ValueError` if there is no such <pes>; it may be a model that takes long to read, so it is not made."""
+    path = part.pes_path.fetch().strip()
+    if part.pes.fetch().strip() == "custom" and not Path(path).is_file():
+        raise ValueError(f"<ffdirect name='{part.name.fetch()}'>: there is no file {path!r} (<pes_path>)")
+
+
 def _fixed_atoms(simulation: Any) -> Iterator[str]:
     for system in simulation.syslist:
         fixed, atoms = system.motion.fixatoms_dof, system.beads.natoms
@@ -177,92 +183,49 @@ def _fixed_atoms(simulation: Any) -> Iterator[str]:
             yield f"<motion> fixes atom {wrong // 3}; there are atoms 0 to {atoms - 1}"
 
 
-def _without_thermostat(simulation: Any) -> Iterator[str]:
-    """The mode of every <dynamics> that has no <thermostat>."""
-    from ipi.engine.thermostats import Thermostat
-
-    for system in simulation.syslist:
-        if type(getattr(system.motion, "thermostat", None)) is Thermostat:
-            yield getattr(system.motion, "enstype", None) or ""
-
-
-def _constant_enthalpy(simulation: Any) -> Iterator[str]:
-    for mode in _without_thermostat(simulation):
-        if mode in ("npt", "nst"):
-            yield f"<dynamics mode='{mode}'> has no <thermostat>: the enthalpy is constant, not the temperature"
-
-
 def _without_time(simulation: Any) -> Iterator[str]:
-    """Time steps with which nothing moves, or everything backwards."""
-    for system in simulation.syslist:
-        if getattr(system.motion, "enstype", None) and not float(system.motion.dt) > 0:
-            yield f"<dynamics> has a <timestep> of {float(system.motion.dt) / FEMTOSECOND:g} fs: it must be positive"
+    """Time steps, and numbers of them, with which nothing moves, or everything backwards."""
+    for _, motion, _ in dynamics(simulation):
+        if not float(motion.dt) > 0:
+            yield f"<dynamics> has a <timestep> of {float(motion.dt) / FEMTOSECOND:g} fs: it must be positive"
+        if np.min(motion.nmts) < 1:
+            yield f"<nmts> of <dynamics> is {list(map(int, motion.nmts))}: every level needs one step at least"
 
 
-def _try_thermostats(simulation: Any) -> Iterator[str]:
-    """What i-PI would die of in its first step: it checks the matrices of a GLE no earlier."""
-    for system in simulation.syslist:
-        for motion in all_in(system.motion):
-            try:
-                if thermostat := getattr(motion, "thermostat", None):
-                    with np.errstate(all="ignore"):
-                        thermostat.step()
-            except Exception as error:  # i-PI raises anything
-                yield f"<{type(thermostat).__name__}> cannot do a step: {type(error).__name__}: {error}"
+def _without_stride(simulation: Any) -> Iterator[str]:
+    from ipi.engine.outputs import CheckpointOutput
+
+    for output in simulation.outtemplate:
+        if isinstance(output, CheckpointOutput) and output.stride < 1:
+            yield f"<checkpoint filename='{output.filename}'> has a stride of {output.stride}: it must be positive"
+    if simulation.safe_stride < 1:
+        yield f"<simulation safe_stride='{simulation.safe_stride}'>: it must be positive"
 
 
-def _without_effect(simulation: Any) -> Iterator[str]:
-    """Parts of <dynamics> that its ensemble does not use."""
-    idle = {"nve": ("thermostat", "barostat"), "nvt": ("barostat",), "nvt-cc": ("barostat",)}
-    for system in simulation.syslist:
-        mode = getattr(system.motion, "enstype", None) or ""
-        for part in idle.get(mode, ()):
-            if type(getattr(system.motion, part)).__name__.lower() != part:  # i-PI's base classes do nothing
-                yield f"<dynamics mode='{mode}'> has a <{part}>, which has no effect there"
-        if mode in idle and np.isfinite(system.ensemble.pext):
-            yield f"<ensemble> has a <pressure>, which has no effect: <dynamics mode='{mode}'> keeps the volume"
+def _try_steps(simulation: Any) -> Iterator[str]:
+    """What i-PI would die of, or lose itself in, in its first step: it checks many numbers no earlier.
 
-
-def _masses(simulation: Any) -> Iterator[str]:
-    """The first atom of each system whose mass is none of its element."""
-    from ase.data import atomic_masses
-
-    for system in simulation.syslist:
-        for atom, (label, mass) in enumerate(zip(system.beads.names, system.beads.m / DALTON, strict=True)):
-            number = find_element(str(label))
-            if number and not ISOTOPES[0] < mass / atomic_masses[number] < ISOTOPES[1]:
-                usual = f"{atomic_masses[number]:.4g}"
-                yield f"atom {atom} ({label}) has a mass of {mass:.3g} u, usual is {usual}: is units='dalton' missing?"
-                break
-
-
-def _twice(simulation: Any) -> Iterator[str]:
-    """Force fields of the potential that are in the bias, too."""
-    for system in simulation.syslist:
-        weights = [*system.ensemble.bweights, *[1.0] * len(system.ensemble.bcomp)]
-        biases = {part.ffield for part, weight in zip(system.ensemble.bcomp, weights, strict=False) if weight}
-        for name in sorted(biases & {part.ffield for part in system.fcomp if part.weight}):
-            yield f"the force field '{name}' is in <forces> and in <bias>: its forces act twice"
-
-
-def _scaled(simulation: Any) -> Iterator[str]:
-    """The weight of a force that acts alone."""
-    for system in simulation.syslist:
-        acting = [part for part in system.fcomp if part.weight]
-        if len(acting) == 1 and acting[0].weight != 1:
-            weight = f"{float(acting[0].weight):g}"
-            yield f"the only <force> has a weight of {weight}: energies and forces are multiplied by it"
-
-
-def _immobile(simulation: Any) -> Iterator[str]:
-    for system in simulation.syslist:
-        if len(set(map(int, system.motion.fixatoms_dof))) == 3 * system.beads.natoms:
-            yield "<motion> fixes every atom: nothing will move"
+    The last of all examinations, since atoms move.
+    """
+    for system, motion, mode in dynamics(simulation):
+        stepping = motion.thermostat
+        try:
+            with np.errstate(all="ignore"):
+                stepping.step()
+                stepping = motion
+                stepping.step()
+        except Exception as error:  # i-PI raises anything
+            yield f"<{type(stepping).__name__}> cannot do a step: {type(error).__name__}: {error}"
+        else:
+            if not (np.isfinite(system.beads.q).all() and np.isfinite(system.beads.p).all()):
+                text = "positions or momenta are not finite after the first step"
+                hint = "is a number of the thermostat or barostat negative, or without a unit?"
+                yield f"<dynamics mode='{mode}'>: {text}: {hint}"
 
 
 def _idle_parts(simulation: Any) -> Iterator[str]:
     """What i-PI accepts and silently ignores."""
-    for mode in _without_thermostat(simulation):
+    for mode in without_thermostat(simulation):
         if mode.startswith("nvt"):
             yield f"<dynamics mode='{mode}'> has no <thermostat>: the temperature is free"
     biased = {part.ffield for system in simulation.syslist for part in system.ensemble.bcomp}
@@ -272,32 +235,54 @@ def _idle_parts(simulation: Any) -> Iterator[str]:
                 yield f"<metaff> names '{name}', which is in no <bias>: it will get no hills"
 
 
-def _try_outputs(simulation: Any) -> Iterator[str]:
+def _try_outputs(simulation: Any) -> tuple[list[str], list[str]]:
+    """What i-PI refuses of the outputs, and what it gives as zero with a warning that it hardly ever shows."""
     from ipi.engine.outputs import CheckpointOutput, TrajectoryOutput
 
+    outputs = [output for output in simulation.outtemplate if not isinstance(output, CheckpointOutput)]
     names = [output.filename for output in simulation.outtemplate]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"two outputs have the filename '{name}'"
+    refused = [f"two outputs have the filename '{name}'" for name in sorted(set(names)) if names.count(name) > 1]
+    doubtful = []
     simulation.step = -1
-    for output in simulation.outtemplate:
-        if isinstance(output, CheckpointOutput):
-            continue
-        is_trajectory = isinstance(output, TrajectoryOutput)
+    for output in outputs:
+        who = f"<{'trajectory' if isinstance(output, TrajectoryOutput) else 'properties'} filename='{output.filename}'>"
         for system in simulation.syslist:
-            trial = copy.deepcopy(output)
-            try:
-                trial.bind(system, "w")
-                trial.print_header()
-                if not (is_trajectory and _is_extras(output)):
-                    trial.write()
-            except (Exception, SystemExit) as error:
-                kind = "trajectory" if is_trajectory else "properties"
-                yield f"<{kind} filename='{output.filename}'>: {_words(error, '')}"
+            with _all_words() as said:
+                try:
+                    _try_output(output, system)
+                except (Exception, SystemExit) as error:
+                    refused.append(f"{who}: {_words(error, '')}")
+                    break
+            if NO_ATOM in said.getvalue():
+                doubtful.append(f"{who}: no atom has the label or number of a property, which i-PI gives as zero")
                 break
+    return refused, doubtful
+
+
+def _try_output(output: Any, system: Any) -> None:
+    trial = copy.deepcopy(output)
+    trial.bind(system, "w")
+    trial.print_header()
+    if not _is_extras(output):
+        trial.write()
+
+
+@contextlib.contextmanager
+def _all_words() -> Iterator[io.StringIO]:
+    """What i-PI says if it is not quiet, as it is in a rehearsal."""
+    from ipi.utils.messages import verbosity
+
+    said = io.StringIO()
+    verbosity.level = "medium"
+    try:
+        with contextlib.redirect_stdout(said):
+            yield said
+    finally:
+        verbosity.level = "quiet"
 
 
 def _is_extras(output: Any) -> bool:
-    return output.what.strip().startswith("extras")
+    return getattr(output, "what", "").strip().startswith("extras")
 
 
 def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
@@ -321,6 +306,7 @@ def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
         timestep_fs=float(dt) / FEMTOSECOND if dt is not None and float(dt) > 0 else None,
         temperature_K=float(ensemble.temp) / KELVIN if ensemble.temp > 0 else None,
         kinetic_K=kinetic or None,
+        moves_the_cell=kind.startswith(MOVES_THE_CELL),
         pressure_GPa=pressure / GIGAPASCAL if kind.startswith("np") and pressure == pressure else None,
         thermostat_fs=_time_constant(motion, "thermostat"),
         barostat_fs=_time_constant(motion, "barostat"),

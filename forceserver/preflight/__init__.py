@@ -13,7 +13,7 @@ from .answers import Answers, ask, inspect_plumed, served_variables
 from .bias import inspect_bias
 from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
-from .rehearsal import inspect_forcefields, inspect_tags, rehearse_input
+from .rehearsal import inspect_forcefields, inspect_tags, inspect_volume, rehearse_input
 from .sockets import find_server, inspect_cv_server, inspect_limits, inspect_sockets
 from .speed import inspect_speed
 from .structures import describe_template, inspect_fixed, inspect_structure
@@ -82,6 +82,8 @@ def inspect(
             fixed: frozenset[int] = frozenset().union(*(system.fixed for system in rehearsal.systems))
             findings.extend(inspect_fixed(read_structure(configuration.structure.file), fixed))
         findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))
+        if server is not None and answers.has_virial is False:
+            findings.extend(inspect_volume(ipi, rehearsal, server))
     if server is not None:
         findings.extend(inspect_speed(server, ipi, drivers, answers.batches, answers.seconds))
     return findings

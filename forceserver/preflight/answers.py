@@ -35,12 +35,14 @@ class Answers:
 
     batches: whether the potential computes several structures at once; None if there is no potential.
     seconds: what the potential took for the template, the first time.
+    has_virial: whether the virial of the template is not exactly zero.
     extras: the names that a driver sends, by the section of its socket.
     """
 
     findings: list[Finding] = field(default_factory=list)
     batches: bool | None = None
     seconds: float | None = None
+    has_virial: bool | None = None
     extras: dict[str, set[str]] = field(default_factory=dict)
 
 
@@ -79,6 +81,7 @@ def _ask_potential(
         potential.close()
     answers.seconds = time.monotonic() - begun
     answers.batches = potential.computes_batches
+    answers.has_virial = bool(np.any(result.virial))
     answers.extras["socket"] = set(result.extras)
     largest = float(np.linalg.norm(result.forces, axis=1).max(initial=0))
     extras = f", extras {', '.join(sorted(result.extras))}" if result.extras else ""

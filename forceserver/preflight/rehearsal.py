@@ -8,7 +8,7 @@ from ..errors import InputError
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
-    from ..ipi.input import IpiInput
+    from ..ipi.input import IpiInput, SocketServer
     from ..ipi.rehearsal import Rehearsal, SystemAsUnderstood
 
 LIMITS = {
@@ -47,6 +47,10 @@ def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
         yield Finding(
             WRONG, "socket", f"two <ffsocket> listen at {place[1]}: give each an <address> or port of its own"
         )
+    for server in ipi.sockets:
+        if server.latency_seconds < 0:
+            text = f"<latency> of '{server.name}' is {server.latency_seconds:g} s: i-PI would wait for ever; set 0"
+            yield Finding(WRONG, "socket", text)
     used = {part.forcefield for system in ipi.systems for part in system.components}
     for name in names:
         if name not in used:
@@ -66,6 +70,16 @@ def inspect_tags(ipi: "IpiInput") -> Iterator[Finding]:
     if not ipi.checkpoints:
         text = "there is no <checkpoint> in <output>: a simulation that is killed cannot be resumed"
         yield Finding(ADVICE, "simulation", text)
+
+
+def inspect_volume(ipi: "IpiInput", rehearsal: "Rehearsal", server: "SocketServer") -> Iterator[Finding]:
+    """A potential whose virial is exactly zero cannot say how the volume should change."""
+    for system, understood in zip(ipi.systems, rehearsal.systems, strict=True):
+        if not (understood.moves_the_cell and system.beads_of(server.forcefield)):
+            continue
+        alone = {part.forcefield for part in system.components} == {server.forcefield}
+        text = f"its virial is zero, but {understood.motion} changes the volume by it: the potential must give a stress"
+        yield Finding(WRONG if alone else ADVICE, "potential", text)
 
 
 def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:

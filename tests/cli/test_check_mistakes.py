@@ -70,6 +70,7 @@ SIMULATION = {  # what is replaced in i-PI's input, by what, and what is said
     "file that does not exist": ("al.extxyz", "la.extxyz", "la.extxyz"),
     "format of the file": ("mode='ase'> al", "mode='pdb'> al", "i-PI does not accept it"),
     "tag that does not exist": ("<total_steps>5</total_steps>", "<total_step>5</total_step>", "total_step"),
+    "negative latency": ("<latency>0", "<latency>-1", "<latency> of 'al' is -1 s: i-PI would wait for ever"),
     "tag that does not end": ("</system>", "", "not accept"),
     "number that is none": ("<total_steps>5", "<total_steps>five", "five"),
     "seed that is none": ("31415", "pi", "pi"),
@@ -199,6 +200,19 @@ def test_batches_that_the_driver_does_not_take(aluminium):
     aluminium.write_config("[socket]", "[driver]\nmax_batch = 7\n[socket]")
     aluminium.write_simulation(beads=8, old="</address>", new="</address><batch_size>8</batch_size>")
     assert "driver.max_batch = 7 is less than the 8 structures of <batch_size>" in found(aluminium)
+
+
+def test_a_volume_that_changes_without_a_virial(aluminium):
+    """i-PI warns and goes on: the cell expands like a gas."""
+    aluminium.write_config('emt.EMT"', 'emt.EMT"\nstress = "zero"')
+    barostat = "<barostat mode='isotropic'><tau units='femtosecond'> 250 </tau></barostat></dynamics>"
+    aluminium.write_simulation(old="</dynamics>", new=barostat)
+    path = aluminium.folder / "input.xml"
+    pressure = "</temperature><pressure units='gigapascal'> 0 </pressure>"
+    path.write_text(path.read_text().replace("mode='nve'", "mode='npt'").replace("</temperature>", pressure))
+    assert "its virial is zero, but Dynamics npt changes the volume by it" in found(aluminium)
+    aluminium.write_config()
+    assert "its virial is zero" not in aluminium.run_here("check", aluminium.config).stdout
 
 
 def test_without_an_input_of_ipi_the_rest_is_computed(aluminium):

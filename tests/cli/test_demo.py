@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,6 +81,16 @@ def test_to_the_end(undisturbed):
     assert all(0 < phase["minimum_angstrom"] < 0.2 for phase in phases)
     check_outputs(place, STEPS)
     assert not list(place.rglob("force")), "no socket is left"
+
+
+def test_a_line_that_is_being_written_is_no_warning_in_the_progress(tmp_path, caplog):
+    """The last line of COLVAR is incomplete in every other look at it."""
+    lines = ["#! FIELDS time polarization_x polarization_y polarization_z metad.rbias"]
+    lines += [f"{0.01 * step:g} 0.01 0.02 {0.001 * (step % 60):g} 0.0" for step in range(200)]
+    (tmp_path / "COLVAR").write_text("\n".join(lines) + "\n 2.01 0.0")
+    demo = batio3.Demo(tmp_path, "metadynamics", None, {"cold": 50.0})
+    assert "F(0)" in demo._estimate(SimpleNamespace(name="cold", folder=tmp_path))
+    assert not caplog.records
 
 
 def test_complete_results_are_shown_again_and_kept(undisturbed):

@@ -20,6 +20,11 @@ BIAS = "<ensemble><bias><force forcefield='force'/></bias>"
 BAROSTAT = "</thermostat><barostat mode='isotropic'><tau units='femtosecond'> 250 </tau></barostat>"
 
 
+LANGEVIN = "<thermostat mode='langevin'><tau units='femtosecond'> 100 </tau></thermostat>"
+HEATING = "<thermostat mode='gle'><A shape='(2,2)'> [1e-3, 1e-4, 1e-4, {}e-3] </A></thermostat>"
+REMD = "<smotion mode='remd'><remd><stride>{}</stride></remd></smotion><prng>"
+
+
 def copper():
     atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
     atoms.positions[0] += 0.1
@@ -41,6 +46,10 @@ def planted(folder, old="", new="", atoms=None):
         ("femtosecond'> 1 <", "femtosecond'> 0 <", "a <timestep> of 0 fs: it must be positive"),
         ("femtosecond'> 1 <", "femtosecond'> -1 <", "a <timestep> of -1 fs"),
         ("<thermostat mode='langevin'>", "<thermostat mode='gle'>", "<ThermoGLE> cannot do a step: IndexError"),
+        ("<dynamics mode='nvt'>", "<dynamics mode='scnpt'>", "<Dynamics> cannot do a step: AttributeError"),
+        ("</timestep>", "</timestep><nmts>[0]</nmts>", "<nmts> of <dynamics> is [0]: every level needs one step"),
+        ("<checkpoint stride='200'", "<checkpoint stride='0'", "<checkpoint filename='checkpoint'> has a stride of 0"),
+        ("<simulation ", "<simulation safe_stride='0' ", "<simulation safe_stride='0'>: it must be positive"),
     ],
 )
 def test_what_cannot_run(tmp_path, old, new, problem):
@@ -64,6 +73,18 @@ def test_what_cannot_run(tmp_path, old, new, problem):
         ),
         ("forcefield='force'/", "forcefield='force' weight='-1'/", "the only <force> has a weight of -1: energies and"),
         ("<dynamics", "<fixatoms> [0,1,2,3] </fixatoms><dynamics", "<motion> fixes every atom: nothing will move"),
+        (
+            "[ step,",
+            "[ step, kinetic_md(H),",
+            "no atom has the label or number of a property, which i-PI gives as zero",
+        ),
+        ("kelvin'> 300 </temp", "kelvin'> 0 </temp", "the temperature is 0 K: the thermostat only takes energy away"),
+        ("mode='nvt'", "mode='nvt-cc'", "<dynamics mode='nvt-cc'> fixes the centroid, and there is one bead"),
+        ("='force'/", "='force' nbeads='4'/", "nbeads='4'> has no effect, since the system has 1 bead: <initialize"),
+        (LANGEVIN, HEATING.format(-1), "<A> of the thermostat has an eigenvalue with the real part -0.0011: it heats"),
+        (LANGEVIN, HEATING.format(1), None),
+        ("<prng>", REMD.format(5), "<smotion mode='remd'> has one system: there is nothing to exchange"),
+        ("<prng>", REMD.format(0), "<smotion mode='remd'> has a <stride> of 0: nothing is exchanged"),
         ("<ensemble>", BIAS, "'force' is in <forces> and in <bias>: its forces act twice"),
         ("<ensemble>", f"{BIAS}<bias_weights>[0.0]</bias_weights>", None),
         ("<velocities", "<masses mode='manual' units='dalton'> [65,65,63,63] </masses><velocities", None),
@@ -72,6 +93,71 @@ def test_what_cannot_run(tmp_path, old, new, problem):
 def test_what_is_hardly_meant(tmp_path, old, new, doubt):
     doubts = rehearse(planted(tmp_path, old, new)).doubts
     assert doubt in " ".join(doubts) if doubt else not doubts
+
+
+def test_a_first_step_that_ends_in_infinity(tmp_path):
+    path = planted(tmp_path, "nbeads='1'", "nbeads='4'")
+    pile = "<thermostat mode='pile_g'><pile_lambda>-1</pile_lambda>"
+    path.write_text(path.read_text().replace("<thermostat mode='langevin'>", pile))
+    (problem,) = rehearse(path).problems
+    assert problem.startswith("<dynamics mode='nvt'>: positions or momenta are not finite after the first step")
+
+
+def doubts_of(path, *changes):
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return " ".join(rehearse(path).doubts)
+
+
+def test_systems_that_write_to_the_same_files(tmp_path):
+    """i-PI renames the files of one system when it opens those of the next."""
+    path = planted(tmp_path)
+    system = path.read_text().partition("<system>")[2].partition("</system>")[0]
+    again = (f"<system>{system}</system>", f"<system>{system}</system><system>{system}</system>")
+    assert "2 systems have no prefix, so all write to the same files" in doubts_of(path, again)
+    assert not doubts_of(path, (f"{system}</system><system>", f"{system}</system><system prefix='other'>"))
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        (("[1, 0]", "[-1, 1]"), ""),
+        (("[1, 0]", "[1, 1]"), "<mts_weights> of the force field 'cheap' add up to 2"),
+        (("[1, 0]", "[-1, 0]"), "<mts_weights> of the force field 'cheap' add up to -1"),
+    ],
+)
+def test_levels_that_do_not_add_up_to_one_potential(tmp_path, weights, told):
+    forces = [
+        f"<force forcefield='{name}'><mts_weights>{numbers}</mts_weights></force>"
+        for name, numbers in zip(("force", "cheap"), weights, strict=True)
+    ]
+    cheap = "<fflj name='cheap' pbc='False'><parameters> { sigma: 3.0, eps: 1e-4 } </parameters></fflj>\n  <system>"
+    said = doubts_of(
+        planted(tmp_path),
+        ("<force forcefield='force'/>", "".join(forces)),
+        ("<system>", cheap),
+        ("</timestep>", "</timestep><nmts>[1, 4]</nmts>"),
+    )
+    assert said.startswith(told) if told else not said
+
+
+def test_fixed_atoms_move_with_the_cell(tmp_path):
+    write_start(
+        tmp_path, copper(), 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"', Start(ensemble="npt", beads=1)
+    )
+    fixed = ("<motion mode='dynamics'>", "<motion mode='dynamics'><fixatoms>[0]</fixatoms>")
+    assert doubts_of(tmp_path / "input.xml", fixed).startswith(
+        "<dynamics mode='npt'> moves the atoms that <motion> fixes"
+    )
+
+
+def test_a_pes_file_that_is_not_there(tmp_path):
+    direct = "<ffdirect name='d'><pes>custom</pes><pes_path>nowhere.py</pes_path></ffdirect><system>"
+    with pytest.raises(InputError, match=r"<ffdirect name='d'>: there is no file 'nowhere.py' \(<pes_path>\)"):
+        rehearse(planted(tmp_path, "<system>", direct))
 
 
 NO_CHECKPOINT = "there is no <checkpoint> in <output>"

@@ -42,9 +42,8 @@ def load_kernel() -> str | None:
     try:
         plumed.Plumed(kernel=kernel).finalize()
     except Exception as error:  # the wrapper raises RuntimeError, and others for a library that is none
-        raise InputError(
-            f"the PLUMED kernel {kernel or ''} cannot be loaded ({one_line(error)}); {HOW_TO_GET_IT}"
-        ) from error
+        which = f"the PLUMED kernel {kernel}" if kernel else "PLUMED's kernel"
+        raise InputError(f"{which} cannot be loaded ({one_line(error)}); {HOW_TO_GET_IT}") from error
     return kernel
 
 

@@ -1,0 +1,182 @@
+"""What i-PI accepts and few mean: one function for each of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..elements import find_element
+from .input import all_in
+
+DALTON = 1822.888486  # electron masses
+
+ISOTOPES = (0.4, 3.5)
+"""Masses relative to that of the element that are isotopes (tritium: 3), or hydrogen made heavier on purpose."""
+
+ROUNDED = 1e-3
+"""Eigenvalues of the matrices of a GLE, relative to the largest, that three printed digits can make negative."""
+
+MOVES_THE_CELL = ("npt", "nst", "scnpt")
+"""Beginnings of the modes of <dynamics> with a barostat."""
+
+
+def doubts(simulation: Any) -> Iterator[str]:
+    """Everything that is doubtful in a simulation of i-PI, which has been bound."""
+    for examine in (
+        _constant_enthalpy,
+        _without_effect,
+        _masses,
+        _twice,
+        _scaled,
+        _levels,
+        _beads_in_vain,
+        _immobile,
+        _fixed_in_a_moving_cell,
+        _cold,
+        _heating,
+        _exchanges,
+        _same_files,
+    ):
+        yield from examine(simulation)
+
+
+def dynamics(simulation: Any) -> Iterator[tuple[Any, Any, str]]:
+    """Every <dynamics>: its system, i-PI's object, its mode."""
+    for system in simulation.syslist:
+        for motion in all_in(system.motion):
+            if mode := getattr(motion, "enstype", None):
+                yield system, motion, mode
+
+
+def without_thermostat(simulation: Any) -> Iterator[str]:
+    """The mode of every <dynamics> that has no <thermostat>."""
+    from ipi.engine.thermostats import Thermostat
+
+    for _, motion, mode in dynamics(simulation):
+        if type(motion.thermostat) is Thermostat:
+            yield mode
+
+
+def _constant_enthalpy(simulation: Any) -> Iterator[str]:
+    for mode in without_thermostat(simulation):
+        if mode in ("npt", "nst"):
+            yield f"<dynamics mode='{mode}'> has no <thermostat>: the enthalpy is constant, not the temperature"
+
+
+def _without_effect(simulation: Any) -> Iterator[str]:
+    """Parts of <dynamics> that its ensemble does not use."""
+    idle = {"nve": ("thermostat", "barostat"), "nvt": ("barostat",), "nvt-cc": ("barostat",)}
+    for system, motion, mode in dynamics(simulation):
+        for part in idle.get(mode, ()):
+            if type(getattr(motion, part)).__name__.lower() != part:  # i-PI's base classes do nothing
+                yield f"<dynamics mode='{mode}'> has a <{part}>, which has no effect there"
+        if mode in idle and np.isfinite(system.ensemble.pext):
+            yield f"<ensemble> has a <pressure>, which has no effect: <dynamics mode='{mode}'> keeps the volume"
+
+
+def _masses(simulation: Any) -> Iterator[str]:
+    """The first atom of each system whose mass is none of its element."""
+    from ase.data import atomic_masses
+
+    for system in simulation.syslist:
+        for atom, (label, mass) in enumerate(zip(system.beads.names, system.beads.m / DALTON, strict=True)):
+            number = find_element(str(label))
+            if number and not ISOTOPES[0] < mass / atomic_masses[number] < ISOTOPES[1]:
+                usual = f"{atomic_masses[number]:.4g}"
+                yield f"atom {atom} ({label}) has a mass of {mass:.3g} u, usual is {usual}: is units='dalton' missing?"
+                break
+
+
+def _twice(simulation: Any) -> Iterator[str]:
+    """Force fields of the potential that are in the bias, too."""
+    for system in simulation.syslist:
+        weights = [*system.ensemble.bweights, *[1.0] * len(system.ensemble.bcomp)]
+        biases = {part.ffield for part, weight in zip(system.ensemble.bcomp, weights, strict=False) if weight}
+        for name in sorted(biases & {part.ffield for part in system.fcomp if part.weight}):
+            yield f"the force field '{name}' is in <forces> and in <bias>: its forces act twice"
+
+
+def _scaled(simulation: Any) -> Iterator[str]:
+    """The weight of a force that acts alone."""
+    for system in simulation.syslist:
+        acting = [part for part in system.fcomp if part.weight]
+        if len(acting) == 1 and acting[0].weight != 1:
+            weight = f"{float(acting[0].weight):g}"
+            yield f"the only <force> has a weight of {weight}: energies and forces are multiplied by it"
+
+
+def _immobile(simulation: Any) -> Iterator[str]:
+    for system in simulation.syslist:
+        if len(set(map(int, system.motion.fixatoms_dof))) == 3 * system.beads.natoms:
+            yield "<motion> fixes every atom: nothing will move"
+    for system, _, mode in dynamics(simulation):
+        if mode == "nvt-cc" and system.beads.nbeads == 1:
+            yield "<dynamics mode='nvt-cc'> fixes the centroid, and there is one bead: nothing will move"
+
+
+def _levels(simulation: Any) -> Iterator[str]:
+    """Force fields of several time steps that do not count once in all (the expensive one) or never (the cheap one)."""
+    for system in simulation.syslist:
+        for part in system.fcomp:
+            total = float(np.sum(part.mts_weights))
+            if len(part.mts_weights) > 1 and not np.isclose(total, (0, 1)).any():
+                yield (
+                    f"<mts_weights> of the force field '{part.ffield}' add up to {total:g}: its energy and forces are "
+                    "multiplied by it; usual is 1, or 0 for one that is only used in between"
+                )
+
+
+def _beads_in_vain(simulation: Any) -> Iterator[str]:
+    for system in simulation.syslist:
+        for part in (*system.fcomp, *system.ensemble.bcomp):
+            if part.nbeads > (beads := system.beads.nbeads):
+                has = f"{beads} bead{'s' if beads > 1 else ''}"
+                yield (
+                    f"<force forcefield='{part.ffield}' nbeads='{part.nbeads}'> has no effect, since the system has "
+                    f"{has}: <initialize nbeads='{part.nbeads}'> makes a ring polymer of as many"
+                )
+
+
+def _fixed_in_a_moving_cell(simulation: Any) -> Iterator[str]:
+    for _, motion, mode in dynamics(simulation):
+        if mode.startswith(MOVES_THE_CELL) and len(motion.fixatoms_dof):
+            yield f"<dynamics mode='{mode}'> moves the atoms that <motion> fixes, too: they are scaled with the cell"
+
+
+def _cold(simulation: Any) -> Iterator[str]:
+    for system, _, mode in dynamics(simulation):
+        if mode != "nve" and float(system.ensemble.temp) == 0:
+            yield "the temperature is 0 K: the thermostat only takes energy away, until nothing moves"
+
+
+def _heating(simulation: Any) -> Iterator[str]:
+    """Matrices of a GLE that excite what they should damp, by more than the digits they are printed with."""
+    for _, motion, _ in dynamics(simulation):
+        matrices = np.asarray(getattr(motion.thermostat, "A", np.eye(1)))
+        if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:
+            continue
+        rates = np.linalg.eigvals(matrices).real
+        if rates.min(initial=0) < -ROUNDED * abs(rates).max(initial=0):
+            yield f"<A> of the thermostat has an eigenvalue with the real part {rates.min():.3g}: it heats without end"
+
+
+def _exchanges(simulation: Any) -> Iterator[str]:
+    """Replica exchange in which nothing will be exchanged."""
+    for move in all_in(simulation.smotion):
+        if type(move).__name__ != "ReplicaExchange":
+            continue
+        if len(simulation.syslist) < 2:
+            yield "<smotion mode='remd'> has one system: there is nothing to exchange"
+        if not move.stride > 0:
+            yield f"<smotion mode='remd'> has a <stride> of {move.stride:g}: nothing is exchanged"
+
+
+def _same_files(simulation: Any) -> Iterator[str]:
+    """Systems whose outputs have the same names: i-PI renames the files of each when it opens those of the next."""
+    prefixes = [system.prefix for system in simulation.syslist]
+    for prefix in sorted({prefix for prefix in prefixes if prefixes.count(prefix) > 1}):
+        which = f"the prefix '{prefix}'" if prefix else "no prefix"
+        yield (
+            f"{prefixes.count(prefix)} systems have {which}, so all write to the same files: "
+            "<system prefix='...'> gives each its own"
+        )
