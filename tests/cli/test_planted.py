@@ -81,7 +81,7 @@ def test_what_cannot_run(tmp_path, old, new, problem):
         ("kelvin'> 300 </temp", "kelvin'> 0 </temp", "the temperature is 0 K: the thermostat only takes energy away"),
         ("mode='nvt'", "mode='nvt-cc'", "<dynamics mode='nvt-cc'> fixes the centroid, and there is one bead"),
         ("='force'/", "='force' nbeads='4'/", "nbeads='4'> has no effect, since the system has 1 bead: <initialize"),
-        (LANGEVIN, HEATING.format(-1), "<A> of the thermostat has an eigenvalue with the real part -0.0011: it heats"),
+        (LANGEVIN, HEATING.format(-1), "<A> of the thermostat has an eigenvalue with the real part -0.001: it heats"),
         (LANGEVIN, HEATING.format(1), None),
         ("<prng>", REMD.format(5), "<smotion mode='remd'> has one system: there is nothing to exchange"),
         ("<prng>", REMD.format(0), "<smotion mode='remd'> has a <stride> of 0: nothing is exchanged"),
