@@ -55,25 +55,26 @@ def _options(
     """Serves machine-learned forces, collective variables and biases to i-PI and PLUMED."""
 
 
-for _command in (
-    init,
-    check,
-    launch,
-    drive,
-    evaluate,
-    describe,
-    basis,
-    compare,
-    demo,
-    fes,
-    fit,
-    learn,
-    info,
-    convert,
-    export,
-    ipi_pes,
-):
-    app.command()(_command)
+# What the list of commands says of each: a line of 80 columns has room for 64 characters.
+for _command, _summary in {
+    init: "Write configuration and i-PI input for a structure and a model.",
+    check: "Find what does not fit, before anything starts.",
+    launch: "Run a simulation: i-PI and its drivers, to the end.",
+    drive: "Serve forces, variables and a bias to i-PI, ASE or PLUMED.",
+    evaluate: "Compute energies and forces of structures, and their errors.",
+    describe: "Write the representation of structures, and variables.",
+    basis: "Contract a radial basis to the functions that are needed.",
+    compare: "Compare two representations, before a model is trained.",
+    demo: "Run a complete study: the free energy of BaTiO3.",
+    fes: "Compute free energies from HILLS, KERNELS and COLVAR.",
+    fit: "Train a potential: a kernel model or a cluster expansion.",
+    learn: "Learn on the fly: simulate, compute what is uncertain, fit.",
+    info: "Print the contents of a model file.",
+    convert: "Write a model of another program as one npz file.",
+    export: "Write a model or a variable as TorchScript (metatomic).",
+    ipi_pes: "Print the path of the PES file for i-PI's <ffdirect>.",
+}.items():
+    app.command(short_help=_summary)(_command)
 app.add_typer(cv, name="cv")
 app.add_typer(plumed, name="plumed")
 app.add_typer(lammps, name="lammps")

@@ -69,7 +69,7 @@ def drive(
     With [cv_server] it also serves collective variables to PLUMED; with [bias] and [bias_socket], a bias to i-PI.
     Each of the three roles can be used alone. A CV server alone runs until it receives a signal.
     Exit code: 0 the server sent EXIT, a time limit was reached or a signal arrived; 1 it had to give up; 2 the
-    configuration is wrong or does not match the server.
+    configuration is wrong or does not match the server; 4 the potential is too uncertain of a structure.
     """
     from ..configuration import at_address, read_configuration, require
     from ..ipi.activity import of_this_process

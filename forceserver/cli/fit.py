@@ -17,7 +17,7 @@ def fit(
     ],
     verbose: arguments.Verbose = False,
 ) -> None:
-    """Train a sparse kernel model (GAP) on energies, forces and virials.
+    """Train a sparse kernel model (GAP) or a cluster expansion (ACE) on energies, forces and virials.
 
     Writes the model and prints the errors by group. If the configuration names a report folder, also writes parity
     plots and the learning curve there. To resume an interrupted fit, repeat the command.

@@ -165,6 +165,13 @@ def test_what_does_not_fit_is_refused(copper, model, arguments, message):
     assert not (copper.folder / "a run").exists()
 
 
+def test_the_list_of_commands_has_room_for_its_summaries(copper, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    commands = copper.run_here("--help").stdout.partition("Commands:")[2]
+    assert "  fit       Train a potential: a kernel model or a cluster expansion." in commands
+    assert "..." not in commands
+
+
 def test_help_keeps_sections_and_fits_a_terminal(copper, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     for command in ("drive", "launch", "check", "init", "fit", "fes", "evaluate", "describe", "demo"):
