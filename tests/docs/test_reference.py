@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 import pytest
 import typer
@@ -94,6 +94,21 @@ def test_every_key_stands_in_a_page(model):
         key for key in MODELS[model].model_fields if not re.search(rf"(`|\.|^|\s|\[){key}(`|\s*=|\]|\.)", text, re.M)
     ]
     assert not [key for key in missing if key not in PENDING]
+
+
+def _words(annotation) -> set[str]:
+    """The values of a key that are words among which to choose."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return {word for word in inner if isinstance(word, str)}
+    return set().union(*map(_words, inner))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_choice_stands_in_a_page(model):
+    text = "\n".join(page.read_text() for page in (*DOCS.rglob("*.md"), DOCS.parent / "README.md"))
+    words = set().union(*(_words(field.annotation) for field in MODELS[model].model_fields.values()))
+    assert not [word for word in words if not re.search(rf"\b{re.escape(word)}\b", text)]
 
 
 def _missing(page: str, *commands) -> list[str]:
