@@ -182,7 +182,9 @@ def read_by_plumed(kernel: str | None, plumed_dat: Path, atoms: int, folder: Pat
     import plumed
 
     from ..bias.plumed.elsewhere import bring
+    from ..bias.plumed.input import check_folders
 
+    check_folders(plumed_dat, folder)
     tried = bring(plumed_dat, folder, scratch)
     with working_in(scratch), _naming({tried: plumed_dat}):
         instance = plumed.Plumed(kernel=kernel)

@@ -7,6 +7,7 @@ import pytest
 
 from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.elsewhere import bring
+from forceserver.bias.plumed.input import check_folders
 from forceserver.bias.plumed.kernel import load_kernel
 from forceserver.errors import InputError
 from forceserver.frame import Frame
@@ -70,6 +71,41 @@ def test_hills_elsewhere_survive_a_trial(tmp_path, way, file):
     else:
         read_by_plumed(load_kernel(), folder / "plumed.dat", 2, folder, trial)
     assert {path.name: path.read_text() for path in folder.glob("*HILLS*")} == {"HILLS": "hills\n"}
+
+
+HILLS = (
+    "#! FIELDS time d sigma_d height biasf clock\n#! SET multivariate false\n#! SET kerneltype stretched-gaussian\n"
+    "1 0.5 0.1 1 5 1700000000\n"
+)
+
+
+@pytest.mark.plumed
+@pytest.mark.parametrize("shared", ["run/hills", "hills"])
+def test_a_walker_that_is_restarted_finds_the_others(tmp_path, shared):
+    """`check` refused the restart: "restart file hills/HILLS.1 not found"."""
+    folder, trial = tmp_path / "run", tmp_path / "trial"
+    for place in (folder, trial, tmp_path / shared):
+        place.mkdir()
+    for number in range(2):
+        (tmp_path / shared / f"HILLS.{number}").write_text(HILLS)
+    place = "hills" if shared == "run/hills" else "../hills"
+    (folder / "plumed.dat").write_text(
+        "RESTART\nd: DISTANCE ATOMS=1,2\nMETAD ARG=d SIGMA=0.1 HEIGHT=1 PACE=1 BIASFACTOR=5 TEMP=300 WALKERS_N=2 "
+        f"WALKERS_ID=0 WALKERS_DIR={place}\n"
+    )
+    read_by_plumed(load_kernel(), folder / "plumed.dat", 2, folder, trial)
+    assert {path.name: path.read_text() for path in (tmp_path / shared).iterdir()} == dict.fromkeys(
+        ["HILLS.0", "HILLS.1"], HILLS
+    )
+
+
+def test_a_folder_that_plumed_would_miss_is_named(tmp_path):
+    """Behind a bias it is made; PLUMED inside i-PI dies of SIGSEGV."""
+    (tmp_path / "plumed.dat").write_text("METAD ARG=d SIGMA=1 HEIGHT=1 PACE=1 FILE=out/HILLS\n")
+    with pytest.raises(InputError, match=r"plumed\.dat writes out/HILLS: there is no folder .*/out; create it"):
+        check_folders(tmp_path / "plumed.dat", tmp_path)
+    (tmp_path / "out").mkdir()
+    check_folders(tmp_path / "plumed.dat", tmp_path)
 
 
 @pytest.mark.plumed

@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from .input import READERS, WRITTEN, action_of, named_files, read_input, written_files
+from .input import READERS, WRITTEN, Action, action_of, named_files, read_input, walkers, written_files
 
 OUTSIDE = "outside"
 """The folder for what would be written outside the folder of the trial."""
@@ -25,8 +25,7 @@ def bring(path: Path, folder: Path, trial: Path) -> Path:
             _copy(folder / name, trial / name)
     lines = read_input(path, folder)
     moved = [[_moved(action_of(words)[0], word, folder) for word in words] for words in lines]
-    names = (written_files([action_of(words) for words in which]) for which in (lines, moved))
-    for name, there in zip(*names, strict=True):
+    for name, there in zip(_files(lines), _files(moved), strict=True):
         if (folder / name).is_file():
             _copy(folder / name, trial / there)
         elif (folder / name).parent.is_dir():
@@ -36,6 +35,13 @@ def bring(path: Path, folder: Path, trial: Path) -> Path:
     changed = trial / path.name
     changed.write_text("".join(" ".join(words) + "\n" for words in moved), errors="surrogateescape")
     return changed
+
+
+def _files(lines: list[Action]) -> list[str]:
+    """The files that are written, and those of other walkers, which are read at a restart."""
+    actions = [action_of(words) for words in lines]
+    _, others = walkers(actions) or (None, [])
+    return [*written_files(actions), *map(str, others)]
 
 
 def _moved(action: str, word: str, folder: Path) -> str:

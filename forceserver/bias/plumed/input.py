@@ -263,6 +263,13 @@ def walkers(actions: list[Action]) -> tuple[Path, list[Path]] | None:
     return None
 
 
+def check_folders(path: Path, folder: Path) -> None:
+    """`InputError` if a folder of the files that PLUMED writes, where it runs in `folder`, is missing."""
+    for name in written_files(read_actions(path, folder)):
+        if not (place := (folder / name).parent).is_dir():
+            raise InputError(f"{path} writes {name}: there is no folder {place}; create it (PLUMED would die silently)")
+
+
 def make_folders(actions: list[Action]) -> None:
     """Creates the folders of the files that PLUMED writes: it dies silently if one is missing."""
     shared = [Path(name) for action in actions if (name := keyword(action, "WALKERS_DIR"))]
