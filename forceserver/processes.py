@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from .sockets import prepare_tcp
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SYS_PIDFD_GETFD = 438  # linux/unistd.h, the same on every architecture
 FORCESERVER = (
@@ -117,29 +119,41 @@ def _signal_group(process: subprocess.Popen, number: int) -> None:
 
 
 def hang_up(process: subprocess.Popen) -> None:
-    """Ends all connections of a child process, as if their other ends had closed them.
+    """Ends all connections of a child process, as if their other ends had closed them."""
+    for connection in _connections(process):
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
-    Works through copies of its sockets, which Linux gives to the parent (since 5.6, unless a sandbox forbids it); does
-    nothing elsewhere.
+
+def bound_silence(process: subprocess.Popen) -> None:
+    """Has the system end TCP connections of a child whose other ends have vanished (`sockets.GONE_SECONDS`)."""
+    for connection in _connections(process):
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):
+                prepare_tcp(connection)
+
+
+def _connections(process: subprocess.Popen) -> Iterator[socket.socket]:
+    """Copies of the connected sockets of a child process.
+
+    Linux gives them to the parent (since 5.6, unless a sandbox forbids it); nothing elsewhere.
     """
     if _libc is None or not hasattr(os, "pidfd_open"):
         return
-    with contextlib.suppress(OSError):  # it has ended
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # an error if it has ended
         pidfd = os.pidfd_open(process.pid)
-        try:
-            for number in os.listdir(f"/proc/{process.pid}/fd"):
-                if os.readlink(f"/proc/{process.pid}/fd/{number}").startswith("socket:"):
-                    _shut_down(_libc.syscall(SYS_PIDFD_GETFD, pidfd, int(number), 0))
-        finally:
-            os.close(pidfd)
+        stack.callback(os.close, pidfd)
+        for number in os.listdir(f"/proc/{process.pid}/fd"):
+            if os.readlink(f"/proc/{process.pid}/fd/{number}").startswith("socket:"):
+                copy = _libc.syscall(SYS_PIDFD_GETFD, pidfd, int(number), 0)
+                if copy >= 0:
+                    yield from _if_connected(copy)
 
 
-def _shut_down(descriptor: int) -> None:
-    if descriptor < 0:
-        return
+def _if_connected(descriptor: int) -> Iterator[socket.socket]:
     with socket.socket(fileno=descriptor) as connection, contextlib.suppress(OSError):
-        connection.getpeername()  # a listening socket has no peer, and stays open
-        connection.shutdown(socket.SHUT_RDWR)
+        connection.getpeername()  # a listening socket has no peer
+        yield connection
 
 
 def is_stopped(process: subprocess.Popen) -> bool:

@@ -79,7 +79,9 @@ def prepare_tcp(sock: socket.socket) -> None:
     for option, value in (("TCP_USER_TIMEOUT", 1000 * GONE_SECONDS), ("TCP_RXT_CONNDROPTIME", GONE_SECONDS)):
         if hasattr(socket, option):  # on Linux; on macOS
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    idle, interval = GONE_SECONDS // 2, GONE_SECONDS // 8
     # TCP_KEEPALIVE is what macOS calls TCP_KEEPIDLE
-    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+    options = ("TCP_KEEPIDLE", idle), ("TCP_KEEPALIVE", idle), ("TCP_KEEPINTVL", interval), ("TCP_KEEPCNT", 4)
+    for option, value in options:
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

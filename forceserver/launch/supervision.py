@@ -1,6 +1,7 @@
 """One run of i-PI with its drivers: started, watched, ended."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -45,6 +46,9 @@ IS_OPEN = "the CV server is open at"
 
 QUEUE_SECONDS = 0.5
 """A queue system that ends a job signals all processes, i-PI within this time after `launch`."""
+SILENCE_SECONDS = 10.0
+"""How often connections of new drivers are looked for, which may be on machines that vanish."""
+
 
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 """Signals that mean a process crashed."""
@@ -174,6 +178,8 @@ class Supervisor:
     broken: bool = False
     """Whether a thread of i-PI has died."""
 
+    bounded: float = -math.inf
+    """When the connections of i-PI were last told how long they may be silent."""
     def __post_init__(self) -> None:
         self.slots = [Slot(i + 1) for i in range(self.plan.drivers)]
         self.server = Slot(0) if self.plan.cv_server_first else None
@@ -273,6 +279,7 @@ class Supervisor:
     def _listens(self) -> bool:
         """Whether this i-PI listens. Until it does, a driver could reach another server at the same address."""
         names = [server.name for server in self.simulation.sockets]
+        self._bound_silence()
         names += [name for tag, name in self.simulation.other_forcefields if tag == "ffcavphsocket"]
         return all(self.said.has(LISTENS.format(name=name)) for name in names)
 
@@ -282,6 +289,13 @@ class Supervisor:
         for slot in self.slots:
             if slot.alive():
                 self._replace_if_late(slot)
+    def _bound_silence(self) -> None:
+        """i-PI waits for ever for a driver whose machine has vanished; its <timeout> does not cover every moment."""
+        now = time.monotonic()
+        if now - self.bounded > SILENCE_SECONDS and any(server.mode == "inet" for server in self.simulation.sockets):
+            self.bounded = now
+            processes.bound_silence(self.ipi)
+
                 continue
             if slot.process is not None:
                 self._note_death(slot, slot.process, now)
