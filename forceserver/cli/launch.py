@@ -89,11 +89,13 @@ def run_simulation(
     from ..configuration import at_address, read_configuration, require
     from ..ipi.input import read_ipi_input
     from ..ipi.ports import at_ports
+    from ..launch.sources import Sources
     from ..launch.supervision import ExitCode, Plan
     from ..locks import locked_folder
     from ..processes import signals_noted
 
     configuration = read_configuration(config)
+    sources = Sources(config, configuration)
     path = require(configuration.simulation, "simulation", config, "it names the input file of i-PI").input
     with signals_noted() as signals, locked_folder(path.absolute().parent) as lock:
         ports = _ports(config, configuration, read_ipi_input(path), port)
@@ -115,6 +117,7 @@ def run_simulation(
             deadline_seconds=deadline,
             attempts=attempts,
             evaluation_deadline_seconds=configuration.driver.evaluation_deadline_seconds,
+            sources=sources,
             cv_server_first=configuration.cv_server is not None and bool(simulation.plumed),
             served=_served(configuration, simulation),
         )
@@ -164,7 +167,7 @@ def _where_to_begin(path: Path, restart: bool, configuration: "Configuration", l
         remove_dead_sockets(simulation)
     if not restart:
         return simulation
-    state = newest_state(simulation)
+    state = newest_state(simulation, tell=tell)
     for change in changes(state, simulation):
         text = f"i-PI reads nothing but {state.path.name} now, so changes belong there"
         tell(f"forceserver: {state.path.name} asks for {change}: {text}")
@@ -215,6 +218,8 @@ def _can_start(
         tell(f"forceserver: {'started all the same' if whatever else 'nothing was started; --no-check starts it'}")
     if wrong and not whatever:
         return False
+    if (stop := simulation.folder / "EXIT").exists():
+        raise InputError(f"{stop} would end i-PI at once, and is left from an earlier stop: remove it to go on")
     for server in simulation.sockets:
         if why := address_taken(server, simulation.folder):
             raise InputError(f"<ffsocket name='{server.name}'>: {why}")
@@ -260,7 +265,7 @@ def _see_through(
         if not supervisor.broken or code != ExitCode.FAILED or restarts == IPI_RESTARTS:
             return code
         try:
-            simulation = at_ports(newest_state(simulation), plan.ports)
+            simulation = at_ports(newest_state(simulation, tell=tell), plan.ports)
         except InputError as error:
             tell(f"forceserver: {error}")
             return code

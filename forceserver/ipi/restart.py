@@ -4,27 +4,35 @@ i-PI writes RESTART when it is asked to end, and checkpoints as its input says (
 writing when it was killed is incomplete. Its outputs then reach beyond the state: see outputs.py.
 """
 
-import contextlib
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InputError
 from .input import IpiInput, read_ipi_input
 
 
-def newest_state(simulation: IpiInput) -> IpiInput:
+def newest_state(simulation: IpiInput, tell: Callable[[str], None] = lambda text: None) -> IpiInput:
     """The latest state of a simulation, from RESTART or a checkpoint.
+
+    tell: hears of files that cannot be read, as one that a killed i-PI has left, or a user has edited.
 
     Raises `InputError` if there is no complete one.
     """
-    states = []
+    states, bad = [], []
     for path in state_files(simulation):
-        with contextlib.suppress(InputError):
+        try:
             states.append(read_ipi_input(path))
+        except InputError as error:
+            bad.append(str(error))
     if not states:
         names = ", ".join(["RESTART", *(path.name for path in simulation.checkpoints)])
-        raise InputError(f"there is nothing to continue from in {simulation.folder}: no complete file among {names}")
-    return max(states, key=lambda state: state.step)
+        text = f"there is nothing to continue from in {simulation.folder}: no complete file among {names}"
+        raise InputError("; ".join([text, *bad]))
+    newest = max(states, key=lambda state: state.step)
+    for text in bad:
+        tell(f"forceserver: {text}; continuing from {newest.path.name}, step {newest.step}")
+    return newest
 
 
 def state_files(simulation: IpiInput) -> list[Path]:

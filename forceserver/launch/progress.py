@@ -65,6 +65,7 @@ def _tail(path: Path, count: int, start: int) -> list[str]:
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
+            start = start if start <= size else 0  # somebody has emptied it
             begin = max(start, size - count)
             file.seek(begin)
             lines = file.read().decode(errors="replace").split("\n")
@@ -74,21 +75,29 @@ def _tail(path: Path, count: int, start: int) -> list[str]:
 
 
 class Said:
-    """What a process has written to its log since this object was made."""
+    """What a process writes to its log from now on; to be closed.
+
+    The file stays open, so that nothing is missed if a user removes, renames or empties it in the meantime.
+    """
 
     LAST_BYTES = 1 << 16
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._begin = path.stat().st_size if path.exists() else 0
+        self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - closed by `close`
+        self._begin = self._length = self._size()
         self._found: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
     def has(self, words: str) -> bool:
         """Whether it said `words` (within a line); reads only what is new since the last call."""
+        self._begin_again_if_emptied()
         seen = self._found.get(words, self._begin)
         if seen < 0:
             return True
-        if not self._path.exists() or self._path.stat().st_size <= seen:
+        if self._length <= seen:
             return False
         text = self._read(max(self._begin, seen - len(words)))
         self._found[words] = -1 if words.encode() in text else max(self._begin, seen - len(words)) + len(text)
@@ -96,14 +105,22 @@ class Said:
 
     def last_lines(self, count: int) -> str:
         """The end of the log."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        text = self._read(max(self._begin, size - self.LAST_BYTES)) if size else b""
+        self._begin_again_if_emptied()
+        text = self._read(max(self._begin, self._length - self.LAST_BYTES))
         return "\n".join(text.decode(errors="replace").rstrip().splitlines()[-count:])
 
+    def _size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def _begin_again_if_emptied(self) -> None:
+        before, self._length = self._length, self._size()
+        if self._length < before:
+            self._begin = 0
+            self._found = {words: seen for words, seen in self._found.items() if seen < 0}
+
     def _read(self, begin: int) -> bytes:
-        with open(self._path, "rb") as file:
-            file.seek(begin)
-            return file.read()
+        self._file.seek(begin)
+        return self._file.read()
 
 
 class Patience:

@@ -20,6 +20,7 @@ from ..ipi.addresses import clients_at
 from ..locks import FolderLock
 from .progress import LaunchDisplay, Patience, Said, StepReader, tell
 from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
+from .sources import Sources
 
 if TYPE_CHECKING:
     from ..ipi.input import IpiInput
@@ -44,11 +45,11 @@ TOLD_TO_END = "@SOFTEXIT:   Kill signal"
 IS_OPEN = "the CV server is open at"
 """The CV server's message when PLUMED may connect."""
 
-QUEUE_SECONDS = 0.5
-"""A queue system that ends a job signals all processes, i-PI within this time after `launch`."""
 SILENCE_SECONDS = 10.0
 """How often connections of new drivers are looked for, which may be on machines that vanish."""
 
+QUEUE_SECONDS = 0.5
+"""A queue system that ends a job signals all processes, i-PI within this time after `launch`."""
 
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 """Signals that mean a process crashed."""
@@ -94,6 +95,7 @@ class Plan:
     deadline_seconds: float
     attempts: int
     evaluation_deadline_seconds: float | None
+    sources: Sources
     cv_server_first: bool = False
     """Whether PLUMED inside i-PI needs variables: it asks for them before i-PI listens."""
     served: frozenset[str] = frozenset()
@@ -175,11 +177,11 @@ class Supervisor:
     """How long there has been no driver at all."""
     looked: float = field(init=False, default_factory=time.monotonic)
     """When `without_seconds` was last updated."""
+    bounded: float = -math.inf
+    """When the connections of i-PI were last told how long they may be silent."""
     broken: bool = False
     """Whether a thread of i-PI has died."""
 
-    bounded: float = -math.inf
-    """When the connections of i-PI were last told how long they may be silent."""
     def __post_init__(self) -> None:
         self.slots = [Slot(i + 1) for i in range(self.plan.drivers)]
         self.server = Slot(0) if self.plan.cv_server_first else None
@@ -187,9 +189,12 @@ class Supervisor:
     def watch(self, signals: list[int]) -> int:
         """Starts everything, waits for the end, leaves nothing behind; returns the exit code."""
         steps = StepReader(self.simulation, self.plan.ipi_log)
-        self.said = Said(self.plan.ipi_log)
         self.patience = Patience()
-        with Reaper(keep=[self.lock.descriptor]) as self.reaper, self._cv_server(signals) as is_open:
+        with (
+            contextlib.closing(Said(self.plan.ipi_log)) as self.said,
+            Reaper(keep=[self.lock.descriptor]) as self.reaper,
+            self._cv_server(signals) as is_open,
+        ):
             if not is_open:
                 return ExitCode.NO_DRIVER
             self._start_ipi()
@@ -211,7 +216,7 @@ class Supervisor:
                 return reason.code
             finally:
                 self._end_all()
-        return self._judge(last)
+            return self._judge(last)
 
     @contextlib.contextmanager
     def _cv_server(self, signals: list[int]) -> Iterator[bool]:
@@ -233,16 +238,16 @@ class Supervisor:
     def _open_server(self, slot: Slot, signals: list[int]) -> None:
         """Starts the CV server and waits until it is open, or a signal comes."""
         log = self.plan.logs / "cv-server.log"
-        said = Said(log)
         command = [*processes.FORCESERVER, "drive", *self.plan.drive, "--role", "cv"]
         environment = driver_environment(os.environ, self.plan.drivers + 1, self.plan.threads)
-        process = slot.start(command, self.simulation.folder, log, environment, self.lock)
-        self.reaper.adopt(process.pid)
-        while not said.has(IS_OPEN) and not signals:
-            if processes.ended(process):
-                raise GiveUp(f"the CV server {processes.describe_end(process.returncode)}: {last_line(log)}", log)
-            self.lock.beat()
-            time.sleep(POLL_SECONDS)
+        with contextlib.closing(Said(log)) as said:
+            process = slot.start(command, self.simulation.folder, log, environment, self.lock)
+            self.reaper.adopt(process.pid)
+            while not said.has(IS_OPEN) and not signals:
+                if processes.ended(process):
+                    raise GiveUp(f"the CV server {processes.describe_end(process.returncode)}: {last_line(log)}", log)
+                self.lock.beat()
+                time.sleep(POLL_SECONDS)
 
     def _tend_server(self, slot: Slot) -> None:
         """Restarts it if it has died; PLUMED waits for it."""
@@ -269,26 +274,20 @@ class Supervisor:
             self._tend_server(self.server)
         if self.patience.see(step):
             self.deaths, self.without_seconds = 0, 0.0
-        if not self._listens():
-            return
-        self._tend_drivers()
-        self.display.update(step, sum(slot.alive() for slot in self.slots))
         if waited := self.patience.lost():
             self._tell_stall(waited)
+        if not self._listens():
+            return
+        self._bound_silence()
+        self._tend_drivers()
+        self.display.update(step, sum(slot.alive() for slot in self.slots))
 
     def _listens(self) -> bool:
         """Whether this i-PI listens. Until it does, a driver could reach another server at the same address."""
         names = [server.name for server in self.simulation.sockets]
-        self._bound_silence()
         names += [name for tag, name in self.simulation.other_forcefields if tag == "ffcavphsocket"]
         return all(self.said.has(LISTENS.format(name=name)) for name in names)
 
-    def _tend_drivers(self) -> None:
-        """Fills empty places; raises `GiveUp` when that has failed for too long."""
-        now = time.monotonic()
-        for slot in self.slots:
-            if slot.alive():
-                self._replace_if_late(slot)
     def _bound_silence(self) -> None:
         """i-PI waits for ever for a driver whose machine has vanished; its <timeout> does not cover every moment."""
         now = time.monotonic()
@@ -296,6 +295,12 @@ class Supervisor:
             self.bounded = now
             processes.bound_silence(self.ipi)
 
+    def _tend_drivers(self) -> None:
+        """Fills empty places; raises `GiveUp` when that has failed for too long."""
+        now = time.monotonic()
+        for slot in self.slots:
+            if slot.alive():
+                self._replace_if_late(slot)
                 continue
             if slot.process is not None:
                 self._note_death(slot, slot.process, now)
@@ -347,6 +352,9 @@ class Supervisor:
         slot.not_before = now + pause
 
     def _start_driver(self, slot: Slot) -> None:
+        for path in self.plan.sources.changed():
+            text = f"driver {slot.number} computes with what is there now, those that run with what was there"
+            self.display.say(f"{path} has changed since this run began: {text}")
         command = [*processes.FORCESERVER, "drive", *self.plan.drive]
         if slot.number > 1:  # there is one bias and one set of variables, whatever the number of drivers
             command += ["--role", "force"]
@@ -362,6 +370,8 @@ class Supervisor:
     def _tell_stall(self, waited: float) -> None:
         doing = "; ".join(slot.describe() for slot in self.slots) or "the drivers run elsewhere"
         doing = "; ".join([doing, *self._served_by_others()])
+        if not self._listens():
+            doing = f"i-PI does not listen yet, see {self.plan.ipi_log}"
         if processes.is_stopped(self.ipi):
             doing = f"i-PI (process {self.ipi.pid}) is stopped"
         self.display.say(f"no step for {waited:.0f} s: {doing}")
@@ -442,5 +452,8 @@ def driver_environment(environment: Mapping[str, str], drivers: int, threads: in
 
 def last_line(path: Path) -> str:
     """The last non-empty line of a log."""
-    lines = path.read_text(errors="replace").strip().splitlines()
+    try:
+        lines = path.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return "(its log is gone)"
     return lines[-1] if lines else "(its log is empty)"

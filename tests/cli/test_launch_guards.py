@@ -20,8 +20,12 @@ import numpy as np
 import pytest
 from proc import alive, descendants, wait_until
 
+from forceserver.errors import InputError
 from forceserver.ipi.addresses import clients_at, free_port
-from forceserver.launch.progress import Patience, StepReader
+from forceserver.ipi.input import read_ipi_input
+from forceserver.ipi.restart import newest_state
+from forceserver.launch.progress import Patience, Said, StepReader
+from forceserver.launch.sources import Sources
 from forceserver.launch.supervision import Plan, Supervisor
 from forceserver.locks import FOLDER_LOCK
 
@@ -335,6 +339,57 @@ def test_clients_are_counted(tmp_path, mode):
             stack.enter_context(server.accept()[0])
 
 
+@pytest.mark.parametrize("when", ["before the words", "between them", "after them"])
+@pytest.mark.parametrize("how", ["emptied", "removed", "renamed"])
+def test_a_log_that_a_user_takes_away_is_still_read(tmp_path, how, when):
+    """`launch` waited for ever, without a driver, for words that i-PI had said, or took its success for a failure."""
+    log = tmp_path / "ipi.log"
+    log.write_text("an earlier run, with words\n")
+
+    def disturb(moment: str) -> None:
+        if when == moment:
+            {"emptied": lambda: os.truncate(log, 0), "removed": log.unlink, "renamed": lambda: log.rename(f"{log}.1")}[
+                how
+            ]()
+
+    with contextlib.closing(Said(log)) as said, open(log, "ab", buffering=0) as ipi:
+        assert not said.has("with words")
+        ipi.write(b"this one begins\n")
+        assert said.has("begins")
+        disturb("before the words")
+        ipi.write(b"with words")
+        assert said.has("with words")
+        disturb("between them")
+        ipi.write(b" and others\n")
+        disturb("after them")
+        assert said.has("with words"), "it did say so"
+        assert said.has("others") or (how, when) == ("emptied", "after them")
+        assert said.last_lines(5).endswith("others") or how == "emptied"
+
+
+def test_steps_in_a_log_that_was_emptied_count(aluminium):
+    log = aluminium.folder / "ipi.log"
+    log.write_text("an earlier run\n" * 100)
+    reader = StepReader(SimpleNamespace(properties=()), log)
+    log.write_text(f"{StepReader.LOG_MARK} 7. and so on\n")
+    assert reader.read() == 8
+
+
+def test_an_ipi_that_does_not_come_to_listen_is_told(aluminium, monkeypatch):
+    monkeypatch.setattr("forceserver.launch.progress.Patience.FIRST_SECONDS", 0.2)
+    monkeypatch.setattr("forceserver.launch.supervision.LISTENS", "never {name}")
+    told = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if "no step for" in text:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("forceserver.launch.progress.tell", tell)
+    assert aluminium.run_here("launch", aluminium.config).returncode == 128 + signal.SIGINT
+    assert any(f"i-PI does not listen yet, see {aluminium.folder}/ipi.log" in text for text in told), told
+
+
 class Clock:
     """A time that passes when it is told to."""
 
@@ -386,6 +441,8 @@ class Crashing(EMT):
         if Crashing.calls > int(os.environ["CALLS"]) and not Path(__file__).with_name("healed").exists():
             if "CRASH_ONCE" in os.environ:
                 Path(__file__).with_name("healed").touch()
+            if "EDIT" in os.environ:
+                Path(os.environ["EDIT"]).touch()
             os.kill(os.getpid(), signal.SIGSEGV)
         super().calculate(*args, **kwargs)
 """
@@ -413,9 +470,59 @@ def test_loading_a_model_is_no_time_without_a_driver(aluminium, monkeypatch):
     assert "driver 1 ended (signal SIGSEGV); starting another" in run.stderr
 
 
+def test_a_driver_that_follows_an_edited_configuration_is_told(aluminium, monkeypatch):
+    """A driver that is started again computes with what is there then: in silence, with another model than before."""
+    crash(aluminium, monkeypatch, CALLS="4", CRASH_ONCE="", EDIT=str(aluminium.folder / "al.extxyz"))
+    run = aluminium.run_here("launch", aluminium.config)
+    assert run.returncode == 0, run.stderr
+    assert f"{aluminium.folder}/al.extxyz has changed since this run began: driver 1 computes with what is there" in (
+        run.stderr
+    )
+
+
+def test_sources_are_the_files_that_drivers_read(aluminium):
+    """Not those that they write: uncertain structures are appended to a file that a potential names, too."""
+    member = 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"'
+    files = [aluminium.folder / name for name in ("model.npz", "saved.extxyz")]
+    for file in files:
+        file.touch()
+    potential = SimpleNamespace(structure=None, potential=[{"model": files[0], "save_to": files[1]}], cv=())
+    sources = Sources(aluminium.config, potential)
+    assert not sources.changed()
+    files[0].write_text("another")
+    aluminium.write_config(member, member + "\n")
+    assert sources.changed() == [aluminium.config, files[0]]
+    assert not sources.changed(), "told once"
+
+
+def test_a_file_exit_of_an_earlier_stop_is_told(aluminium):
+    """i-PI does not remove it, and ended at once and with success."""
+    (aluminium.folder / "EXIT").touch()
+    run = aluminium.run_here("launch", aluminium.config)
+    assert run.returncode == 2
+    assert f"{aluminium.folder}/EXIT would end i-PI at once, and is left from an earlier stop: remove it" in run.stderr
+    assert not list(aluminium.folder.glob("*.log"))
+
+
+def test_a_state_that_cannot_be_read_is_told(aluminium):
+    """An edit of RESTART that went wrong was passed over in silence, for an older checkpoint without it."""
+    aluminium.write_simulation(old="</trajectory>", new="</trajectory><checkpoint stride='2' filename='state'/>")
+    assert aluminium.run_here("launch", aluminium.config).returncode == 0
+    restart = aluminium.folder / "RESTART"
+    restart.write_text(restart.read_text().replace("<total_steps>5<", "<total_steps>5O<"))
+    simulation, told = read_ipi_input(aluminium.folder / "input.xml"), []
+    assert newest_state(simulation, tell=told.append).path.name == "sim.state"
+    assert re.search(r"RESTART: i-PI does not accept it: .*; continuing from sim.state, step 4", told[0], re.DOTALL)
+    (aluminium.folder / "sim.state").write_text("<simulation")
+    with pytest.raises(InputError, match=r"(?s)nothing to continue from.*RESTART: i-PI does not accept it.*sim.state"):
+        newest_state(simulation)
+
+
 def test_a_pause_of_launch_is_no_time_without_a_driver(tmp_path):
     """It was stopped (SIGSTOP, Ctrl-Z) for longer than the deadline, and gave up when it went on."""
-    plan = Plan((), {}, tmp_path, 1, None, deadline_seconds=60, attempts=20, evaluation_deadline_seconds=None)
+    plan = Plan(
+        (), {}, tmp_path, 1, None, deadline_seconds=60, attempts=20, evaluation_deadline_seconds=None, sources=None
+    )
     supervisor = Supervisor(plan, simulation=None, lock=None, deaths=1)
     supervisor.looked = 0.0
     supervisor._count_time_without(3600.0)
