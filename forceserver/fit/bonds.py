@@ -28,6 +28,8 @@ SOFT, STIFF = 0.1, 6.0
 """Curvatures, in units of ZBL's, that bonds do not have. Hartree in place of eV makes 0.04 of 1, kcal/mol 23."""
 FAR = 1.35
 """Shortest distance, in units of the sum of the radii, that materials do not have. Bohr make 1.9 of 1."""
+FOLLOWED = 0.5
+"""Share of the forces that a potential may leave unexplained, for its bonds to say anything of labels."""
 NOBLE = frozenset({2, 10, 18, 36, 54, 86})
 
 
@@ -60,11 +62,13 @@ def unlike_lengths(shortest: Mapping[tuple[int, int], float]) -> str | None:
 def unlike_stiffness(potential: Potential, train: Sequence[Labelled]) -> str | None:
     """What people should know if bonds are much softer or stiffer in a fitted potential than bonds are.
 
-    Energies alone may tell a fit little of curvatures, so only structures with forces count.
+    Energies alone may tell a fit little of curvatures, so only structures with forces count; and a potential that does
+    not follow these has other faults.
     """
-    frames = [one.frame for one in train if one.forces is not None]
-    bonds = [(frame, bond) for frame in frames[:: -(-len(frames) // STRUCTURES) or 1] if (bond := _bond(frame))]
-    if not bonds:
+    labelled = [one for one in train if one.forces is not None]
+    some = labelled[:: -(-len(labelled) // STRUCTURES) or 1]
+    bonds = [(one.frame, bond) for one in some if (bond := _bond(one.frame))]
+    if not bonds or not _follows(potential, some):
         return None
     found = [(_curvature(potential, frame, bond), frame, bond) for frame, bond in bonds]
     found.sort(key=lambda entry: entry[0] / entry[2].repulsion)
@@ -101,6 +105,13 @@ def _bond(frame: Frame) -> Bond | None:
     repulsion = Hartree * Bohr * screened_coulomb(frame.species[i], frame.species[j], r)[2]
     n = repulsion.argmax()
     return Bond(int(i[n]), int(j[n]), float(r[n]), vector[n] / r[n], float(repulsion[n]))
+
+
+def _follows(potential: Potential, train: Sequence[Labelled]) -> bool:
+    """Whether a potential explains the forces of structures."""
+    forces = np.concatenate([one.forces.ravel() for one in train if one.forces is not None])
+    predicted = np.concatenate([potential.compute_one(one.frame).forces.ravel() for one in train])
+    return bool(np.linalg.norm(predicted - forces) < FOLLOWED * np.linalg.norm(forces))
 
 
 def _curvature(potential: Potential, frame: Frame, bond: Bond) -> float:

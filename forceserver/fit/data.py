@@ -185,6 +185,8 @@ def atomic_energies(
     known = {**isolated, **chosen}
     if unused := [chemical_symbols[number] for number in sorted(set(isolated) - set(species))]:
         log.warning("no structure but isolated atoms has %s: the model will not know it", ", ".join(unused))
+    if unused := [symbol for symbol in given if atomic_numbers[symbol] not in species]:
+        log.warning("energies_ev: no structure has %s", ", ".join(unused))
     for number in sorted(set(isolated) & set(species)):
         symbol, energy = chemical_symbols[number], isolated[number]
         if abs(known[number] - energy) > SAME_ENERGY:

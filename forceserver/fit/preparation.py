@@ -1,6 +1,6 @@
 """What is fitted: structures, and their labels less isolated atoms and pair potentials."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..potentials.model import ENOUGH
 from ..potentials.pair import PairPotential
 from . import data as labelled_data
 from . import defaults
-from .config import FitConfig
+from .config import FitConfig, PairDescriptor
 from .data import Labelled
 from .labels import LabelReader
 
@@ -87,8 +87,22 @@ def prepare(config: FitConfig, data: Data) -> Problem:
     )
     rest = [_remainder(one, base, energies) for one, base in zip(train, baseline, strict=True)]
     per_atom = np.array([one.energy / len(one.frame) for one in rest if one.energy is not None])
+    complete = defaults.complete(config, train, species, per_atom)
+    _check_cutoffs(complete, shortest)
     known = set(species) & ({atomic_numbers[symbol] for symbol in config.energies_ev} | set(data.isolated))
-    return Problem(defaults.complete(config, train, species, per_atom), data, rest, energies, known)
+    return Problem(complete, data, rest, energies, known)
+
+
+def _check_cutoffs(config: FitConfig, shortest: Mapping[tuple[int, int], float]) -> None:
+    """`InputError` if no atom has a neighbour: in nanometres, cutoffs are too short."""
+    bases = [d.basis for d in config.descriptors if not isinstance(d, PairDescriptor)]
+    cutoffs = [d.cutoff_angstrom for d in config.descriptors if isinstance(d, PairDescriptor)]
+    cutoffs += [basis.cutoff.cutoff_angstrom for basis in bases if basis is not None]
+    if shortest and max(cutoffs) < min(shortest.values()):
+        raise InputError(
+            f"cutoff_angstrom = {max(cutoffs):g}: the closest atoms of the training structures are "
+            f"{min(shortest.values()):.3g} Angstrom apart, so that none has a neighbour"
+        )
 
 
 def _baseline(config: FitConfig, data: Sequence[Labelled]) -> list[tuple[float, Array, Array]]:

@@ -1,6 +1,7 @@
 """Labels and positions in other units throughout are told; right ones of molecules, metals and salts are not."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,8 +32,9 @@ class Scaled(Potential):
         return Result(*(self.factor * value for value in (result.energy, result.forces, result.virial)))
 
 
-def labelled(atoms, forces=True):
-    return Labelled(Frame.from_ase(atoms), "a", 0.0, np.zeros((len(atoms), 3)) if forces else None, None)
+def labelled(atoms, potential):
+    frame = Frame.from_ase(atoms)
+    return Labelled(frame, "a", 0.0, potential.compute_one(frame).forces, None)
 
 
 def structures():
@@ -56,14 +58,18 @@ def structures():
     ],
 )
 def test_units_of_all_labels(atoms, factor, told):
-    said = unlike_stiffness(Scaled(AsePotential(EMT()), factor), [labelled(atoms)])
+    potential = Scaled(AsePotential(EMT()), factor)
+    said = unlike_stiffness(potential, [labelled(atoms, potential)])
     assert (said is None) if told is None else (told in said)
 
 
-def test_energies_alone_and_single_atoms_say_nothing_of_curvatures():
+def test_energies_alone_single_atoms_and_bad_fits_say_nothing_of_curvatures():
     soft = Scaled(AsePotential(EMT()), 1 / Hartree)
-    assert unlike_stiffness(soft, [labelled(structures()[0], forces=False)]) is None
-    assert unlike_stiffness(soft, [labelled(bulk("Cu"))]) is None
+    one = labelled(structures()[0], soft)
+    assert unlike_stiffness(soft, [one]) is not None
+    assert unlike_stiffness(soft, [replace(one, forces=None)]) is None
+    assert unlike_stiffness(soft, [replace(one, forces=Hartree * one.forces)]) is None
+    assert unlike_stiffness(soft, [labelled(bulk("Cu"), soft)]) is None
 
 
 @pytest.mark.parametrize("atoms", structures(), ids=lambda atoms: str(atoms.symbols))

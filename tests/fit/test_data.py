@@ -88,6 +88,8 @@ def test_an_atom_of_a_species_without_structures_is_told(tmp_path, caplog):
     structures, isolated = split(tmp_path, dimer, atom("Si", -0.8), atom("Pt", 5.9))
     assert labelled_data.atomic_energies(structures, [0.0], {}, [14], isolated) == {14: -0.8}
     assert "no structure but isolated atoms has Pt: the model will not know it" in caplog.text
+    labelled_data.atomic_energies(structures, [0.0], {"Si": -0.8, "Ge": -0.7}, [14], isolated)
+    assert "energies_ev: no structure has Ge" in caplog.text
 
 
 def test_an_atom_that_is_there_twice_is_told_whatever_the_configuration(tmp_path):

@@ -237,6 +237,9 @@ def test_bad_choices_are_told(content, tmp_path):
     with pytest.raises(InputError, match="n_features = 1000: the descriptor has 60 features"):
         run.fit(FitConfig.model_validate(content))
     content["descriptors"][0]["n_features"] = None
+    short = content | {"descriptors": [{"kind": "pair", "cutoff_angstrom": 0.4, "smoothing_angstrom": 0.1}]}
+    with pytest.raises(InputError, match=r"cutoff_angstrom = 0.4: the closest atoms .* so that none has a neighbour"):
+        run.fit(FitConfig.model_validate(short))
     content["sigma"]["Surfaces"] = {}
     with pytest.raises(InputError, match="no training structure is in the group Surfaces"):
         run.fit(FitConfig.model_validate(content))
