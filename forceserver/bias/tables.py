@@ -28,6 +28,9 @@ TAIL = 256
 LONGEST_HEADER = 100
 """Lines."""
 
+GZIP = b"\x1f\x8b"
+"""How a file of gzip begins; PLUMED writes them for names that end in .gz."""
+
 _MEANING = re.compile("(min|max)_.*|kerneltype|multivariate|(lower|upper)_int|biasfactor|kernel_cutoff")
 """Constants that say what the numbers of every row mean; others (those of states) may change within a file."""
 
@@ -126,7 +129,8 @@ class FieldsReader:
         try:
             lines = complete.removeprefix(codecs.BOM_UTF8).decode().splitlines()
         except UnicodeDecodeError as error:
-            raise InputError(f"{self.path} is not a text file") from error
+            why = "compressed: unpack it (gunzip)" if complete.startswith(GZIP) else "not a text file"
+            raise InputError(f"{self.path} is {why}") from error
         rows = []
         for line in lines:
             self._line += 1

@@ -1,5 +1,7 @@
 """`forceserver fes` on files that are not what they should be: told or refused, never a wrong number without a word."""
 
+import gzip
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -102,6 +104,12 @@ def test_what_is_strange_is_told(fes, content, temperature, told):
 def test_hills_that_are_no_numbers_are_refused(fes, line):
     with pytest.raises(InputError, match="H: the hill at time 3 has a number that is not finite, or no width"):
         fes("H", H=hills() + line + "\n")
+
+
+def test_a_compressed_file_is_named(fes, tmp_path):
+    (tmp_path / "HILLS.gz").write_bytes(gzip.compress(hills().encode()))
+    with pytest.raises(InputError, match=r"HILLS\.gz is compressed: unpack it"):
+        fes("HILLS.gz")
 
 
 def test_a_grid_that_no_hill_reaches_is_refused(fes):
