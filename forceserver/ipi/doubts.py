@@ -33,6 +33,7 @@ def doubts(simulation: Any) -> Iterator[str]:
         _immobile,
         _fixed_in_a_moving_cell,
         _cold,
+        _at_rest,
         _heating,
         _exchanges,
         _same_files,
@@ -145,8 +146,14 @@ def _fixed_in_a_moving_cell(simulation: Any) -> Iterator[str]:
 
 def _cold(simulation: Any) -> Iterator[str]:
     for system, _, mode in dynamics(simulation):
-        if mode != "nve" and float(system.ensemble.temp) == 0:
+        if not mode.endswith("nve") and float(system.ensemble.temp) == 0:
             yield "the temperature is 0 K: the thermostat only takes energy away, until nothing moves"
+
+
+def _at_rest(simulation: Any) -> Iterator[str]:
+    for system, _, mode in dynamics(simulation):
+        if mode == "nve" and not np.any(system.beads.p):
+            yield "<dynamics mode='nve'> starts at rest: <velocities mode='thermal'> in <initialize> warms it"
 
 
 def _heating(simulation: Any) -> Iterator[str]:

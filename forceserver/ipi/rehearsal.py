@@ -54,6 +54,8 @@ class SystemAsUnderstood:
     """Force fields whose <force> has no weight."""
     extras: tuple[tuple[str, str], ...]
     """(trajectory, key): the extras that <trajectory> outputs request."""
+    charges_of_driver: bool
+    """Whether the potential must send Born effective charges, the extra BEC."""
     interpolated: tuple[tuple[str, str], ...]
     """(force field, key): the extras that i-PI expects to be numbers."""
 
@@ -83,6 +85,7 @@ def rehearse(path: Path) -> Rehearsal:
             *_idle_parts(simulation),
             *_without_time(simulation),
             *_without_stride(simulation),
+            *_without_shift(simulation),
             *refused,
         )
         doubtful = (*doubts(simulation), *unmatched)
@@ -124,7 +127,17 @@ def _put_together(path: Path) -> Any:
     from ipi.engine.simulation import Simulation
     from ipi.utils.messages import verbosity
 
-    class WithHills(ForceField):
+    class Idle(ForceField):
+        """What dynamics in an electric field gets from its driver is zero, like the forces."""
+
+        def poll(self) -> None:
+            super().poll()
+            if any(map(_is_driven, systems)):
+                for request in self.requests:
+                    dipole = {"BEC": np.zeros((len(request["pos"]), 3)), "dipole": np.zeros(3)}
+                    request["result"][3].update(dipole)
+
+    class WithHills(Idle):
         """What <metad> expects of a bias."""
 
         def mtd_update(self, pos: Any, cell: Any) -> float:
@@ -132,7 +145,8 @@ def _put_together(path: Path) -> Any:
 
     given = parse_input(path)
     verbosity.level = "quiet"
-    systems, fields = [], []
+    systems: list[Any] = []
+    fields = []
     for tag, part in given.extra:
         if tag == "system":
             systems.append(part.fetch())
@@ -143,7 +157,7 @@ def _put_together(path: Path) -> Any:
                 part.fetch()  # checks its parameters; opens nothing
             if tag == "ffdirect":
                 _find_pes(part)
-            fields.append((WithHills if tag == "ffplumed" else ForceField)(name=part.name.fetch()))
+            fields.append((WithHills if tag == "ffplumed" else Idle)(name=part.name.fetch()))
     simulation = Simulation(
         mode=given.mode.fetch(),
         syslist=systems,
@@ -159,6 +173,10 @@ def _put_together(path: Path) -> Any:
     if simulation.smotion is not None:
         simulation.smotion.bind(simulation.syslist, simulation.prng, simulation.output_maker)
     return simulation
+
+
+def _is_driven(system: Any) -> bool:
+    return any(hasattr(motion, "Born_Charges") for motion in all_in(system.motion))
 
 
 def _is_made_of_numbers(tag: str, part: Any) -> bool:
@@ -190,6 +208,14 @@ def _without_time(simulation: Any) -> Iterator[str]:
             yield f"<dynamics> has a <timestep> of {float(motion.dt) / FEMTOSECOND:g} fs: it must be positive"
         if np.min(motion.nmts) < 1:
             yield f"<nmts> of <dynamics> is {list(map(int, motion.nmts))}: every level needs one step at least"
+
+
+def _without_shift(simulation: Any) -> Iterator[str]:
+    """Finite differences over no distance, of which i-PI dies when all of them are done."""
+    for system in simulation.syslist:
+        for motion in all_in(system.motion):
+            if (shift := getattr(motion, "deltax", None)) is not None and not float(shift) > 0:
+                yield f"<vibrations> has a <pos_shift> of {float(shift):g} bohr: it must be positive"
 
 
 def _without_stride(simulation: Any) -> Iterator[str]:
@@ -316,6 +342,9 @@ def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
         repeated=_repeated(system.fcomp),
         idle=tuple(part.ffield for part in system.fcomp if part.weight == 0),
         extras=tuple(wanted),
+        charges_of_driver=any(
+            bool(motion.Born_Charges.cbec) for motion in all_in(motion) if hasattr(motion, "Born_Charges")
+        ),
         interpolated=tuple(interpolated),
     )
 

@@ -28,6 +28,8 @@ def inspect_extras(
             fields = of_kind.get(trajectory, set())
             if fields and fields <= known.keys() and key != "raw":
                 yield from _missing(f"<trajectory extra_type='{key}'> {trajectory}", key, known, fields)
+        if understood.charges_of_driver and of_kind["extras"] <= known.keys():
+            yield from _missing("<bec mode='driver'>", "BEC", known, of_kind["extras"])
         for forcefield, key in understood.interpolated:
             if forcefield in known:
                 yield from _missing(f"<interpolate_extras> of '{forcefield}'", key, known, {forcefield})

@@ -275,6 +275,22 @@ def test_batches_of_a_contracted_ring_polymer(aluminium):
     assert "it computes them one by one, so that only messages are saved" in said
 
 
+BEC = "</timestep><bec mode='driver'/></driven_dynamics>"
+BECX = "> becx </trajectory><trajectory filename='x' stride='1' format='xyz' cell_units='angstrom'> positions{a"
+
+
+def test_born_charges_that_the_driver_has_to_send(aluminium):
+    """i-PI asks for them in its first step. `check` must not miss them in its own rehearsal, where nobody computes."""
+    aluminium.write_simulation()
+    path = aluminium.folder / "input.xml"
+    text = path.read_text().replace("mode='dynamics'", "mode='driven_dynamics'").replace("</timestep></dynamics>", BEC)
+    text = text.replace("<dynamics mode='nve'>", "<driven_dynamics mode='eda-nve'>").replace("> positions{a", BECX)
+    path.write_text(text)
+    said = " ".join(aluminium.run_here("check", aluminium.config).stdout.split())
+    assert said.count("wrong ") == 1
+    assert "wrong extras <bec mode='driver'> wants 'BEC', which 'al' does not send; it sends none" in said
+
+
 def test_extras_that_a_contraction_drops(aluminium):
     """i-PI runs into a KeyError at its first output."""
     aluminium.write_config('emt.EMT"', 'emt.EMT"\nextras = ["energies"]')

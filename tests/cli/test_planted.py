@@ -22,6 +22,8 @@ BAROSTAT = "</thermostat><barostat mode='isotropic'><tau units='femtosecond'> 25
 
 LANGEVIN = "<thermostat mode='langevin'><tau units='femtosecond'> 100 </tau></thermostat>"
 HEATING = "<thermostat mode='gle'><A shape='(2,2)'> [1e-3, 1e-4, 1e-4, {}e-3] </A></thermostat>"
+MOTION = "<motion mode='dynamics'>"
+VIBRATIONS = "<motion mode='vibrations'><vibrations mode='fd'><pos_shift> {} </pos_shift></vibrations>"
 REMD = "<smotion mode='remd'><remd><stride>{}</stride></remd></smotion><prng>"
 
 
@@ -49,6 +51,7 @@ def planted(folder, old="", new="", atoms=None):
         ("<dynamics mode='nvt'>", "<dynamics mode='scnpt'>", "<Dynamics> cannot do a step: AttributeError"),
         ("</timestep>", "</timestep><nmts>[0]</nmts>", "<nmts> of <dynamics> is [0]: every level needs one step"),
         ("<checkpoint stride='200'", "<checkpoint stride='0'", "<checkpoint filename='checkpoint'> has a stride of 0"),
+        (MOTION, VIBRATIONS.format(0), "<vibrations> has a <pos_shift> of 0 bohr: it must be positive"),
         ("<simulation ", "<simulation safe_stride='0' ", "<simulation safe_stride='0'>: it must be positive"),
     ],
 )
@@ -152,6 +155,13 @@ def test_fixed_atoms_move_with_the_cell(tmp_path):
     assert doubts_of(tmp_path / "input.xml", fixed).startswith(
         "<dynamics mode='npt'> moves the atoms that <motion> fixes"
     )
+
+
+def test_a_simulation_that_starts_at_rest_and_stays_cold(tmp_path):
+    thermal = ("<velocities mode='thermal' units='kelvin'> 300 </velocities>", "")
+    write_start(tmp_path, copper(), 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"', Start(ensemble="nve"))
+    assert not doubts_of(tmp_path / "input.xml")
+    assert doubts_of(tmp_path / "input.xml", thermal).startswith("<dynamics mode='nve'> starts at rest: <velocities")
 
 
 def test_a_pes_file_that_is_not_there(tmp_path):
