@@ -100,6 +100,8 @@ def _labelled(atoms: "Atoms", reader: LabelReader, number: int, where: str) -> L
     group = UNNAMED if labels.group is None else labels.group
     isolated = _is_isolated(atoms, group, where)
     frame = Frame.from_ase(atoms)
+    if (of_none := np.flatnonzero(frame.species == 0)).size:
+        raise InputError(f"{where}: atom {of_none[0]} (counted from 0) is X, which is no element: leave it out")
     _refuse_too_close(frame, where)
     return Labelled(frame, group, labels.energy, labels.forces, labels.virial, isolated, number)
 

@@ -11,14 +11,14 @@ LARGEST_SHARE = 0.3
 AGAINST = 1.5
 """Of the same, from which on a model without these labels would be better: others pull it away from them."""
 NOTICED = 3.0
-"""Default expected errors below which it does not matter."""
+"""Expected errors below which it does not matter."""
 
 
 def misfits(factors: Factors, weights: Array) -> list[str]:
     """What people should know about labels that the model does not describe.
 
     Args:
-        factors: Of all groups, with the default expected errors.
+        factors: Of all groups, in units of the expected errors.
         weights: Those of the model, (n,).
 
     Returns:

@@ -107,9 +107,8 @@ def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
         two_out = validation.left_two_out(chosen)
     del validation  # it is large
     solution = fit_all(factors, chosen, regulariser)
-    if not config.sigma:
-        for told in misfits(factors, solution.weights):
-            log.warning("%s: %s", config.data.train, told)
+    for told in misfits(factors, solution.weights):
+        log.warning("%s: %s", config.data.train, told)
     summary = summary_of(problem, factors, chosen, table)
     make = Maker(problem, columns, summary)
     if config.embedding is not None:

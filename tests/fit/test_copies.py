@@ -28,11 +28,12 @@ def alloy(seed):
     return atoms
 
 
-def test_copies_of_one_structure_are_told_and_so_is_what_they_cannot_do(content, tmp_path, caplog):
+@pytest.mark.parametrize("sigma", [{}, {"default": {"energy_ev": 0.003, "force_ev_per_angstrom": 0.1}}])
+def test_copies_of_one_structure_are_told_and_so_is_what_they_cannot_do(content, tmp_path, caplog, sigma):
     """Energies are met to the last digit, forces not at all: there are eight different environments at most."""
     write(tmp_path / "same.extxyz", [alloy(1)] * 20)
     soap = content["descriptors"][0] | {"n_sparse": None}
-    content |= {"data": {"train": str(tmp_path / "same.extxyz")}, "baseline": [], "sigma": {}, "descriptors": [soap]}
+    content |= {"data": {"train": str(tmp_path / "same.extxyz")}, "baseline": [], "sigma": sigma, "descriptors": [soap]}
     soap["basis"] |= {"n_max": 4, "l_max": 2}
     with caplog.at_level(logging.WARNING):
         run.fit(FitConfig.model_validate(content))

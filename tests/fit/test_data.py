@@ -92,6 +92,12 @@ def test_an_atom_of_a_species_without_structures_is_told(tmp_path, caplog):
     assert "energies_ev: no structure has Ge" in caplog.text
 
 
+def test_what_is_no_atom_is_refused(tmp_path):
+    """Ghost atoms of another program, or what i-PI's labels L and E stand for."""
+    with pytest.raises(InputError, match=r"structure 1: atom 1 \(counted from 0\) is X, which is no element"):
+        split(tmp_path, atom("Si", -0.8), Atoms("SiX", [[0, 0, 0], [0, 0, 2.3]], info={"energy": -4.0}))
+
+
 def test_an_atom_that_is_there_twice_is_told_whatever_the_configuration(tmp_path):
     twice = bulk("Cu", cubic=True)
     twice += twice[:1]
