@@ -73,6 +73,16 @@ def test_hills_elsewhere_survive_a_trial(tmp_path, way, file):
     assert {path.name: path.read_text() for path in folder.glob("*HILLS*")} == {"HILLS": "hills\n"}
 
 
+def test_what_is_included_from_above_is_found(tmp_path):
+    folder, trial = tmp_path / "run", tmp_path / "trial"
+    folder.mkdir()
+    trial.mkdir()
+    (tmp_path / "common.dat").write_text("UNITS LENGTH=A\n")
+    (folder / "plumed.dat").write_text("INCLUDE FILE=../common.dat\nd: DISTANCE ATOMS=1,2\n")
+    tried = bring(folder / "plumed.dat", folder, trial)
+    assert tried.read_text() == "UNITS LENGTH=A\nd: DISTANCE ATOMS=1,2\n"
+
+
 HILLS = (
     "#! FIELDS time d sigma_d height biasf clock\n#! SET multivariate false\n#! SET kerneltype stretched-gaussian\n"
     "1 0.5 0.1 1 5 1700000000\n"

@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from .input import READERS, WRITTEN, Action, action_of, named_files, read_input, walkers, written_files
+from .input import READERS, WRITTEN, Action, action_of, included_files, named_files, read_input, walkers, written_files
 
 OUTSIDE = "outside"
 """The folder for what would be written outside the folder of the trial."""
@@ -30,7 +30,7 @@ def bring(path: Path, folder: Path, trial: Path) -> Path:
             _copy(folder / name, trial / there)
         elif (folder / name).parent.is_dir():
             (trial / there).parent.mkdir(parents=True, exist_ok=True)
-    if moved == lines:
+    if moved == lines and not any(_is_there_above(name, folder) for name in included_files(path, folder)):
         return path
     changed = trial / path.name
     changed.write_text("".join(" ".join(words) + "\n" for words in moved), errors="surrogateescape")

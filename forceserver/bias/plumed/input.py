@@ -23,6 +23,11 @@ def read_input(path: Path, folder: Path = Path()) -> list[Action]:
     return [words for words in _actions(Path(path), folder, depth=0) if not _include(action_of(words))]
 
 
+def included_files(path: Path, folder: Path) -> list[str]:
+    """The names of the files that an input includes, and of those that these include."""
+    return [name for words in _actions(path, folder, depth=0) if (name := _include(action_of(words)))]
+
+
 def label_of(words: Action) -> str:
     """The label of an action as `read_input` gives it; empty if PLUMED makes one."""
     return words[0].removesuffix(":") if words[0].endswith(":") else keyword(words, "LABEL") or ""
