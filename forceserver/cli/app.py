@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -56,7 +57,7 @@ def _options(
 
 
 # What the list of commands says of each: a line of 80 columns has room for 64 characters.
-for _command, _summary in {
+_SUMMARIES: dict[Callable[..., None], str] = {
     init: "Write configuration and i-PI input for a structure and a model.",
     check: "Find what does not fit, before anything starts.",
     launch: "Run a simulation: i-PI and its drivers, to the end.",
@@ -73,7 +74,8 @@ for _command, _summary in {
     convert: "Write a model of another program as one npz file.",
     export: "Write a model or a variable as TorchScript (metatomic).",
     ipi_pes: "Print the path of the PES file for i-PI's <ffdirect>.",
-}.items():
+}
+for _command, _summary in _SUMMARIES.items():
     app.command(short_help=_summary)(_command)
 app.add_typer(cv, name="cv")
 app.add_typer(plumed, name="plumed")
