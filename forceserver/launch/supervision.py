@@ -245,17 +245,24 @@ class Supervisor:
             self.reaper.adopt(process.pid)
             while not said.has(IS_OPEN) and not signals:
                 if processes.ended(process):
-                    raise GiveUp(f"the CV server {processes.describe_end(process.returncode)}: {last_line(log)}", log)
+                    how = processes.describe_end(process.returncode)
+                    raise GiveUp(f"the CV server ended before it was open ({how}): {last_line(log)}", log)
                 self.lock.beat()
                 time.sleep(POLL_SECONDS)
 
     def _tend_server(self, slot: Slot) -> None:
-        """Restarts it if it has died; PLUMED waits for it."""
-        process = slot.process
-        if process is not None and processes.ended(process):
+        """Opens it again if it has died, also while it was opening: PLUMED waits for it. `GiveUp` if it refuses."""
+        for left in reversed(range(self.plan.attempts)):
+            process = slot.process
+            if process is None or not processes.ended(process):
+                return
             self.reaper.forget(process.pid)
             self.display.say(f"the CV server ended ({processes.describe_end(process.returncode)}); opening it again")
-            self._open_server(slot, [])
+            try:
+                self._open_server(slot, [])
+            except GiveUp:
+                if left == 0 or slot.process is None or slot.process.returncode >= 0:
+                    raise
 
     def _start_ipi(self) -> None:
         script = ipi_script()
