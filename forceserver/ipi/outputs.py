@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..bias.plumed.input import read_actions, written_files
+from ..bias.plumed.input import GROWING, Action, keyword, read_actions, written_files
 from ..errors import InputError
 from .input import IpiInput, PropertiesFile
 
@@ -54,7 +54,7 @@ def cut_outputs(state: IpiInput) -> list[str]:
         if cut.size < cut.path.stat().st_size:
             os.truncate(cut.path, cut.size)
     gaps = [f"{cut.path} {cut.missing}" for cut in cuts if cut.missing]
-    return [*gaps, *_left(state)]
+    return [*gaps, *_left(state), *_skipped(state)]
 
 
 def _cuts(state: IpiInput) -> Iterator[Cut]:
@@ -100,6 +100,18 @@ def _left(state: IpiInput) -> Iterator[str]:
         for path in _files_of_plumed(plumed.input):
             if path.is_file() and not _is_table(path):
                 yield f"{path} (PLUMED) does not record steps: what was written after step {state.step} is still in it"
+
+
+def _skipped(state: IpiInput) -> Iterator[str]:
+    """Hills that will be missing because PLUMED adds none in its first step."""
+    for plumed in state.plumed:
+        for words in _actions_of_plumed(plumed.input):
+            pace = keyword(words, "PACE") or ""
+            if words[0] in GROWING and pace.isdecimal() and int(pace) and (plumed.step + 1) % int(pace) == 0:
+                yield (
+                    f"{words[0]} of {plumed.input} will have no hill of step {plumed.step + 1}: PLUMED "
+                    f"adds none in its first step (strides of <checkpoint> that are multiples of {pace} avoid this)"
+                )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -221,9 +233,12 @@ def _end_of_blocks(path: Path, step: int) -> tuple[int, int | None]:
 
 def _files_of_plumed(plumed_input: Path) -> Iterator[Path]:
     """The files that a PLUMED input names, and the names that PLUMED uses by default."""
-    actions = read_actions(plumed_input, plumed_input.parent) if plumed_input.is_file() else []
-    names = {"HILLS", "COLVAR", "KERNELS", *written_files(actions)}
+    names = {"HILLS", "COLVAR", "KERNELS", *written_files(_actions_of_plumed(plumed_input))}
     yield from (plumed_input.parent / name for name in sorted(names))
+
+
+def _actions_of_plumed(plumed_input: Path) -> list[Action]:
+    return read_actions(plumed_input, plumed_input.parent) if plumed_input.is_file() else []
 
 
 def _tables_of_plumed(plumed_input: Path) -> Iterator[Path]:

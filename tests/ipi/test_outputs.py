@@ -123,6 +123,14 @@ def test_rows_that_plumed_had_in_memory_are_missed_aloud(tmp_path, rows, said):
     assert all(f"HILLS {said}, the state is at step 23" in text for text in texts)
 
 
+@pytest.mark.parametrize(("step", "skipped"), [(24, True), (25, False)])
+def test_a_hill_that_plumed_will_not_add_is_told(tmp_path, step, skipped):
+    (tmp_path / "plumed.dat").write_text("d: DISTANCE ATOMS=1,2\nm: METAD ARG=d PACE=5 FILE=none\nMETAD ARG=d PACE=@p")
+    texts = cut_outputs(state(tmp_path, step, plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", step),)))
+    assert len(texts) == skipped
+    assert all(f"METAD of {tmp_path / 'plumed.dat'} will have no hill of step 25: " in text for text in texts)
+
+
 def test_files_of_no_output_stay_as_they_are(tmp_path):
     (tmp_path / "sim.pos_summary").write_text("Step: 9 \n")
     (tmp_path / "sim.pos_0.xyz.bak").write_text("Step: 9 \n")

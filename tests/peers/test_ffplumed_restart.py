@@ -65,14 +65,15 @@ PRINT ARG=d STRIDE=1 FILE=COLVAR
 """
 
 
-@pytest.mark.parametrize("flushed", [True, False])
-def test_tables_of_plumed_are_cut_and_what_is_missing_is_said(tmp_path, flushed):
+@pytest.mark.parametrize(("flushed", "stride"), [(True, 25), (False, 25), (True, 27)])
+def test_tables_of_plumed_are_cut_and_what_is_missing_is_said(tmp_path, flushed, stride):
+    """A state of step 54 is one before a hill, which PLUMED does not add in its first step."""
     atoms = bulk("Al", cubic=True)
     atoms.rattle(0.05, seed=1)
     atoms.write(tmp_path / "al.extxyz")
     prefix = f"{tmp_path}/s_"
     (tmp_path / "forceserver.toml").write_text(CONFIG.format(prefix=prefix))
-    (tmp_path / "input.xml").write_text(INPUT.format(prefix=prefix))
+    (tmp_path / "input.xml").write_text(INPUT.format(prefix=prefix).replace("stride='25'", f"stride='{stride}'"))
     (tmp_path / "plumed.dat").write_text(PLUMED_DAT + "FLUSH STRIDE=1\n" * flushed)
     command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml"]
     launch = subprocess.Popen(command, cwd=tmp_path, env=environment())
@@ -89,9 +90,11 @@ def test_tables_of_plumed_are_cut_and_what_is_missing_is_said(tmp_path, flushed)
     )
     assert run.returncode == 0, run.stderr
     assert ("HILLS is empty, the state is at step 50" in run.stderr) == (not flushed)
+    assert ("will have no hill of step 55" in run.stderr) == (stride == 27)
     times = {name: np.loadtxt(tmp_path / name, usecols=0) for name in ("HILLS", "COLVAR")}
     if flushed:
-        np.testing.assert_allclose(times["HILLS"], np.arange(5, 101, 5), rtol=1e-6)
+        hills = [step for step in range(5, 101, 5) if step != 55 or stride != 27]
+        np.testing.assert_allclose(times["HILLS"], hills, rtol=1e-6)
         np.testing.assert_allclose(times["COLVAR"], np.arange(1, 101), rtol=1e-6)
     np.testing.assert_array_equal(np.loadtxt(out, usecols=0), np.arange(101))
 
