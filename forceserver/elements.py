@@ -7,6 +7,7 @@ left to i-PI; here, only PLUMED's variables need them.
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 _ELEMENT_OF = {
     "D": "H",
@@ -30,6 +31,13 @@ def find_element(label: str) -> int | None:
         if symbol in atomic_numbers:
             return atomic_numbers[symbol]
     return None
+
+
+def bond_length(first: Any, second: Any) -> Any:
+    """The sum of the covalent radii (Angstrom) of atomic numbers, or of arrays of them."""
+    from ase.data import covalent_radii
+
+    return covalent_radii[first] + covalent_radii[second]
 
 
 def own_mass(label: str) -> float | None:

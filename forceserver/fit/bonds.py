@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..elements import symbols
+from ..elements import bond_length, symbols
 from ..frame import Array, Frame
 from ..models.pairs import screened_coulomb
 from ..potentials.base import Potential
@@ -49,7 +49,7 @@ def unlike_lengths(shortest: Mapping[tuple[int, int], float]) -> str | None:
     Args:
         shortest: The shortest distance (Angstrom) of each pair of species in all structures.
     """
-    lengths = {pair: r / _radii(*pair) for pair, r in shortest.items() if not NOBLE & set(pair)}
+    lengths = {pair: float(r / bond_length(*pair)) for pair, r in shortest.items() if not NOBLE & set(pair)}
     if not lengths or min(lengths.values()) < FAR:
         return None
     pair = min(lengths, key=lengths.__getitem__)
@@ -86,19 +86,12 @@ def unlike_stiffness(potential: Potential, train: Sequence[Labelled]) -> str | N
     )
 
 
-def _radii(first: int, second: int) -> float:
-    from ase.data import covalent_radii
-
-    return float(covalent_radii[first] + covalent_radii[second])
-
-
 def _bond(frame: Frame) -> Bond | None:
     """That of the steepest repulsion."""
-    from ase.data import covalent_radii
     from ase.units import Bohr, Hartree
 
     i, j, r, vector = pairs_within(frame, LONGEST)
-    bonded = (i != j) & (r < OF_RADII * (covalent_radii[frame.species[i]] + covalent_radii[frame.species[j]]))
+    bonded = (i != j) & (r < OF_RADII * bond_length(frame.species[i], frame.species[j]))
     if not bonded.any():
         return None
     i, j, r, vector = i[bonded], j[bonded], r[bonded], vector[bonded]

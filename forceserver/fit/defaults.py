@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..elements import bond_length
 from ..frame import Array, Frame
 from ..models.pairs import Zbl
 from ..representation.bases import AnyRadialBasis
@@ -193,7 +194,7 @@ def shortest_distances(frames: Sequence[Frame], reach: float = 6.0) -> dict[tupl
 
 def repulsion(config: FitConfig, species: Sequence[int], shortest: Mapping[tuple[int, int], float]) -> list[Zbl]:
     """ZBL for every pair of species without a baseline; it ends where the data begin, or where bonds would be."""
-    from ase.data import chemical_symbols, covalent_radii
+    from ase.data import chemical_symbols
 
     if not config.repulsion:
         return []
@@ -202,7 +203,7 @@ def repulsion(config: FitConfig, species: Sequence[int], shortest: Mapping[tuple
     for pair in combinations_with_replacement(sorted(species), 2):
         if pair in given:
             continue
-        bond = float(covalent_radii[pair[0]] + covalent_radii[pair[1]])
+        bond = float(bond_length(*pair))
         end = _on_a_node(min(shortest.get(pair, bond), 1.2 * bond))
         symbols = (chemical_symbols[pair[0]], chemical_symbols[pair[1]])
         found.append(Zbl(species=symbols, cutoff_angstrom=end, smoothing_angstrom=end / 2))

@@ -10,6 +10,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
+from ..elements import bond_length
 from ..frame import Array, Frame
 from ..potentials.model import ModelPotential
 from .data import Labelled
@@ -61,9 +62,9 @@ def representatives(train: Sequence[Labelled]) -> list[int]:
 
 
 def _dimer(potential: ModelPotential, pair: tuple[int, int], shortest: Mapping[tuple[int, int], float]) -> Limit:
-    from ase.data import chemical_symbols, covalent_radii
+    from ase.data import chemical_symbols
 
-    bond = min(shortest.get(pair, np.inf), float(covalent_radii[pair[0]] + covalent_radii[pair[1]]))
+    bond = min(shortest.get(pair, np.inf), float(bond_length(*pair)))
     r = bond * np.linspace(1.0, 0.4, 31)
     frames = [
         Frame(np.array([[0.0, 0.0, 0.0], [x, 0.0, 0.0]]), np.eye(3), np.array(pair, np.int32), np.zeros(3, bool))

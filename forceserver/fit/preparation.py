@@ -1,5 +1,6 @@
 """What is fitted: structures, and their labels less isolated atoms and pair potentials."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,9 +13,12 @@ from ..potentials.model import ENOUGH
 from ..potentials.pair import PairPotential
 from . import data as labelled_data
 from . import defaults
+from .bonds import unlike_lengths
 from .config import FitConfig, PairDescriptor
 from .data import Labelled
 from .labels import LabelReader
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +84,8 @@ def prepare(config: FitConfig, data: Data) -> Problem:
 
     train, species = data.train, data.species
     shortest = defaults.shortest_distances([one.frame for one in train])
+    if (told := unlike_lengths(shortest)) is not None:
+        log.warning("%s: %s", config.data.train, told)
     config = config.model_copy(update={"baseline": [*config.baseline, *defaults.repulsion(config, species, shortest)]})
     baseline = _baseline(config, train)
     energies = labelled_data.atomic_energies(

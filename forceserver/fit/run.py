@@ -17,14 +17,13 @@ from ..results import is_finite
 from . import limits, nonlinear, parts
 from .accumulation import accumulate
 from .ace_rows import AceRows
-from .bonds import unlike_lengths, unlike_stiffness
+from .bonds import unlike_stiffness
 from .calibration import Calibration, calibrate
 from .columns import Columns, columns_of, joined_rows
 from .config import FitConfig
 from .contradictions import contradiction
 from .copies import copies, known_to_training, references
 from .data import Labelled
-from .defaults import shortest_distances
 from .elimination import with_chosen_functions
 from .limits import Limit
 from .making import Maker, summary_of
@@ -79,8 +78,7 @@ def fit(config: FitConfig, progress: Progress = silent) -> Fit:
         InputError: No model can be made from the data or the configuration, or another fit is writing this model.
     """
     data = read(config)
-    lengths = unlike_lengths(shortest_distances([one.frame for one in data.train]))
-    for told in [*copies(data.train), *references(data.train), *filter(None, [lengths])]:
+    for told in [*copies(data.train), *references(data.train)]:
         log.warning("%s: %s", config.data.train, told)
     for told in known_to_training(data.train, data.test):
         log.warning("%s: %s", config.data.test, told)
