@@ -250,12 +250,14 @@ def _see_through(
 ) -> int:
     """Runs i-PI to its end, resuming from its newest state after a broken connection; returns the exit code."""
     from ..ipi.addresses import remove_dead_sockets
+    from ..ipi.outputs import make_room_for_backups
     from ..ipi.ports import at_ports
     from ..ipi.restart import newest_state, set_states_aside
     from ..launch.supervision import ExitCode, Supervisor
 
     if simulation.step == 0:
         set_states_aside(simulation)
+    make_room_for_backups(simulation)
     for restarts in range(IPI_RESTARTS + 1):
         supervisor = Supervisor(plan, simulation, lock)
         try:

@@ -119,6 +119,8 @@ class IpiInput:
     """The parts of an input file that matter to force engines and to `launch`."""
 
     path: Path
+    folder: Path
+    """Where i-PI runs: paths in the input file are relative to it."""
     sockets: tuple[SocketServer, ...]
     other_forcefields: tuple[tuple[str, str], ...]
     """Tag and name of every force field that neither is nor contains an <ffsocket>."""
@@ -146,17 +148,22 @@ class IpiInput:
     """Of the first motion that has one."""
 
     @property
-    def folder(self) -> Path:
-        """Where i-PI runs: paths in the input file are relative to it."""
-        return self.path.absolute().parent
+    def folders(self) -> list[Path]:
+        """Folders of outputs, but for that in which i-PI runs."""
+        stems = [*(file.path for file in self.properties), *(stem for stem, _ in self.trajectories)]
+        return sorted({stem.parent for stem in (*stems, *self.checkpoints, *self.swaps)} - {self.folder})
 
 
-def read_ipi_input(path: Path) -> IpiInput:
-    """Reads an input or RESTART file of i-PI; `InputError` in i-PI's own words if i-PI rejects it."""
-    path = Path(path)
+def read_ipi_input(path: Path, folder: Path | None = None) -> IpiInput:
+    """Reads an input or RESTART file of i-PI; `InputError` in i-PI's own words if i-PI rejects it.
+
+    folder: where i-PI runs, if not where the file is.
+    """
+    path = Path(path).absolute()
+    folder = Path(folder or path.parent).absolute()
     try:
-        with quietly_in(path.absolute().parent) as said:
-            return _read(path.absolute())
+        with quietly_in(folder) as said:
+            return _read(path, folder)
     except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
         words = str(error) if not isinstance(error, SystemExit) else said.getvalue().strip().rpartition("\n")[2]
         raise InputError(f"{path}: i-PI does not accept it: {type(error).__name__}: {words}") from error
@@ -184,7 +191,7 @@ def read_tags(path: Path) -> Any:
     return node
 
 
-def _read(path: Path) -> IpiInput:
+def _read(path: Path, folder: Path) -> IpiInput:
     from ipi.utils.prng import Random
 
     simulation = parse_input(path)
@@ -206,6 +213,7 @@ def _read(path: Path) -> IpiInput:
     moves = [move for system in systems for move in all_in(system.motion)]
     return IpiInput(
         path=path,
+        folder=folder,
         sockets=tuple(sockets),
         other_forcefields=tuple(others),
         forcefields=tuple(
@@ -218,9 +226,9 @@ def _read(path: Path) -> IpiInput:
         threading=simulation.threading.fetch(),
         motions=tuple(type(move).__name__ for move in moves),
         timestep_fs=next((float(move.dt) / FEMTOSECOND for move in moves if getattr(move, "dt", None)), None),
-        swaps=_swaps(simulation, path.parent),
-        plumed=tuple(_plumed(part, path.parent) for tag, part in simulation.extra if tag == "ffplumed"),
-        **_outputs(simulation.output.fetch(), systems, path.parent),
+        swaps=_swaps(simulation, folder),
+        plumed=tuple(_plumed(part, folder) for tag, part in simulation.extra if tag == "ffplumed"),
+        **_outputs(simulation.output.fetch(), systems, folder),
     )
 
 

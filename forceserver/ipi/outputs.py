@@ -6,6 +6,7 @@ swaps of replica exchange, files of PLUMED under <ffplumed>; and files of planet
 whose entries do not tell their step.
 """
 
+import contextlib
 import itertools
 import os
 import re
@@ -54,13 +55,21 @@ def cut_outputs(state: IpiInput) -> list[str]:
         if cut.size < cut.path.stat().st_size:
             os.truncate(cut.path, cut.size)
     gaps = [f"{cut.path} {cut.missing}" for cut in cuts if cut.missing]
-    return [*gaps, *_left(state), *_skipped(state)]
+    return [*gaps, *_gone(state), *_left(state), *_skipped(state)]
+
+
+def make_room_for_backups(simulation: IpiInput) -> None:
+    """i-PI renames what is there, and out/run.chk to #out/run.chk#0#; it dies if there is no folder #out."""
+    for folder in simulation.folders:
+        name = folder.relative_to(simulation.folder) if folder.is_relative_to(simulation.folder) else folder
+        (simulation.folder / f"#{name}").mkdir(parents=True, exist_ok=True)
 
 
 def _cuts(state: IpiInput) -> Iterator[Cut]:
-    for properties in state.properties:
-        if properties.path.is_file():
-            yield _cut_rows(properties, state.step)
+    present = [properties for properties in state.properties if properties.path.is_file()]
+    reached = max(filter(None, map(_reached, present)), default=None)
+    for properties in present:
+        yield _cut_rows(properties, state.step, reached)
     for stem, stride in state.trajectories:
         for path in _files_of_trajectory(stem):
             size, last = _end_of_frames(path, state.step)
@@ -88,6 +97,17 @@ def _missing_of_plumed(steps: deque[int], step: int) -> str:
     last = f"ends at step {steps[-1]}" if steps else "is empty"
     lost = "what is in between was lost when i-PI was killed, hills too (FLUSH STRIDE=1 in its input writes every row)"
     return f"{last}, the state is at step {step}: {lost}"
+
+
+def _gone(state: IpiInput) -> Iterator[str]:
+    """Outputs that a user has moved, compressed or removed."""
+    gone = [properties.path for properties in state.properties if not properties.path.is_file()]
+    gone += [stem for stem, _ in state.trajectories if not any(_files_of_trajectory(stem))]
+    for path in gone:
+        yield (
+            f"{path} is not there: i-PI begins a new one. If it was moved or compressed, what it has after step "
+            f"{state.step} is written again"
+        )
 
 
 def _left(state: IpiInput) -> Iterator[str]:
@@ -129,16 +149,43 @@ def _complete_size(path: Path) -> int:
     return max((begin + len(line) for begin, line in _lines(path)), default=0)
 
 
-def _cut_rows(properties: PropertiesFile, step: int) -> Cut:
-    """By the column `step`; without one, by the number of rows if the file is complete from the beginning."""
-    path = properties.path
+def _step_column(path: Path) -> int | None:
+    """Where the steps are, from 0; None without such a column."""
     header = b"".join(line for _, line in itertools.takewhile(lambda item: item[1][:1] == b"#", _lines(path)))
-    if found := STEP_COLUMN.search(header):
-        size, steps = _end_of_rows(path, int(found[1]) - 1, step)
-        return Cut(path, size, _missing(steps[-1] if steps else None, properties.stride, step))
-    rows = (begin + len(line) for begin, line in _lines(path) if not line.startswith(b"#"))
-    end = next(itertools.islice(rows, step // properties.stride, None), None)
-    return Cut(path, _complete_size(path) if end is None else end)
+    found = STEP_COLUMN.search(header)
+    return int(found[1]) - 1 if found else None
+
+
+def _reached(properties: PropertiesFile) -> int | None:
+    """A step that the simulation had not passed when the last row was written; None if rows do not give the step."""
+    column = _step_column(properties.path)
+    with contextlib.suppress(ValueError, IndexError, OverflowError):
+        if column is not None:
+            last = deque(_lines(properties.path), maxlen=1)[0][1]
+            return round(float(last.split()[column])) + properties.stride
+    return None
+
+
+def _cut_rows(properties: PropertiesFile, step: int, reached: int | None) -> Cut:
+    """By the column `step`; without one, by the number of rows if that is what the stride makes it.
+
+    reached: a step that was not passed, if known.
+    """
+    path, stride = properties.path, properties.stride
+    if (column := _step_column(path)) is not None:
+        size, steps = _end_of_rows(path, column, step)
+        return Cut(path, size, _missing(steps[-1] if steps else None, stride, step))
+    rows = sum(1 for _ in _ends_of_rows(path))
+    wanted, most = step // stride + 1, rows if reached is None else max(step, reached) // stride + 1
+    if wanted <= rows <= most:
+        return Cut(path, next(itertools.islice(_ends_of_rows(path), wanted - 1, None)))
+    text = f"has {rows} rows, of which {wanted} should be of steps to {step} (stride {stride})"
+    why = "it is not cut (was the stride another, or a part moved? With a column `step` it would be)"
+    return Cut(path, _complete_size(path), f"{text}: {why}")
+
+
+def _ends_of_rows(path: Path) -> Iterator[int]:
+    return (begin + len(line) for begin, line in _lines(path) if not line.startswith(b"#"))
 
 
 def _end_of_rows(path: Path, column: int, step: int) -> tuple[int, deque[int]]:

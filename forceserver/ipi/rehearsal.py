@@ -71,10 +71,13 @@ class Rehearsal:
     """What is meant in some simulations, and forgotten in others."""
 
 
-def rehearse(path: Path) -> Rehearsal:
-    """Constructs the simulation of an input; `InputError` in i-PI's own words if i-PI would not start."""
+def rehearse(path: Path, folder: Path | None = None) -> Rehearsal:
+    """Constructs the simulation of an input; `InputError` in i-PI's own words if i-PI would not start.
+
+    folder: where i-PI runs, if not where the file is.
+    """
     path = Path(path).absolute()
-    with quietly_in(path.parent) as said, _without_files():
+    with quietly_in(folder or path.parent) as said, _without_files():
         try:
             simulation = _put_together(path)
         except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits

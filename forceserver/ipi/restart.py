@@ -22,7 +22,7 @@ def newest_state(simulation: IpiInput, tell: Callable[[str], None] = lambda text
     states, bad = [], []
     for path in state_files(simulation):
         try:
-            states.append(read_ipi_input(path))
+            states.append(read_ipi_input(path, simulation.folder))
         except InputError as error:
             bad.append(str(error))
     if not states:

@@ -41,7 +41,7 @@ def _of_systems(state: "IpiInput", simulation: "IpiInput") -> Iterator[str]:
     from ..ipi.rehearsal import rehearse
 
     try:
-        before, now = rehearse(state.path).systems, rehearse(simulation.path).systems
+        before, now = (rehearse(ipi.path, ipi.folder).systems for ipi in (state, simulation))
     except InputError:  # `check` tells it of the state, and the input is not used
         return
     for old, new in zip(before, now, strict=False):

@@ -211,6 +211,8 @@ class Supervisor:
                         time.sleep(POLL_SECONDS)
                     last = steps.read()
                     self.display.update(last, 0)
+                    if signals and not self.broken:  # a queue system signals i-PI, too, which may be faster
+                        return self._stop(signals[0])
             except GiveUp as reason:
                 tell(f"forceserver: {reason}; see {reason.log or self.plan.logs / 'driver-1.log'}")
                 return reason.code
@@ -265,13 +267,13 @@ class Supervisor:
                     raise
 
     def _start_ipi(self) -> None:
-        script = ipi_script()
+        script, folder = ipi_script(), self.simulation.folder
         verbosity = (
             ["-V", "low"] if self.simulation.verbosity == "quiet" else []
         )  # the log has to be read to know how it ended
-        command = [sys.executable, "-u", str(script), *verbosity, self.simulation.path.name]
+        command = [sys.executable, "-u", str(script), *verbosity, os.path.relpath(self.simulation.path, folder)]
         keep = [self.lock.descriptor]
-        self.ipi = processes.start(command, self.simulation.folder, self.plan.ipi_log, os.environ, keep)
+        self.ipi = processes.start(command, folder, self.plan.ipi_log, os.environ, keep)
         self.reaper.adopt(self.ipi.pid)
 
     def _tend(self, step: int | None) -> None:

@@ -13,7 +13,7 @@ from .answers import Answers, ask, inspect_plumed, served_variables
 from .bias import inspect_bias
 from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
-from .rehearsal import inspect_forcefields, inspect_tags, inspect_volume, rehearse_input
+from .rehearsal import inspect_folders, inspect_forcefields, inspect_tags, inspect_volume, rehearse_input
 from .sockets import find_server, inspect_cv_server, inspect_limits, inspect_sockets
 from .speed import inspect_speed
 from .structures import describe_template, inspect_fixed, inspect_structure
@@ -55,13 +55,14 @@ def inspect(
         findings.extend(inspect_limits(configuration.driver, template, None))
         return [*findings, *(ask(configuration, template, Path.cwd()).findings if compute else ())]
     try:
-        ipi = read_ipi_input(path)
+        ipi = read_ipi_input(path, configuration.simulation.input.parent if configuration.simulation else None)
     except InputError as error:
         return [*findings, Finding(WRONG, "simulation", str(error))]
     findings.append(Finding(OK, "simulation", _describe_simulation(ipi)))
     if ipi.step >= ipi.total_steps:
         findings.append(Finding(ADVICE, "simulation", "<total_steps> is not above <step>: there is nothing to do"))
     findings.extend(inspect_tags(ipi))
+    findings.extend(inspect_folders(ipi))
     findings.extend(inspect_forcefields(ipi))
     rehearsal, said = rehearse_input(ipi)
     findings.extend(said)

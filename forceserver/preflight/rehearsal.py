@@ -27,7 +27,7 @@ def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
     from ..ipi.rehearsal import rehearse
 
     try:
-        rehearsal = rehearse(ipi.path)
+        rehearsal = rehearse(ipi.path, ipi.folder)
     except InputError as error:
         return None, [Finding(WRONG, "simulation", str(error))]
     return rehearsal, [
@@ -35,6 +35,13 @@ def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
         *(Finding(ADVICE, "dynamics", text) for text in rehearsal.doubts),
         *(finding for system in rehearsal.systems for finding in _system(system)),
     ]
+
+
+def inspect_folders(ipi: "IpiInput") -> Iterator[Finding]:
+    """i-PI does not create folders."""
+    for folder in ipi.folders:
+        if not folder.is_dir():
+            yield Finding(WRONG, "simulation", f"there is no folder {folder} for i-PI's outputs: mkdir -p {folder}")
 
 
 def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:

@@ -165,6 +165,26 @@ def test_goes_on_after_kill_9_of_ipi_from_the_newest_checkpoint(aluminium):
 
 
 @needs_proc
+def test_states_in_a_folder_of_their_own(aluminium):
+    """i-PI runs where its input is, wherever the state is; and it creates no folders."""
+    aluminium.write_simulation(steps=70, old="</trajectory>", new=CHECKPOINTS)
+    text = (aluminium.folder / "input.xml").read_text()
+    (aluminium.folder / "input.xml").write_text(text.replace("prefix='sim'", "prefix='out/sim'"))
+    run = aluminium.run_here("launch", aluminium.config)
+    assert run.returncode == 2
+    assert f"mkdir -p {aluminium.folder / 'out'}" in " ".join(run.stdout.split())
+    (aluminium.folder / "out").mkdir()
+    launch, out = aluminium.start(), aluminium.folder / "out" / "sim.out"
+    wait_until(lambda: out.exists() and len(out.read_text().splitlines()) > 40)
+    os.kill(next(pid for pid, command in children(launch.pid).items() if "i-pi" in command), signal.SIGKILL)
+    launch.communicate(timeout=200)
+    assert launch.returncode == 1
+    run = aluminium.run_here("launch", aluminium.config, "--restart")
+    assert run.returncode == 0, run.stderr
+    assert np.loadtxt(out)[:, 0].tolist() == list(range(71))
+
+
+@needs_proc
 def test_nothing_outlives_a_launch_that_is_killed(aluminium):
     aluminium.write_simulation(steps=100_000)
     launch = aluminium.start("-n", 2)

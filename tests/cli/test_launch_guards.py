@@ -253,6 +253,25 @@ def test_restart_is_written_when_a_queue_system_signals_every_process(aluminium)
 
 
 @needs_proc
+def test_a_signal_that_ends_ipi_before_launch_looks_is_the_exit_code(aluminium, monkeypatch):
+    """The next job of a chain would not be submitted: 0 means that all is done."""
+    monkeypatch.setattr("forceserver.launch.supervision.POLL_SECONDS", 4.0)
+    aluminium.write_simulation(steps=100_000)
+
+    def end_all() -> None:
+        wait_until(lambda: len(aluminium.rows()) > 5)
+        for pid in [os.getpid(), *(pid for pid, command in descendants(os.getpid()).items() if "i-pi" in command)]:
+            os.kill(pid, signal.SIGTERM)
+
+    queue = threading.Thread(target=end_all)
+    queue.start()
+    run = aluminium.run_here("launch", aluminium.config)
+    queue.join()
+    assert run.returncode == 143, run.stderr
+    assert (aluminium.folder / "RESTART").exists()
+
+
+@needs_proc
 def test_nothing_outlives_a_launch_that_is_killed_while_an_evaluation_hangs(aluminium):
     launch = aluminium.start(**hang(aluminium))
     wait_until(lambda: (aluminium.folder / "children").exists())

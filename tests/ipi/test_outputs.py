@@ -12,7 +12,9 @@ from forceserver.ipi.outputs import cut_outputs
 def state(folder: Path, step: int, **changes) -> IpiInput:
     fields = dict.fromkeys(IpiInput.__dataclass_fields__, ())
     path = folder / "RESTART"
-    return IpiInput(**{**fields, "path": path, "step": step, "total_steps": 100, "prefix": "sim", **changes})
+    return IpiInput(
+        **{**fields, "path": path, "folder": folder, "step": step, "total_steps": 100, "prefix": "sim", **changes}
+    )
 
 
 FRAME = {
@@ -73,6 +75,29 @@ def test_rows_without_steps_are_counted(tmp_path, stride, kept):
     (tmp_path / "out").write_text("# column   1     --> potential\n" + "".join(rows) + "7.")
     cut_outputs(state(tmp_path, 7, properties=(PropertiesFile(tmp_path / "out", stride, ("potential",)),)))
     assert (tmp_path / "out").read_text() == "# column   1     --> potential\n" + "".join(rows[:kept])
+
+
+@pytest.mark.parametrize(("before", "now"), [(3, 9), (3, 1)])
+def test_rows_without_steps_are_not_cut_when_their_stride_was_changed(tmp_path, before, now):
+    """By their number, 14 of 22 rows would be of later steps, but the simulation never came to those."""
+    potential = PropertiesFile(tmp_path / "out", now, ("potential",))
+    steps = PropertiesFile(tmp_path / "steps", 5, ("step",))
+    (tmp_path / "steps").write_text("# column   1     --> step\n" + "".join(f"{n}\n" for n in range(0, 66, 5)))
+    rows = "# column   1     --> potential\n" + "".join(f"{n}.5\n" for n in range(0, 64, before))
+    (tmp_path / "out").write_text(rows + "6.")
+    said = cut_outputs(state(tmp_path, 63, properties=(steps, potential)))
+    assert (tmp_path / "out").read_text() == rows
+    assert len(said) == 1
+    assert f"out has 22 rows, of which {63 // now + 1} should be of steps to 63 (stride {now}): " in said[0]
+
+
+def test_outputs_that_were_taken_away_are_told(tmp_path):
+    """Compressed, moved or removed before a restart: what they have after the state is written a second time."""
+    properties = (PropertiesFile(tmp_path / "out", 1, ("step",)),)
+    (tmp_path / "sim.pos_0.xyz.gz").touch()
+    said = cut_outputs(state(tmp_path, 3, properties=properties, trajectories=((tmp_path / "sim.pos", 1),)))
+    assert [text.split(" is not there: ")[0] for text in said] == [str(tmp_path / "out"), str(tmp_path / "sim.pos")]
+    assert "after step 3 is written again" in said[0]
 
 
 def test_rows_that_a_killed_ipi_had_in_memory_are_missed_aloud(tmp_path):
