@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..elements import find_element
-from .input import all_in
+from .input import FEMTOSECOND, all_in
 
 DALTON = 1822.888486  # electron masses
 
@@ -15,6 +15,9 @@ ISOTOPES = (0.4, 3.5)
 
 ROUNDED = 1e-3
 """Eigenvalues of the matrices of a GLE, relative to the largest, that three printed digits can make negative."""
+
+HYDROGEN_DALTON, HYDROGEN_FEMTOSECONDS = 1.5, 3.0
+"""Masses of hydrogen that is not made heavier, and the longest time step at which its bonds (9 to 11 fs) are stable."""
 
 MOVES_THE_CELL = ("npt", "nst", "scnpt")
 """Beginnings of the modes of <dynamics> with a barostat."""
@@ -33,6 +36,7 @@ def doubts(simulation: Any) -> Iterator[str]:
         _immobile,
         _fixed_in_a_moving_cell,
         _cold,
+        _too_slow_for_hydrogen,
         _at_rest,
         _heating,
         _exchanges,
@@ -148,6 +152,18 @@ def _cold(simulation: Any) -> Iterator[str]:
     for system, _, mode in dynamics(simulation):
         if not mode.endswith("nve") and float(system.ensemble.temp) == 0:
             yield "the temperature is 0 K: the thermostat only takes energy away, until nothing moves"
+
+
+def _too_slow_for_hydrogen(simulation: Any) -> Iterator[str]:
+    for system, motion, _ in dynamics(simulation):
+        shortest = float(motion.dt) / FEMTOSECOND / max(np.prod(motion.nmts), 1)
+        light = [atom for atom, mass in enumerate(system.beads.m / DALTON) if mass < HYDROGEN_DALTON]
+        moving = [atom for atom in light if 3 * atom not in motion.fixatoms_dof]
+        if moving and shortest > HYDROGEN_FEMTOSECONDS and type(motion).__name__ == "Dynamics":
+            yield (
+                f"the time step is {shortest:.3g} fs, and atom {moving[0]} has the mass of hydrogen, whose bonds "
+                "vibrate within 9 to 11 fs: usual is 0.5 fs"
+            )
 
 
 def _at_rest(simulation: Any) -> Iterator[str]:

@@ -112,6 +112,8 @@ class PlumedForceField:
     """What PLUMED reads (plumed.dat)."""
     step: int
     """Its own count of steps, which is the time in its outputs."""
+    updated: bool
+    """Whether an <smotion mode='metad'> names it: PLUMED adds hills and prints only then."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def _read(path: Path, folder: Path) -> IpiInput:
         motions=tuple(type(move).__name__ for move in moves),
         timestep_fs=next((float(move.dt) / FEMTOSECOND for move in moves if getattr(move, "dt", None)), None),
         swaps=_swaps(simulation, folder),
-        plumed=tuple(_plumed(part, folder) for tag, part in simulation.extra if tag == "ffplumed"),
+        plumed=tuple(_plumed(part, simulation, folder) for tag, part in simulation.extra if tag == "ffplumed"),
         **_outputs(simulation.output.fetch(), systems, folder),
     )
 
@@ -270,8 +272,10 @@ def _swaps(simulation: Any, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / (f"{prefix}.{name}" if prefix else name) for name in names)
 
 
-def _plumed(part: Any, folder: Path) -> PlumedForceField:
-    return PlumedForceField(part.name.fetch(), folder / part.plumed_dat.fetch(), part.plumed_step.fetch())
+def _plumed(part: Any, simulation: Any, folder: Path) -> PlumedForceField:
+    name, moves = part.name.fetch(), all_in(simulation.smotion.fetch())
+    updated = any(name in getattr(move, "metaff", ()) for move in moves)
+    return PlumedForceField(name, folder / part.plumed_dat.fetch(), part.plumed_step.fetch(), updated)
 
 
 def _system(system: Any) -> System:

@@ -23,6 +23,9 @@ from .input import FEMTOSECOND, all_in, parse_input, quietly_in
 KELVIN = 3.1668115634556e-6  # Hartree
 GIGAPASCAL = 1 / 29421.0265  # Hartree / bohr^3
 
+EXCHANGING = {"AlchemyMC": "alchemy", "AtomSwap": "atomswap"}
+"""i-PI's motions that exchange atoms of two labels, and their tags."""
+
 NO_ATOM = "Couldn't find an atom which matched"
 """In i-PI's warnings of properties of certain atoms."""
 
@@ -38,6 +41,8 @@ class SystemAsUnderstood:
     kinetic_K: float | None
     """Temperature of the initial velocities, K; None without velocities."""
     moves_the_cell: bool
+    kept_lengths: frozenset[int]
+    """Directions (0 to 2) along which the barostat does not scale (<hfix>)."""
     pressure_GPa: float | None
     """Only if the volume changes."""
     thermostat_fs: float | None
@@ -87,6 +92,7 @@ def rehearse(path: Path, folder: Path | None = None) -> Rehearsal:
             *_fixed_atoms(simulation),
             *_idle_parts(simulation),
             *_without_time(simulation),
+            *_without_partner(simulation),
             *_without_stride(simulation),
             *_without_shift(simulation),
             *refused,
@@ -221,6 +227,21 @@ def _without_shift(simulation: Any) -> Iterator[str]:
                 yield f"<vibrations> has a <pos_shift> of {float(shift):g} bohr: it must be positive"
 
 
+def _without_partner(simulation: Any) -> Iterator[str]:
+    """Exchanges of atoms of one species, for which i-PI seeks another one for ever."""
+    for system in simulation.syslist:
+        for motion in all_in(system.motion):
+            if not (tag := EXCHANGING.get(type(motion).__name__)):
+                continue
+            there = sorted({str(system.beads.names[atom]) for atom in motion.AXlist(motion.names)})
+            if len(there) < 2:
+                has = f"only {there[0]}" if there else "none"
+                yield (
+                    f"<{tag}> exchanges atoms of {', '.join(motion.names)}, of which the system has "
+                    f"{has}: <names> needs two labels of its atoms"
+                )
+
+
 def _without_stride(simulation: Any) -> Iterator[str]:
     from ipi.engine.outputs import CheckpointOutput
 
@@ -239,12 +260,12 @@ def _try_steps(simulation: Any) -> Iterator[str]:
     for system, motion, mode in dynamics(simulation):
         stepping = motion.thermostat
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), _words_at("low") as said:
                 stepping.step()
                 stepping = motion
                 stepping.step()
-        except Exception as error:  # i-PI raises anything
-            yield f"<{type(stepping).__name__}> cannot do a step: {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
+            yield f"<{type(stepping).__name__}> cannot do a step: {_words(error, said.getvalue())}"
         else:
             if not (np.isfinite(system.beads.q).all() and np.isfinite(system.beads.p).all()):
                 text = "positions or momenta are not finite after the first step"
@@ -276,7 +297,7 @@ def _try_outputs(simulation: Any) -> tuple[list[str], list[str]]:
     for output in outputs:
         who = f"<{'trajectory' if isinstance(output, TrajectoryOutput) else 'properties'} filename='{output.filename}'>"
         for system in simulation.syslist:
-            with _all_words() as said:
+            with _words_at("medium") as said:
                 try:
                     _try_output(output, system)
                 except (Exception, SystemExit) as error:
@@ -297,12 +318,12 @@ def _try_output(output: Any, system: Any) -> None:
 
 
 @contextlib.contextmanager
-def _all_words() -> Iterator[io.StringIO]:
-    """What i-PI says if it is not quiet, as it is in a rehearsal."""
+def _words_at(level: str) -> Iterator[io.StringIO]:
+    """What i-PI says at a verbosity at which it is not quiet, as it is in a rehearsal."""
     from ipi.utils.messages import verbosity
 
     said = io.StringIO()
-    verbosity.level = "medium"
+    verbosity.level = level
     try:
         with contextlib.redirect_stdout(said):
             yield said
@@ -336,6 +357,7 @@ def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
         temperature_K=float(ensemble.temp) / KELVIN if ensemble.temp > 0 else None,
         kinetic_K=kinetic or None,
         moves_the_cell=kind.startswith(MOVES_THE_CELL),
+        kept_lengths=frozenset(k for k, name in enumerate(("xx", "yy", "zz")) if name in _hfix(motion)),
         pressure_GPa=pressure / GIGAPASCAL if kind.startswith("np") and pressure == pressure else None,
         thermostat_fs=_time_constant(motion, "thermostat"),
         barostat_fs=_time_constant(motion, "barostat"),
@@ -350,6 +372,10 @@ def _understood(system: Any, simulation: Any) -> SystemAsUnderstood:
         ),
         interpolated=tuple(interpolated),
     )
+
+
+def _hfix(motion: Any) -> list[str]:
+    return list(getattr(getattr(motion, "barostat", None), "hfix", []))
 
 
 def _time_constant(motion: Any, part: str) -> float | None:

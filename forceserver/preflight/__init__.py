@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..structures import read_structure
 from .answers import Answers, ask, inspect_plumed, served_variables
-from .bias import inspect_bias
+from .bias import inspect_bias, inspect_plumed_in_ipi
 from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
-from .rehearsal import inspect_folders, inspect_forcefields, inspect_tags, inspect_volume, rehearse_input
+from .rehearsal import (
+    inspect_folders,
+    inspect_forcefields,
+    inspect_tags,
+    inspect_vacuum,
+    inspect_volume,
+    rehearse_input,
+)
 from .sockets import find_server, inspect_cv_server, inspect_limits, inspect_sockets
 from .speed import inspect_speed
 from .structures import describe_template, inspect_fixed, inspect_structure
@@ -70,6 +77,7 @@ def inspect(
     servers = {name: find_server(getattr(configuration, name), ipi) for name in ("socket", "bias_socket")}
     server = servers["socket"]
     findings.extend(inspect_bias(configuration, servers["bias_socket"], ipi, rehearsal))
+    findings.extend(inspect_plumed_in_ipi(ipi, rehearsal))
     findings.extend(inspect_limits(configuration.driver, template, server))
     for system in _served_systems(ipi, server):
         findings.extend(inspect_structure(template, system, server))
@@ -83,6 +91,8 @@ def inspect(
             fixed: frozenset[int] = frozenset().union(*(system.fixed for system in rehearsal.systems))
             findings.extend(inspect_fixed(read_structure(configuration.structure.file), fixed))
         findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))
+        if server is not None and server.active is None:
+            findings.extend(inspect_vacuum(template, rehearsal))
         if server is not None and answers.has_virial is False:
             findings.extend(inspect_volume(ipi, rehearsal, server))
     if server is not None:

@@ -20,7 +20,7 @@ from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
     from ..configuration import Configuration
-    from ..frame import Frame
+    from ..frame import Array, Frame, Result
     from ..ipi.input import IpiInput
 
 STRANGE_FORCE_EV_PER_ANGSTROM = 50
@@ -83,12 +83,22 @@ def _ask_potential(
     answers.batches = potential.computes_batches
     answers.has_virial = bool(np.any(result.virial))
     answers.extras["socket"] = set(result.extras)
-    largest = float(np.linalg.norm(result.forces, axis=1).max(initial=0))
+    largest = _largest(result.forces)
     extras = f", extras {', '.join(sorted(result.extras))}" if result.extras else ""
-    if largest > STRANGE_FORCE_EV_PER_ANGSTROM:
-        text = f"the largest force on the template is {largest:.3g} eV/Å: other units meant, or atoms too close?"
-        yield Finding(ADVICE, "potential", text)
+    yield from _strange("potential", largest, "other units meant, or atoms too close?")
     yield Finding(OK, "potential", f"template {result.energy:.6f} eV, largest force {largest:.3g} eV/Å{extras}")
+
+
+def _largest(forces: "Array") -> float:
+    """The length of the largest of forces (n, 3)."""
+    import numpy as np
+
+    return float(np.linalg.norm(forces, axis=1).max(initial=0))
+
+
+def _strange(what: str, largest: float, hint: str) -> Iterator[Finding]:
+    if largest > STRANGE_FORCE_EV_PER_ANGSTROM:
+        yield Finding(ADVICE, what, f"the largest force on the template is {largest:.3g} eV/Å: {hint}")
 
 
 def _ask_variables(
@@ -102,6 +112,9 @@ def _ask_variables(
             f"{name}_{output} {value:.4g}" for output, value in zip(variable.outputs, result.values, strict=True)
         )
         yield Finding(OK, "variables", f"template {values}")
+        if not (result.values.any() or result.gradients.any()):
+            text = f"{name} is zero and depends on no atom of the template: nothing is within its cutoff (in Å)?"
+            yield Finding(ADVICE, "variables", text)
 
 
 def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, answers: Answers) -> Iterator[Finding]:
@@ -121,13 +134,16 @@ def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, a
             yield Finding(ADVICE, "bias", f"the bias goes on with other settings: {change}")
     with tempfile.TemporaryDirectory() as scratch:
         trial = (section, configuration, template, folder, Path(scratch))
-        names = _in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)
-    answers.extras["bias_socket"] = names
-    yield Finding(OK, "bias", f"{section.engine}, of the template; extras {', '.join(sorted(names))}")
+        result = _in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)
+    answers.extras["bias_socket"] = set(result.extras)
+    largest = _largest(result.forces)
+    yield from _strange("bias", largest, "is a wall or restraint far from the template, or in another unit?")
+    said = f"template {result.energy:.6f} eV, largest force {largest:.3g} eV/Å"
+    yield Finding(OK, "bias", f"{section.engine}, {said}, extras {', '.join(sorted(result.extras))}")
 
 
-def try_bias(section: Any, configuration: "Configuration", template: "Frame", folder: Path, scratch: Path) -> set[str]:
-    """Computes the bias of the template in the folder `scratch`; returns the names of its extras."""
+def try_bias(section: Any, configuration: "Configuration", template: "Frame", folder: Path, scratch: Path) -> "Result":
+    """Computes the bias of the template in the folder `scratch`."""
     from ..bias.choice import build_bias
     from ..bias.plumed.config import PlumedConfig
     from ..bias.plumed.elsewhere import bring
@@ -143,7 +159,7 @@ def try_bias(section: Any, configuration: "Configuration", template: "Frame", fo
         variables = build_variables(configuration.cv, template)
         bias = build_bias(tried, variables, template, potential)
         with contextlib.closing(bias):
-            return set(bias.compute_one(template).extras)
+            return bias.compute_one(template)
 
 
 @contextlib.contextmanager

@@ -1,14 +1,17 @@
 """Does i-PI send the bias one structure a step, and do both mean the same time step and temperature?"""
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..units import BOLTZMANN_EV_PER_K
 from .findings import ADVICE, WRONG, Finding
 
 if TYPE_CHECKING:
     from ..bias.config import MetadynamicsConfig
     from ..bias.plumed.config import PlumedConfig
+    from ..bias.plumed.input import Action
     from ..configuration import Configuration
     from ..ipi.input import IpiInput, SocketServer
     from ..ipi.rehearsal import Rehearsal
@@ -16,12 +19,17 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 """Relative: more than what constants differ by, less than what anybody means."""
 
+HIGHEST_KT = 20
+"""Higher hills are hardly meant."""
+
 
 def inspect_bias(
     configuration: "Configuration", server: "SocketServer | None", ipi: "IpiInput", rehearsal: "Rehearsal | None"
 ) -> Iterator[Finding]:
     """`server`: the <ffsocket> that [bias_socket] connects to, if there is one."""
     from ..bias.choice import chosen
+    from ..bias.plumed.config import PlumedConfig
+    from ..bias.plumed.input import read_actions
 
     if configuration.bias is None:
         return
@@ -35,8 +43,48 @@ def inspect_bias(
         yield from _structures(section, server.forcefield, ipi)
     except InputError:
         return  # no kernel, or no input for it: told by whoever builds the bias
+    yield from _heights(section)
     if rehearsal is not None:
         yield from _time_and_temperature(section, server.forcefield, ipi, rehearsal)
+        if isinstance(section, PlumedConfig):
+            yield from _temperatures(read_actions(section.plumed_dat), server.forcefield, ipi, rehearsal)
+
+
+def inspect_plumed_in_ipi(ipi: "IpiInput", rehearsal: "Rehearsal | None") -> Iterator[Finding]:
+    """Does i-PI ever update the PLUMED of an <ffplumed>, and do both mean the same temperature?"""
+    from ..bias.plumed.input import depend_on_time, read_actions
+
+    for bias in ipi.plumed:
+        if not any(system.beads_of(bias.name) for system in ipi.systems):
+            continue
+        try:
+            actions = read_actions(bias.input, ipi.folder)
+        except InputError:
+            continue  # told by whoever lets PLUMED read it
+        who = f"<ffplumed name='{bias.name}'>"
+        if not bias.updated and depend_on_time(actions):
+            text = f"{who} is in no <metaff>, so PLUMED will add no hills and not move what moves: i-PI updates it only"
+            remedy = f"for <smotion mode='metad'><metad><metaff> [ {bias.name} ] </metaff></metad></smotion>"
+            yield Finding(WRONG, "plumed", f"{text} {remedy}")
+        if rehearsal is not None:
+            yield from _temperatures(actions, bias.name, ipi, rehearsal)
+
+
+def _temperatures(
+    actions: "list[Action]", forcefield: str, ipi: "IpiInput", rehearsal: "Rehearsal"
+) -> Iterator[Finding]:
+    """TEMP of actions whose bias grows."""
+    from ..bias.plumed.input import GROWING, keyword
+
+    given = [(action[0], temp) for action in actions if action[0] in GROWING and (temp := keyword(action, "TEMP"))]
+    for system, understood in zip(ipi.systems, rehearsal.systems, strict=True):
+        if not (there := understood.temperature_K) or not system.beads_of(forcefield):
+            continue
+        for name, temp in given:
+            with contextlib.suppress(ValueError):  # PLUMED will say so
+                if abs(float(temp) - there) > TOLERANCE * there:
+                    text = f"TEMP of {name} is {temp}, and i-PI's temperature {there:.4g} K"
+                    yield Finding(ADVICE, "bias", f"{text}: hills and weights are made for TEMP")
 
 
 def _structures(section: "MetadynamicsConfig | PlumedConfig", forcefield: str, ipi: "IpiInput") -> Iterator[Finding]:
@@ -63,6 +111,15 @@ def _depends_on_time(section: "MetadynamicsConfig | PlumedConfig") -> bool:
     if isinstance(section, PlumedConfig):
         return depend_on_time(read_actions(section.plumed_dat))
     return bool(section.hills or section.opes or section.moving_restraints)
+
+
+def _heights(section: "MetadynamicsConfig | PlumedConfig") -> Iterator[Finding]:
+    """Hills in another unit of energy: in kJ/mol, as of PLUMED, they are a hundred times as high."""
+    if (hills := getattr(section, "hills", None)) is None:
+        return
+    if (height := hills.height_eV / (BOLTZMANN_EV_PER_K * hills.temperature_K)) > HIGHEST_KT:
+        text = f"height_eV = {hills.height_eV:g} is {height:.0f} k_B T: a hill is usually as high as k_B T or less"
+        yield Finding(ADVICE, "bias", f"{text}; is it in kJ/mol?")
 
 
 def _time_and_temperature(

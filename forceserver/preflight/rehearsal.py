@@ -8,6 +8,7 @@ from ..errors import InputError
 from .findings import ADVICE, OK, WRONG, Finding
 
 if TYPE_CHECKING:
+    from ..frame import Frame
     from ..ipi.input import IpiInput, SocketServer
     from ..ipi.rehearsal import Rehearsal, SystemAsUnderstood
 
@@ -87,6 +88,17 @@ def inspect_volume(ipi: "IpiInput", rehearsal: "Rehearsal", server: "SocketServe
         alone = {part.forcefield for part in system.components} == {server.forcefield}
         text = f"its virial is zero, but {understood.motion} changes the volume by it: the potential must give a stress"
         yield Finding(WRONG if alone else ADVICE, "potential", text)
+
+
+def inspect_vacuum(template: "Frame", rehearsal: "Rehearsal") -> Iterator[Finding]:
+    """Cells that change along directions in which nothing is periodic: a slab or a molecule in a box."""
+    for understood in rehearsal.systems:
+        open_ones = [k for k in range(3) if not template.pbc[k] and k not in understood.kept_lengths]
+        if understood.moves_the_cell and open_ones:
+            along = ", ".join("abc"[k] for k in open_ones)
+            text = f"{understood.motion} changes the cell along {along}, where the template is not periodic"
+            hint = "the potential gives no pressure there (<hfix> of a flexible barostat keeps lengths)"
+            yield Finding(ADVICE, "dynamics", f"{text}: {hint}")
 
 
 def _system(system: "SystemAsUnderstood") -> Iterator[Finding]:

@@ -19,6 +19,9 @@ OVERLAP_ANGSTROM = 0.55
 
 OTHER_ANGLES = 5.0
 """Degrees by which no cell differs that is only strained a little."""
+OTHER_SCALE = 0.01
+"""By which the ratio of the sizes of two structures may differ from that of bohr and Å, if it is meant."""
+
 TURNED = 0.01
 """Difference of cell vectors, relative to the longest, from which on they point elsewhere."""
 
@@ -75,7 +78,22 @@ def inspect_structure(template: "Frame", system: "System", server: "SocketServer
         yield Finding(WRONG, "cell", f"{text}: molecules that cross the edge would be torn apart; set pbc='False'")
     yield from _cell(template, system)
     yield from _axes(template, system)
+    yield from _scale(template, system)
     yield from _overlap(system)
+
+
+def _scale(template: "Frame", system: "System") -> Iterator[Finding]:
+    """Finds positions in the wrong unit of length, whatever the cell is."""
+    from ase.units import Bohr
+
+    if len(template) != len(system.positions):
+        return
+    here, there = (np.linalg.norm(x - x.mean(axis=0)) for x in (template.positions, system.positions))
+    for factor in (Bohr, 1 / Bohr):
+        if abs(there - factor * here) < OTHER_SCALE * there:
+            text = f"the atoms of i-PI's structure are {factor:.3g} times as far apart as those of the template"
+            hint = "Å taken for bohr, or bohr for Å? (units='angstrom' of <file>)"
+            yield Finding(ADVICE, "distances", f"{text}: {hint}")
 
 
 def _cell(template: "Frame", system: "System") -> Iterator[Finding]:

@@ -3,6 +3,10 @@
 import ase.io
 import pytest
 
+from forceserver.ipi.input import read_ipi_input
+from forceserver.ipi.rehearsal import rehearse
+from forceserver.preflight.bias import inspect_plumed_in_ipi
+
 SOCKET = "<ffsocket name='al' mode='unix'><address>al</address><latency>0</latency></ffsocket>"
 SIMULATION = {  # what is replaced in i-PI's input, by what, and what is said
     "force field that does not exist": ("<force forcefield='al'/>", "<force forcefield='la'/>", "'la'"),
@@ -340,6 +344,7 @@ def test_in_the_input_of_plumed(aluminium, text, message):
 PLUMED_IN_IPI = """<ffplumed name='hills'>
 <file mode='ase'>al.extxyz</file><plumed_dat>plumed.dat</plumed_dat>
 </ffplumed>
+<smotion mode='metad'><metad><metaff>[hills]</metaff></metad></smotion>
 <system>"""
 
 
@@ -369,6 +374,30 @@ def test_plumed_in_ipi(aluminium, text, message):
         assert message in run.stdout.split("<ffplumed name='hills'>")[1]
         assert run.returncode == 2
     assert not (aluminium.folder / "HILLS").exists()
+
+
+@pytest.mark.parametrize(
+    ("action", "temperature", "updated", "told"),
+    [
+        ("METAD ARG=d SIGMA=1 HEIGHT=1 PACE=10 BIASFACTOR=9 TEMP={}", 300, True, ""),
+        ("METAD ARG=d SIGMA=1 HEIGHT=1 PACE=10 BIASFACTOR=9 TEMP={}", 500, True, "TEMP of METAD is 500, and i-PI's"),
+        ("METAD ARG=d SIGMA=1 HEIGHT=1 PACE=10 BIASFACTOR=9 TEMP={}", 300, False, "PLUMED will add no hills"),
+        ("RESTRAINT ARG=d AT=1 KAPPA=1", 300, False, ""),
+    ],
+)
+def test_what_ipi_and_its_plumed_do_not_know_of_each_other(aluminium, action, temperature, updated, told):
+    """Without <smotion mode='metad'> i-PI never updates PLUMED, and says nothing."""
+    (aluminium.folder / "plumed.dat").write_text(f"d: DISTANCE ATOMS=1,2\n{action.format(temperature)}\n")
+    bias = "</temperature><bias><force forcefield='hills' nbeads='1'/></bias>"
+    aluminium.write_simulation(old="</temperature>", new=bias)
+    path = aluminium.folder / "input.xml"
+    text = path.read_text().replace("<system>", PLUMED_IN_IPI)
+    path.write_text(
+        text if updated else text.replace("metad", "dummy").replace("<dummy><metaff>[hills]</metaff></dummy>", "")
+    )
+    ipi = read_ipi_input(path)
+    texts = " ".join(finding.text for finding in inspect_plumed_in_ipi(ipi, rehearse(path)))
+    assert told in texts if told else not texts
 
 
 @pytest.mark.plumed
@@ -439,6 +468,34 @@ def test_a_bias_that_gets_several_structures_a_step(aluminium, bias, beads, nbea
     assert run.returncode == (2 if verdict == "wrong" else 0), said
     assert f"{verdict} bias 'bias' gets" in said if verdict else "'bias' gets" not in said
     assert message in said
+
+
+COORDINATION = """[[cv]]
+name = "d"
+kind = "coordination"
+centres = "Al"
+neighbours = "Al"
+switch = { kind = "cubic", d0_angstrom = 2.0, d_max_angstrom = 4.0 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("at = 0", "at = 10000", "advice bias the largest force on the template is"),
+        ("2.0, d_max_angstrom = 4.0", "0.2, d_max_angstrom = 0.4", "advice variables d is zero and depends on no atom"),
+        ("height_eV = 0.01", "height_eV = 1.2", "height_eV = 1.2 is 45 k_B T"),
+    ],
+)
+def test_a_bias_in_other_units(aluminium, old, new, told):
+    write_bias(aluminium, RESTRAINT.replace("hills = false", "sigma = 0.1") + HILLS.partition("\n")[2], 1, 1, "")
+    text = aluminium.config.read_text().replace(CV, COORDINATION).replace("d_x", "d_number")
+    assert old in text
+    for content, is_told in ((text, False), (text.replace(old, new), True)):
+        aluminium.config.write_text(content)
+        run = aluminium.run_here("check", aluminium.config)
+        assert (told in " ".join(run.stdout.split())) is is_told, run.stdout
+        assert run.returncode == 0
 
 
 def test_a_bias_of_another_time_step_and_temperature(aluminium):

@@ -1,7 +1,7 @@
 """Mistakes that i-PI accepts, planted into what `init` writes; nothing is started here."""
 
 import pytest
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 
 from forceserver.errors import InputError
@@ -11,7 +11,7 @@ from forceserver.ipi.rehearsal import rehearse
 from forceserver.launch.changes import changes
 from forceserver.new_simulation import Start, write_start
 from forceserver.preflight.findings import ADVICE, WRONG
-from forceserver.preflight.rehearsal import inspect_tags
+from forceserver.preflight.rehearsal import inspect_tags, inspect_vacuum
 from forceserver.preflight.structures import inspect_fixed, inspect_structure
 from forceserver.structures import read_structure
 
@@ -24,6 +24,7 @@ LANGEVIN = "<thermostat mode='langevin'><tau units='femtosecond'> 100 </tau></th
 HEATING = "<thermostat mode='gle'><A shape='(2,2)'> [1e-3, 1e-4, 1e-4, {}e-3] </A></thermostat>"
 MOTION = "<motion mode='dynamics'>"
 VIBRATIONS = "<motion mode='vibrations'><vibrations mode='fd'><pos_shift> {} </pos_shift></vibrations>"
+EXCHANGES = "<motion mode='{0}'><{0}><names> [ {1} ] </names></{0}>"
 REMD = "<smotion mode='remd'><remd><stride>{}</stride></remd></smotion><prng>"
 
 
@@ -53,6 +54,12 @@ def planted(folder, old="", new="", atoms=None):
         ("<checkpoint stride='200'", "<checkpoint stride='0'", "<checkpoint filename='checkpoint'> has a stride of 0"),
         (MOTION, VIBRATIONS.format(0), "<vibrations> has a <pos_shift> of 0 bohr: it must be positive"),
         ("<simulation ", "<simulation safe_stride='0' ", "<simulation safe_stride='0'>: it must be positive"),
+        (
+            MOTION,
+            EXCHANGES.format("alchemy", "Cu, Ag"),
+            "<alchemy> exchanges atoms of Cu, Ag, of which the system has only",
+        ),
+        (MOTION, EXCHANGES.format("atomswap", "Ag, Au"), "of which the system has none: <names> needs two labels"),
     ],
 )
 def test_what_cannot_run(tmp_path, old, new, problem):
@@ -104,6 +111,30 @@ def test_a_first_step_that_ends_in_infinity(tmp_path):
     path.write_text(path.read_text().replace("<thermostat mode='langevin'>", pile))
     (problem,) = rehearse(path).problems
     assert problem.startswith("<dynamics mode='nvt'>: positions or momenta are not finite after the first step")
+
+
+def test_an_ipi_that_exits_in_its_first_step(tmp_path):
+    """With an odd number of beads for Suzuki and Chin i-PI calls exit(), which ended `check` with code 0."""
+    path = planted(tmp_path, "nbeads='1'", "nbeads='3'")
+    path.write_text(path.read_text().replace("mode='nvt'", "mode='sc'").replace("mode='langevin'", "mode='pile_l'"))
+    assert "cannot do a step: SystemExit: !W! ERROR: Suzuki-Chin" in rehearse(path).problems[-1]
+
+
+def test_zero_forces_of_a_rehearsal_are_no_fault(tmp_path):
+    """i-PI, unless it is quiet, ends at a stress of zero; here it stands for one that is not known."""
+    path = planted(tmp_path, "nbeads='1'", "nbeads='4'")
+    barostat = BAROSTAT.replace("isotropic", "sc-isotropic")
+    changes = {
+        "mode='nvt'": "mode='scnpt'",
+        "mode='langevin'": "mode='pile_l'",
+        "</thermostat>": barostat,
+        "</ensemble>": "<pressure> 1e-4 </pressure></ensemble>",
+    }
+    text = path.read_text()
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    path.write_text(text)
+    assert not rehearse(path).problems
 
 
 def doubts_of(path, *changes):
@@ -196,6 +227,45 @@ def test_tags_that_say_something_in_vain(tmp_path, old, new, verdict, told):
     found = list(inspect_tags(read_ipi_input(planted(tmp_path, old, new))))
     assert [finding.verdict for finding in found] == [verdict] * bool(told)
     assert all(finding.text.startswith(told) for finding in found)
+
+
+@pytest.mark.parametrize(("mass", "timestep", "told"), [("1.008", 4, True), ("1.008", 2, False), ("3.024", 4, False)])
+def test_a_time_step_too_long_for_hydrogen(tmp_path, mass, timestep, told):
+    atoms = molecule("H2O", vacuum=5)
+    masses = f"<masses mode='manual' units='dalton'> [16, {mass}, {mass}] </masses><velocities"
+    path = planted(tmp_path, "<velocities", masses, atoms)
+    said = doubts_of(path, ("femtosecond'> 0.5 <", f"femtosecond'> {timestep} <"))
+    assert ("the time step is 4 fs, and atom 1 has the mass of hydrogen" in said) is told
+
+
+@pytest.mark.parametrize(("units", "told"), [("", "0.529 times"), (" units='angstrom'", None)])
+def test_positions_of_a_file_without_a_unit(tmp_path, units, told):
+    """The cell has one, so only the positions are too small, by the bohr in Å."""
+    file = f"<file mode='xyz'{units}> plain.xyz </file><cell mode='abc' units='angstrom'> [3.6, 3.6, 3.6] </cell>"
+    path = planted(tmp_path, "<file mode='ase'> start.extxyz </file>", file)
+    copper().write(tmp_path / "plain.xyz", format="xyz")
+    found = advice(path, copper())
+    assert told in found["distances"] if told else not found
+
+
+@pytest.mark.parametrize(
+    ("pbc", "hfix", "along"),
+    [("TTT", "", None), ("TTF", "", "c"), ("FFF", "", "a, b, c"), ("TTF", "<hfix>[zz]</hfix>", None)],
+)
+def test_a_cell_that_changes_where_nothing_is_periodic(tmp_path, pbc, hfix, along):
+    atoms = copper()
+    path = planted(
+        tmp_path, "</thermostat>", BAROSTAT.replace("isotropic", "flexible").replace("</bar", f"{hfix}</bar")
+    )
+    path.write_text(
+        path.read_text()
+        .replace("mode='nvt'", "mode='npt'")
+        .replace("</ensemble>", "<pressure> 1e-4 </pressure></ensemble>")
+    )
+    atoms.pbc = [letter == "T" for letter in pbc]
+    texts = [finding.text for finding in inspect_vacuum(Frame.from_ase(atoms), rehearse(path))]
+    assert len(texts) == bool(along)
+    assert all(f"changes the cell along {along}, where" in text for text in texts)
 
 
 def advice(path, atoms):

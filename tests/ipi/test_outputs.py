@@ -125,7 +125,7 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
             tmp_path,
             3,
             swaps=(tmp_path / "sim.PARATEMP",),
-            plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", 3),),
+            plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", 3, True),),
         )
     )
     assert [line.split()[0] for line in (tmp_path / "sim.PARATEMP").read_text().splitlines()] == ["0", "1", "2"]
@@ -143,7 +143,7 @@ def test_swaps_of_replicas_and_tables_of_plumed_are_cut(tmp_path):
 def test_rows_that_plumed_had_in_memory_are_missed_aloud(tmp_path, rows, said):
     (tmp_path / "plumed.dat").write_text("METAD ARG=d PACE=5")
     (tmp_path / "HILLS").write_text("#! FIELDS time d\n" * bool(rows) + "".join(f"{n}.0 1\n" for n in rows))
-    texts = cut_outputs(state(tmp_path, 23, plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", 23),)))
+    texts = cut_outputs(state(tmp_path, 23, plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", 23, True),)))
     assert len(texts) == (said is not None)
     assert all(f"HILLS {said}, the state is at step 23" in text for text in texts)
 
@@ -151,7 +151,7 @@ def test_rows_that_plumed_had_in_memory_are_missed_aloud(tmp_path, rows, said):
 @pytest.mark.parametrize(("step", "skipped"), [(24, True), (25, False)])
 def test_a_hill_that_plumed_will_not_add_is_told(tmp_path, step, skipped):
     (tmp_path / "plumed.dat").write_text("d: DISTANCE ATOMS=1,2\nm: METAD ARG=d PACE=5 FILE=none\nMETAD ARG=d PACE=@p")
-    texts = cut_outputs(state(tmp_path, step, plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", step),)))
+    texts = cut_outputs(state(tmp_path, step, plumed=(PlumedForceField("hills", tmp_path / "plumed.dat", step, True),)))
     assert len(texts) == skipped
     assert all(f"METAD of {tmp_path / 'plumed.dat'} will have no hill of step 25: " in text for text in texts)
 
