@@ -124,6 +124,10 @@ UMBRELLAS = "u: ECV_UMBRELLAS_LINE ARG=x CV_MIN=-0.1 CV_MAX=0.5 SIGMA=0.05 BARRI
         ),
         ("d: DIPOLE GROUP=1-4\nRESTRAINT ARG=d AT=0 KAPPA=1\n", "DIPOLE needs charges"),
         ("RESTART NO\n", "RESTART NO begins a new bias"),
+        (
+            f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2 WALKERS_MPI\n",
+            "share hills by files .WALKERS_N, WALKERS_ID",
+        ),
         (f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2 RESTART=NO\n", "METAD RESTART=NO begins a new bias"),
         (
             f"{EXTRA_X}METAD ARG=x SIGMA=0.1 HEIGHT=1 PACE=2\nMETAD ARG=x SIGMA=0.2 HEIGHT=1 PACE=2 FILE=./HILLS\n",
@@ -536,7 +540,7 @@ def test_bad_input_is_refused_with_plumeds_own_words(make, text, message):
 @pytest.mark.plumed
 def test_failure_during_the_run_names_the_step(make, batio3):
     bias = make("px: EXTRACV NAME=p_x\nMETAD ARG=px SIGMA=0.01 HEIGHT=1 PACE=1 GRID_MIN=5 GRID_MAX=6 GRID_BIN=100\n")
-    with pytest.raises(BiasError, match="PLUMED at step 0"):
+    with pytest.raises(BiasError, match=r"PLUMED at step 0: .*a value outside the grid .*\(arg name: px\)"):
         bias.compute_one(Frame.from_ase(batio3))
 
 

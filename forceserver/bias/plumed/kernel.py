@@ -48,8 +48,16 @@ def load_kernel() -> str | None:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error on one line: PLUMED's messages are drawings."""
-    return " ".join(str(error).split())
+    """The message of an error and of what caused it, on one line: PLUMED's messages are drawings.
+
+    What the user can change is often in the cause only: a value beyond the grid, when METAD could not be calculated.
+    """
+    messages: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        messages.append(" ".join(str(cause).split()))
+        cause = cause.__cause__
+    return ": ".join(messages)
 
 
 def find_program() -> str:
