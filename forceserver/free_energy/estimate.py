@@ -78,14 +78,22 @@ class Estimate:
         return float(self.surface.values[b] - self.surface.values[a]), error if np.isfinite(error) else np.nan
 
     def populations(self, regions: Sequence[Array]) -> tuple[Array, Array]:
-        """The probability of each region (masks of the nodes), and its standard error.
+        """The probability of each region (the share of every node in it), and its standard error.
 
         nan for a region that was never entered or never left: its error is not zero but unknown.
         """
         p = self.surface.probability(self.kt)
-        values = np.array([p[region].sum() for region in regions])
-        parts = [self.samples[:, region].sum(axis=1) for region in regions]
+        values = np.array([within(p, region) for region in regions])
+        parts = [within(self.samples, region) for region in regions]
         return values, np.array([self.error(part) if np.ptp(part) > 1e-12 else np.nan for part in parts])
+
+
+def within(probability: NDArray[np.floating], region: Array) -> Array:
+    """The probability of a region: of one set of nodes, or (n,) of n of them.
+
+    Only nodes of the region count, since elsewhere there may be none (nan).
+    """
+    return probability[..., region > 0] @ region[region > 0]
 
 
 def errors_of_free_energy(estimate: Estimate) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frame import Array
-from .estimate import Estimate, distance_to_end, errors_of_free_energy
+from .estimate import Estimate, distance_to_end, errors_of_free_energy, within
 from .landscape import Landscape, find_landscape
 from .region import named_regions
 
@@ -16,7 +16,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Study:
-    """regions: the phases by name, masks of the nodes; the basins of the minima if the user names none."""
+    """regions: the phases by name, the share of every node in them; the basins of the minima if the user names none."""
 
     estimate: Estimate
     landscape: Landscape
@@ -88,7 +88,7 @@ class Study:
 
     def history_of(self, name: str) -> Array:
         """The population of a phase from all data up to each time."""
-        return self.estimate.history[:, self.regions[name]].sum(axis=1)
+        return within(self.estimate.history, self.regions[name])
 
 
 def study(

@@ -50,6 +50,18 @@ def test_the_least_of_three_is_of_all_three():
     np.testing.assert_array_equal(mask, np.broadcast_to(X[:, None] > -1.5, (5, 4)))
 
 
+@pytest.mark.parametrize("centre", [-3.0, 0.0, 0.7])
+def test_a_border_within_a_cell_divides_it(centre):
+    """Of a periodic variable: with nodes alone, the region had a width of three or four intervals, here 3.5 of them."""
+    nodes = np.linspace(-np.pi, np.pi, 25)[:-1]
+    angle = Surface((Coordinate("a", (-np.pi, np.pi)),), (nodes,), np.zeros(24))
+    width = 3.5 * (nodes[1] - nodes[0])
+    region = named_regions([f"in: cos(a - {centre}) > cos({width / 2})"], angle)["in"]
+    assert region.sum() == pytest.approx(3.5, abs=2 / 16)
+    square = Surface((Coordinate("x"), Coordinate("y")), (np.arange(9.0), np.arange(9.0)), np.zeros((9, 9)))
+    assert named_regions(["in: x < 4.75 and y < 2"], square)["in"].sum() == pytest.approx(5.25 * 2.5)
+
+
 def test_two_phases_have_two_names():
     with pytest.raises(InputError, match="two phases up"):
         named_regions(["up: x > 0", "up: x > 1"], SURFACE)

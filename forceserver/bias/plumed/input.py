@@ -191,8 +191,8 @@ def check_actions(actions: list[Action], path: Path, has_charges: bool, is_perio
             )
         if "WALKERS_MPI" in action:
             raise InputError(
-                f"{path}: {action[0]} WALKERS_MPI needs walkers that are ranks of one MPI program, and each of these is "
-                "a program of its own; METAD and PBMETAD share hills by files (WALKERS_N, WALKERS_ID, WALKERS_DIR)"
+                f"{path}: {action[0]} WALKERS_MPI needs walkers that are ranks of one MPI program, and here each is a "
+                "program of its own; METAD and PBMETAD share hills by files (WALKERS_N, WALKERS_ID, WALKERS_DIR)"
             )
         if action[0] in NEED_CHARGES and not has_charges:
             raise InputError(f"{path}: {action[0]} needs charges, which are all zero; give charges_e of [bias]")
