@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ..errors import PotentialError
 from ..frame import Frame, Result
+from ..results import check_count, check_results
 
 SKIN = 0.5
 """Skin of neighbour lists, Angstrom: how far they reach beyond the cutoff, so as to last for several steps."""
@@ -79,3 +80,16 @@ class Potential(ABC):
 
     def close(self) -> None:  # noqa: B027 - optional
         """Releases resources of the operating system (libraries, processes); called once, at the end."""
+
+
+def compute_all(potentials: Sequence[Potential], frames: Sequence[Frame]) -> list[tuple[Result, ...]]:
+    """What several potentials give for the same frames, to be combined: for each frame, the results in their order.
+
+    Raises `PotentialError` for one whose numbers are missing, of another shape or not finite: numpy would stretch a
+    virial of three numbers to nine.
+    """
+    by_potential = [potential.compute(frames) for potential in potentials]
+    for results in by_potential:
+        check_count(results, len(frames))
+        check_results(results, len(frames[0]) if frames else 0)
+    return list(zip(*by_potential, strict=True))

@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 from ..files import append
 from ..frame import Frame, Result
 from ..sections import OutputPath, Section
-from .base import Potential
+from .base import Potential, compute_all
 
 if TYPE_CHECKING:
     from . import PotentialConfig
@@ -98,8 +98,7 @@ class CommitteePotential(Potential):
         return self.compute([frame])[0]
 
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
-        by_member = [member.compute(frames) for member in self._members]
-        results = [mean_of(results) for results in zip(*by_member, strict=True)]
+        results = [mean_of(results) for results in compute_all(self._members, frames)]
         for frame, result in zip(frames, results, strict=True):
             self._watch(frame, result)
             if self._send == "energies":

@@ -9,7 +9,7 @@ from pydantic import Field
 from ..errors import PotentialError
 from ..frame import Frame, Result
 from ..sections import Section
-from .base import Potential
+from .base import Potential, compute_all
 from .committee import within_sum
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class SumPotential(Potential):
 
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         weights = [weight for weight, _ in self._terms]
-        by_term = [potential.compute(frames) for _, potential in self._terms]
-        return [add_results(weights, results) for results in zip(*by_term, strict=True)]
+        by_frame = compute_all([potential for _, potential in self._terms], frames)
+        return [add_results(weights, results) for results in by_frame]
 
     def close(self) -> None:
         for _, potential in self._terms:

@@ -10,10 +10,14 @@ from ase.units import Bohr, Hartree
 from ipi.engine.forcefields import FFCommittee
 from pydantic import TypeAdapter, ValidationError
 
-from forceserver.frame import Frame
+from forceserver.errors import PotentialError
+from forceserver.frame import Frame, Result
 from forceserver.ipi.wire import decode_extras, encode_extras
 from forceserver.potentials import PotentialConfig, build_potential
+from forceserver.potentials.base import Potential
+from forceserver.potentials.committee import CommitteePotential
 from forceserver.potentials.conformance import check_potential
+from forceserver.potentials.sum import SumPotential
 
 EMT = {"kind": "ase", "calculator": "ase.calculators.emt.EMT"}
 MEMBERS = [
@@ -177,3 +181,14 @@ def test_saving_ends(frames, tmp_path, caplog):
 def test_wrong_sections_are_refused(changes):
     with pytest.raises(ValidationError):
         TypeAdapter(PotentialConfig).validate_python(committee(**changes))
+
+
+@pytest.mark.parametrize("virial", [None, np.ones(3)], ids=["forgotten", "of three numbers"])
+@pytest.mark.parametrize("combined", [CommitteePotential, lambda two: SumPotential([(1.0, one) for one in two])])
+def test_a_member_whose_virial_does_not_fit_is_told(frames, combined, virial):
+    class Incomplete(Potential):
+        def compute_one(self, frame):
+            return Result(0.0, np.zeros((len(frame), 3)), virial)
+
+    with pytest.raises(PotentialError, match="the potential returned virial"):
+        combined([build(MEMBERS[0], frames[0]), Incomplete()]).compute(frames)
