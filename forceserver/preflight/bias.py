@@ -73,18 +73,16 @@ def inspect_plumed_in_ipi(ipi: "IpiInput", rehearsal: "Rehearsal | None") -> Ite
 def _temperatures(
     actions: "list[Action]", forcefield: str, ipi: "IpiInput", rehearsal: "Rehearsal"
 ) -> Iterator[Finding]:
-    """TEMP of actions whose bias grows."""
+    """TEMP of actions whose bias grows; in replica exchange, each system has biases for all temperatures."""
     from ..bias.plumed.input import GROWING, keyword
 
-    given = [(action[0], temp) for action in actions if action[0] in GROWING and (temp := keyword(action, "TEMP"))]
-    for system, understood in zip(ipi.systems, rehearsal.systems, strict=True):
-        if not (there := understood.temperature_K) or not system.beads_of(forcefield):
-            continue
-        for name, temp in given:
-            with contextlib.suppress(ValueError):  # PLUMED will say so
-                if abs(float(temp) - there) > TOLERANCE * there:
-                    text = f"TEMP of {name} is {temp}, and i-PI's temperature {there:.4g} K"
-                    yield Finding(ADVICE, "bias", f"{text}: hills and weights are made for TEMP")
+    systems = zip(ipi.systems, rehearsal.systems, strict=True)
+    there = [k.temperature_K for system, k in systems if k.temperature_K and system.beads_of(forcefield)]
+    for name, temp in [(action[0], keyword(action, "TEMP")) for action in actions if action[0] in GROWING]:
+        with contextlib.suppress(ValueError):  # PLUMED will say so
+            if there and temp and all(abs(float(temp) - kelvin) > TOLERANCE * kelvin for kelvin in there):
+                text = f"TEMP of {name} is {temp}, and i-PI's temperature {there[0]:.4g} K"
+                yield Finding(ADVICE, "bias", f"{text}: hills and weights are made for TEMP")
 
 
 def _structures(section: "MetadynamicsConfig | PlumedConfig", forcefield: str, ipi: "IpiInput") -> Iterator[Finding]:

@@ -400,6 +400,21 @@ def test_what_ipi_and_its_plumed_do_not_know_of_each_other(aluminium, action, te
     assert told in texts if told else not texts
 
 
+@pytest.mark.parametrize(("temperature", "told"), [(300, False), (500, False), (400, True)])
+def test_replica_exchange_with_a_bias_for_each_temperature(aluminium, temperature, told):
+    """Every system has the biases of all of them, most with a weight of zero."""
+    metad = f"d: DISTANCE ATOMS=1,2\nMETAD ARG=d SIGMA=1 HEIGHT=1 PACE=10 BIASFACTOR=9 TEMP={temperature}\n"
+    (aluminium.folder / "plumed.dat").write_text(metad)
+    bias = "</temperature><bias><force forcefield='hills' nbeads='1'/></bias>"
+    aluminium.write_simulation(old="</temperature>", new=bias)
+    path = aluminium.folder / "input.xml"
+    head, system, tail = path.read_text().replace("<system>", PLUMED_IN_IPI).partition("<system>")
+    system += tail.replace("</simulation>", "")
+    warm = system.replace("<system>", "<system prefix='warm'>").replace("> 300 <", "> 500 <")
+    path.write_text(f"{head}{system}{warm}</simulation>")
+    assert bool(list(inspect_plumed_in_ipi(read_ipi_input(path), rehearse(path)))) is told
+
+
 @pytest.mark.plumed
 def test_a_bias_of_plumed_that_works_leaves_no_file(aluminium):
     text = "d: DISTANCE ATOMS=1,2\nMETAD ARG=d SIGMA=0.1 HEIGHT=1 PACE=1 FILE=HILLS\nPRINT ARG=d FILE=COLVAR\n"
