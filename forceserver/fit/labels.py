@@ -140,7 +140,7 @@ class LabelReader:
         """Says what was found in a file, and begins to count anew."""
         found, seen = self._found, self._seen
         parts = [f"{found[quantity]} {PLURAL[quantity]}{self._called(quantity)}" for quantity in USUAL]
-        others = f"; there are {_list(seen)}" if not any(found.values()) else ""
+        others = f"; there are {_list(seen)}" if not (found["energy"] or found["forces"]) else ""
         log.info("%s: %d structures with %s%s", path, self._structures, ", ".join(parts), others)
         for quantity, other in (("forces", "energy"), ("energy", "forces")):
             if found[other] and not found[quantity] and getattr(self.keys, quantity) != NOT_READ:

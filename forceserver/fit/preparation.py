@@ -67,7 +67,7 @@ def read(config: FitConfig) -> Data:
     if config.data.test:
         labelled_data.check_species(test, species, config.data.test)
     if not any(one.energy is not None or one.forces is not None for one in train):
-        raise InputError(f"{config.data.train}: no structure has energies or forces")
+        raise InputError(f"{config.data.train}: no structure has energies or forces; data.energy_key, ... name them")
     unknown = set(config.sigma) - {one.group for one in everything} - {"default"}
     if unknown:
         raise InputError(f"sigma: no training structure is in the group {', '.join(sorted(unknown))}")

@@ -74,10 +74,12 @@ def test_names_and_numbers_are_told(tmp_path, caplog):
     )
 
 
-def test_names_are_told_where_nothing_is_found(tmp_path, caplog):
+@pytest.mark.parametrize("results", [{}, {"stress": VOIGT}])
+def test_names_are_told_where_nothing_is_found(tmp_path, caplog, results):
     with caplog.at_level(logging.INFO, "forceserver"):
-        labels_of(tmp_path, salt({"energy_per_atom": -1.0}))[1].finish(tmp_path / "data.extxyz")
-    assert "1 structures with 0 energies, 0 forces, 0 virials, 0 stresses; there are energy_per_atom" in caplog.text
+        labels_of(tmp_path, salt({"energy_per_atom": -1.0}, results=results))[1].finish(tmp_path / "data.extxyz")
+    assert "1 structures with 0 energies, 0 forces, 0 virials" in caplog.text
+    assert f"; there are {', '.join(['energy_per_atom', *results])}" in caplog.text
 
 
 def test_no_forces_and_no_energies_are_told(tmp_path, caplog):

@@ -260,6 +260,31 @@ def test_results_are_of_the_shipped_model(potential):
             assert results["model_sha256"].startswith(model), name
 
 
+def test_copper():
+    """The tables of the workflow and of the page on expansions have the errors of every fit."""
+    page = (FOLDER.parent / "copper" / "README.md").read_text()
+    rows = [numbers(line) for line in (FOLDER.parents[1] / "docs" / "ace.md").read_text().splitlines()]
+    for name, found in json.loads((FOLDER.parent / "copper" / "errors.json").read_text()).items():
+        energy, force = found["energy per atom (meV)"], 1e-3 * found["force component (meV/Å)"]
+        own = [numbers(line)[-2:] for line in page.splitlines() if line.startswith(f"| `{name}.toml` | ")]
+        assert any(all(map(equals, printed, [energy, force])) for printed in own if len(printed) == 2), name
+        assert any(f"{energy:.2f}" in row and f"{force:.4f}" in row for row in rows), name
+
+
+def test_large_cells():
+    """Every row of the table, and the times for an atom of both kinds of cores, of which one is twice as fast."""
+    page, results = page_and_results("large_cells")
+    for name, row in results.items():
+        size, kelvin = map(int, name.split("_"))
+        values = [size, kelvin, row["ps"], *row["norm"], *row["sorted"], *row["binder"], *row["shares"]]
+        line_with(page, [*values, 1e3 * row["cpu_seconds_per_step"]])
+    costs = [1e6 * row["cpu_seconds_per_step"] / (5 * int(name[0]) ** 3) for name, row in results.items()]
+    slow, fast = [cost for cost in costs if cost > 30], [cost for cost in costs if cost < 25]
+    assert len(slow) + len(fast) == len(results)
+    for times in (slow, fast):
+        assert f"{min(times):.0f} to {max(times):.0f} µs" in page
+
+
 def test_molecules():
     folder = FOLDER.parent / "molecules"
     page = (folder / "README.md").read_text()
