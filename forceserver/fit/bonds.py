@@ -73,7 +73,7 @@ def unlike_stiffness(potential: Potential, train: Sequence[Labelled]) -> str | N
     found = [(_curvature(potential, frame, bond), frame, bond) for frame, bond in bonds]
     found.sort(key=lambda entry: entry[0] / entry[2].repulsion)
     curvature, frame, bond = found[len(found) // 2]
-    if SOFT < curvature / bond.repulsion < STIFF:
+    if curvature < 0 or SOFT < curvature / bond.repulsion < STIFF:  # no unit makes it negative, but a single dimer may
         return None
     soft = curvature < bond.repulsion
     units = "Hartree or Rydberg (per Bohr)" if soft else "kcal/mol, kJ/mol or meV"

@@ -72,6 +72,12 @@ def test_energies_alone_single_atoms_and_bad_fits_say_nothing_of_curvatures():
     assert unlike_stiffness(soft, [labelled(bulk("Cu"), soft)]) is None
 
 
+def test_curvatures_of_the_wrong_sign_are_not_determined():
+    """One dimer and an isolated atom, say: a fit knows a force, and nothing of how it changes."""
+    concave = Scaled(AsePotential(EMT()), -1.0)
+    assert unlike_stiffness(concave, [labelled(structures()[0], concave)]) is None
+
+
 @pytest.mark.parametrize("atoms", structures(), ids=lambda atoms: str(atoms.symbols))
 def test_positions_in_bohr(atoms):
     assert unlike_lengths(shortest_distances([Frame.from_ase(atoms)])) is None
