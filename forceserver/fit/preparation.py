@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from .bonds import unlike_lengths
 from .config import FitConfig, PairDescriptor
 from .data import Labelled
 from .labels import LabelReader
+from .trajectories import follow_in_time
 
 log = logging.getLogger(__name__)
 
@@ -142,14 +144,19 @@ def _remainder(one: Labelled, baseline: tuple[float, Array, Array], energies: di
 
 
 def groups_of(train: Sequence[Labelled], seed: int) -> list[list[int]]:
-    """Deals the structures, in random order, into eight groups (fewer for fewer structures).
+    """Deals the structures into eight groups (fewer for fewer structures).
 
-    Every kind of structure has its share in each.
+    Every kind of structure has its share in each. The order is random, but structures that follow one another in time
+    stay together, in an eighth of each kind.
 
     Returns:
         The places of the structures of each group.
     """
-    order = np.random.default_rng(seed).permutation(len(train)).tolist()
+    in_time, count = follow_in_time(train), min(MEMBERS, len(train))
+    order = list(range(len(train))) if in_time else np.random.default_rng(seed).permutation(len(train)).tolist()
     order.sort(key=lambda number: train[number].group)
-    count = min(MEMBERS, len(train))
-    return [order[k::count] for k in range(count)]
+    if not in_time:
+        return [order[k::count] for k in range(count)]
+    log.info("structures follow one another in time: consecutive ones are left out together in cross-validation")
+    kinds = [np.array_split(list(kind), count) for _, kind in groupby(order, key=lambda number: train[number].group)]
+    return [np.concatenate(parts).astype(int).tolist() for parts in zip(*kinds, strict=True)]
