@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..bias.plumed.input import GROWING, Action, keyword, read_actions, written_files
+from ..bias.plumed.input import GROWING, Action, keyword, read_actions, time_unit_ps, written_files
 from ..errors import InputError
 from .input import IpiInput, PropertiesFile
 
@@ -77,8 +77,9 @@ def _cuts(state: IpiInput) -> Iterator[Cut]:
     for path in filter(Path.is_file, state.swaps):  # rows give the step in progress, which is one after the steps done
         yield Cut(path, _end_of_rows(path, 0, state.step - 1)[0])
     for plumed in state.plumed:
+        steps_per_time = time_unit_ps(_actions_of_plumed(plumed.input))  # i-PI's steps are 1 ps for PLUMED
         for path in _tables_of_plumed(plumed.input):
-            size, steps = _end_of_rows(path, 0, plumed.step)
+            size, steps = _end_of_rows(path, 0, plumed.step, steps_per_time)
             yield Cut(path, size, _missing_of_plumed(steps, plumed.step))
 
 
@@ -188,13 +189,13 @@ def _ends_of_rows(path: Path) -> Iterator[int]:
     return (begin + len(line) for begin, line in _lines(path) if not line.startswith(b"#"))
 
 
-def _end_of_rows(path: Path, column: int, step: int) -> tuple[int, deque[int]]:
-    """Where the first row after `step` begins, and the last two steps before it."""
+def _end_of_rows(path: Path, column: int, step: int, steps_per_entry: float = 1) -> tuple[int, deque[int]]:
+    """Where the first row after `step` begins, and the last two steps before it; the column times a factor is steps."""
     end, steps = 0, deque[int](maxlen=2)
     for begin, line in _lines(path):
         if line.strip() and not line.startswith(b"#"):
             try:
-                found = round(float(line.split()[column]))
+                found = round(float(line.split()[column]) * steps_per_entry)
             except (ValueError, IndexError, OverflowError) as error:
                 raise _damaged(path, begin) from error
             if found > step:

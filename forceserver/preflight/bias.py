@@ -52,7 +52,7 @@ def inspect_bias(
 
 def inspect_plumed_in_ipi(ipi: "IpiInput", rehearsal: "Rehearsal | None") -> Iterator[Finding]:
     """Does i-PI ever update the PLUMED of an <ffplumed>, and do both mean the same temperature?"""
-    from ..bias.plumed.input import depend_on_time, read_actions
+    from ..bias.plumed.input import depend_on_time, read_actions, written_in_updates
 
     for bias in ipi.plumed:
         if not any(system.beads_of(bias.name) for system in ipi.systems):
@@ -62,10 +62,14 @@ def inspect_plumed_in_ipi(ipi: "IpiInput", rehearsal: "Rehearsal | None") -> Ite
         except InputError:
             continue  # told by whoever lets PLUMED read it
         who = f"<ffplumed name='{bias.name}'>"
+        smotion = f"<smotion mode='metad'><metad><metaff> [ {bias.name} ] </metaff></metad></smotion>"
+        remedy = f"i-PI updates it only for {smotion}"
         if not bias.updated and depend_on_time(actions):
-            text = f"{who} is in no <metaff>, so PLUMED will add no hills and not move what moves: i-PI updates it only"
-            remedy = f"for <smotion mode='metad'><metad><metaff> [ {bias.name} ] </metaff></metad></smotion>"
-            yield Finding(WRONG, "plumed", f"{text} {remedy}")
+            text = f"{who} is in no <metaff>, so PLUMED will add no hills and not move what moves: {remedy}"
+            yield Finding(WRONG, "plumed", text)
+        elif not bias.updated and (idle := written_in_updates(actions)):
+            text = f"{who} is in no <metaff>, so PLUMED will write nothing ({', '.join(idle)}): {remedy}"
+            yield Finding(ADVICE, "plumed", text)
         if rehearsal is not None:
             yield from _temperatures(actions, bias.name, ipi, rehearsal)
 

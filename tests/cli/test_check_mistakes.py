@@ -383,6 +383,8 @@ def test_plumed_in_ipi(aluminium, text, message):
         ("METAD ARG=d SIGMA=1 HEIGHT=1 PACE=10 BIASFACTOR=9 TEMP={}", 500, True, "TEMP of METAD is 500, and i-PI's"),
         ("METAD ARG=d SIGMA=1 HEIGHT=1 PACE=10 BIASFACTOR=9 TEMP={}", 300, False, "PLUMED will add no hills"),
         ("RESTRAINT ARG=d AT=1 KAPPA=1", 300, False, ""),
+        ("RESTRAINT ARG=d AT=1 KAPPA=1\nPRINT ARG=d FILE=COLVAR", 300, False, "PLUMED will write nothing (PRINT)"),
+        ("RESTRAINT ARG=d AT=1 KAPPA=1\nPRINT ARG=d FILE=COLVAR", 300, True, ""),
     ],
 )
 def test_what_ipi_and_its_plumed_do_not_know_of_each_other(aluminium, action, temperature, updated, told):

@@ -148,6 +148,17 @@ def test_rows_that_plumed_had_in_memory_are_missed_aloud(tmp_path, rows, said):
     assert all(f"HILLS {said}, the state is at step 23" in text for text in texts)
 
 
+@pytest.mark.parametrize(("unit", "times"), [("fs", 1e3), ("ns", 1e-3), ("atomic", 1 / 2.4188843e-5), ("0.5", 2.0)])
+def test_tables_of_plumed_are_in_its_unit_of_time(tmp_path, unit, times):
+    """A step of i-PI is 1 ps for PLUMED: in fs all hills were cut, in ns none (those of repeated steps doubled)."""
+    (tmp_path / "plumed.dat").write_text(f"UNITS LENGTH=A TIME={unit}\nMETAD ARG=d PACE=5\n")
+    rows = [f" {n * times:.6f} 0.5\n" for n in range(5, 41, 5)]
+    (tmp_path / "HILLS").write_text("#! FIELDS time d\n" + "".join(rows))
+    plumed = (PlumedForceField("hills", tmp_path / "plumed.dat", 23, True),)
+    assert cut_outputs(state(tmp_path, 23, plumed=plumed)) == []
+    assert (tmp_path / "HILLS").read_text() == "#! FIELDS time d\n" + "".join(rows[:4])
+
+
 @pytest.mark.parametrize(("step", "skipped"), [(24, True), (25, False)])
 def test_a_hill_that_plumed_will_not_add_is_told(tmp_path, step, skipped):
     (tmp_path / "plumed.dat").write_text("d: DISTANCE ATOMS=1,2\nm: METAD ARG=d PACE=5 FILE=none\nMETAD ARG=d PACE=@p")

@@ -65,16 +65,18 @@ PRINT ARG=d STRIDE=1 FILE=COLVAR
 """
 
 
-@pytest.mark.parametrize(("flushed", "stride"), [(True, 25), (False, 25), (True, 27)])
-def test_tables_of_plumed_are_cut_and_what_is_missing_is_said(tmp_path, flushed, stride):
-    """A state of step 54 is one before a hill, which PLUMED does not add in its first step."""
+@pytest.mark.parametrize(
+    ("flushed", "stride", "unit"), [(True, 25, "ps"), (False, 25, "ps"), (True, 27, "ps"), (True, 25, "fs")]
+)
+def test_tables_of_plumed_are_cut_and_what_is_missing_is_said(tmp_path, flushed, stride, unit):
+    """A state of step 54 is one before a hill, which PLUMED does not add in its first step; a step is 1 ps for it."""
     atoms = bulk("Al", cubic=True)
     atoms.rattle(0.05, seed=1)
     atoms.write(tmp_path / "al.extxyz")
     prefix = f"{tmp_path}/s_"
     (tmp_path / "forceserver.toml").write_text(CONFIG.format(prefix=prefix))
     (tmp_path / "input.xml").write_text(INPUT.format(prefix=prefix).replace("stride='25'", f"stride='{stride}'"))
-    (tmp_path / "plumed.dat").write_text(PLUMED_DAT + "FLUSH STRIDE=1\n" * flushed)
+    (tmp_path / "plumed.dat").write_text(f"UNITS TIME={unit}\n" + PLUMED_DAT + "FLUSH STRIDE=1\n" * flushed)
     command = [sys.executable, "-m", "forceserver", "launch", "forceserver.toml"]
     launch = subprocess.Popen(command, cwd=tmp_path, env=environment())
     out = tmp_path / "sim.out"
@@ -91,7 +93,8 @@ def test_tables_of_plumed_are_cut_and_what_is_missing_is_said(tmp_path, flushed,
     assert run.returncode == 0, run.stderr
     assert ("HILLS is empty, the state is at step 50" in run.stderr) == (not flushed)
     assert ("will have no hill of step 55" in run.stderr) == (stride == 27)
-    times = {name: np.loadtxt(tmp_path / name, usecols=0) for name in ("HILLS", "COLVAR")}
+    steps_per_time = {"ps": 1, "fs": 1e-3}[unit]
+    times = {name: np.loadtxt(tmp_path / name, usecols=0) * steps_per_time for name in ("HILLS", "COLVAR")}
     if flushed:
         hills = [step for step in range(5, 101, 5) if step != 55 or stride != 27]
         np.testing.assert_allclose(times["HILLS"], hills, rtol=1e-6)

@@ -229,6 +229,23 @@ def _is_adaptive(opes: Action) -> bool:
     return (keyword(opes, "SIGMA") or "ADAPTIVE").upper() == "ADAPTIVE"
 
 
+TIME_UNITS_PS = {"fs": 1e-3, "ps": 1.0, "ns": 1e3, "atomic": 2.418884326509e-5}
+
+
+def time_unit_ps(actions: list[Action]) -> float:
+    """The unit of times in PLUMED's files: that of UNITS, a name or a number of ps."""
+    given = next((keyword(action, "TIME") for action in actions if action[0] == "UNITS"), None) or "ps"
+    try:
+        return TIME_UNITS_PS.get(given) or float(given)
+    except ValueError:
+        return 1.0  # PLUMED will say so
+
+
+def written_in_updates(actions: list[Action]) -> list[str]:
+    """Names of the actions that only write files."""
+    return sorted({action[0] for action in actions if action[0] == "PRINT" or action[0].startswith("DUMP")})
+
+
 def depend_on_time(actions: list[Action]) -> bool:
     """Whether the bias is another one after some steps."""
     return any(action[0] in GROWING or action[0] in FORGETFUL for action in actions)
