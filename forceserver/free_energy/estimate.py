@@ -13,6 +13,24 @@ NOT_CONVERGED = "Not converged: the run is too short against what it remembers f
 
 
 @dataclass(frozen=True)
+class Rows:
+    """What a histogram counts: values (n,) by variable, weights (n,), part (n,) the number of the part of each."""
+
+    values: dict[str, Array]
+    weights: Array
+    part: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The probability of a region: samples (k,) from the parts of the data, history (n,) as in `Estimate`."""
+
+    population: float
+    samples: Array
+    history: Array
+
+
+@dataclass(frozen=True)
 class Estimate:
     """surface: the result. kt: in its unit.
 
@@ -21,6 +39,7 @@ class Estimate:
     different times (the error is their spread).
     times, history: (n,) ps and (n, *shape), the probabilities from all data up to each time.
     has_errors: whether the blocks are long enough for the scatter between them to be an error. note: if not, why.
+    rows: what a histogram counts inside its grid, None of other estimates.
     """
 
     method: str
@@ -33,6 +52,7 @@ class Estimate:
     history: NDArray[np.floating]
     has_errors: bool = True
     note: str = NOT_CONVERGED
+    rows: Rows | None = None
 
     def project(self, names: Sequence[str]) -> "Estimate":
         """The estimate for fewer variables, in the given order."""
@@ -77,15 +97,22 @@ class Estimate:
                 error = float(self.error(-self.kt * np.log(at_b / at_a)))
         return float(self.surface.values[b] - self.surface.values[a]), error if np.isfinite(error) else np.nan
 
-    def populations(self, regions: Sequence[Array]) -> tuple[Array, Array]:
-        """The probability of each region (the share of every node in it), and its standard error.
-
-        nan for a region that was never entered or never left: its error is not zero but unknown.
-        """
+    def phase(self, region: Array) -> Phase:
+        """Of the share of every node in a region."""
         p = self.surface.probability(self.kt)
-        values = np.array([within(p, region) for region in regions])
-        parts = [within(self.samples, region) for region in regions]
-        return values, np.array([self.error(part) if np.ptp(part) > 1e-12 else np.nan for part in parts])
+        return Phase(float(within(p, region)), within(self.samples, region), within(self.history, region))
+
+    def phase_of_rows(self, inside: Array) -> Phase:
+        """Of the rows that are inside (n,), wherever the grid has its nodes and however smooth its F is."""
+        assert self.rows is not None
+        weights, part, parts = self.rows.weights, self.rows.part, len(self.samples)
+        found, everything = (np.bincount(part, w, parts) for w in (weights * inside, weights))
+        history = np.cumsum(found) / np.cumsum(everything)
+        return Phase(float(history[-1]), found / everything, history)
+
+    def error_of(self, phase: Phase) -> float:
+        """The standard error of its population; nan if it was never entered or never left: that is not zero."""
+        return float(self.error(phase.samples)) if np.ptp(phase.samples) > 1e-12 else np.nan
 
 
 def within(probability: NDArray[np.floating], region: Array) -> Array:

@@ -62,8 +62,8 @@ def draw_convergence(studies: list[Study], depth: float, path: Path) -> None:
             )
             left.set(xlabel="time (ps)", ylabel=f"rms distance to end ({study.unit})", ylim=(0, None))
             left.set_title(f"by {estimate.method}", loc="left", fontsize=9)
-            for k, name in enumerate(list(study.regions)[:8]):
-                right.plot(estimate.times, study.history_of(name), ".-", lw=1, ms=4, label=name, color=f"C{k}")
+            for k, (name, phase) in enumerate(list(study.phases.items())[:8]):
+                right.plot(estimate.times, phase.history, ".-", lw=1, ms=4, label=name, color=f"C{k}")
             right.set(xlabel="time (ps)", ylabel="population", ylim=(-0.02, 1.02))
             right.legend(frameon=False, ncols=2, fontsize=8)
         with atomic_write(path) as part:

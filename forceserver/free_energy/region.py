@@ -2,7 +2,7 @@
 
 import ast
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import numpy as np
@@ -28,12 +28,15 @@ _OF_ONE = {"abs": np.abs, "sqrt": np.sqrt, "cos": np.cos, "sin": np.sin}
 _OF_MANY = {"min": np.minimum, "max": np.maximum}
 
 
-def parse_region(text: str, surface: Surface) -> tuple[str, Array]:
-    """The name and the mask of the nodes; `InputError` that says what is not understood."""
+def parse_region(text: str, variables: Mapping[str, Array]) -> tuple[str, Array]:
+    """The name and where it holds; `InputError` that says what is not understood.
+
+    variables: values of one shape, by name.
+    """
     name, colon, expression = text.partition(":")
     if not colon or not name.strip():
-        raise InputError(f"a phase is NAME: CONDITION, as in 'up: {surface.names[0]} > 0', not {text!r}")
-    values = dict(zip(surface.names, np.meshgrid(*surface.nodes, indexing="ij"), strict=True))
+        raise InputError(f"a phase is NAME: CONDITION, as in 'up: {next(iter(variables))} > 0', not {text!r}")
+    values = dict(variables)
     # names of variables may hold dots (phi.x); in the condition they stand as they are
     symbols = {f"v{k}_": n for k, n in enumerate(sorted(values, key=len, reverse=True))}
     for symbol, n in symbols.items():
@@ -46,7 +49,7 @@ def parse_region(text: str, surface: Surface) -> tuple[str, Array]:
         mask = _truth(tree.body, {**values, **{symbol: values[n] for symbol, n in symbols.items()}})
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise InputError(f"phase {name.strip()}: cannot understand {expression.strip()!r}: {error}") from error
-    return name.strip(), np.broadcast_to(mask, surface.values.shape)
+    return name.strip(), np.broadcast_to(mask, next(iter(variables.values())).shape)
 
 
 def _evaluate(node: ast.expr, values: dict[str, Array]) -> Array:
@@ -90,28 +93,33 @@ def _truth(node: ast.expr, values: dict[str, Array]) -> Array:
 
 
 def named_regions(texts: Sequence[str], surface: Surface) -> dict[str, Array]:
-    """The regions by name, as the share of the cell of every node that is inside; `InputError` if two have one name.
+    """The regions by name, as the share of the cell of every node that is inside.
 
     Nodes alone would move the border of a region by up to half an interval, beyond all error bars of its population.
     """
     parts = PARTS[len(surface.nodes) - 1]
-    fine = _refined(surface, parts)
     cells = [size for n in surface.values.shape for size in (n, parts)]
-    regions: dict[str, Array] = {}
+    within_cells = tuple(range(1, len(cells), 2))
+    named = conditions(texts, _inside_cells(surface, parts))
+    return {name: mask.reshape(cells).mean(axis=within_cells) for name, mask in named.items()}
+
+
+def conditions(texts: Sequence[str], variables: Mapping[str, Array]) -> dict[str, Array]:
+    """Where each of them holds, by name; `InputError` if two have one name."""
+    found: dict[str, Array] = {}
     for text in texts:
-        name, mask = parse_region(text, fine)
-        if name in regions:
+        name, mask = parse_region(text, variables)
+        if name in found:
             raise InputError(f"there are two phases {name}; give each a name of its own")
-        regions[name] = mask.reshape(cells).mean(axis=tuple(range(1, len(cells), 2)))
-    return regions
+        found[name] = mask
+    return found
 
 
-def _refined(surface: Surface, parts: int) -> Surface:
-    """The grid with so many nodes in every cell, at equal distances around its node; the values are zero."""
-    nodes = []
+def _inside_cells(surface: Surface, parts: int) -> dict[str, Array]:
+    """The variables at so many places in every cell, at equal distances around its node."""
+    places = []
     for variable, of_cells in zip(surface.variables, surface.nodes, strict=True):
         width = of_cells[1] - of_cells[0] if len(of_cells) > 1 else 0.0
         inside = (of_cells[:, None] + width * ((np.arange(parts) + 0.5) / parts - 0.5)).ravel()
-        nodes.append(variable.wrapped(inside))
-    shape = tuple(map(len, nodes))
-    return Surface(surface.variables, tuple(nodes), np.broadcast_to(0.0, shape))
+        places.append(variable.wrapped(inside))
+    return dict(zip(surface.names, np.meshgrid(*places, indexing="ij"), strict=True))

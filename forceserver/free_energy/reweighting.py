@@ -20,7 +20,7 @@ from ..bias.tables import FieldsReader
 from ..errors import InputError
 from ..files import check_distinct
 from ..frame import Array
-from .estimate import Estimate
+from .estimate import Estimate, Rows
 from .segments import elapsed, in_order_of_time, segments
 from .surface import Surface, index_of
 
@@ -170,7 +170,10 @@ def reweight(
     surface = Surface(tuple(colvar.variable(name) for name in names), nodes, f - f.min())
     samples = sums / totals.reshape(-1, *[1] * len(axes))
     times = elapsed(colvar.rows[:, 0])[[part[-1] for part in parts]]
-    return Estimate("reweighting", surface, kt, samples, totals, True, times, history, has_errors)
+    inside = np.all([(edge[0] <= x) & (x <= edge[-1]) for edge, x in zip(edges, s.T, strict=True)], axis=0)
+    numbers = np.repeat(np.arange(blocks), [len(part) for part in parts])[inside]
+    rows = Rows(dict(zip(names, s[inside].T, strict=True)), weights[inside], numbers)
+    return Estimate("reweighting", surface, kt, samples, totals, True, times, history, has_errors, rows=rows)
 
 
 def blocks_of(colvar: Colvar, names: Sequence[str]) -> int:

@@ -6,21 +6,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
-from ..frame import Array
-from .estimate import Estimate, distance_to_end, errors_of_free_energy, within
+from .estimate import Estimate, Phase, distance_to_end, errors_of_free_energy
 from .landscape import Landscape, find_landscape
-from .region import named_regions
+from .region import conditions, named_regions
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
 class Study:
-    """regions: the phases by name, the share of every node in them; the basins of the minima if the user names none."""
+    """phases: by name; the basins of the minima if the user names none."""
 
     estimate: Estimate
     landscape: Landscape
-    regions: dict[str, Array]
+    phases: dict[str, Phase]
     unit: str
     axis_units: Sequence[str] = ()
 
@@ -59,15 +58,14 @@ class Study:
                     "backward_error": backward[1],
                 }
             )
-        p, errors = estimate.populations(list(self.regions.values()))
         phases = [
             {
                 "name": name,
-                "population": float(x),
-                "error": float(e),
-                "free_energy": float(-estimate.kt * np.log(x)) if x > 0 else None,
+                "population": phase.population,
+                "error": estimate.error_of(phase),
+                "free_energy": float(-estimate.kt * np.log(phase.population)) if phase.population > 0 else None,
             }
-            for name, x, e in zip(self.regions, p, errors, strict=True)
+            for name, phase in self.phases.items()
         ]
         return {
             "method": estimate.method,
@@ -82,13 +80,9 @@ class Study:
             "convergence": {
                 "time_ps": estimate.times.tolist(),
                 "distance_to_end": distance_to_end(estimate, depth).tolist(),
-                "phases": {name: self.history_of(name).tolist() for name in self.regions},
+                "phases": {name: phase.history.tolist() for name, phase in self.phases.items()},
             },
         }
-
-    def history_of(self, name: str) -> Array:
-        """The population of a phase from all data up to each time."""
-        return within(self.estimate.history, self.regions[name])
 
 
 def study(
@@ -113,8 +107,17 @@ def study(
     estimate = replace(estimate, surface=surface)
     landscape = find_landscape(surface, depth)
     found = Study(estimate, landscape, {}, unit, axis_units)
-    basins = {letter: landscape.basins == k for k, letter in enumerate(found.letters)}
-    return replace(found, regions=named_regions(phases, surface) or basins)
+    return replace(found, phases=_phases(phases, found))
+
+
+def _phases(texts: Sequence[str], found: Study) -> dict[str, Phase]:
+    """Those of conditions count rows if there are any: a grid moves borders by what it smooths."""
+    estimate, surface = found.estimate, found.estimate.surface
+    if texts and estimate.rows is not None:
+        values = {name: estimate.rows.values[name] for name in surface.names}
+        return {name: estimate.phase_of_rows(inside) for name, inside in conditions(texts, values).items()}
+    basins = {letter: found.landscape.basins == k for k, letter in enumerate(found.letters)}
+    return {name: estimate.phase(region) for name, region in (named_regions(texts, surface) or basins).items()}
 
 
 def as_text(report: dict) -> str:

@@ -13,6 +13,7 @@ from forceserver.cli.app import app
 from forceserver.errors import InputError
 from forceserver.free_energy.estimate import errors_of_free_energy
 from forceserver.free_energy.reweighting import Colvar, histogram_axes, read_colvar, reweight
+from forceserver.free_energy.study import study
 from forceserver.free_energy.summing import merge_hills, reweighting_factors, sum_hills, sum_hills_axes
 from forceserver.units import PER_EV
 
@@ -79,7 +80,8 @@ def test_reweighting_recovers_the_double_well(run_1d):
     check_curve(estimate.surface.nodes[0], estimate.surface.values, errors_of_free_energy(estimate), 0.1 * KT * KJ)
     x = estimate.surface.nodes[0]
     grid = np.linspace(-2.5, 2.5, 2001)
-    (right,), (error,) = estimate.populations([x > 0])
+    phase = estimate.phase(x > 0)
+    right, error = phase.population, estimate.error_of(phase)
     assert right == pytest.approx(right_population(grid, double_well(grid)), abs=3 * error)
     assert 0.001 < error < 0.05
 
@@ -90,7 +92,8 @@ def test_reweighting_in_two_dimensions_and_its_projection(run_2d):
     x = projected.surface.nodes[0]
     grid_x, grid_y = np.meshgrid(np.linspace(-2.5, 2.5, 401), np.linspace(-3, 3, 401), indexing="ij")
     exact = right_population(grid_x, energy_2d(grid_x, grid_y))
-    (right,), (error,) = projected.populations([x > 0])
+    phase = projected.phase(x > 0)
+    right, error = phase.population, projected.error_of(phase)
     assert right == pytest.approx(exact, abs=3 * error)
     assert projected.surface.values.shape == (50,)
     np.testing.assert_allclose(projected.samples.sum(axis=1), 1)
@@ -115,11 +118,37 @@ def test_errors_of_blocks_are_those_of_the_mean():
         rows = np.column_stack([np.arange(4000), rng.uniform(0, 1, 4000)])
         colvar = Colvar("COLVAR", ["time", "x"], {}, rows)
         estimate = reweight(colvar, ["x"], histogram_axes(colvar, ["x"], [10]), np.zeros(4000), 1.0, blocks=20)
-        found.append(estimate.populations([estimate.surface.nodes[0] < 0.3]))
-    values, errors = (np.array([item[k][0] for item in found]) for k in range(2))
+        phase = estimate.phase(estimate.surface.nodes[0] < 0.3)
+        found.append((phase.population, estimate.error_of(phase)))
+    values, errors = np.array(found).T
     expected = np.sqrt(0.3 * 0.7 / 4000)
     assert errors.mean() == pytest.approx(expected, rel=0.15)
     assert values.std() == pytest.approx(expected, rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("names", "condition", "where"),
+    [
+        (["x", "y", "z"], "x + y + z < 1.5", lambda x, y, z: x + y + z < 1.5),
+        (["z", "x"], "z < 0.001", lambda x, y, z: z < 0.001),
+        (["x"], "x < 0.31", lambda x, y, z: x < 0.31),
+    ],
+)
+def test_phases_of_a_reweighting_count_rows(names, condition, where):
+    """Where a density ends with a cliff, its grid loses what it smooths: of the phase in 3-D, more than a tenth."""
+    rng = np.random.default_rng(5)
+    s = np.abs(rng.normal(size=(3, 4000)))
+    weights, inside = 1 + s[0], where(*s)
+    colvar = Colvar("COLVAR", ["time", "x", "y", "z"], {}, np.column_stack([np.arange(4000), *s]))
+    axes = histogram_axes(colvar, ["x", "y", "z"], [30] * 3)
+    estimate = reweight(colvar, ["x", "y", "z"], axes, np.log(weights), 1.0, blocks=10, smoothing=1).project(names)
+    found = study(estimate, "kJ/mol", 1.0, [f"in: {condition}", f"out: not ({condition})", "all: x > -1"])
+    phases = found.phases
+    assert phases["in"].population == pytest.approx(weights[inside].sum() / weights.sum(), rel=1e-12)
+    assert phases["in"].population + phases["out"].population == pytest.approx(1, rel=1e-12)
+    assert phases["all"].population == 1
+    assert np.isnan(estimate.error_of(phases["all"]))
+    assert phases["in"].history[-1] == phases["in"].population
 
 
 @pytest.mark.parametrize("dim", [1, 2])

@@ -112,11 +112,11 @@ def test_phases_are_conditions_on_the_variables():
         ("-0.5 <= x < 0.5 and not y > 0", (x >= -0.5) & (x < 0.5) & ~(y > 0)),
         ("abs(x) + y**2 < 1 or max(x, y) > 0.9", (abs(x) + y**2 < 1) | (np.maximum(x, y) > 0.9)),
     ):
-        name, found = parse_region(f"up: {text}", surface)
+        name, found = parse_region(f"up: {text}", {"x": x, "y": y})
         assert name == "up"
         assert np.array_equal(found, mask)
-    dotted = Surface((Coordinate("p.x"), Coordinate("p.y")), surface.nodes, surface.values)
+    dotted = {"p.x": x, "p.y": y}
     assert np.array_equal(parse_region("up: p.x > 0 and p.y < 0", dotted)[1], (x > 0) & (y < 0))
     for text in ("x > 0", "up: q > 0", "up: x >", "up: __import__('os')", "up: x.__class__ > 0", "up: 'a' > 0"):
         with pytest.raises(InputError):
-            parse_region(text, surface)
+            parse_region(text, {"x": x, "y": y})

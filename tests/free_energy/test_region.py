@@ -12,10 +12,11 @@ from forceserver.free_energy.surface import Surface
 
 X, Y = np.linspace(-2, 2, 5), np.linspace(0, 3, 4)
 SURFACE = Surface((Coordinate("x"), Coordinate("phi.y")), (X, Y), np.zeros((5, 4)))
+PLACES = dict(zip(SURFACE.names, np.meshgrid(X, Y, indexing="ij"), strict=True))
 
 
 def test_conditions_are_arithmetic():
-    name, mask = parse_region("up: x**2 - 1 > 0 and not phi.y >= 2", SURFACE)
+    name, mask = parse_region("up: x**2 - 1 > 0 and not phi.y >= 2", PLACES)
     assert name == "up"
     np.testing.assert_array_equal(mask, (X[:, None] ** 2 > 1) & ~(Y[None] >= 2))
 
@@ -26,7 +27,7 @@ def test_conditions_are_arithmetic():
 )
 def test_what_would_take_for_ever_is_refused(condition):
     with pytest.raises(InputError, match="phase up"):
-        parse_region(f"up: {condition}", SURFACE)
+        parse_region(f"up: {condition}", PLACES)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +42,12 @@ def test_what_would_take_for_ever_is_refused(condition):
 )
 def test_slips_of_the_pen_are_refused(condition, message):
     with pytest.raises(InputError, match=message):
-        parse_region(f"up: {condition}", SURFACE)
+        parse_region(f"up: {condition}", PLACES)
 
 
 def test_the_least_of_three_is_of_all_three():
     """numpy takes a third argument for the place of the result: min(x, phi.y, -1) was min(x, phi.y)."""
-    _, mask = parse_region("up: min(x, phi.y, -1) > -1.5", SURFACE)
+    _, mask = parse_region("up: min(x, phi.y, -1) > -1.5", PLACES)
     np.testing.assert_array_equal(mask, np.broadcast_to(X[:, None] > -1.5, (5, 4)))
 
 
@@ -70,7 +71,7 @@ def test_two_phases_have_two_names():
 @hypothesis.given(st.text("x()+-*/<>=. 0123456789andortphi.y,", max_size=60))
 def test_any_text_is_a_mask_or_an_error(text):
     try:
-        _, mask = parse_region(f"a: {text}", SURFACE)
+        _, mask = parse_region(f"a: {text}", PLACES)
     except InputError:
         return
     assert mask.shape == (5, 4)
