@@ -67,7 +67,8 @@ def test_hills_elsewhere_survive_a_trial(tmp_path, way, file):
     if way == "hosted":
         section = PlumedConfig(plumed_dat=folder / "plumed.dat", time_step_fs=1.0, temperature_K=300)
         frame = Frame(np.diag([1.0, 2, 3])[:2], np.zeros((3, 3)), np.array([1, 1]), np.zeros(3, bool))
-        assert try_bias(section, SimpleNamespace(cv=(), potential=None), frame, folder, trial) == {"bias_eV"}
+        result = try_bias(section, SimpleNamespace(cv=(), potential=None), frame, folder, trial)
+        assert set(result.extras) == {"bias_eV"}
     else:
         read_by_plumed(load_kernel(), folder / "plumed.dat", 2, folder, trial)
     assert {path.name: path.read_text() for path in folder.glob("*HILLS*")} == {"HILLS": "hills\n"}
