@@ -36,9 +36,8 @@ def parse_region(text: str, variables: Mapping[str, Array]) -> tuple[str, Array]
     name, colon, expression = text.partition(":")
     if not colon or not name.strip():
         raise InputError(f"a phase is NAME: CONDITION, as in 'up: {next(iter(variables))} > 0', not {text!r}")
-    values = dict(variables)
     # names of variables may hold dots (phi.x); in the condition they stand as they are
-    symbols = {f"v{k}_": n for k, n in enumerate(sorted(values, key=len, reverse=True))}
+    symbols = {f"v{k}_": n for k, n in enumerate(sorted(variables, key=len, reverse=True))}
     for symbol, n in symbols.items():
         if not n.isidentifier():
             expression = expression.replace(n, symbol)
@@ -46,7 +45,7 @@ def parse_region(text: str, variables: Mapping[str, Array]) -> tuple[str, Array]
         raise InputError(f"phase {name.strip()}: its condition has more than {LONGEST} characters")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
-        mask = _truth(tree.body, {**values, **{symbol: values[n] for symbol, n in symbols.items()}})
+        mask = _truth(tree.body, {**variables, **{symbol: variables[n] for symbol, n in symbols.items()}})
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise InputError(f"phase {name.strip()}: cannot understand {expression.strip()!r}: {error}") from error
     return name.strip(), np.broadcast_to(mask, next(iter(variables.values())).shape)

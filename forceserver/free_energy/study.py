@@ -116,8 +116,11 @@ def _phases(texts: Sequence[str], found: Study) -> dict[str, Phase]:
     if texts and estimate.rows is not None:
         values = {name: estimate.rows.values[name] for name in surface.names}
         return {name: estimate.phase_of_rows(inside) for name, inside in conditions(texts, values).items()}
-    basins = {letter: found.landscape.basins == k for k, letter in enumerate(found.letters)}
-    return {name: estimate.phase(region) for name, region in (named_regions(texts, surface) or basins).items()}
+    if texts:
+        regions = named_regions(texts, surface)
+    else:
+        regions = {letter: found.landscape.basins == k for k, letter in enumerate(found.letters)}
+    return {name: estimate.phase(region) for name, region in regions.items()}
 
 
 def as_text(report: dict) -> str:
