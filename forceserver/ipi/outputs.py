@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ..bias.plumed.input import GROWING, Action, keyword, read_actions, time_unit_ps, written_files
+from ..bias.plumed.actions import GROWING, time_unit_ps
+from ..bias.plumed.input import Action, keyword, read_actions
+from ..bias.plumed.written_files import written_files
 from ..errors import InputError
 from .input import IpiInput, PropertiesFile
 

@@ -198,7 +198,7 @@ def read_by_plumed(kernel: str | None, plumed_dat: Path, atoms: int, folder: Pat
     import plumed
 
     from ..bias.plumed.elsewhere import bring
-    from ..bias.plumed.input import check_folders
+    from ..bias.plumed.written_files import check_folders
 
     check_folders(plumed_dat, folder)
     tried = bring(plumed_dat, folder, scratch)

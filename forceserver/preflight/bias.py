@@ -52,7 +52,8 @@ def inspect_bias(
 
 def inspect_plumed_in_ipi(ipi: "IpiInput", rehearsal: "Rehearsal | None") -> Iterator[Finding]:
     """Does i-PI ever update the PLUMED of an <ffplumed>, and do both mean the same temperature?"""
-    from ..bias.plumed.input import depend_on_time, read_actions, written_in_updates
+    from ..bias.plumed.actions import depend_on_time, written_in_updates
+    from ..bias.plumed.input import read_actions
 
     for bias in ipi.plumed:
         if not any(system.beads_of(bias.name) for system in ipi.systems):
@@ -78,7 +79,8 @@ def _temperatures(
     actions: "list[Action]", forcefield: str, ipi: "IpiInput", rehearsal: "Rehearsal"
 ) -> Iterator[Finding]:
     """TEMP of actions whose bias grows; in replica exchange, each system has biases for all temperatures."""
-    from ..bias.plumed.input import GROWING, keyword
+    from ..bias.plumed.actions import GROWING
+    from ..bias.plumed.input import keyword
 
     systems = zip(ipi.systems, rehearsal.systems, strict=True)
     there = [k.temperature_K for system, k in systems if k.temperature_K and system.beads_of(forcefield)]
@@ -107,8 +109,9 @@ def _structures(section: "MetadynamicsConfig | PlumedConfig", forcefield: str, i
 
 
 def _depends_on_time(section: "MetadynamicsConfig | PlumedConfig") -> bool:
+    from ..bias.plumed.actions import depend_on_time
     from ..bias.plumed.config import PlumedConfig
-    from ..bias.plumed.input import depend_on_time, read_actions
+    from ..bias.plumed.input import read_actions
 
     if isinstance(section, PlumedConfig):
         return depend_on_time(read_actions(section.plumed_dat))

@@ -21,7 +21,8 @@ from forceserver.bias.kept_settings import (
     with_values,
 )
 from forceserver.bias.plumed.changed_input import Input, why_another_bias
-from forceserver.bias.plumed.input import split, walkers
+from forceserver.bias.plumed.input import split
+from forceserver.bias.plumed.written_files import walkers
 from forceserver.cv import CVResult, Variable
 from forceserver.errors import InputError
 from forceserver.frame import Frame

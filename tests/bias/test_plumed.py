@@ -9,20 +9,13 @@ from polarization import POLARIZATION
 
 from forceserver.bias.choice import build_bias
 from forceserver.bias.journal import RecentSteps
+from forceserver.bias.plumed.actions import forgotten
 from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.files import warnings_in
 from forceserver.bias.plumed.host import PlumedBias
-from forceserver.bias.plumed.input import (
-    forgotten,
-    keyword,
-    label_of,
-    named_files,
-    read_actions,
-    read_input,
-    split,
-    written_files,
-)
+from forceserver.bias.plumed.input import keyword, label_of, named_files, read_actions, read_input, split
 from forceserver.bias.plumed.kernel import load_kernel
+from forceserver.bias.plumed.written_files import written_files
 from forceserver.cv import build_variables, variable_section
 from forceserver.errors import BiasError, InputError
 from forceserver.frame import Frame

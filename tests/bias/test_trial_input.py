@@ -7,8 +7,8 @@ import pytest
 
 from forceserver.bias.plumed.config import PlumedConfig
 from forceserver.bias.plumed.elsewhere import bring
-from forceserver.bias.plumed.input import check_folders
 from forceserver.bias.plumed.kernel import load_kernel
+from forceserver.bias.plumed.written_files import check_folders
 from forceserver.errors import InputError
 from forceserver.frame import Frame
 from forceserver.preflight.answers import read_by_plumed, try_bias

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ...errors import shortened
-from .input import FORGETFUL, GROWING, Action, action_of, keyword, label_of, split
+from .actions import FORGETFUL, GROWING
+from .input import Action, action_of, keyword, label_of, split
 
 SCALE_WITH_TEMPERATURE = ("OPES_METAD", "OPES_METAD_EXPLORE", "OPES_EXPANDED")
 """Actions whose bias is k_B T times what they have learned."""

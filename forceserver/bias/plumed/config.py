@@ -10,7 +10,8 @@ from ..journal import last_step
 from ..journal.disk import check_file
 from ..kept_settings import KeptIn, Settings, beside, flat, of_walker
 from .changed_input import SCALE_WITH_TEMPERATURE, as_lines
-from .input import keyword, read_actions, read_input, walkers
+from .input import keyword, read_actions, read_input
+from .written_files import walkers
 
 
 class PlumedConfig(Section):

@@ -8,7 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
-from .input import READERS, WRITTEN, Action, action_of, included_files, named_files, read_input, walkers, written_files
+from .input import Action, action_of, included_files, named_files, read_input
+from .written_files import READERS, WRITTEN, walkers, written_files
 
 OUTSIDE = "outside"
 """The folder for what would be written outside the folder of the trial."""

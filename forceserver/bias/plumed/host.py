@@ -24,20 +24,13 @@ from ...frame import Frame, Result
 from ...potentials.base import Potential
 from ..journal import Arrival, Journal, RecentSteps, fingerprint_of
 from ..outputs import Output, add_forces, offered, values_of
+from .actions import check_actions, forgotten
 from .config import PlumedConfig
 from .files import FIELDS, PlumedFiles, files_written, warnings_in
-from .input import (
-    Action,
-    check_actions,
-    forgotten,
-    keyword,
-    make_folders,
-    read_actions,
-    rewritten_files,
-    written_files,
-)
+from .input import Action, keyword, read_actions
 from .kernel import one_line
 from .session import Session, extra_cv_force_unit, start_session
+from .written_files import make_folders, rewritten_files, written_files
 
 log = logging.getLogger(__name__)
 
