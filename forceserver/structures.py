@@ -65,6 +65,8 @@ _IPI_CELL = re.compile(r"CELL[(\[{](abcABC|H|GENH)[)\]}]: *[-+.\d]")
 _IPI_UNIT = re.compile(r"\b(cell|positions|velocities|momenta|forces|[xvpf]_centroid)\w*\{[A-Za-z_]*\}")
 _BOHR = re.compile(r"(?<![A-Za-z])bohrs?(?![A-Za-z])", re.IGNORECASE)
 _EXTENDED = re.compile(r"\b(Lattice|Properties) *=")
+_EMPTY = re.compile(r"""(?<!\S)([A-Za-z_][\w-]*)=(?:""|'')?(?=\s+[A-Za-z_][\w-]*=|\s*$)""")
+"""A key without a value, which ASE writes for an empty text; its reader takes the next key with its value for that."""
 
 
 def read_structures(path: Path) -> Iterator["Atoms"]:
@@ -258,6 +260,15 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
     if _is_ipi(comment):
         return _from_ipi(lines)
     check_comment(comment)
+    if empty := _EMPTY.findall(comment):
+        lines[1] = _EMPTY.sub("", comment)
+    atoms = _parse_labels(lines)
+    atoms.info.update(dict.fromkeys(empty, ""))
+    return atoms
+
+
+def _parse_labels(lines: list[str]) -> "Atoms":
+    comment = "".join(lines[1:2])
     column = _species_column(comment) if _EXTENDED.search(comment) else 0
     unknown: dict[int, str] = {}
     if column is None:

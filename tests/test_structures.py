@@ -124,6 +124,20 @@ def test_what_a_file_says_of_periodicity_holds(tmp_path, name, pbc):
     np.testing.assert_array_equal(atoms.pbc, np.broadcast_to(pbc, 3))
 
 
+@pytest.mark.parametrize("empty", ["name=", 'name=""', "name=''"])
+def test_an_empty_text_takes_nothing_along(tmp_path, empty):
+    """ASE writes `name= energy=-1.0`, and reads the energy as the name."""
+    path = tmp_path / "empty.extxyz"
+    path.write_text(
+        f'1\n{empty} Lattice="4 0 0 0 4 0 0 0 4" a=b=c {empty} energy=-1.0 note={empty[5:]} pbc="F F F"\nAl 0 0 0\n'
+    )
+    (atoms,) = read_structures(path)
+    assert atoms.cell.volume == pytest.approx(64)
+    assert not atoms.pbc.any()
+    assert atoms.get_potential_energy() == -1
+    assert atoms.info == {"name": "", "a": "b=c", "note": ""}
+
+
 def test_a_cell_without_a_word_is_periodic(tmp_path):
     (tmp_path / "a.xyz").write_text('1\nLattice="4 0 0 0 4 0 0 0 4"\nAl 0 0 0\n')
     assert read_structure(tmp_path / "a.xyz").pbc.all()
