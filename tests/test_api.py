@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 import types
@@ -18,6 +19,12 @@ import forceserver as fs
 def test_import_is_light():
     code = "import sys, forceserver; print([m for m in ('numpy', 'ase', 'pydantic', 'scipy') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_a_configuration_does_not_wait_for_the_parts_of_scipy_that_it_may_not_need():
+    code = "import sys, forceserver.configuration; print([m for m in sys.modules if m.startswith('scipy.')])"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert not {"special", "optimize", "linalg", "sparse"} & set(re.findall(r"'scipy\.([a-z]+)'", loaded)), loaded
 
 
 CLASSES = [getattr(fs, name) for name in fs.__all__ if inspect.isclass(getattr(fs, name))]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ..frame import Array
 from ..representation.neighbours import CLOSEST
@@ -33,10 +33,10 @@ class Order:
     weights: Array = field(default_factory=lambda: np.zeros(0))
 
     @cached_property
-    def matrix(self) -> sparse.csr_matrix:
+    def matrix(self) -> "scipy.sparse.csr_matrix":
         """sigma_ij as a matrix (n, M)."""
         shape = len(self.centres), len(self.vectors)
-        return sparse.csr_matrix((self.weights, (self.first, self.second)), shape=shape)
+        return scipy.sparse.csr_matrix((self.weights, (self.first, self.second)), shape=shape)
 
     @cached_property
     def sums(self) -> Array:

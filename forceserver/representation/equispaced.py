@@ -21,8 +21,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import scipy
 from pydantic import model_validator
-from scipy import linalg, special
 
 from ..frame import Array
 from .radial import Gaussian, RadialBasis, checked_distances, gaussian_kernel
@@ -42,7 +42,7 @@ class EquispacedGaussianBasis(RadialBasis):
             raise ValueError("density: must be gaussian; its width is that of the radial functions")
         try:
             self._matrices()
-        except linalg.LinAlgError as error:
+        except scipy.linalg.LinAlgError as error:
             raise ValueError(f"n_max = {self.n_max}: this many Gaussians are linearly dependent; take fewer") from error
         return self
 
@@ -53,7 +53,7 @@ class EquispacedGaussianBasis(RadialBasis):
         value = np.exp(-0.5 * (gap / self._sigma) ** 2)
         derivative = -gap / self._sigma**2 * value
         shape = (len(r), self.l_max + 1, self.n_max)
-        orthonormal = (linalg.solve_triangular(factor, f.T, lower=True).T for f in (value, derivative))
+        orthonormal = (scipy.linalg.solve_triangular(factor, f.T, lower=True).T for f in (value, derivative))
         value, derivative = (np.broadcast_to(f[:, None], shape) for f in orthonormal)
         return value, derivative
 
@@ -80,8 +80,8 @@ def _matrices(n_max: int, cutoff: float, sigma: float) -> tuple[Array, Array, Ar
     a = 0.5 / sigma**2
     gap = points[:, None] - points
     m = 0.5 * (points[:, None] + points)
-    inner = (m**2 + 0.25 / a) * np.sqrt(0.5 * np.pi / a) * 0.5 * (1 + special.erf(m * np.sqrt(2 * a)))
+    inner = (m**2 + 0.25 / a) * np.sqrt(0.5 * np.pi / a) * 0.5 * (1 + scipy.special.erf(m * np.sqrt(2 * a)))
     overlap = np.exp(-0.5 * a * gap**2) * (inner + m * np.exp(-2 * a * m**2) * 0.25 / a)
-    factor = linalg.cholesky(overlap, lower=True)
-    transform = linalg.cho_solve(linalg.cho_factor(np.exp(-a * gap**2), lower=True), factor)
+    factor = scipy.linalg.cholesky(overlap, lower=True)
+    transform = scipy.linalg.cho_solve(scipy.linalg.cho_factor(np.exp(-a * gap**2), lower=True), factor)
     return points, factor, transform

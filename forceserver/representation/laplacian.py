@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, special
+import scipy
 
 from ..frame import Array
 from .radial import RadialBasis, checked_distances, gauss_legendre, gaussian_kernel
@@ -36,8 +36,8 @@ class LaplacianBasis(RadialBasis):
         wave_numbers = _bessel_zeros(self.l_max, self.n_max) / radius
         degrees = np.arange(self.l_max + 1)[:, None]
         norms = _norms(self.l_max, self.n_max, radius)
-        value = norms * special.spherical_jn(degrees, wave_numbers * r)
-        derivative = norms * wave_numbers * special.spherical_jn(degrees, wave_numbers * r, derivative=True)
+        value = norms * scipy.special.spherical_jn(degrees, wave_numbers * r)
+        derivative = norms * wave_numbers * scipy.special.spherical_jn(degrees, wave_numbers * r, derivative=True)
         return value, derivative
 
     def gaussian_integrals(self, r: Array, sigma: float) -> tuple[Array, Array]:
@@ -63,12 +63,12 @@ def _bessel_zeros(l_max: int, n_max: int) -> Array:
     zeros = np.pi * np.arange(1, n_max + l_max + 1)
     rows = [zeros[:n_max]]
     for l in range(1, l_max + 1):
-        bessel = partial(special.spherical_jn, l)
-        zeros = np.array([optimize.brentq(bessel, *ends, xtol=1e-300, rtol=1e-15) for ends in pairwise(zeros)])
+        bessel = partial(scipy.special.spherical_jn, l)
+        zeros = np.array([scipy.optimize.brentq(bessel, *ends, xtol=1e-300, rtol=1e-15) for ends in pairwise(zeros)])
         rows.append(zeros[:n_max])
     return np.array(rows)
 
 
 def _norms(l_max: int, n_max: int, radius: float) -> Array:
     degrees = np.arange(l_max + 1)[:, None]
-    return np.sqrt(2 / radius**3) / np.abs(special.spherical_jn(degrees + 1, _bessel_zeros(l_max, n_max)))
+    return np.sqrt(2 / radius**3) / np.abs(scipy.special.spherical_jn(degrees + 1, _bessel_zeros(l_max, n_max)))

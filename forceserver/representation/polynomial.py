@@ -24,8 +24,8 @@ from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
+import scipy
 from pydantic import Field, model_validator
-from scipy import special
 
 from ..frame import Array
 from ..sections import Section
@@ -208,8 +208,8 @@ def _enveloped(y: Array, n_max: int, kind: str, p: int, q: int) -> tuple[Array, 
     slope = -0.5 * p * left ** (p - 1) * right**q + (0.5 * q * left**p * right ** (q - 1) if q else 0.0)
     norms = _norms(n_max, alpha, beta) * (2.0 ** (p + q) if kind == "jacobi" else 1.0)
     orders = np.arange(n_max)
-    value = special.eval_jacobi(orders, alpha, beta, y[:, None])
-    lower = special.eval_jacobi(np.maximum(orders - 1, 0), alpha + 1, beta + 1, y[:, None])
+    value = scipy.special.eval_jacobi(orders, alpha, beta, y[:, None])
+    lower = scipy.special.eval_jacobi(np.maximum(orders - 1, 0), alpha + 1, beta + 1, y[:, None])
     derivative = np.where(orders > 0, 0.5 * (orders + alpha + beta + 1), 0.0) * lower
     return norms * value * envelope[:, None], norms * (derivative * envelope[:, None] + value * slope[:, None])
 
@@ -217,6 +217,6 @@ def _enveloped(y: Array, n_max: int, kind: str, p: int, q: int) -> tuple[Array, 
 @lru_cache(maxsize=32)
 def _norms(n_max: int, alpha: float, beta: float) -> Array:
     """1 / sqrt of the integrals of P_n^2 (1 - y)^alpha (1 + y)^beta over [-1, 1]."""
-    points, weights = special.roots_jacobi(n_max + 1, alpha, beta)
-    values = special.eval_jacobi(np.arange(n_max), alpha, beta, points[:, None])
+    points, weights = scipy.special.roots_jacobi(n_max + 1, alpha, beta)
+    values = scipy.special.eval_jacobi(np.arange(n_max), alpha, beta, points[:, None])
     return 1 / np.sqrt(weights @ values**2)

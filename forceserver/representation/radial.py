@@ -18,8 +18,8 @@ from abc import abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
+import scipy
 from pydantic import Field, model_validator
-from scipy import special
 
 from ..frame import Array
 from ..sections import Section
@@ -127,7 +127,7 @@ def gaussian_kernel(r: Array, r_prime: Array, sigma: float, l_max: int) -> tuple
     degrees = np.arange(l_max + 2)[:, None, None]
     z = r * r_prime / sigma**2
     prefactor = 4 * np.pi * (np.pi * sigma**2) ** -0.75 * np.exp(-0.5 * ((r - r_prime) / sigma) ** 2)
-    kernel = prefactor * np.sqrt(0.5 * np.pi / z) * special.ive(degrees + 0.5, z)
+    kernel = prefactor * np.sqrt(0.5 * np.pi / z) * scipy.special.ive(degrees + 0.5, z)
     value = kernel[:-1]
     derivative = (r_prime * kernel[1:] - r * value) / sigma**2 + degrees[:-1] / r * value
     return value, derivative
@@ -135,5 +135,5 @@ def gaussian_kernel(r: Array, r_prime: Array, sigma: float, l_max: int) -> tuple
 
 def gauss_legendre(n: int, end: float) -> tuple[Array, Array]:
     """Points and weights of the Gauss-Legendre quadrature on [0, end]."""
-    points, weights = special.roots_legendre(n)
+    points, weights = scipy.special.roots_legendre(n)
     return 0.5 * end * (points + 1), 0.5 * end * weights
