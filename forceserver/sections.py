@@ -78,6 +78,8 @@ def validated(
 
 
 def _relative_to_config(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, list | tuple):
+        raise ValueError("should be the path of a single file; files of extended XYZ can be joined with cat")
     folder = (info.context or {}).get("folder")
     if folder is None or not isinstance(value, str | Path):
         return value

@@ -57,6 +57,9 @@ def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
 
 codecs.register_error(LATIN_1, _as_latin_1)
 
+NARROW = 0.6
+"""Angstrom; no two atoms fit into less. Forces and velocities in atomic units do, which CP2K writes like positions."""
+
 HEADER_LINES = 200
 """Within which a data file of LAMMPS gives its box."""
 _LAMMPS_BOX = re.compile(r"^\s*[-+.\deE]+\s+[-+.\deE]+\s+xlo\s+xhi\b", re.MULTILINE)
@@ -263,6 +266,12 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
     if empty := _EMPTY.findall(comment):
         lines[1] = _EMPTY.sub("", comment)
     atoms = _parse_labels(lines)
+    span = float(np.linalg.norm(np.ptp(atoms.positions, axis=0))) if len(atoms) > 1 else np.inf
+    if span < NARROW and not _EXTENDED.search(comment):
+        raise InputError(
+            f"has all its {len(atoms)} atoms within {span:.3g} Angstrom: are its positions forces or velocities, or in "
+            "other units?"
+        )
     atoms.info.update(dict.fromkeys(empty, ""))
     return atoms
 

@@ -143,6 +143,7 @@ def test_a_byte_order_mark_is_named(tmp_path, encoding):
         ("loop.xyz", "cannot be read"),
         ("a\0b", "null"),
         (".", "there is no file"),
+        (["a.xyz", "b.xyz"], "should be the path of a single file"),
     ],
 )
 def test_names_of_files_that_cannot_be(tmp_path, file, message):

@@ -124,6 +124,14 @@ def test_what_a_file_says_of_periodicity_holds(tmp_path, name, pbc):
     np.testing.assert_array_equal(atoms.pbc, np.broadcast_to(pbc, 3))
 
 
+def test_forces_of_cp2k_are_no_structure(tmp_path):
+    path = tmp_path / "water-frc-1.xyz"
+    lines = ["O 0.0123 -0.0201 0.0007", "H -0.0110 0.0150 0.0001", "H -0.0013 0.0051 -0.0008"]
+    path.write_text("\n".join(["3", " i = 0, time = 0.000, E = -17.16", *lines, ""]))
+    with pytest.raises(InputError, match=r"all its 3 atoms within 0.0422 Angstrom: are its positions forces"):
+        list(read_structures(path))
+
+
 @pytest.mark.parametrize("empty", ["name=", 'name=""', "name=''"])
 def test_an_empty_text_takes_nothing_along(tmp_path, empty):
     """ASE writes `name= energy=-1.0`, and reads the energy as the name."""
