@@ -1,6 +1,7 @@
 """A bias on collective variables as a potential of the atoms, which the bias driver serves like any other."""
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from ..cv import Variable
 from ..errors import BiasError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
+from ..turns import in_turn
 from .engine import BiasEngine
 from .journal import fingerprint_of
 from .outputs import add_forces, offered, places, values_of
@@ -30,6 +32,7 @@ class AtomicBias(Potential):
         atoms = max((variable.total_atoms for variable in variables.values()), default=0)
         self._variables = ReproducibleVariables(variables, bias.journal.stored_structure(atoms) if atoms else None)
 
+    @in_turn
     def compute_one(self, frame: Frame) -> Result:
         """The bias, its forces and virial; extras: every output of every variable by name, the parts of the bias
         and `bias_eV`.
@@ -47,6 +50,9 @@ class AtomicBias(Potential):
         extras = values_of(self._offered, computed) | {"bias_eV": float(energy)}
         extras |= {f"{name}_eV": float(value) for name, value in self.bias.terms(values).items()}
         return Result(float(energy), forces, 0.5 * (virial + virial.T), extras)
+
+    def __reduce__(self) -> NoReturn:
+        raise BiasError("a bias, which writes to its files, cannot be copied or pickled: make it where it is used")
 
     def begin_connection(self) -> None:
         self.bias.begin_connection()

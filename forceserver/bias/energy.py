@@ -4,7 +4,6 @@ Its gradient is minus the forces, so a bias V(E) adds dV/dE times the forces of 
 acts on the configuration that the potential acts on (not on a centroid, not beside a second potential).
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..errors import InputError
 from ..frame import Frame, Result
 from ..potentials.base import Potential
 from ..results import check_results
+from ..turns import in_turn
 
 VARIABLE, OUTPUT = "potential", "energy"
 NAME = f"{VARIABLE}_{OUTPUT}"
@@ -54,23 +54,22 @@ class SharedPotential(Potential):
 
     def __init__(self, potential: Potential) -> None:
         self._potential = potential
-        self._lock = threading.Lock()
         self._last: tuple[bytes, Result] | None = None
 
+    @in_turn
     def compute_one(self, frame: Frame) -> Result:
         """The result of the potential, or that of the last call if it was for the same configuration."""
         key = frame.positions.tobytes() + frame.cell.tobytes()
-        with self._lock:
-            if self._last is None or self._last[0] != key:
-                self._last = key, self._potential.compute_checked(frame)
-            return self._last[1]
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._potential.compute_checked(frame)
+        return self._last[1]
 
+    @in_turn
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         """A batch goes to the potential as a whole."""
         if len(frames) == 1:
             return [self.compute_one(frames[0])]
-        with self._lock:
-            return self._potential.compute(frames)
+        return self._potential.compute(frames)
 
     def begin_connection(self) -> None:
         self._potential.begin_connection()

@@ -67,6 +67,12 @@ class RadialKeys(VariableConfig):
             raise ValueError(f"l = {max(degrees)} is larger than basis.l_max = {basis.l_max}")
         table = splined(basis, self.tolerance)
         if self.weights is not None:
+            for l in degrees:
+                if any(self.weights[table.counts[l] :]):  # of `laplacian` there are fewer for larger l
+                    raise ValueError(
+                        f"weights: the basis has {table.counts[l]} functions of l = {l}, which leaves the last weights "
+                        "without one; give these as 0, or a larger n_max with more weights"
+                    )
             rows = [[self.weights[:count]] if l in degrees else [] for l, count in enumerate(table.counts)]
             return dict.fromkeys(neighbours, table.contract(_shaped(rows, table)))
         matrices = self._matrices(degrees, neighbours)

@@ -1,6 +1,5 @@
 """Collective variables: values, sparse gradients and strain derivatives for one configuration."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from ..errors import CVError, InputError
 from ..frame import Array, Frame
 from ..representation.config import selection
 from ..representation.neighbours import Selection
+from ..turns import Remade, in_turn
 from .base import Group, Part, VariableConfig
 from .config import variable_section
 from .interface import CVResult, Variable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-class CollectiveVariable(Variable):
+class CollectiveVariable(Remade, Variable):
     """What is made of the neighbour density around centres: any kind of [[cv]].
 
         basis = {
@@ -33,8 +33,8 @@ class CollectiveVariable(Variable):
         polarisation = CollectiveVariable(atoms, centres="Ti", neighbours="O", basis=basis, weights=[0.7, 0.3])
         result = polarisation.compute(atoms)
 
-    It keeps a neighbour list between calls, so each object serves one trajectory: threads, walkers and replicas need
-    their own `copy`. The kinds and their formulas are in docs/variables.md.
+    It keeps a neighbour list between calls, so each object serves one trajectory: threads, walkers and replicas have
+    their own `copy`, or wait for one another. The kinds and their formulas are in docs/variables.md.
 
     Args:
         template: ASE `Atoms` or `Frame` with the species of the structures to be computed, in their order.
@@ -55,6 +55,7 @@ class CollectiveVariable(Variable):
 
     def __init__(self, template: "Frame | Atoms", *, name: str = "cv", **keys: Any) -> None:
         template = Frame.of(template)
+        self._arguments = (template,), {"name": name, **keys}
         config = variable_section({"name": name, **keys})
         super().__init__(config.name, ())
         self.total_atoms = len(template)
@@ -98,8 +99,9 @@ class CollectiveVariable(Variable):
         Returns:
             The same variable with a neighbour list of its own.
         """
-        other = copy.copy(self)
-        other._parts = []
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, _parts=[])
+        other.__dict__.pop("_turn", None)
         return other
 
     def compute(self, frame: "Frame | Atoms") -> CVResult:
@@ -135,6 +137,7 @@ class CollectiveVariable(Variable):
         """
         return self.compute(frame)
 
+    @in_turn
     def compute_atoms(self, positions: Array, cell: Array, pbc: NDArray[np.bool_]) -> CVResult:
         """Computes the outputs from the positions of the atoms that matter alone.
 

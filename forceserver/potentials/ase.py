@@ -18,6 +18,7 @@ from ..forks import end_in_children_of
 from ..frame import Array, Attributes, Frame, Result
 from ..results import is_finite, problem_of_numbers, problem_of_symmetry
 from ..sections import Section
+from ..turns import in_turn
 from .base import Potential
 from .batched_calculators import batched, how_to_batch
 from .dotted import call, find_callable
@@ -152,6 +153,7 @@ class AsePotential(Potential):
             )
         return super().compute(frames)
 
+    @in_turn
     def compute_one(self, frame: Frame) -> Result:
         """Computes one frame.
 

@@ -21,6 +21,7 @@ from ..errors import InputError, PotentialError
 from ..files import working_in
 from ..frame import Array, Frame, Result
 from ..sections import Element, Section
+from ..turns import in_turn
 from .base import Potential
 
 MARGIN = 1.0  # of the box around the atoms along directions that are not periodic, Angstrom
@@ -188,6 +189,7 @@ class LammpsPotential(Potential):
         with self._saying_what_went_wrong():
             self._put(template)
 
+    @in_turn
     def compute_one(self, frame: Frame) -> Result:
         with self._saying_what_went_wrong():
             return self._compute(frame)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..errors import InputError, PotentialError, text_of
 from ..frame import Array, Frame, Result
 from ..sections import InputFile, OutputPath, Section
+from ..turns import in_turn
 from .base import SKIN, Potential
 
 
@@ -114,6 +115,7 @@ class MetatomicPotential(Potential):
     def compute_one(self, frame: Frame) -> Result:
         return self.compute([frame])[0]
 
+    @in_turn
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         import torch
 

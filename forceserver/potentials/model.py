@@ -20,6 +20,7 @@ from ..models.base import MEMBERS, Model
 from ..models.pairs import PairInteraction
 from ..representation.neighbours import NeighbourList, Selection
 from ..representation.pairs import pairs_within
+from ..turns import Remade, in_turn
 from .base import Potential
 from .committee import mean_of
 from .pair import PairPotential
@@ -88,7 +89,7 @@ class Term:
     kernels: Mapping[int, Kernel]
 
 
-class ModelPotential(Potential):
+class ModelPotential(Remade, Potential):
     """A model as a potential.
 
     Neighbour lists and workspace are kept for each slot in the batch. `InputError` if an uncertainty is requested
@@ -138,6 +139,7 @@ class ModelPotential(Potential):
         """
         return self.compute([frame])[0]
 
+    @in_turn
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         """Computes a batch of frames, in parallel if there are at least as many as threads.
 
@@ -177,6 +179,7 @@ class ModelPotential(Potential):
             self._threads.shutdown()
             self._threads = None
 
+    @in_turn
     def atomic_energies(self, frame: Frame) -> Array:
         """Computes the energies of the atoms, whose sum is the energy; the energy of a pair is shared equally.
 

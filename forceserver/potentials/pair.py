@@ -21,6 +21,7 @@ from ..models.pairs import TABLE_START, LennardJones, PairInteraction, SmoothedP
 from ..representation.hermite import FLANK, MIDDLE, cubics
 from ..representation.pairs import vesin_list
 from ..sections import InputFile, Section
+from ..turns import in_turn
 from .base import SKIN, Potential
 
 _kernel = _ext.kernel("pair")
@@ -156,6 +157,7 @@ class PairPotential(Potential):
     def compute_one(self, frame: Frame) -> Result:
         return self.compute([frame])[0]
 
+    @in_turn
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         count, atoms = len(frames), len(frames[0])
         found = self._pairs(frames)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import PotentialError
 from ..frame import Frame, Result
+from ..turns import in_turn
 from .base import Potential
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class BatchedPotential(Potential):
     def compute_one(self, frame: Frame) -> Result:
         return self.compute([frame])[0]
 
+    @in_turn
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         if not all(np.array_equal(frame.pbc, frames[0].pbc) for frame in frames):
             return [self.compute_one(frame) for frame in frames]

@@ -16,6 +16,7 @@ from ..frame import Frame, Result
 from ..ipi.clients import ClientPool, Program, Terms
 from ..ipi.transports import SocketConfig, listen
 from ..sections import OutputPath, Section
+from ..turns import in_turn
 from .base import Potential
 
 Command = Annotated[
@@ -117,6 +118,7 @@ class SocketPotential(Potential):
             stack.callback(self._pool.close)
             self._open = stack.pop_all()
 
+    @in_turn
     def compute_one(self, frame: Frame) -> Result:
         """Computes one frame.
 
@@ -132,6 +134,7 @@ class SocketPotential(Potential):
         """
         return self._pool.compute([frame])[0]
 
+    @in_turn
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         """The frames, dealt out to the clients; errors as in `compute_one`."""
         return self._pool.compute(frames)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from ..errors import InputError, UntrustedError
 from ..frame import Frame, Result
 from ..sections import OutputPath, Section
+from ..turns import in_turn
 from .base import Potential
 from .committee import append_frame
 
@@ -100,6 +101,7 @@ class TrustedPotential(Potential):
         self._template = template
         self._calls = 0
 
+    @in_turn
     def compute_one(self, frame: Frame) -> Result:
         """Computes one frame.
 
@@ -115,6 +117,7 @@ class TrustedPotential(Potential):
         """
         return self.compute([frame])[0]
 
+    @in_turn
     def compute(self, frames: Sequence[Frame]) -> list[Result]:
         """The frames together, errors as in `compute_one`."""
         if frames[0] is self._template:

@@ -86,6 +86,9 @@ def test_a_single_centre_costs_what_its_surroundings_cost():
     assert len(result.active) < len(atoms) / 2
 
 
+LAPLACIAN = BASIS | {"kind": "laplacian", "n_max": 2, "l_max": 4, "density": {"kind": "dirac_delta"}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -96,6 +99,7 @@ def test_a_single_centre_costs_what_its_surroundings_cost():
             {"switch": None, "basis": BASIS, "weights": WEIGHTS, "outputs": ["mean_local"], "l": 4},
             "mean_local needs local_switch",
         ),
+        ({"switch": None, "basis": LAPLACIAN, "weights": [1.0, 0.5], "l": 4}, "the basis has 0 functions of l = 4"),
         ({"local_switch": COSINE}, "local_switch belongs to the outputs mean_local and mean_averaged"),
         ({"outputs": ["mean"]}, "outputs"),
         ({"outputs": []}, "nothing to compute"),

@@ -22,6 +22,7 @@ from ...cv import Variable
 from ...errors import BiasError, ForceServerError, InputError
 from ...frame import Frame, Result
 from ...potentials.base import Potential
+from ...turns import in_turn
 from ..journal import Arrival, Journal, RecentSteps, fingerprint_of
 from ..outputs import Output, add_forces, offered, values_of
 from .actions import check_actions, forgotten
@@ -80,6 +81,7 @@ class PlumedBias(Potential):
                         file.unlink()
             raise
 
+    @in_turn
     def compute_one(self, frame: Frame) -> Result:
         """The bias, its forces and virial; extras: every output of every variable, and `bias_eV`.
 
