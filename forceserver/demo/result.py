@@ -7,9 +7,9 @@ import numpy as np
 
 from ..files import atomic_write
 from ..frame import Array
+from ..free_energy.colvar import read_colvar
 from ..free_energy.estimate import Estimate
 from ..free_energy.pictures import BLUE, GREY, ORANGE
-from ..free_energy.reweighting import read_colvar
 from ..free_energy.vector import (
     Agreement,
     Direction,

@@ -13,9 +13,9 @@ from ..bias.hills import read_hills
 from ..errors import InputError
 from ..files import check_distinct
 from ..frame import Array
+from .colvar import Colvar
 from .estimate import Estimate
 from .kernel_sums import is_of_opes, read_densities
-from .reweighting import Colvar
 from .summing import merge_hills, negative_bias, reweighting_factors, sum_hills, sum_hills_axes, sums_at_stride
 from .surface import Surface
 from .weights import check_bias_of_hills

@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import InputError
 from ..frame import Array
 from .bias_files import BiasSum, Regrid
+from .colvar import Colvar, read_colvar
 from .estimate import Estimate
-from .reweighting import Colvar, blocks_of, histogram_axes, read_colvar, reweight, transient_of
+from .reweighting import blocks_of, histogram_axes, reweight, transient_of
 from .summing import MOST_VARIABLES
 from .weights import columns_to_reweight_by, named_columns
 

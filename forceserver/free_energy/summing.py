@@ -149,7 +149,7 @@ def reweighting_factors(
     return np.array(factors)[np.searchsorted(np.array(numbers), hills_before(hills, times, runs), "right") - 1]
 
 
-def hills_before(hills: Hills, times: Array, runs: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+def hills_before(hills: Hills, times: Array, runs: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """How many hills act on rows of these times: those of earlier times of the same run, and all of runs before it."""
     of_hills, of_rows = segments(hills.times), segments(times) if runs is None else runs
     if of_hills[-1] != of_rows[-1]:

@@ -14,8 +14,9 @@ from scipy.ndimage import map_coordinates
 
 from ..bias.grid import Axis
 from ..frame import Array
+from .colvar import Colvar
 from .estimate import Estimate, errors_of_free_energy
-from .reweighting import Colvar, reweight
+from .reweighting import reweight
 
 CUBE = np.array(
     [

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..bias.hills import Hills
 from ..errors import InputError
-from .reweighting import Colvar
+from .colvar import Colvar
 from .summing import bias_of_hills, hills_before
 
 ROWS, TOLERANCE = 40, 0.1

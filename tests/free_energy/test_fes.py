@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from forceserver.bias.hills import read_hills
 from forceserver.cli.app import app
 from forceserver.errors import InputError
+from forceserver.free_energy.colvar import Colvar, read_colvar
 from forceserver.free_energy.estimate import errors_of_free_energy
-from forceserver.free_energy.reweighting import Colvar, histogram_axes, read_colvar, reweight
+from forceserver.free_energy.reweighting import histogram_axes, reweight
 from forceserver.free_energy.study import study
 from forceserver.free_energy.summing import merge_hills, reweighting_factors, sum_hills, sum_hills_axes
 from forceserver.units import PER_EV

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from forceserver.bias.tables import FieldsReader
 from forceserver.cli.app import app
 from forceserver.errors import InputError
+from forceserver.free_energy.colvar import read_colvar
 from forceserver.free_energy.file_units import unit_of
-from forceserver.free_energy.reweighting import read_colvar
 
 HEAD = "#! FIELDS time s sigma_s height biasf\n#! SET multivariate false\n#! SET kerneltype stretched-gaussian\n"
 IN_EV = "# energies in eV, temperature 300 K\n"

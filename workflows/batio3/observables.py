@@ -17,8 +17,9 @@ from forceserver.configuration import read_configuration
 from forceserver.cv import build_variables
 from forceserver.files import atomic_write
 from forceserver.frame import Array, Frame
+from forceserver.free_energy.colvar import Colvar, read_colvar
 from forceserver.free_energy.estimate import Estimate, errors_of_free_energy
-from forceserver.free_energy.reweighting import Colvar, read_colvar, reweight
+from forceserver.free_energy.reweighting import reweight
 from forceserver.template_structure import read_template
 from forceserver.units import BOLTZMANN_EV_PER_K, PER_EV
 

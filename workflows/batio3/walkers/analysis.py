@@ -14,7 +14,7 @@ from observables import (
 )
 
 from forceserver.bias.hills import read_hills
-from forceserver.free_energy.reweighting import Colvar
+from forceserver.free_energy.colvar import Colvar
 
 KELVIN = 75.0
 SKIP = 0.1
