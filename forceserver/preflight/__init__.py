@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..structures import read_structure
-from .answers import Answers, ask, inspect_plumed, served_variables
-from .bias import inspect_bias, inspect_plumed_in_ipi
+from .answers import Answers, ask
+from .bias import inspect_bias
 from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
+from .plumed import inspect_plumed, inspect_plumed_in_ipi
 from .rehearsal import (
     inspect_folders,
     inspect_forcefields,
@@ -83,9 +84,7 @@ def inspect(
         findings.extend(inspect_structure(template, system, server))
     answers = ask(configuration, template, ipi.folder) if compute else Answers()
     findings.extend(answers.findings)
-    if compute:
-        with served_variables(configuration, template, ipi):
-            findings.extend(inspect_plumed(ipi))
+    findings.extend(inspect_plumed(configuration, template, ipi) if compute else ())
     if rehearsal is not None:
         if server is None or server.active is None:
             fixed: frozenset[int] = frozenset().union(*(system.fixed for system in rehearsal.systems))

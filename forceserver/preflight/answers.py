@@ -4,8 +4,6 @@ A bias is tried in an empty folder, so that its files are neither read nor writt
 """
 
 import contextlib
-import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,19 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ForceServerError, InputError, described
+from ..errors import InputError, described
 from ..files import working_in
 from .findings import ADVICE, OK, WRONG, Finding
+from .trial import in_a_child, naming
 
 if TYPE_CHECKING:
     from ..configuration import Configuration
     from ..frame import Array, Frame, Result
-    from ..ipi.input import IpiInput
 
 STRANGE_FORCE_EV_PER_ANGSTROM = 50
-
-PLUMED_SECONDS = 60
-"""How long PLUMED may take to read its input."""
 
 
 @dataclass
@@ -134,7 +129,7 @@ def _ask_bias(configuration: "Configuration", template: "Frame", folder: Path, a
             yield Finding(ADVICE, "bias", f"the bias goes on with other settings: {change}")
     with tempfile.TemporaryDirectory() as scratch:
         trial = (section, configuration, template, folder, Path(scratch))
-        result = _in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)
+        result = in_a_child(try_bias, *trial) if isinstance(section, PlumedConfig) else try_bias(*trial)
     answers.extras["bias_socket"] = set(result.extras)
     largest = _largest(result.forces)
     yield from _strange("bias", largest, "is a wall or restraint far from the template, or in another unit?")
@@ -155,62 +150,11 @@ def try_bias(section: Any, configuration: "Configuration", template: "Frame", fo
     if isinstance(section, PlumedConfig):
         there = bring(section.plumed_dat, folder, scratch)
         tried, names = tried.model_copy(update={"plumed_dat": there}), {there: section.plumed_dat}
-    with working_in(scratch), _naming(names):
+    with working_in(scratch), naming(names):
         variables = build_variables(configuration.cv, template)
         bias = build_bias(tried, variables, template, potential)
         with contextlib.closing(bias):
             return bias.compute_one(template)
-
-
-@contextlib.contextmanager
-def served_variables(configuration: "Configuration", template: "Frame", ipi: "IpiInput") -> Iterator[None]:
-    """Serves PLUMED inside i-PI the variables that the configured CV server will have."""
-    from ..cv import build_variables
-    from ..cv_server.server import CVServer
-
-    with contextlib.ExitStack() as stack:
-        if configuration.cv_server is not None and ipi.plumed:
-            with contextlib.suppress(InputError):  # reported elsewhere
-                stack.enter_context(CVServer(configuration.cv_server, build_variables(configuration.cv, template)))
-        yield
-
-
-def inspect_plumed(ipi: "IpiInput") -> Iterator[Finding]:
-    """Lets PLUMED read the inputs of <ffplumed>, as i-PI will."""
-    from ..bias.plumed.kernel import load_kernel
-
-    for bias in ipi.plumed:
-        atoms = max((len(system.species) for system in ipi.systems if system.beads_of(bias.name)), default=0)
-        if not atoms:
-            continue
-        try:
-            if not bias.input.is_file():
-                raise InputError(f"there is no file {bias.input}")
-            with tempfile.TemporaryDirectory() as scratch:
-                _in_a_child(read_by_plumed, load_kernel(), bias.input, atoms, ipi.folder, Path(scratch))
-            yield Finding(OK, "plumed", f"PLUMED reads {bias.input.name} of <ffplumed name='{bias.name}'>")
-        except InputError as error:
-            yield Finding(WRONG, "plumed", f"<ffplumed name='{bias.name}'>: {error}")
-
-
-def read_by_plumed(kernel: str | None, plumed_dat: Path, atoms: int, folder: Path, scratch: Path) -> None:
-    """Starts PLUMED with an input in the folder `scratch`; errors are PLUMED's own."""
-    import plumed
-
-    from ..bias.plumed.elsewhere import bring
-    from ..bias.plumed.written_files import check_folders
-
-    check_folders(plumed_dat, folder)
-    tried = bring(plumed_dat, folder, scratch)
-    with working_in(scratch), _naming({tried: plumed_dat}):
-        instance = plumed.Plumed(kernel=kernel)
-        instance.cmd("setMDEngine", "i-pi")
-        instance.cmd("setPlumedDat", str(tried))
-        instance.cmd("setNatoms", atoms)
-        instance.cmd("setTimestep", 1.0)
-        instance.cmd("setLogFile", os.devnull)
-        instance.cmd("init")
-        instance.finalize()
 
 
 def _redirected(section: Any, scratch: Path) -> Any:
@@ -224,45 +168,3 @@ def _redirected(section: Any, scratch: Path) -> Any:
         elif isinstance(value, Path) and name != "plumed_dat":
             changed[name] = scratch / value.name
     return section.model_copy(update=changed)
-
-
-@contextlib.contextmanager
-def _naming(names: dict[Path, Path]) -> Iterator[None]:
-    """Lets errors name the files of the user, not those that were tried in their place."""
-    try:
-        yield
-    except Exception as error:
-        text = str(error)
-        for tried, file in names.items():
-            text = text.replace(str(tried), str(file))
-        raise InputError(text) from error
-
-
-def _in_a_child(function: Any, *arguments: Any) -> Any:
-    """Calls a function in a process of its own, which may die; its errors are raised here."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send_result, args=(sender, function, arguments))
-    process.start()
-    sender.close()
-    try:
-        if not receiver.poll(PLUMED_SECONDS):
-            raise InputError(f"PLUMED has not answered within {PLUMED_SECONDS} s")
-        result = receiver.recv()
-    except EOFError as error:
-        process.join()
-        raise InputError(f"PLUMED died on its input (exit code {process.exitcode})") from error
-    finally:
-        process.kill()
-        process.join()
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _send_result(sender: Any, function: Any, arguments: tuple) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # PLUMED prints
-    try:
-        sender.send(function(*arguments))
-    except Exception as error:
-        sender.send(error if isinstance(error, ForceServerError) else InputError(f"{type(error).__name__}: {error}"))

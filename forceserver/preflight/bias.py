@@ -40,58 +40,27 @@ def inspect_bias(
         return
     try:
         section = chosen(configuration.bias)
-        yield from _structures(section, server.forcefield, ipi)
+        actions = read_actions(section.plumed_dat) if isinstance(section, PlumedConfig) else []
     except InputError:
         return  # no kernel, or no input for it: told by whoever builds the bias
+    yield from _structures(_depends_on_time(section, actions), server.forcefield, ipi)
     yield from _heights(section)
     if rehearsal is not None:
         yield from _time_and_temperature(section, server.forcefield, ipi, rehearsal)
-        if isinstance(section, PlumedConfig):
-            yield from _temperatures(read_actions(section.plumed_dat), server.forcefield, ipi, rehearsal)
+        yield from inspect_temperatures(actions, server.forcefield, ipi, rehearsal)
 
 
-def inspect_plumed_in_ipi(ipi: "IpiInput", rehearsal: "Rehearsal | None") -> Iterator[Finding]:
-    """Does i-PI ever update the PLUMED of an <ffplumed>, and do both mean the same temperature?"""
-    from ..bias.plumed.actions import depend_on_time, written_in_updates
-    from ..bias.plumed.input import read_actions
+def _depends_on_time(section: "MetadynamicsConfig | PlumedConfig", actions: "list[Action]") -> bool:
+    """Whether the bias is another one after some steps. actions: of PLUMED's input."""
+    from ..bias.plumed.actions import depend_on_time
+    from ..bias.plumed.config import PlumedConfig
 
-    for bias in ipi.plumed:
-        if not any(system.beads_of(bias.name) for system in ipi.systems):
-            continue
-        try:
-            actions = read_actions(bias.input, ipi.folder)
-        except InputError:
-            continue  # told by whoever lets PLUMED read it
-        who = f"<ffplumed name='{bias.name}'>"
-        smotion = f"<smotion mode='metad'><metad><metaff> [ {bias.name} ] </metaff></metad></smotion>"
-        remedy = f"i-PI updates it only for {smotion}"
-        if not bias.updated and depend_on_time(actions):
-            text = f"{who} is in no <metaff>, so PLUMED will add no hills and not move what moves: {remedy}"
-            yield Finding(WRONG, "plumed", text)
-        elif not bias.updated and (idle := written_in_updates(actions)):
-            text = f"{who} is in no <metaff>, so PLUMED will write nothing ({', '.join(idle)}): {remedy}"
-            yield Finding(ADVICE, "plumed", text)
-        if rehearsal is not None:
-            yield from _temperatures(actions, bias.name, ipi, rehearsal)
+    if isinstance(section, PlumedConfig):
+        return depend_on_time(actions)
+    return bool(section.hills or section.opes or section.moving_restraints)
 
 
-def _temperatures(
-    actions: "list[Action]", forcefield: str, ipi: "IpiInput", rehearsal: "Rehearsal"
-) -> Iterator[Finding]:
-    """TEMP of actions whose bias grows; in replica exchange, each system has biases for all temperatures."""
-    from ..bias.plumed.actions import GROWING
-    from ..bias.plumed.input import keyword
-
-    systems = zip(ipi.systems, rehearsal.systems, strict=True)
-    there = [k.temperature_K for system, k in systems if k.temperature_K and system.beads_of(forcefield)]
-    for name, temp in [(action[0], keyword(action, "TEMP")) for action in actions if action[0] in GROWING]:
-        with contextlib.suppress(ValueError):  # PLUMED will say so
-            if there and temp and all(abs(float(temp) - kelvin) > TOLERANCE * kelvin for kelvin in there):
-                text = f"TEMP of {name} is {temp}, and i-PI's temperature {there[0]:.4g} K"
-                yield Finding(ADVICE, "bias", f"{text}: hills and weights are made for TEMP")
-
-
-def _structures(section: "MetadynamicsConfig | PlumedConfig", forcefield: str, ipi: "IpiInput") -> Iterator[Finding]:
+def _structures(depends_on_time: bool, forcefield: str, ipi: "IpiInput") -> Iterator[Finding]:
     """Every structure that a bias has not seen is its next step, of whichever bead or system it is."""
     by_system = [beads for system in ipi.systems if (beads := system.beads_of(forcefield))]
     if (total := sum(by_system)) < 2:
@@ -105,17 +74,7 @@ def _structures(section: "MetadynamicsConfig | PlumedConfig", forcefield: str, i
         whose = "of beads"
         remedy = f"<force forcefield='{forcefield}' nbeads='1'/> biases the centroid"
     text = f"'{forcefield}' gets {total} structures a step, {whose}, and each is a step of the bias: {remedy}"
-    yield Finding(WRONG if _depends_on_time(section) else ADVICE, "bias", text)
-
-
-def _depends_on_time(section: "MetadynamicsConfig | PlumedConfig") -> bool:
-    from ..bias.plumed.actions import depend_on_time
-    from ..bias.plumed.config import PlumedConfig
-    from ..bias.plumed.input import read_actions
-
-    if isinstance(section, PlumedConfig):
-        return depend_on_time(read_actions(section.plumed_dat))
-    return bool(section.hills or section.opes or section.moving_restraints)
+    yield Finding(WRONG if depends_on_time else ADVICE, "bias", text)
 
 
 def _heights(section: "MetadynamicsConfig | PlumedConfig") -> Iterator[Finding]:
@@ -144,3 +103,19 @@ def _time_and_temperature(
             if here and there and abs(here - there) > TOLERANCE * there:
                 text = f"{key} is {here:g}, and i-PI's is {there:.4g} {unit}: {what}"
                 yield Finding(ADVICE, "bias", text)
+
+
+def inspect_temperatures(
+    actions: "list[Action]", forcefield: str, ipi: "IpiInput", rehearsal: "Rehearsal"
+) -> Iterator[Finding]:
+    """TEMP of actions whose bias grows; in replica exchange, each system has biases for all temperatures."""
+    from ..bias.plumed.actions import GROWING
+    from ..bias.plumed.input import keyword
+
+    systems = zip(ipi.systems, rehearsal.systems, strict=True)
+    there = [k.temperature_K for system, k in systems if k.temperature_K and system.beads_of(forcefield)]
+    for name, temp in [(action[0], keyword(action, "TEMP")) for action in actions if action[0] in GROWING]:
+        with contextlib.suppress(ValueError):  # PLUMED will say so
+            if there and temp and all(abs(float(temp) - kelvin) > TOLERANCE * kelvin for kelvin in there):
+                text = f"TEMP of {name} is {temp}, and i-PI's temperature {there[0]:.4g} K"
+                yield Finding(ADVICE, "bias", f"{text}: hills and weights are made for TEMP")

@@ -11,7 +11,8 @@ from forceserver.bias.plumed.kernel import load_kernel
 from forceserver.bias.plumed.written_files import check_folders
 from forceserver.errors import InputError
 from forceserver.frame import Frame
-from forceserver.preflight.answers import read_by_plumed, try_bias
+from forceserver.preflight.answers import try_bias
+from forceserver.preflight.plumed import read_by_plumed
 
 
 def test_nothing_is_written_outside_and_everything_is_read(tmp_path):

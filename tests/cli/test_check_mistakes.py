@@ -5,7 +5,7 @@ import pytest
 
 from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.rehearsal import rehearse
-from forceserver.preflight.bias import inspect_plumed_in_ipi
+from forceserver.preflight.plumed import inspect_plumed_in_ipi
 
 SOCKET = "<ffsocket name='al' mode='unix'><address>al</address><latency>0</latency></ffsocket>"
 SIMULATION = {  # what is replaced in i-PI's input, by what, and what is said
