@@ -5,7 +5,7 @@ anything of it, the predictions are the labels, up to errors; a sign or a unit t
 """
 
 from .labels import PLURAL
-from .regression import Validation
+from .validation import Validation
 
 ALIKE = 0.8
 """Correlation (of either sign) from which on the others know enough of a quantity to contradict its labels."""

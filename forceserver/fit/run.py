@@ -30,8 +30,9 @@ from .making import Maker, summary_of
 from .misfit import misfits
 from .preparation import Problem, groups_of, prepare, read
 from .progress import Progress, silent
-from .regression import Validation, fit_all
+from .regression import fit_all
 from .sigmas import choose_sigmas
+from .validation import Validation
 
 log = logging.getLogger(__name__)
 

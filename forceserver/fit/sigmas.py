@@ -24,7 +24,8 @@ from ..errors import InputError
 from ..frame import Array
 from .config import FitConfig
 from .progress import Progress
-from .regression import Factor, LeftOut, Validation
+from .regression import Factor
+from .validation import LeftOut, Validation
 
 STRENGTHS = (1.0, 4.0, 16.0)  # by which all sigmas are divided where the search may begin
 LEAST = 0.02  # gain of the score for which it begins at another than the first

@@ -8,8 +8,9 @@ from forceserver.analysis.coverage import Coverage
 from forceserver.cli.info import describe_model
 from forceserver.fit.calibration import calibrate
 from forceserver.fit.data import Labelled
-from forceserver.fit.regression import Factor, Validation, fit_all
+from forceserver.fit.regression import Factor, fit_all
 from forceserver.fit.run import fit
+from forceserver.fit.validation import Validation
 from forceserver.frame import Frame
 from forceserver.models.kernel import GapModel
 from forceserver.potentials.gap import GapPotential

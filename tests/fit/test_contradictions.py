@@ -9,7 +9,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from forceserver.fit import run
 from forceserver.fit.config import FitConfig
-from forceserver.fit.regression import Factor, Validation
+from forceserver.fit.regression import Factor
+from forceserver.fit.validation import Validation
 
 DATA = Path(__file__).parents[1] / "data" / "silicon.extxyz"
 

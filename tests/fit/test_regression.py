@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from forceserver.errors import InputError
-from forceserver.fit.regression import Factor, Validation, fit_all, merge, root_of_kernel, solve
+from forceserver.fit.regression import Factor, fit_all, merge, root_of_kernel, solve
+from forceserver.fit.validation import Validation
 
 N, GROUPS = 12, 4
 

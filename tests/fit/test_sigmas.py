@@ -9,8 +9,9 @@ from ase.io import write
 from forceserver.fit import run
 from forceserver.fit.config import FitConfig
 from forceserver.fit.progress import silent
-from forceserver.fit.regression import Factor, LeftOut, Validation
+from forceserver.fit.regression import Factor
 from forceserver.fit.sigmas import choose_sigmas, go_back
+from forceserver.fit.validation import LeftOut, Validation
 
 N, GROUPS = 12, 8
 
