@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def basis(
     config: arguments.Config,
-    structures: Annotated[
-        Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
-    ],
+    structures: arguments.Structures,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where the contraction goes (npz).")
     ] = Path("basis.npz"),
@@ -86,17 +84,15 @@ def table(made: "Contraction") -> list[str]:
 
 
 def _check_paths(structures: Path, output: Path, plot: Path | None) -> None:
-    if not structures.is_file():
-        raise InputError(f"structures: there is no file {structures}")
-    if output.suffix != ".npz":
-        raise InputError(f"--output {output}: the name must end in .npz")
-    for option, path in (("--output", output), ("--plot", plot)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InputError(f"{option} {path}: there is no folder {path.absolute().parent}")
     from ..analysis.contraction import FORMATS
 
-    if plot is not None and plot.suffix not in FORMATS:
-        raise InputError(f"--plot {plot}: the name must end in one of {', '.join(FORMATS)}")
+    arguments.check_structures(structures)
+    arguments.check_ending("--output", output, ".npz")
+    arguments.check_folder("--output", output)
+    if plot is not None:
+        arguments.check_folder("--plot", plot)
+        if plot.suffix not in FORMATS:
+            raise InputError(f"--plot {plot}: the name must end in one of {', '.join(FORMATS)}")
 
 
 def _make(

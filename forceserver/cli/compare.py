@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InputError
 from . import arguments
 
 if TYPE_CHECKING:
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="A configuration with [expansion].", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one.", show_default=False)],
-    structures: Annotated[
-        Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
-    ],
+    structures: arguments.Structures,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="All numbers, point by point (json).")
     ] = None,
@@ -83,12 +80,8 @@ def _section(path: Path) -> "ExpansionConfig":
 def _check_paths(structures: Path, output: Path | None, plot: Path | None) -> None:
     from ..analysis.comparison import FORMATS
 
-    if not structures.is_file():
-        raise InputError(f"structures: there is no file {structures}")
+    arguments.check_structures(structures)
     for option, path, endings in (("--output", output, (".json",)), ("--plot", plot, FORMATS)):
-        if path is None:
-            continue
-        if path.suffix not in endings:
-            raise InputError(f"{option} {path}: the name must end in {' or '.join(endings)}")
-        if not path.absolute().parent.is_dir():
-            raise InputError(f"{option} {path}: there is no folder {path.absolute().parent}")
+        if path is not None:
+            arguments.check_ending(option, path, *endings)
+            arguments.check_folder(option, path)

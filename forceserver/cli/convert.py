@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
+from . import arguments
 
 
 def convert(
@@ -20,15 +21,9 @@ def convert(
     from ..potentials.model_files import load_model
 
     path = model.with_suffix(".npz") if output is None else output
-    _check(model, path)
+    arguments.check_ending("--output", path, ".npz")
+    arguments.check_folder("--output", path)
+    if path.absolute() == model.absolute():
+        raise InputError(f"--output {path}: is the model itself; give another name")
     load_model(model).save(path)
     typer.echo(f"model: {path}", err=True)
-
-
-def _check(model: Path, output: Path) -> None:
-    if output.suffix != ".npz":
-        raise InputError(f"--output {output}: the name must end in .npz")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"--output {output}: there is no folder {output.absolute().parent}")
-    if output.absolute() == model.absolute():
-        raise InputError(f"--output {output}: is the model itself; give another name")

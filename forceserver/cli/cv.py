@@ -23,9 +23,7 @@ def _commands() -> None:
 @app.command()
 def fit(
     config: arguments.Config,
-    structures: Annotated[
-        Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
-    ],
+    structures: arguments.Structures,
     method: Annotated[
         Literal["pca", "lda", "ridge"],
         typer.Option("--method", help="Principal components, linear discriminants, or a ridge regression."),
@@ -58,12 +56,9 @@ def fit(
 
     set_up_logging(verbose)
     section = _section(read_configuration(config).cv, name, config)
-    if not structures.is_file():
-        raise InputError(f"structures: there is no file {structures}")
-    if section.weights.suffix != ".npz":
-        raise InputError(f"{config}: cv {section.name}: weights = {section.weights}: the name must end in .npz")
-    if not section.weights.absolute().parent.is_dir():
-        raise InputError(f"cannot write {section.weights}: there is no folder {section.weights.absolute().parent}")
+    arguments.check_structures(structures)
+    arguments.check_ending(f"{config}: cv {section.name}: weights =", section.weights, ".npz")
+    arguments.check_folder("cannot write", section.weights)
     read = list(read_structures(structures))
     functions = fit_variable(section, read, method, label=label, components=components)
     functions.save(section.weights)

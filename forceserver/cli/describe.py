@@ -21,9 +21,7 @@ Arrays = dict[str, Any]
 
 def describe(
     config: arguments.Config,
-    structures: Annotated[
-        Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
-    ],
+    structures: arguments.Structures,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Output file (npz).", show_default=False)
     ],
@@ -60,12 +58,9 @@ def describe(
     configuration = read_configuration(config)
     if configuration.expansion is None and not configuration.cv:
         raise InputError(f"{config}: nothing to describe: give a section [expansion], or at least one [[cv]]")
-    if not structures.is_file():
-        raise InputError(f"structures: there is no file {structures}")
-    if output.suffix != ".npz":
-        raise InputError(f"--output {output}: the name must end in .npz")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"cannot write {output}: there is no folder {output.absolute().parent}")
+    arguments.check_structures(structures)
+    arguments.check_ending("--output", output, ".npz")
+    arguments.check_folder("cannot write", output)
     read = list(read_structures(structures))
     arrays: Arrays = {}
     if configuration.expansion is not None:

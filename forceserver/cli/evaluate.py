@@ -30,9 +30,7 @@ def evaluate(
         Path,
         typer.Argument(metavar="CONFIG", help="The configuration, a TOML file, or a model file.", show_default=False),
     ],
-    structures: Annotated[
-        Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
-    ],
+    structures: arguments.Structures,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the structures with predictions (extxyz)."),
@@ -81,13 +79,11 @@ def evaluate(
     from .logs import set_up_logging
 
     set_up_logging(verbose)
-    if not structures.is_file():
-        raise InputError(f"structures: there is no file {structures}")
+    arguments.check_structures(structures)
     if output is not None and output.exists() and output.samefile(structures):
         raise InputError(f"--output {output} is the input; choose another name")
     for path in filter(None, (output, plot)):
-        if not path.absolute().parent.is_dir():
-            raise InputError(f"cannot write {path}: there is no folder {path.absolute().parent}")
+        arguments.check_folder("cannot write", path)
     labels = LabelReader(LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key"))
     labels.check_given(structures)
     potential = load_potential(config)

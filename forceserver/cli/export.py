@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from . import arguments
 
 if TYPE_CHECKING:
     from ..cv.base import VariableConfig
@@ -43,10 +44,8 @@ def export(
     from ..potentials.model_files import load_model
 
     path = model.with_suffix(".pt") if output is None else output
-    if path.suffix != ".pt":
-        raise InputError(f"--output {path}: the name must end in .pt")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"--output {path}: there is no folder {path.absolute().parent}")
+    arguments.check_ending("--output", path, ".pt")
+    arguments.check_folder("--output", path)
     try:
         from ..export.metatomic import export_model
         from ..export.variable import export_variable
