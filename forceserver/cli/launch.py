@@ -77,13 +77,13 @@ def launch(
 def run_simulation(
     config: Path,
     drivers: int,
-    restart: bool = False,
-    deadline: float = 60.0,
-    attempts: int = 20,
-    threads: int | None = None,
-    logs: Path | None = None,
-    port: int | None = None,
-    no_check: bool = False,
+    restart: bool,
+    deadline: float,
+    attempts: int,
+    threads: int | None,
+    logs: Path | None,
+    port: int | None,
+    no_check: bool,
 ) -> int:
     """Does the work of `launch`; returns the exit code."""
     from ..configuration import at_address, read_configuration, require
@@ -98,9 +98,13 @@ def run_simulation(
     sources = Sources(config, configuration)
     path = require(configuration.simulation, "simulation", config, "it names the input file of i-PI").input
     with signals_noted() as signals, locked_folder(path.absolute().parent) as lock:
-        ports = _ports(config, configuration, read_ipi_input(path), port)
-        configuration = at_address(configuration, None, port, config) if port else configuration
-        simulation = at_ports(_where_to_begin(path, restart, configuration, lock), ports)
+        simulation = read_ipi_input(path)
+        moved = at_address(configuration, None, port, config) if port else configuration
+        ports = _ports(configuration, moved, simulation)
+        if port and not ports:
+            raise InputError(f"--port {port}: no <ffsocket mode='inet'> of {simulation.path} has the port of {config}")
+        configuration = moved
+        simulation = at_ports(_where_to_begin(simulation, restart, configuration, lock), ports)
         if simulation.step >= simulation.total_steps:
             return _nothing_to_do(simulation, restart)
         if not _can_start(config, configuration, simulation, drivers, no_check):
@@ -109,7 +113,7 @@ def run_simulation(
         logs.mkdir(parents=True, exist_ok=True)
         _check_writable(logs / "ipi.log")
         plan = Plan(
-            drive=[*_drive_arguments(config, configuration, simulation), *(["--port", str(port)] if port else [])],
+            drive=_drive_arguments(config, configuration, simulation, port),
             ports=ports,
             logs=logs,
             drivers=drivers,
@@ -142,27 +146,25 @@ def _served(configuration: "Configuration", simulation: "IpiInput") -> frozenset
     return frozenset(server.name for server in found if server is not None)
 
 
-def _ports(config: Path, configuration: "Configuration", simulation: "IpiInput", port: int | None) -> dict[str, int]:
-    """The ports of i-PI's sockets that this configuration serves, by name; they override those in states."""
-    from ..configuration import at_address
+def _ports(configuration: "Configuration", moved: "Configuration", simulation: "IpiInput") -> dict[str, int]:
+    """The ports of i-PI's sockets that this configuration serves, by name; they override those in states.
 
-    moved = at_address(configuration, None, port, config) if port is not None else configuration
+    moved: the configuration at its new ports.
+    """
     pairs = ((configuration.socket, moved.socket), (configuration.bias_socket, moved.bias_socket))
     ports = {old.port: new.port for old, new in pairs if old and new and old.port and new.port}
-    servers = [server for server in simulation.sockets if server.mode == "inet" and server.port in ports]
-    if port is not None and not servers:
-        raise InputError(f"--port {port}: no <ffsocket mode='inet'> of {simulation.path} has the port of {config}")
+    servers = (server for server in simulation.sockets if server.mode == "inet" and server.port in ports)
     return {server.name: ports[server.port] for server in servers}
 
 
-def _where_to_begin(path: Path, restart: bool, configuration: "Configuration", lock: "FolderLock") -> "IpiInput":
+def _where_to_begin(
+    simulation: "IpiInput", restart: bool, configuration: "Configuration", lock: "FolderLock"
+) -> "IpiInput":
     """The input, or with `restart` the newest state."""
     from ..ipi.addresses import remove_dead_sockets
-    from ..ipi.input import read_ipi_input
     from ..ipi.restart import newest_state
     from ..launch.changes import changes
 
-    simulation = read_ipi_input(path)
     if lock.after_death:  # and none of its processes is alive
         remove_dead_sockets(simulation)
     if not restart:
@@ -226,7 +228,9 @@ def _can_start(
     return True
 
 
-def _drive_arguments(config: Path, configuration: "Configuration", simulation: "IpiInput") -> list[str]:
+def _drive_arguments(
+    config: Path, configuration: "Configuration", simulation: "IpiInput", port: int | None
+) -> list[str]:
     """Arguments for drivers on this machine: the address of *this* i-PI, whatever host is configured."""
     from ..ipi.addresses import WILDCARDS
 
@@ -235,7 +239,8 @@ def _drive_arguments(config: Path, configuration: "Configuration", simulation: "
     }
     servers = [server for server in simulation.sockets if server.mode == "inet" and server.port in ports]
     hosts = {"127.0.0.1" if server.address in WILDCARDS else server.address for server in servers}
-    return [str(config.absolute()), *(["--host", hosts.pop()] if len(hosts) == 1 else [])]
+    host = ["--host", hosts.pop()] if len(hosts) == 1 else []
+    return [str(config.absolute()), *host, *(["--port", str(port)] if port else [])]
 
 
 def _cut_outputs(state: "IpiInput") -> None:

@@ -98,8 +98,8 @@ def clients_at(server: SocketServer) -> int | None:
 def remove_dead_sockets(state: IpiInput) -> None:
     """Removes the sockets of a simulation that no process of this machine has open.
 
-    Only for callers who know that i-PI ran on this machine: on another one that shares the file system, sockets in
-        use look dead, too.
+    Only for callers who know that i-PI ran on this machine: on another one that shares the file system, sockets in use
+    look dead, too.
     """
     for server in state.sockets:
         path = state.folder / server.unix_path
