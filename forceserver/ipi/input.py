@@ -167,8 +167,13 @@ def read_ipi_input(path: Path, folder: Path | None = None) -> IpiInput:
         with quietly_in(folder) as said:
             return _read(path, folder)
     except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
-        words = str(error) if not isinstance(error, SystemExit) else said.getvalue().strip().rpartition("\n")[2]
-        raise InputError(f"{path}: i-PI does not accept it: {type(error).__name__}: {words}") from error
+        raise InputError(f"{path}: i-PI does not accept it: {words_of(error, said.getvalue())}") from error
+
+
+def words_of(error: BaseException, said: str) -> str:
+    """What i-PI raised, with the last line that it said where the error itself says nothing."""
+    words = said.strip().rpartition("\n")[2] if isinstance(error, SystemExit) or not str(error) else error
+    return f"{type(error).__name__}: {words}"
 
 
 def parse_input(path: Path) -> Any:

@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .doubts import MOVES_THE_CELL, doubts, dynamics, without_thermostat
-from .input import FEMTOSECOND, all_in, parse_input, quietly_in
+from .doubts import MOVES_THE_CELL, doubts, dynamics
+from .input import FEMTOSECOND, all_in, parse_input, quietly_in, words_of
+from .problems import problems
 
 KELVIN = 3.1668115634556e-6  # Hartree
 GIGAPASCAL = 1 / 29421.0265  # Hartree / bohr^3
-
-EXCHANGING = {"AlchemyMC": "alchemy", "AtomSwap": "atomswap"}
-"""i-PI's motions that exchange atoms of two labels, and their tags."""
 
 NO_ATOM = "Couldn't find an atom which matched"
 """In i-PI's warnings of properties of certain atoms."""
@@ -86,26 +84,12 @@ def rehearse(path: Path, folder: Path | None = None) -> Rehearsal:
         try:
             simulation = _put_together(path)
         except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
-            raise InputError(f"{path}: i-PI would not start: {_words(error, said.getvalue())}") from error
+            raise InputError(f"{path}: i-PI would not start: {words_of(error, said.getvalue())}") from error
         refused, unmatched = _try_outputs(simulation)
-        problems = (
-            *_fixed_atoms(simulation),
-            *_idle_parts(simulation),
-            *_without_time(simulation),
-            *_without_partner(simulation),
-            *_without_stride(simulation),
-            *_without_shift(simulation),
-            *refused,
-        )
+        found = (*problems(simulation), *refused)
         doubtful = (*doubts(simulation), *unmatched)
         systems = tuple(_understood(system, simulation) for system in simulation.syslist)
-        return Rehearsal(systems, (*problems, *_try_steps(simulation)), doubtful)
-
-
-def _words(error: BaseException, said: str) -> str:
-    if isinstance(error, SystemExit) or not str(error):
-        return f"{type(error).__name__}: {said.strip().rpartition(chr(10))[2]}"
-    return f"{type(error).__name__}: {error}"
+        return Rehearsal(systems, (*found, *_try_steps(simulation)), doubtful)
 
 
 @contextlib.contextmanager
@@ -202,56 +186,6 @@ def _find_pes(part: Any) -> None:
         raise ValueError(f"<ffdirect name='{part.name.fetch()}'>: there is no file {path!r} (<pes_path>)")
 
 
-def _fixed_atoms(simulation: Any) -> Iterator[str]:
-    for system in simulation.syslist:
-        fixed, atoms = system.motion.fixatoms_dof, system.beads.natoms
-        if len(fixed) and not 0 <= min(fixed) <= max(fixed) < 3 * atoms:
-            wrong = max(fixed) if max(fixed) >= 3 * atoms else min(fixed)
-            yield f"<motion> fixes atom {wrong // 3}; there are atoms 0 to {atoms - 1}"
-
-
-def _without_time(simulation: Any) -> Iterator[str]:
-    """Time steps, and numbers of them, with which nothing moves, or everything backwards."""
-    for _, motion, _ in dynamics(simulation):
-        if not float(motion.dt) > 0:
-            yield f"<dynamics> has a <timestep> of {float(motion.dt) / FEMTOSECOND:g} fs: it must be positive"
-        if np.min(motion.nmts) < 1:
-            yield f"<nmts> of <dynamics> is {list(map(int, motion.nmts))}: every level needs one step at least"
-
-
-def _without_shift(simulation: Any) -> Iterator[str]:
-    """Finite differences over no distance, of which i-PI dies when all of them are done."""
-    for system in simulation.syslist:
-        for motion in all_in(system.motion):
-            if (shift := getattr(motion, "deltax", None)) is not None and not float(shift) > 0:
-                yield f"<vibrations> has a <pos_shift> of {float(shift):g} bohr: it must be positive"
-
-
-def _without_partner(simulation: Any) -> Iterator[str]:
-    """Exchanges of atoms of one species, for which i-PI seeks another one for ever."""
-    for system in simulation.syslist:
-        for motion in all_in(system.motion):
-            if not (tag := EXCHANGING.get(type(motion).__name__)):
-                continue
-            there = sorted({str(system.beads.names[atom]) for atom in motion.AXlist(motion.names)})
-            if len(there) < 2:
-                has = f"only {there[0]}" if there else "none"
-                yield (
-                    f"<{tag}> exchanges atoms of {', '.join(motion.names)}, of which the system has "
-                    f"{has}: <names> needs two labels of its atoms"
-                )
-
-
-def _without_stride(simulation: Any) -> Iterator[str]:
-    from ipi.engine.outputs import CheckpointOutput
-
-    for output in simulation.outtemplate:
-        if isinstance(output, CheckpointOutput) and output.stride < 1:
-            yield f"<checkpoint filename='{output.filename}'> has a stride of {output.stride}: it must be positive"
-    if simulation.safe_stride < 1:
-        yield f"<simulation safe_stride='{simulation.safe_stride}'>: it must be positive"
-
-
 def _try_steps(simulation: Any) -> Iterator[str]:
     """What i-PI would die of, or lose itself in, in its first step: it checks many numbers no earlier.
 
@@ -265,24 +199,12 @@ def _try_steps(simulation: Any) -> Iterator[str]:
                 stepping = motion
                 stepping.step()
         except (Exception, SystemExit) as error:  # i-PI raises anything, and sometimes just exits
-            yield f"<{type(stepping).__name__}> cannot do a step: {_words(error, said.getvalue())}"
+            yield f"<{type(stepping).__name__}> cannot do a step: {words_of(error, said.getvalue())}"
         else:
             if not (np.isfinite(system.beads.q).all() and np.isfinite(system.beads.p).all()):
                 text = "positions or momenta are not finite after the first step"
                 hint = "is a number of the thermostat or barostat negative, or without a unit?"
                 yield f"<dynamics mode='{mode}'>: {text}: {hint}"
-
-
-def _idle_parts(simulation: Any) -> Iterator[str]:
-    """What i-PI accepts and silently ignores."""
-    for mode in without_thermostat(simulation):
-        if mode.startswith("nvt"):
-            yield f"<dynamics mode='{mode}'> has no <thermostat>: the temperature is free"
-    biased = {part.ffield for system in simulation.syslist for part in system.ensemble.bcomp}
-    for move in all_in(simulation.smotion):
-        for name in getattr(move, "metaff", ()):
-            if name not in biased:
-                yield f"<metaff> names '{name}', which is in no <bias>: it will get no hills"
 
 
 def _try_outputs(simulation: Any) -> tuple[list[str], list[str]]:
@@ -301,7 +223,7 @@ def _try_outputs(simulation: Any) -> tuple[list[str], list[str]]:
                 try:
                     _try_output(output, system)
                 except (Exception, SystemExit) as error:
-                    refused.append(f"{who}: {_words(error, '')}")
+                    refused.append(f"{who}: {words_of(error, '')}")
                     break
             if NO_ATOM in said.getvalue():
                 doubtful.append(f"{who}: no atom has the label or number of a property, which i-PI gives as zero")
