@@ -7,6 +7,9 @@ from ..frame import Array
 MOST_BLOCKS, FEWEST_BLOCKS = 50, 5
 """Fewer blocks have no error worth its name; more than the first number do not make it better."""
 
+CANDIDATES = 20
+"""How many beginnings are tried for what is best left out."""
+
 ROWS_OF_MEMORY = 5
 """Length of a block in units of the statistical inefficiency: the correlation of neighbouring blocks is then small."""
 
@@ -57,12 +60,12 @@ def effective_size(series: Array, weights: Array) -> float:
     return float(weights.sum() ** 2 / np.sum(weights**2) / memory)
 
 
-def transient(series: Array, weights: Array, candidates: int = 20) -> int:
+def transient(series: Array, weights: Array) -> int:
     """How many rows at the beginning are best left out: as many as make the effective size of the rest largest.
 
     series: (n, k). weights: (n,). At most half of the rows (J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016),
     for rows of unequal weight).
     """
-    starts = np.unique(np.linspace(0, len(series) // 2, candidates + 1).astype(int))
+    starts = np.unique(np.linspace(0, len(series) // 2, CANDIDATES + 1).astype(int))
     sizes = [effective_size(series[start:], weights[start:]) for start in starts]
     return int(starts[int(np.argmax(sizes))])

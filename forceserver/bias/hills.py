@@ -68,7 +68,7 @@ def hills_constants(coordinates: Sequence[Coordinate]) -> dict[str, str]:
 def hills_of(table: FieldsReader, rows: Array) -> Hills:
     """The hills in the rows (n, columns) of a table; `InputError` if it is not a HILLS file or has other kernels."""
     if not rows.size and not table.fields:
-        return _no_hills(())
+        return Hills((), np.empty(0), np.empty((0, 0)), np.empty((0, 0)), np.empty(0), np.empty(0))
     columns = _columns(table.path, tuple(table.fields), tuple(table.constants.items()))
     d = len(columns.variables)
     check_numbers(table.path, "hill", rows[:, 0], rows, rows[:, 1 + d : 1 + 2 * d])
@@ -115,11 +115,6 @@ def _columns(path: Path, fields: tuple[str, ...], header: tuple[tuple[str, str],
         kernel == KERNEL,
         (ends[0], ends[1]) if len(ends) == 2 else None,
     )
-
-
-def _no_hills(variables: tuple[Coordinate, ...]) -> Hills:
-    d = len(variables)
-    return Hills(variables, np.empty(0), np.empty((0, d)), np.empty((0, d)), np.empty(0), np.empty(0))
 
 
 def read_hills(path: Path) -> Hills:

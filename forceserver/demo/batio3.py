@@ -130,18 +130,18 @@ def check_machine(folder: Path) -> None:
         )
 
 
-def workflow(name: str = "batio3") -> Path:
-    """The folder of a study: beside the package in the repository, inside it when installed."""
+def workflow() -> Path:
+    """The folder of the study: beside the package in the repository, inside it when installed."""
     package = Path(__file__).parents[1]
-    for place in (package / "workflows" / name, package.parent / "workflows" / name):
+    for place in (package / "workflows" / "batio3", package.parent / "workflows" / "batio3"):
         if (place / "demo").is_dir():
-            if not (place / "potential" / f"{name}.npz").is_file():
+            if not (potential := place / "potential" / "batio3.npz").is_file():
                 raise InputError(
-                    f"the potential {place / 'potential' / f'{name}.npz'} is missing; install forceserver again, or "
-                    f"fit it: forceserver fit {place / 'potential' / 'fit.toml'}"
+                    f"the potential {potential} is missing; install forceserver again, or fit it: forceserver fit "
+                    f"{potential.with_name('fit.toml')}"
                 )
             return place
-    raise InputError(f"the files of the demo {name!r} are not installed; install forceserver again")
+    raise InputError("the files of the demo 'batio3' are not installed; install forceserver again")
 
 
 def make(folder: Path, engine: str, picoseconds: float | None) -> None:

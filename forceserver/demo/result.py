@@ -93,14 +93,14 @@ class Phase:
         return [lowest(self.vector, direction, DIRECTIONS[0]) for direction in DIRECTIONS]
 
 
-def read_vectors(colvar: Path, kelvin: float, variable: str = "polarization", growing: bool = False) -> Vectors:
+def read_vectors(colvar: Path, kelvin: float, growing: bool = False) -> Vectors:
     """The polarization in a COLVAR file, with the weights of its bias (eV); results are in meV.
 
     growing: whether the simulation is still writing it.
     """
     table = read_colvar([colvar], growing=growing)
     kt = BOLTZMANN_EV_PER_K * kelvin
-    vectors = np.stack([table.column(f"{variable}_{axis}") for axis in "xyz"], axis=1)
+    vectors = np.stack([table.column(f"polarization_{axis}") for axis in "xyz"], axis=1)
     return Vectors(table.rows[:, 0], vectors, table.column("metad.rbias") / kt, 1e3 * kt)
 
 

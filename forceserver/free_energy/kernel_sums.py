@@ -82,7 +82,7 @@ class Densities:
     cutoff: float
     bias_factor: float
 
-    def axes(self, bins: Sequence[int] | None = None) -> list[Axis]:
+    def axes(self) -> list[Axis]:
         """From the first centre to the last one, or the period; 100 intervals, 30 in three variables.
 
         Around a single centre, as far as its kernel reaches.
@@ -95,7 +95,7 @@ class Densities:
             if lower == upper:
                 reach = self.cutoff * float(sigmas[:, k].max())
                 lower, upper = lower - reach, upper + reach
-            axes.append(Axis(lower, upper, bins[k] if bins else 100 if d < 3 else 30))
+            axes.append(Axis(lower, upper, 100 if d < 3 else 30))
         return axes
 
     def free_energy(self, kernels: KernelSum, axes: Sequence[Axis], kt: float) -> Surface:

@@ -27,6 +27,7 @@ from .base import Potential
 from .conformance_report import CheckResult, Noise, Report
 
 AXES = "xyz"
+BATCH = 4
 STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of the first derivative, error h^4 f^(5) / 30
 SPREAD = float(np.linalg.norm([weight for _, weight in STENCIL]))  # noise of a derivative times step / noise
 SIGMAS = 10  # standard deviations of noise that are not an error
@@ -150,8 +151,8 @@ def measure_noise(potential: Potential, frame: Frame, random: np.random.Generato
     )
 
 
-def _in_batches(potential: Potential, frames: Sequence[Frame], size: int = 4) -> list[Result]:
-    return [result for k in range(0, len(frames), size) for result in potential.compute(frames[k : k + size])]
+def _in_batches(potential: Potential, frames: Sequence[Frame]) -> list[Result]:
+    return [result for k in range(0, len(frames), BATCH) for result in potential.compute(frames[k : k + BATCH])]
 
 
 def _direction(frame: Frame, random: np.random.Generator) -> Array:

@@ -37,8 +37,8 @@ class Graphs:
         skin: how far the kept lists reach beyond the cutoff, Angstrom.
     """
 
-    def __init__(self, cutoff: float, skin: float = SKIN) -> None:
-        self.cutoff, self._skin = float(cutoff), skin
+    def __init__(self, cutoff: float) -> None:
+        self.cutoff = float(cutoff)
         self._lists: dict[int, NeighbourList] = {}
         self._pairs = np.empty((2, 0), dtype=np.int64)
         self._shifts = np.empty((0, 3))
@@ -72,7 +72,7 @@ class Graphs:
     def _list(self, place: int, atoms: int, pbc: NDArray[np.bool_]) -> NeighbourList:
         kept = self._lists.get(place)
         if kept is None or len(kept.species) != atoms or kept.pbc.tobytes() != pbc.tobytes():
-            kept = NeighbourList(np.zeros(atoms, dtype=np.int32), self.cutoff, pbc=pbc, skin=self._skin)
+            kept = NeighbourList(np.zeros(atoms, dtype=np.int32), self.cutoff, pbc=pbc, skin=SKIN)
             self._lists[place] = kept
         return kept
 

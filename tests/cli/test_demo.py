@@ -262,8 +262,8 @@ def test_what_is_missing_is_said_with_its_remedy(aluminium, tmp_path, monkeypatc
     monkeypatch.setattr(batio3, "NEEDED_BYTES", 10**18)
     with pytest.raises(InputError, match="make room, or choose another --folder"):
         batio3.check_machine(tmp_path)
-    source = batio3.workflow("batio3")
+    source = batio3.workflow()
     shutil.copytree(source / "demo", tmp_path / "package" / "workflows" / "batio3" / "demo")
     monkeypatch.setattr(batio3, "__file__", str(tmp_path / "package" / "demo" / "batio3.py"))
     with pytest.raises(InputError, match=r"batio3\.npz is missing; install forceserver again, or fit it"):
-        batio3.workflow("batio3")
+        batio3.workflow()

@@ -89,9 +89,8 @@ class Multithermal:
         highest = exponents.max()
         weights = np.exp(exponents - highest)
         total = weights.sum()
-        return float(-self._kt * (highest + math.log(total / len(weights)))), self._kt * (self._slopes @ weights) / [
-            total
-        ]
+        slope = self._kt * (self._slopes @ weights) / total
+        return float(-self._kt * (highest + math.log(total / len(weights)))), np.array([slope])
 
     def observe(self, memory: Array, s: Array, step: int) -> Array:
         """The number of energies without bias so far, and the free energies that follow from them."""
