@@ -28,6 +28,7 @@ from .structures import describe_template, inspect_fixed, inspect_structure
 
 if TYPE_CHECKING:
     from ..configuration import Configuration
+    from ..frame import Frame
     from ..ipi.input import IpiInput, SocketServer, System
 
 __all__ = ["ADVICE", "OK", "WRONG", "Finding", "Verdict", "inspect"]
@@ -47,17 +48,13 @@ def inspect(
     from ..ipi.input import read_ipi_input
     from ..template_structure import read_template
 
-    findings = []
     try:
         template = read_template(configuration.structure)
-        findings.append(Finding(OK, "template", f"{configuration.structure.file.name}: {describe_template(template)}"))
     except InputError as error:
         return [Finding(WRONG, "template", str(error))]
-    if configuration.structure.pbc is None and not template.pbc.any() and template.cell.any():
-        text = "its file has a cell and says that nothing is periodic; a crystal needs [structure] pbc = true"
-        findings.append(Finding(ADVICE, "template", text))
-    path = simulation or (configuration.simulation.input if configuration.simulation else None)
+    findings = [*_template(template, configuration)]
     findings.extend(inspect_cv_server(configuration.cv_server) if configuration.cv_server else ())
+    path = simulation or (configuration.simulation.input if configuration.simulation else None)
     if path is None:
         findings.append(Finding(ADVICE, "simulation", f"{config} has no section [simulation]: i-PI's input is unknown"))
         findings.extend(inspect_limits(configuration.driver, template, None))
@@ -66,42 +63,57 @@ def inspect(
         ipi = read_ipi_input(path, configuration.simulation.input.parent if configuration.simulation else None)
     except InputError as error:
         return [*findings, Finding(WRONG, "simulation", str(error))]
-    findings.append(Finding(OK, "simulation", _describe_simulation(ipi)))
+    return [*findings, *_input(ipi), *_simulation(config, configuration, drivers, template, ipi, compute)]
+
+
+def _template(template: "Frame", configuration: "Configuration") -> Iterator[Finding]:
+    yield Finding(OK, "template", f"{configuration.structure.file.name}: {describe_template(template)}")
+    if configuration.structure.pbc is None and not template.pbc.any() and template.cell.any():
+        text = "its file has a cell and says that nothing is periodic; a crystal needs [structure] pbc = true"
+        yield Finding(ADVICE, "template", text)
+
+
+def _input(ipi: "IpiInput") -> Iterator[Finding]:
+    """What is said of i-PI's input alone, before i-PI has understood it."""
+    beads = ", ".join(f"{len(system.species)} atoms x {system.beads} beads" for system in ipi.systems)
+    yield Finding(OK, "simulation", f"{ipi.path.name}: {beads}; steps {ipi.step} to {ipi.total_steps}")
     if ipi.step >= ipi.total_steps:
-        findings.append(Finding(ADVICE, "simulation", "<total_steps> is not above <step>: there is nothing to do"))
-    findings.extend(inspect_tags(ipi))
-    findings.extend(inspect_folders(ipi))
-    findings.extend(inspect_forcefields(ipi))
+        yield Finding(ADVICE, "simulation", "<total_steps> is not above <step>: there is nothing to do")
+    yield from inspect_tags(ipi)
+    yield from inspect_folders(ipi)
+    yield from inspect_forcefields(ipi)
+
+
+def _simulation(
+    config: Path, configuration: "Configuration", drivers: int, template: "Frame", ipi: "IpiInput", compute: bool
+) -> Iterator[Finding]:
+    """What the configuration and i-PI's input say of each other."""
     rehearsal, said = rehearse_input(ipi)
-    findings.extend(said)
-    findings.extend(_drivers(config, configuration, drivers, ipi))
-    servers = {name: find_server(getattr(configuration, name), ipi) for name in ("socket", "bias_socket")}
-    server = servers["socket"]
-    findings.extend(inspect_bias(configuration, servers["bias_socket"], ipi, rehearsal))
-    findings.extend(inspect_plumed_in_ipi(ipi, rehearsal))
-    findings.extend(inspect_limits(configuration.driver, template, server))
+    yield from said
+    yield from _drivers(config, configuration, drivers, ipi)
+    found = ((name, find_server(getattr(configuration, name), ipi)) for name in ("socket", "bias_socket"))
+    servers = {name: server for name, server in found if server}
+    server = servers.get("socket")
+    yield from inspect_bias(configuration, servers.get("bias_socket"), ipi, rehearsal)
+    yield from inspect_plumed_in_ipi(ipi, rehearsal)
+    yield from inspect_limits(configuration.driver, template, server)
     for system in _served_systems(ipi, server):
-        findings.extend(inspect_structure(template, system, server))
+        yield from inspect_structure(template, system, server)
     answers = ask(configuration, template, ipi.folder) if compute else Answers()
-    findings.extend(answers.findings)
-    findings.extend(inspect_plumed(configuration, template, ipi) if compute else ())
+    yield from answers.findings
+    if compute:
+        yield from inspect_plumed(configuration, template, ipi)
     if rehearsal is not None:
         if server is None or server.active is None:
             fixed: frozenset[int] = frozenset().union(*(system.fixed for system in rehearsal.systems))
-            findings.extend(inspect_fixed(read_structure(configuration.structure.file), fixed))
-        findings.extend(inspect_extras(ipi, rehearsal, {n: s for n, s in servers.items() if s}, answers.extras))
+            yield from inspect_fixed(read_structure(configuration.structure.file), fixed)
+        yield from inspect_extras(ipi, rehearsal, servers, answers.extras)
         if server is not None and server.active is None:
-            findings.extend(inspect_vacuum(template, rehearsal))
+            yield from inspect_vacuum(template, rehearsal)
         if server is not None and answers.has_virial is False:
-            findings.extend(inspect_volume(ipi, rehearsal, server))
+            yield from inspect_volume(ipi, rehearsal, server)
     if server is not None:
-        findings.extend(inspect_speed(server, ipi, drivers, answers.batches, answers.seconds))
-    return findings
-
-
-def _describe_simulation(ipi: "IpiInput") -> str:
-    beads = ", ".join(f"{len(system.species)} atoms x {system.beads} beads" for system in ipi.systems)
-    return f"{ipi.path.name}: {beads}; steps {ipi.step} to {ipi.total_steps}"
+        yield from inspect_speed(server, ipi, drivers, answers.batches, answers.seconds)
 
 
 def _drivers(config: Path, configuration: "Configuration", drivers: int, ipi: "IpiInput") -> Iterator[Finding]:
