@@ -176,9 +176,9 @@ class MetadynamicsConfig(Section):
             self._check_opes(self.opes)
         if self.multithermal:
             self.multithermal.check(self._biased, self.walkers is not None)
-        if not (self._growing or self.walls or self.restraints or self.moving_restraints):
+        if not (self.growing or self.walls or self.restraints or self.moving_restraints):
             raise ValueError("nothing acts: give hills, walls, restraints or moving_restraints")
-        if self.walkers and not self._growing:
+        if self.walkers and not self.growing:
             raise ValueError("walkers share hills or kernels: give hills, or opes")
         if self.hills:
             self._check_hills(self.hills)
@@ -191,7 +191,7 @@ class MetadynamicsConfig(Section):
         for key, file in (
             ("clock_file", self._own(self.clock_file)),
             ("colvar_file", self.colvar_file and self._own(self.colvar_file)),
-            ("file of the hills or kernels", self._growing and self._hills_files[0]),
+            ("file of the hills or kernels", self.growing and self._hills_files[0]),
             ("state_file", self.opes and self.opes.state_file),
         ):
             if file and (other := keys.setdefault(file.resolve(), key)) != key:
@@ -242,7 +242,7 @@ class MetadynamicsConfig(Section):
         return [variable for variable in self.variables if variable.hills]
 
     @property
-    def _growing(self) -> HillsConfig | OpesConfig | MultithermalConfig | None:
+    def growing(self) -> HillsConfig | OpesConfig | MultithermalConfig | None:
         """What grows as the simulation goes on."""
         return self.hills or self.opes or self.multithermal
 
@@ -253,7 +253,7 @@ class MetadynamicsConfig(Section):
     @property
     def _hills_files(self) -> tuple[Path, list[Path]]:
         """HILLS or KERNELS of this run, and those of the other walkers."""
-        file = self._growing.file if self._growing else Path()
+        file = self.growing.file if self.growing else Path()
         if self.walkers is None:
             return file, []
         files = [self.walkers.directory / f"{file.name}.{k}" for k in range(self.walkers.count)]
@@ -300,7 +300,7 @@ class MetadynamicsConfig(Section):
         """What the bias would go on from ("is at step 7 ..."); empty if it has had no more than one configuration."""
         clock, (file, _) = self.clock, self._hills_files
         found = []
-        if self._growing and file.exists() and (count := len(FieldsReader(file).read())):
+        if self.growing and file.exists() and (count := len(FieldsReader(file).read())):
             noun = "hill" if self.hills else "kernel" if self.opes else "estimate"
             found.append(f"has {count} {noun}{'s' * (count != 1)} in {file}")
         if (step := last_step(clock)) > 0:
@@ -408,7 +408,7 @@ class MetadynamicsConfig(Section):
                 state = StateFile(self._own(self.opes.state_file), growing, steps, hills, stride, time_step_ps)
             if self.colvar_file:
                 columns = ["time", *total.names, *total.terms]
-                remark = Remark(self.file_energy_unit, self._growing.temperature_K) if self._growing else None
+                remark = Remark(self.file_energy_unit, self.growing.temperature_K) if self.growing else None
                 constants = domain_constants(total.coordinates)
                 colvar = ColvarFile(self._own(self.colvar_file), columns, constants, time_step_ps, remark)
             stack.pop_all()

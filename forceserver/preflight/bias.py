@@ -57,7 +57,7 @@ def _depends_on_time(section: "MetadynamicsConfig | PlumedConfig", actions: "lis
 
     if isinstance(section, PlumedConfig):
         return depend_on_time(actions)
-    return bool(section.hills or section.opes or section.moving_restraints)
+    return bool(section.growing or section.moving_restraints)
 
 
 def _structures(depends_on_time: bool, forcefield: str, ipi: "IpiInput") -> Iterator[Finding]:
@@ -90,7 +90,7 @@ def _time_and_temperature(
     section: "MetadynamicsConfig | PlumedConfig", forcefield: str, ipi: "IpiInput", rehearsal: "Rehearsal"
 ) -> Iterator[Finding]:
     """What the configuration says of the simulation, for whoever forgot to change it in both files."""
-    growing = getattr(section, "hills", None) or getattr(section, "opes", None) or section
+    growing = getattr(section, "growing", None) or section  # PLUMED's has its temperature itself
     temperature = getattr(growing, "temperature_K", None)
     for system, understood in zip(ipi.systems, rehearsal.systems, strict=True):
         if not system.beads_of(forcefield):

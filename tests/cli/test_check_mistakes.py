@@ -524,6 +524,15 @@ def test_a_bias_of_another_time_step_and_temperature(aluminium):
     assert "and i-PI's is" not in aluminium.run_here("check", aluminium.config, "--no-compute").stdout
 
 
+def test_a_multithermal_bias_that_gets_beads_of_another_temperature(aluminium):
+    multithermal = "{ temperature_K = 310, highest_K = 600, temperatures = 4, pace_steps = 10 }"
+    write_bias(aluminium, f'variables = [{{ name = "potential_energy" }}]\nmultithermal = {multithermal}\n', 1, 4, "")
+    aluminium.config.write_text(aluminium.config.read_text().replace('"metadynamics"', '"opes"'))
+    said = " ".join(aluminium.run_here("check", aluminium.config, "--no-compute").stdout.split())
+    assert "wrong bias 'bias' gets 4 structures a step" in said
+    assert "advice bias temperature_K is 310, and i-PI's is 300 K" in said
+
+
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [("d: DISTANCE ATOMS=1,2\nMETAD ARG=d SIGMA=1 HEIGHT=1 PACE=10\n", "wrong"), ("RESTRAINT ARG=d AT=0\n", "advice")],
