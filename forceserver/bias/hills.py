@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import InputError
 from ..frame import Array
 from .coordinates import Coordinate, coordinate_of, domain_constants, parse_number
-from .tables import FieldsReader, check_numbers
+from .tables import FieldsReader, check_numbers, check_variables
 
 KERNEL, PLAIN_KERNEL = "stretched-gaussian", "gaussian"
 """Hills of PLUMED since 2.8, and before."""
@@ -131,12 +131,7 @@ def check_same(path: Path, hills: Hills, variables: Sequence[Coordinate], bias_f
     if not hills.stretched or hills.interval:
         what = f"{PLAIN_KERNEL} kernels (PLUMED before 2.8)" if not hills.stretched else "an INTERVAL"
         raise InputError(f"{path} has {what}, which `forceserver fes` can sum but the embedded bias cannot; {remedy}")
-    if [v.name for v in hills.variables] != [v.name for v in variables]:
-        names, ours = (" ".join(v.name for v in which) for which in (hills.variables, variables))
-        raise InputError(f"{path} is a bias on {names}, the configuration has {ours}; {remedy}")
-    for found, wanted in zip(hills.variables, variables, strict=True):
-        if found.domain != wanted.domain:
-            raise InputError(f"{path}: the domain of {found.name} is {found.domain}, not {wanted.domain}; {remedy}")
+    check_variables(path, hills.variables, variables, remedy)
     if np.any(hills.bias_factors != bias_factor):
         other = hills.bias_factors[hills.bias_factors != bias_factor][0]
         raise InputError(f"{path} has the bias factor {other:g}, the configuration says {bias_factor:g}; {remedy}")

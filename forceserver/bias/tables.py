@@ -9,7 +9,7 @@ import codecs
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frame import Array
-from .coordinates import parse_number
+from .coordinates import Coordinate, parse_number
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +193,16 @@ def check_numbers(path: Path, noun: str, times: Array, columns: Array, sigmas: A
             f"{path}: the {noun} at time {times[np.argmin(right)]:g} has a number that is not finite, or no width; "
             "correct its line"
         )
+
+
+def check_variables(path: Path, found: Sequence[Coordinate], wanted: Sequence[Coordinate], remedy: str) -> None:
+    """`InputError`, which ends with the remedy, unless a file is of the variables that are wanted."""
+    if [v.name for v in found] != [v.name for v in wanted]:
+        names, ours = (" ".join(v.name for v in which) for which in (found, wanted))
+        raise InputError(f"{path} is a bias on {names}, the configuration has {ours}; {remedy}")
+    for its, our in zip(found, wanted, strict=True):
+        if its.domain != our.domain:
+            raise InputError(f"{path}: the domain of {its.name} is {its.domain}, not {our.domain}; {remedy}")
 
 
 def header(fields: list[str], constants: dict[str, str], remark: Remark | None = None) -> str:

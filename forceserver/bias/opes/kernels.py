@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import InputError
 from ...frame import Array
 from ..coordinates import Coordinate, coordinate_of, domain_constants, shortest
-from ..tables import FieldsReader, check_numbers
+from ..tables import FieldsReader, check_numbers, check_variables
 from .parameters import OpesParameters
 
 
@@ -109,12 +109,7 @@ def in_order_of_time(runs: Sequence[Kernels]) -> Kernels:
 def check_same(path: Path, kernels: Kernels, variables: Sequence[Coordinate], parameters: OpesParameters) -> None:
     """`InputError` unless the kernels were made for these variables by the same bias."""
     remedy = "change it back, or move the file away to start a new bias"
-    if [v.name for v in kernels.variables] != [v.name for v in variables]:
-        names, ours = (" ".join(v.name for v in which) for which in (kernels.variables, variables))
-        raise InputError(f"{path} is a bias on {names}, the configuration has {ours}; {remedy}")
-    for theirs, wanted in zip(kernels.variables, variables, strict=True):
-        if theirs.domain != wanted.domain:
-            raise InputError(f"{path}: the domain of {theirs.name} is {theirs.domain}, not {wanted.domain}; {remedy}")
+    check_variables(path, kernels.variables, variables, remedy)
     expected = kernels_constants(parameters, ())
     for name in ("action", "temperature", *expected):  # the others follow from the temperature
         found = kernels.constants.get(name)
