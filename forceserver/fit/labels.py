@@ -51,9 +51,12 @@ SAME = 1e-5
 """eV and eV/Angstrom by which labels of two names may differ: the digits of a file."""
 SAME_VIRIAL = 1e-3
 """The same for a virial (eV) and a stress times the volume, and relative to the largest component."""
+TENSORS = {"virial": 1e-3, "stress": 1e-5}
+"""What is symmetric, up to this (eV, eV/Angstrom^3); forces of three atoms have the same shape and are not."""
+ASYMMETRIC = 0.01
+"""The same relative to the largest component."""
 DRIFT, SHARE_OF_DRIFT = 0.05, 0.01
 """eV/Angstrom, and of all forces without signs: what forces may add up to that no constraint has changed."""
-
 
 ENTHALPY = (
     "there is a pressure beside the energy, as in AIRSS's .res files, whose energy is the enthalpy: subtract pressure "
@@ -286,12 +289,6 @@ def _places(atoms: "Atoms") -> dict[str, Any]:
     results = atoms.calc.results if atoms.calc is not None else {}
     columns = {name: array for name, array in atoms.arrays.items() if name not in ("numbers", "positions")}
     return {**results, **columns, **atoms.info}
-
-
-TENSORS = {"virial": 1e-3, "stress": 1e-5}
-"""What is symmetric, up to this (eV, eV/Angstrom^3); forces of three atoms have the same shape and are not."""
-ASYMMETRIC = 0.01
-"""The same relative to the largest component."""
 
 
 def _tensor(value: Any, shape: tuple[int, ...], what: str, rounding: float) -> Array:

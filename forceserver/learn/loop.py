@@ -146,8 +146,8 @@ def _select(one: Round, after: Round, records: Sequence[Record], config: LearnCo
     left = config.budget.references - records[-1].references
     last = next((record.control for record in reversed(records) if record.control is not None), None)
     target = None if config.target is None else config.target.force_ev_per_angstrom
-    verify = records[-1].all_complete and (target is None or last is None or last <= target)
     complete = records[-1].all_complete
+    verify = complete and (target is None or last is None or last <= target)
     chosen = choose(one, rounds.read(one.train), config, left, verify=verify, everywhere=complete)
     rounds.write(after.selected, chosen)
     why = [atoms.info["why"] for atoms in chosen]
