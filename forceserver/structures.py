@@ -58,7 +58,8 @@ def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(LATIN_1, _as_latin_1)
 
 NARROW = 0.3
-"""Angstrom; not even the shortest H-H of a scan fits into that. Forces and velocities in atomic units do, which CP2K writes like positions."""
+"""Angstrom; not even the shortest H-H of a scan fits into that. Forces and velocities in atomic units do, which CP2K
+writes like positions."""
 
 HEADER_LINES = 200
 """Within which a data file of LAMMPS gives its box."""
