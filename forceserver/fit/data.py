@@ -28,6 +28,9 @@ ALONE = 8.0
 """Angstrom from its images at which an atom is isolated, whatever it is called; no crystal is that wide."""
 TOO_CLOSE = 0.3
 """Angstrom; nearer than any two nuclei of a material, so one of the atoms is there twice or the units are others."""
+UNSEEN = {"total charges": (("charge", "total_charge", "Charge"), "0"), "heads": (("head",), "none")}
+"""What makes other energies of the same atoms: its names in `info`, and what a structure without it has. A head of MACE
+is a level of theory."""
 ISOLATED = "isolatedatom"
 """What the kind of an isolated atom is called, in lower case without `_`, `-` and blanks, as by MACE and gap_fit."""
 
@@ -66,28 +69,34 @@ def read(path: Path, config: DataConfig, reader: LabelReader | None = None) -> l
     labels = reader or LabelReader(config.keys())
     if path == config.train:
         labels.check_given(path)
-    data, charges = [], set()
+    data: list[Labelled] = []
+    unseen: dict[str, dict[str, None]] = {what: {} for what in UNSEEN}  # each value once, in the order of the file
     for number, atoms in enumerate(read_structures(path)):
         data.append(_labelled(atoms, labels, number, f"{path}: structure {number}"))
-        charges.add(_charge(atoms))
+        for what, (names, missing) in UNSEEN.items():
+            unseen[what][_said(atoms, names) or missing] = None
     labels.finish(path)
-    if len(charges) > 1:
-        log.warning(
-            "%s: there are total charges of %s: a model knows atoms only, and fits all of them alike; fit each charge "
-            "on its own, or leave those out that you do not need",
-            path,
-            ", ".join(f"{charge:+g}" if charge else "0" for charge in sorted(charges)),
-        )
+    for what, values in unseen.items():
+        if len(values) > 1:
+            log.warning(
+                "%s: there are %s of %s: a model knows atoms only, and fits all of them alike; fit each on its own, or "
+                "leave those out that you do not need",
+                path,
+                what,
+                ", ".join(values),
+            )
     return data
 
 
-def _charge(atoms: "Atoms") -> float:
-    """As a structure says; 0 if it says nothing, or no number."""
-    for name in ("charge", "total_charge", "Charge"):
+def _said(atoms: "Atoms", names: Sequence[str]) -> str:
+    """The first word, or number but zero, that a structure has under one of these names; empty if there is none."""
+    for name in names:
         value = atoms.info.get(name)
-        if isinstance(value, int | float | np.integer | np.floating) and np.isfinite(value):
-            return float(value)
-    return 0.0
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int | float | np.integer | np.floating) and np.isfinite(value) and value:
+            return f"{value:+g}"
+    return ""
 
 
 def _labelled(atoms: "Atoms", reader: LabelReader, number: int, where: str) -> Labelled:
