@@ -361,23 +361,25 @@ def _noise(trial: Trial) -> Errors:
 
 def _forces(trial: Trial) -> Errors:
     """Forces are minus the derivative of the energy."""
-    potential, frame = trial.potential, trial.frame
-    forces = potential.compute_one(frame).forces
-    largest = max(1.0, np.abs(forces).max())
+    forces = trial.potential.compute_one(trial.frame).forces
     for _ in range(6):
-        direction = _direction(frame, trial.random)
+        yield _force_along(trial, forces, _direction(trial.frame, trial.random))
 
-        def displaced(distance: float, direction: Array = direction) -> Frame:
-            return _changed(frame, positions=frame.positions + distance * direction)
 
-        def compared(step: float, displaced=displaced, direction: Array = direction) -> Error:
-            slope = -_slope(potential, displaced, step)
-            noise = float(np.hypot(SPREAD * trial.noise.energy / step, trial.noise.forces * np.linalg.norm(direction)))
-            found = _compare("force along a random displacement", np.sum(forces * direction), slope, noise, largest)
-            share = max(largest, abs(slope)) / largest  # a sum over atoms may be larger than any force
-            return Error(found.size * share, found.noise * share, found.words)
+def _force_along(trial: Trial, forces: Array, direction: Array) -> Error:
+    largest = max(1.0, np.abs(forces).max())
 
-        yield _smooth(compared, trial.step)
+    def displaced(distance: float) -> Frame:
+        return _changed(trial.frame, positions=trial.frame.positions + distance * direction)
+
+    def compared(step: float) -> Error:
+        slope = -_slope(trial.potential, displaced, step)
+        noise = float(np.hypot(SPREAD * trial.noise.energy / step, trial.noise.forces * np.linalg.norm(direction)))
+        found = _compare("force along a random displacement", np.sum(forces * direction), slope, noise, largest)
+        share = max(largest, abs(slope)) / largest  # a sum over atoms may be larger than any force
+        return Error(found.size * share, found.noise * share, found.words)
+
+    return _smooth(compared, trial.step)
 
 
 def _jumps(trial: Trial) -> Errors:
@@ -403,23 +405,27 @@ def _jumps(trial: Trial) -> Errors:
 
 def _virial(trial: Trial) -> Errors:
     """Virial is minus the derivative with respect to strain."""
-    potential, frame, step = trial.potential, trial.frame, trial.step / 10
-    virial = potential.compute_one(frame).virial
-    largest = max(1.0, np.abs(virial).max())
+    virial = trial.potential.compute_one(trial.frame).virial
     for a in range(3):
         for b in range(3):
-            unit = np.zeros((3, 3))
-            unit[a, b] = 1.0
+            yield _virial_of(trial, virial, a, b)
 
-            def strained(size: float, unit: Array = unit) -> Frame:
-                return _strained(frame, size * unit)
 
-            def compared(step: float, a: int = a, b: int = b, strained=strained) -> Error:
-                slope = -_slope(potential, strained, step)
-                noise = float(np.hypot(SPREAD * trial.noise.energy / step, trial.noise.virial))
-                return _compare(f"virial {AXES[a]}{AXES[b]}", virial[a, b], slope, noise, largest)
+def _virial_of(trial: Trial, virial: Array, a: int, b: int) -> Error:
+    """Of one component of the strain."""
+    unit = np.zeros((3, 3))
+    unit[a, b] = 1.0
+    largest = max(1.0, np.abs(virial).max())
 
-            yield _smooth(compared, step)
+    def strained(size: float) -> Frame:
+        return _strained(trial.frame, size * unit)
+
+    def compared(step: float) -> Error:
+        slope = -_slope(trial.potential, strained, step)
+        noise = float(np.hypot(SPREAD * trial.noise.energy / step, trial.noise.virial))
+        return _compare(f"virial {AXES[a]}{AXES[b]}", virial[a, b], slope, noise, largest)
+
+    return _smooth(compared, trial.step / 10)
 
 
 def _symmetry(trial: Trial) -> Errors:
