@@ -17,7 +17,7 @@ LARGE_ATOMS = 4096
 
 
 def inspect_speed(
-    server: "SocketServer", ipi: "IpiInput", drivers: int, batches: bool | None, seconds: float | None = None
+    server: "SocketServer", ipi: "IpiInput", drivers: int, batches: bool | None, seconds: float | None
 ) -> Iterator[Finding]:
     """Advice for an <ffsocket> with this many drivers.
 
@@ -30,6 +30,29 @@ def inspect_speed(
     if ipi.threading and len(ipi.systems) == 1:
         text = "one system: threading='False' in <simulation> avoids handing every step to a thread"
         yield Finding(ADVICE, "speed", text)
+    yield from _timeout(server, drivers, seconds)
+    if not server.consolidated:
+        yield Finding(ADVICE, "speed", "<consolidate_messages> is off: one more round trip per structure")
+        if server.batch_size > 1:
+            yield Finding(WRONG, "batches", "<batch_size> needs <consolidate_messages> True")
+    yield from _batches(server, beads, drivers, batches)
+    if atoms >= LARGE_ATOMS and server.mode == "unix":
+        yield Finding(ADVICE, "speed", f"{atoms} atoms: mode='shm' saves the copies through the socket")
+    if server.mode == "inet" and server.address in ("localhost", "127.0.0.1"):
+        yield Finding(ADVICE, "speed", "mode='inet' on one machine: mode='unix' is faster")
+
+
+def _latency(server: "SocketServer") -> Iterator[Finding]:
+    if server.latency_seconds > DEFAULT_LATENCY_SECONDS:
+        consequence = "i-PI looks for forces that often only; use <latency>0</latency>"
+    else:
+        consequence = f"<latency>0</latency> saves about {DEFAULT_LATENCY_MICROSECONDS} µs a step"
+    if server.latency_seconds > 0:
+        yield Finding(ADVICE, "speed", f"<latency> is {server.latency_seconds:g} s: {consequence}")
+
+
+def _timeout(server: "SocketServer", drivers: int, seconds: float | None) -> Iterator[Finding]:
+    """Drivers that i-PI would take for lost, or wait for."""
     if seconds and 0 < server.timeout_seconds < seconds:
         text = (
             f"<timeout> is {server.timeout_seconds:g} s, and the potential took {seconds:.2g} s for the template: "
@@ -42,10 +65,10 @@ def inspect_speed(
             "<timeout>600</timeout> gives what is not answered within 600 s to another driver"
         )
         yield Finding(ADVICE, "drivers", text)
-    if not server.consolidated:
-        yield Finding(ADVICE, "speed", "<consolidate_messages> is off: one more round trip per structure")
-        if server.batch_size > 1:
-            yield Finding(WRONG, "batches", "<batch_size> needs <consolidate_messages> True")
+
+
+def _batches(server: "SocketServer", beads: int, drivers: int, batches: bool | None) -> Iterator[Finding]:
+    """How the structures of a step are dealt out."""
     share = -(-beads // max(drivers, 1))
     gain = "; it computes them one by one, so that only messages are saved" if batches is False else ""
     if server.batch_size > beads > 0:
@@ -61,20 +84,5 @@ def inspect_speed(
     elif beads and beads % server.batch_size:
         text = f"{beads} structures a step are no multiple of <batch_size> {server.batch_size}: the last is padded"
         yield Finding(ADVICE, "batches", text)
-    if beads and drivers * server.batch_size > beads and drivers > 1:
-        idle = drivers - -(-beads // server.batch_size)
-        if idle > 0:
-            yield Finding(ADVICE, "drivers", f"{idle} of {drivers} drivers will have nothing to do")
-    if atoms >= LARGE_ATOMS and server.mode == "unix":
-        yield Finding(ADVICE, "speed", f"{atoms} atoms: mode='shm' saves the copies through the socket")
-    if server.mode == "inet" and server.address in ("localhost", "127.0.0.1"):
-        yield Finding(ADVICE, "speed", "mode='inet' on one machine: mode='unix' is faster")
-
-
-def _latency(server: "SocketServer") -> Iterator[Finding]:
-    if server.latency_seconds > DEFAULT_LATENCY_SECONDS:
-        consequence = "i-PI looks for forces that often only; use <latency>0</latency>"
-    else:
-        consequence = f"<latency>0</latency> saves about {DEFAULT_LATENCY_MICROSECONDS} µs a step"
-    if server.latency_seconds > 0:
-        yield Finding(ADVICE, "speed", f"<latency> is {server.latency_seconds:g} s: {consequence}")
+    if drivers > 1 and beads and (idle := drivers - -(-beads // server.batch_size)) > 0:
+        yield Finding(ADVICE, "drivers", f"{idle} of {drivers} drivers will have nothing to do")
