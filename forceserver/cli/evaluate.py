@@ -82,6 +82,8 @@ def evaluate(
     arguments.check_structures(structures)
     if output is not None and output.exists() and output.samefile(structures):
         raise InputError(f"--output {output} is the input; choose another name")
+    if output is not None and output.suffix not in ("", ".xyz", ".extxyz"):
+        raise InputError(f"--output {output} would be extended XYZ under another name; let it end in .extxyz")
     for path in filter(None, (output, plot)):
         arguments.check_folder("cannot write", path)
     labels = LabelReader(LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key"))

@@ -146,6 +146,7 @@ def test_plot_without_labels_is_refused(aluminium):
     [
         (["absent.xyz"], "there is no file"),
         (["al.extxyz", "-o", "al.extxyz"], "is the input; choose another name"),
+        (["al.extxyz", "-o", "al.traj"], "al.traj would be extended XYZ under another name"),
         (["al.extxyz", "-o", "nowhere/out.xyz"], "there is no folder"),
         (["broken.xyz"], "structure 1 cannot be read"),
         (["empty.xyz"], "empty.xyz: is empty"),
