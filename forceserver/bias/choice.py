@@ -66,6 +66,11 @@ def _opened(
     """The bias, with its files open."""
     if isinstance(config, PlumedConfig):
         return PlumedBias(config, variables, template, load_kernel())
+    for variable in config.variables:
+        if variable.domain:
+            raise InputError(
+                f"bias: {variable.name} has a domain, but no output of a [[cv]] is periodic; give lower and upper"
+            )
     names = config.names()
     outputs = dict(zip(names, places(names, variables), strict=True))
     config.check_start(values_of(outputs, {name: cv.copy().compute(template) for name, cv in variables.items()}))

@@ -190,8 +190,18 @@ def _exchanges(simulation: Any) -> Iterator[str]:
             continue
         if len(simulation.syslist) < 2:
             yield "<smotion mode='remd'> has one system: there is nothing to exchange"
+        elif len({_exchanged(system.ensemble) for system in simulation.syslist}) < 2:
+            yield (
+                "<smotion mode='remd'> exchanges systems of the same temperature, pressure and weights, which changes "
+                "nothing: give each its own <temperature>"
+            )
         if not move.stride > 0:
             yield f"<smotion mode='remd'> has a <stride> of {move.stride:g}: nothing is exchanged"
+
+
+def _exchanged(ensemble: Any) -> str:
+    parts = (ensemble.temp, ensemble.pext, ensemble.stressext, ensemble.bweights, ensemble.hweights)
+    return " ".join(str(np.asarray(part).tolist()) for part in parts)
 
 
 def _same_files(simulation: Any) -> Iterator[str]:

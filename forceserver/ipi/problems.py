@@ -46,12 +46,15 @@ def _idle_parts(simulation: Any) -> Iterator[str]:
 
 
 def _without_time(simulation: Any) -> Iterator[str]:
-    """Time steps, and numbers of them, with which nothing moves, or everything backwards."""
+    """Time steps, numbers of them and time constants with which nothing moves, or everything backwards."""
     for _, motion, _ in dynamics(simulation):
         if not float(motion.dt) > 0:
             yield f"<dynamics> has a <timestep> of {float(motion.dt) / FEMTOSECOND:g} fs: it must be positive"
         if np.min(motion.nmts) < 1:
             yield f"<nmts> of <dynamics> is {list(map(int, motion.nmts))}: every level needs one step at least"
+        tau = getattr(motion.barostat, "tau", None)
+        if tau is not None and not float(tau) > 0:
+            yield f"the <barostat> has a <tau> of {float(tau) / FEMTOSECOND:g} fs: it must be positive"
 
 
 def _without_partner(simulation: Any) -> Iterator[str]:

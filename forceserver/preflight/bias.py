@@ -48,6 +48,7 @@ def inspect_bias(
     if rehearsal is not None:
         yield from _time_and_temperature(section, server.forcefield, ipi, rehearsal)
         yield from inspect_temperatures(actions, server.forcefield, ipi, rehearsal)
+        yield from _multithermal(section, server.forcefield, ipi, rehearsal)
 
 
 def _depends_on_time(section: "MetadynamicsConfig | PlumedConfig", actions: "list[Action]") -> bool:
@@ -84,6 +85,19 @@ def _heights(section: "MetadynamicsConfig | PlumedConfig") -> Iterator[Finding]:
     if (height := hills.height_eV / (BOLTZMANN_EV_PER_K * hills.temperature_K)) > HIGHEST_KT:
         text = f"height_eV = {hills.height_eV:g} is {height:.0f} k_B T: a hill is usually as high as k_B T or less"
         yield Finding(ADVICE, "bias", f"{text}; is it in kJ/mol?")
+
+
+def _multithermal(
+    section: "MetadynamicsConfig | PlumedConfig", forcefield: str, ipi: "IpiInput", rehearsal: "Rehearsal"
+) -> Iterator[Finding]:
+    """Simulations whose temperature does not belong to the potential energy alone."""
+    if getattr(section, "multithermal", None) is None:
+        return
+    for system, understood in zip(ipi.systems, rehearsal.systems, strict=True):
+        if system.beads_of(forcefield) and (understood.moves_the_cell or understood.beads > 1):
+            what = "its volume changes" if understood.moves_the_cell else f"it has {understood.beads} beads"
+            text = f"multithermal is for classical nuclei at constant volume, and {understood.motion}: {what}"
+            yield Finding(ADVICE, "bias", f"{text}; averages at other temperatures will be wrong")
 
 
 def _time_and_temperature(

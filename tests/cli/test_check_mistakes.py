@@ -453,10 +453,15 @@ HILLS = """variables = [{ name = "d_x", sigma = 0.1 }]
 hills = { height_eV = 0.01, pace_steps = 10, temperature_K = 310, bias_factor = 10, grid = "none" }
 """
 
+MULTITHERMAL = """variables = [{ name = "potential_energy" }]
+multithermal = { temperature_K = 310, highest_K = 600, temperatures = 4, pace_steps = 10 }
+"""
+
 
 def write_bias(case, bias: str, time_step_fs: float, beads: int, nbeads: str, systems: int = 1) -> None:
     """A bias behind a socket of its own, in the configuration and in i-PI's input."""
-    sections = f'[bias]\nengine = "metadynamics"\ntime_step_fs = {time_step_fs}\n{bias}'
+    engine = "opes" if "multithermal" in bias else "metadynamics"
+    sections = f'[bias]\nengine = "{engine}"\ntime_step_fs = {time_step_fs}\n{bias}'
     case.write_config(
         "[socket]", f'{CV}{sections}\n[bias_socket]\naddress = "bias"\nprefix = "{case.prefix}"\n[socket]'
     )
@@ -524,13 +529,23 @@ def test_a_bias_of_another_time_step_and_temperature(aluminium):
     assert "and i-PI's is" not in aluminium.run_here("check", aluminium.config, "--no-compute").stdout
 
 
-def test_a_multithermal_bias_that_gets_beads_of_another_temperature(aluminium):
-    multithermal = "{ temperature_K = 310, highest_K = 600, temperatures = 4, pace_steps = 10 }"
-    write_bias(aluminium, f'variables = [{{ name = "potential_energy" }}]\nmultithermal = {multithermal}\n', 1, 4, "")
-    aluminium.config.write_text(aluminium.config.read_text().replace('"metadynamics"', '"opes"'))
+def test_several_temperatures_where_the_energy_is_not_enough(aluminium):
+    """The weights of other temperatures need the potential energy alone, of classical nuclei at constant volume."""
+    write_bias(aluminium, MULTITHERMAL, 1, 4, "")
     said = " ".join(aluminium.run_here("check", aluminium.config, "--no-compute").stdout.split())
     assert "wrong bias 'bias' gets 4 structures a step" in said
     assert "advice bias temperature_K is 310, and i-PI's is 300 K" in said
+    assert "multithermal is for classical nuclei at constant volume, and Dynamics nve: it has 4 beads" in said
+    write_bias(aluminium, MULTITHERMAL.replace("310", "300"), 1, 1, "")
+    assert "advice bias" not in " ".join(aluminium.run_here("check", aluminium.config, "--no-compute").stdout.split())
+
+
+def test_a_domain_of_what_is_not_periodic(aluminium):
+    write_bias(aluminium, HILLS.replace("sigma = 0.1", 'sigma = 0.1, domain = ["-pi", "pi"]'), 1, 1, "")
+    run = aluminium.run_here("check", aluminium.config)
+    assert "d_x has a domain, but no output of a [[cv]] is periodic; give lower and upper" in " ".join(
+        run.stdout.split()
+    )
 
 
 @pytest.mark.parametrize(

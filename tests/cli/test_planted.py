@@ -1,6 +1,7 @@
 """Mistakes that i-PI accepts, planted into what `init` writes; nothing is started here."""
 
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 
@@ -11,7 +12,7 @@ from forceserver.ipi.rehearsal import rehearse
 from forceserver.launch.changes import changes
 from forceserver.new_simulation import Start, write_start
 from forceserver.preflight.findings import ADVICE, WRONG
-from forceserver.preflight.rehearsal import inspect_tags, inspect_vacuum
+from forceserver.preflight.rehearsal import inspect_tags, inspect_vacuum, inspect_volume
 from forceserver.preflight.structures import inspect_fixed, inspect_structure
 from forceserver.structures import read_structure
 
@@ -176,6 +177,36 @@ def test_levels_that_do_not_add_up_to_one_potential(tmp_path, weights, told):
         ("</timestep>", "</timestep><nmts>[1, 4]</nmts>"),
     )
     assert said.startswith(told) if told else not said
+
+
+@pytest.mark.parametrize(("kelvin", "told"), [(300, True), (360, False)])
+def test_an_exchange_of_what_is_equal(tmp_path, kelvin, told):
+    path = planted(tmp_path)
+    head, _, tail = path.read_text().partition("<system>")
+    inside, end, rest = tail.partition("</system>")
+    other = inside.replace("kelvin'> 300 </temp", f"kelvin'> {kelvin} </temp")
+    text = f"{head}<system prefix='a'>{inside}{end}<system prefix='b'>{other}{end}{rest}"
+    path.write_text(text.replace("<prng>", REMD.format(5)))
+    doubts = " ".join(rehearse(path).doubts)
+    assert ("exchanges systems of the same temperature, pressure and weights" in doubts) is told
+
+
+def test_a_barostat_that_runs_backwards(tmp_path):
+    write_start(tmp_path, copper(), 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"', Start(ensemble="npt"))
+    path = tmp_path / "input.xml"
+    head, barostat, tail = path.read_text().partition("<barostat mode='isotropic'>")
+    path.write_text(head + barostat + tail.replace("> 250 <", "> -250 <", 1))
+    assert "the <barostat> has a <tau> of -250 fs: it must be positive" in rehearse(path).problems
+
+
+def test_the_virial_of_an_atom_alone_is_zero(tmp_path):
+    """It is no sign of a potential without stress."""
+    atoms = Atoms("Cu", cell=[20, 20, 20], pbc=True)
+    start = Start(ensemble="npt")
+    write_start(tmp_path, atoms, 'kind = "ase"\ncalculator = "ase.calculators.emt.EMT"', start)
+    ipi = read_ipi_input(tmp_path / "input.xml")
+    (finding,) = inspect_volume(ipi, rehearse(ipi.path), ipi.sockets[0])
+    assert finding.verdict == ADVICE
 
 
 def test_fixed_atoms_move_with_the_cell(tmp_path):
