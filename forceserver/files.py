@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pwd
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,17 @@ def reserve(descriptor: int, size: int, path: Path) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(f"{path} needs {size / 1e6:.3g} MB, {error.strerror}; make room and start again") from error
+
+
+def why_full(folder: Path) -> str | None:
+    """Why nothing (256 kB) can be written there: a full disk, a quota; None if it can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            for _ in range(64):
+                file.write(bytes(4096))
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def append(descriptor: int, path: Path, data: bytes, durable: bool = False) -> None:

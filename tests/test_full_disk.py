@@ -135,3 +135,25 @@ def test_a_failed_frame_that_cannot_be_saved_is_told(small_disk):
     message = str(failed_evaluation([frame], RuntimeError("boom"), small_disk))
     assert message.endswith(f"the structure could not be saved in {small_disk}: No space left on device")
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+def test_a_simulation_that_fills_the_disk_is_told(small_disk, tmp_path):
+    """i-PI's traceback does not fit into its log, whose end said nothing.
+
+    The next start waited for ever: a thread of i-PI died of its log, without a word there.
+    """
+    atoms = bulk("Al", cubic=True) * (4, 4, 4)
+    atoms.rattle(0.05, seed=1)
+    atoms.write(tmp_path / "al.extxyz")
+    assert run("init", tmp_path / "al.extxyz", "ase.calculators.emt.EMT", "-f", small_disk).returncode == 0
+    path = small_disk / "input.xml"
+    path.write_text(path.read_text().replace("<trajectory stride='100'", "<trajectory stride='1'"))
+    full = f"nothing can be written to {small_disk} (No space left on device)"
+    said = run("launch", small_disk / "config.toml")
+    assert said.returncode == 1
+    assert f"{full}: change that and continue with --restart" in said.stderr
+    states = sorted(small_disk.glob("*"))
+    said = run("launch", small_disk / "config.toml", "--restart")
+    assert said.returncode == 2
+    assert f"{full}; nothing was started" in said.stderr
+    assert sorted(small_disk.glob("*")) == states

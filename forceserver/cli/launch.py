@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..locks import FolderLock
 
 IPI_RESTARTS = 5
-"""How often i-PI is restarted, at most, after a broken connection."""
+"""How often i-PI is restarted after a broken connection, at most, from one state."""
 
 
 def launch(
@@ -111,7 +111,7 @@ def run_simulation(
             return ExitCode.BAD_INPUT
         logs = (logs or simulation.folder).absolute()
         logs.mkdir(parents=True, exist_ok=True)
-        _check_writable(logs / "ipi.log")
+        _check_writable(simulation.folder, logs / "ipi.log")
         plan = Plan(
             drive=_drive_arguments(config, configuration, simulation, port),
             ports=ports,
@@ -130,12 +130,20 @@ def run_simulation(
         return _see_through(plan, simulation, configuration, lock, signals)
 
 
-def _check_writable(log: Path) -> None:
-    """Before states of an earlier run, perhaps of another user, are renamed: nothing would be started after that."""
+def _check_writable(folder: Path, log: Path) -> None:
+    """Before states of an earlier run, perhaps of another user, are renamed: nothing would be started after that.
+
+    On a full disk a thread of i-PI may die of its log, which then cannot tell it, and i-PI waits for ever.
+    """
+    from ..files import why_full
+
     try:
         log.open("ab").close()
     except OSError as error:
         raise InputError(f"{log}: {error.strerror}; nothing was started (--logs chooses another folder)") from error
+    for place in (folder, log.parent):
+        if why := why_full(place):
+            raise InputError(f"nothing can be written to {place} ({why}); nothing was started")
 
 
 def _served(configuration: "Configuration", simulation: "IpiInput") -> frozenset[str]:
@@ -263,24 +271,28 @@ def _see_through(
     if simulation.step == 0:
         set_states_aside(simulation)
     make_room_for_backups(simulation)
-    for restarts in range(IPI_RESTARTS + 1):
+    restarts = 0
+    while True:
         supervisor = Supervisor(plan, simulation, lock)
         try:
             code = supervisor.watch(signals)
         finally:
             remove_dead_sockets(simulation)  # a killed i-PI leaves them behind
-        if not supervisor.broken or code != ExitCode.FAILED or restarts == IPI_RESTARTS:
+        if not supervisor.broken or code != ExitCode.FAILED:
             return code
+        began = simulation.step
         try:
             simulation = at_ports(newest_state(simulation, tell=tell), plan.ports)
         except InputError as error:
             tell(f"forceserver: {error}")
+            return code
+        restarts = restarts + 1 if simulation.step == began else 1
+        if restarts > IPI_RESTARTS:
             return code
         _tell_of_bias(simulation, configuration)
         _cut_outputs(simulation)
         tell(
             f"forceserver: a broken connection has stopped i-PI (a client that closed without reading, usually "
             f"not a driver); continuing from {simulation.path.name}, step {simulation.step} "
-            f"(restart {restarts + 1} of at most {IPI_RESTARTS})"
+            f"(restart {restarts} of at most {IPI_RESTARTS} without progress)"
         )
-    raise AssertionError("the loop returns")

@@ -80,7 +80,7 @@ class Said:
     The file stays open, so that nothing is missed if a user removes, renames or empties it in the meantime.
     """
 
-    LAST_BYTES = 1 << 16
+    LAST_BYTES, LONGEST_LINE = 1 << 16, 1000
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "ab+", buffering=0)  # noqa: SIM115 - closed by `close`
@@ -104,10 +104,11 @@ class Said:
         return self._found[words] < 0
 
     def last_lines(self, count: int) -> str:
-        """The end of the log."""
+        """The end of the log, without the end of long lines (the random numbers of a state)."""
         self._begin_again_if_emptied()
         text = self._read(max(self._begin, self._length - self.LAST_BYTES))
-        return "\n".join(text.decode(errors="replace").rstrip().splitlines()[-count:])
+        lines = text.decode(errors="replace").rstrip().splitlines()[-count:]
+        return "\n".join(line[: self.LONGEST_LINE] for line in lines)
 
     def _size(self) -> int:
         return os.fstat(self._file.fileno()).st_size

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .. import processes
 from ..errors import InputError
+from ..files import why_full
 from ..ipi.activity import VARIABLE, Activity, shared_page
 from ..ipi.addresses import clients_at
 from ..locks import FolderLock
@@ -378,20 +379,20 @@ class Supervisor:
 
     def _tell_stall(self, waited: float) -> None:
         doing = "; ".join(slot.describe() for slot in self.slots) or "the drivers run elsewhere"
-        doing = "; ".join([doing, *self._served_by_others()])
+        doing = "; ".join([doing, *self._connected(), *self._full_disks()])
         if not self._listens():
             doing = f"i-PI does not listen yet, see {self.plan.ipi_log}"
         if processes.is_stopped(self.ipi):
             doing = f"i-PI (process {self.ipi.pid}) is stopped"
         self.display.say(f"no step for {waited:.0f} s: {doing}")
 
-    def _served_by_others(self) -> Iterator[str]:
-        """The sockets of i-PI that wait for drivers which this program has not started, and who is there."""
+    def _connected(self) -> Iterator[str]:
+        """How many are at each socket of i-PI, drivers that this program has not started, too; who must serve it."""
         for server in self.simulation.sockets:
-            if self.slots and server.name in self.plan.served:
-                continue
             there = {None: "", 0: " (none is connected)"}.get(count := clients_at(server), f" ({count} connected)")
-            yield f"other drivers must serve <ffsocket name='{server.name}'> at {server.place}{there}"
+            ours = self.slots and server.name in self.plan.served
+            whose = "these serve" if ours else "other drivers must serve"
+            yield f"{whose} <ffsocket name='{server.name}'> at {server.place}{there}"
 
     def _stop(self, number: int) -> int:
         self.display.say(f"{signal.Signals(number).name}: ending i-PI, which writes its RESTART")
@@ -430,7 +431,15 @@ class Supervisor:
         log = self.plan.ipi_log
         tell(f"forceserver: i-PI failed ({processes.describe_end(code)}); the end of {log}:")
         tell(self.said.last_lines(20))
+        for text in self._full_disks():
+            tell(f"forceserver: {text}: change that and continue with --restart")
         return ExitCode.FAILED
+
+    def _full_disks(self) -> Iterator[str]:
+        """What i-PI itself cannot write into its log either."""
+        for folder in {self.simulation.folder, self.plan.logs}:
+            if why := why_full(folder):
+                yield f"nothing can be written to {folder} ({why})"
 
 
 def remove_shared_memory(pid: int) -> None:
