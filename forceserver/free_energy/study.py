@@ -36,21 +36,46 @@ class Study:
 
     def report(self, depth: float) -> dict:
         """Everything in numbers; energies in `unit`."""
-        estimate, surface, landscape = self.estimate, self.estimate.surface, self.landscape
-        lowest = landscape.minima[0].index
-        minima = []
-        for letter, minimum in zip(self.letters, landscape.minima, strict=True):
-            f, error = estimate.difference(lowest, minimum.index)
-            position = dict(zip(surface.names, surface.point(minimum.index), strict=True))
-            minima.append({"name": letter, "position": position, "free_energy": f, "error": error})
-        barriers = []
-        for saddle in landscape.saddles:
-            a, b = (landscape.minima[k].index for k in saddle.between)
-            forward, backward = estimate.difference(a, saddle.index), estimate.difference(b, saddle.index)
-            barriers.append(
+        estimate = self.estimate
+        return {
+            "method": estimate.method,
+            "variables": list(estimate.surface.names),
+            "unit": self.unit,
+            "kT": estimate.kt,
+            "converged": estimate.has_errors,
+            "note": "" if estimate.has_errors else estimate.note,
+            "minima": self._minima(),
+            "barriers": self._barriers(),
+            "phases": self._populations(),
+            "convergence": {
+                "time_ps": estimate.times.tolist(),
+                "distance_to_end": distance_to_end(estimate, depth).tolist(),
+                "phases": {name: phase.history.tolist() for name, phase in self.phases.items()},
+            },
+        }
+
+    def _position(self, node: tuple[int, ...]) -> dict[str, float]:
+        surface = self.estimate.surface
+        return dict(zip(surface.names, surface.point(node), strict=True))
+
+    def _minima(self) -> list[dict]:
+        lowest = self.landscape.minima[0].index
+        found = []
+        for letter, minimum in zip(self.letters, self.landscape.minima, strict=True):
+            f, error = self.estimate.difference(lowest, minimum.index)
+            position = self._position(minimum.index)
+            found.append({"name": letter, "position": position, "free_energy": f, "error": error})
+        return found
+
+    def _barriers(self) -> list[dict]:
+        found = []
+        for saddle in self.landscape.saddles:
+            a, b = (self.landscape.minima[k].index for k in saddle.between)
+            forward, backward = (self.estimate.difference(minimum, saddle.index) for minimum in (a, b))
+            found.append(
                 {
                     "between": [self.letters[k] for k in saddle.between],
-                    "position": dict(zip(surface.names, surface.point(saddle.index), strict=True)),
+                    "position": self._position(saddle.index),
                     "adjacent": saddle.adjacent,
                     "forward": forward[0],
                     "forward_error": forward[1],
@@ -58,31 +83,18 @@ class Study:
                     "backward_error": backward[1],
                 }
             )
-        phases = [
+        return found
+
+    def _populations(self) -> list[dict]:
+        return [
             {
                 "name": name,
                 "population": phase.population,
-                "error": estimate.error_of(phase),
-                "free_energy": float(-estimate.kt * np.log(phase.population)) if phase.population > 0 else None,
+                "error": self.estimate.error_of(phase),
+                "free_energy": float(-self.estimate.kt * np.log(phase.population)) if phase.population > 0 else None,
             }
             for name, phase in self.phases.items()
         ]
-        return {
-            "method": estimate.method,
-            "variables": list(surface.names),
-            "unit": self.unit,
-            "kT": estimate.kt,
-            "converged": estimate.has_errors,
-            "note": "" if estimate.has_errors else estimate.note,
-            "minima": minima,
-            "barriers": barriers,
-            "phases": phases,
-            "convergence": {
-                "time_ps": estimate.times.tolist(),
-                "distance_to_end": distance_to_end(estimate, depth).tolist(),
-                "phases": {name: phase.history.tolist() for name, phase in self.phases.items()},
-            },
-        }
 
 
 def study(
