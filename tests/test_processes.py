@@ -64,3 +64,12 @@ def test_a_module_in_this_folder_that_python_does_not_find(tmp_path, monkeypatch
     (tmp_path / "soft_springs.py").touch()
     with pytest.raises(InputError, match=r"named 'soft_springs'; it is in this folder, .* with PYTHONPATH=/"):
         find_callable("soft_springs.Springs", "calculator", "ase.calculators.emt.EMT")
+
+
+def test_a_working_directory_that_is_gone_is_told(tmp_path):
+    """Somebody has removed and copied the folder again in another terminal; this was a traceback."""
+    script = "cd gone && rmdir ../gone && exec $0 -m forceserver check /config.toml"
+    (tmp_path / "gone").mkdir()
+    run = subprocess.run(["bash", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr == "forceserver: the working directory has been removed; change to one that exists\n"

@@ -90,6 +90,11 @@ def main() -> None:
     # OpenMP is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
+        os.getcwd()
+    except FileNotFoundError:
+        print("forceserver: the working directory has been removed; change to one that exists", file=sys.stderr)
+        sys.exit(2)
+    try:
         app()
     except ForceServerError as error:
         keep_standard_streams()  # the model may have closed them
