@@ -264,7 +264,7 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
     if _is_ipi(comment):
         return _from_ipi(lines)
     check_comment(comment)
-    if empty := _EMPTY.findall(comment):
+    if _EMPTY.search(comment):
         lines[1] = _EMPTY.sub("", comment)
     atoms = _parse_labels(lines)
     span = float(np.linalg.norm(np.ptp(atoms.positions, axis=0))) if len(atoms) > 1 else np.inf
@@ -273,7 +273,6 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
             f"has all its {len(atoms)} atoms within {span:.3g} Angstrom: are its positions forces or velocities, or in "
             "other units?"
         )
-    atoms.info.update(dict.fromkeys(empty, ""))
     return atoms
 
 

@@ -143,7 +143,7 @@ def test_an_empty_text_takes_nothing_along(tmp_path, empty):
     assert atoms.cell.volume == pytest.approx(64)
     assert not atoms.pbc.any()
     assert atoms.get_potential_energy() == -1
-    assert atoms.info == {"name": "", "a": "b=c", "note": ""}
+    assert atoms.info == {"a": "b=c"}
 
 
 def test_a_cell_without_a_word_is_periodic(tmp_path):
