@@ -185,6 +185,8 @@ class _Session:
         self.guard, self.evaluating = guard, evaluating
         self.evaluations = self.failures = self.connections = 0
         self.consecutive_failures = 0
+        self.heard = False  # whether a server has sent anything over this connection
+        self.silent_connections, self.silent_since = 0, time.monotonic()
         lifetime = driver.lifetime_seconds
         self.end_of_life = math.inf if lifetime is None else time.monotonic() + lifetime
 
@@ -201,6 +203,7 @@ class _Session:
                 raise
             self.guard.hold(sock)
             self.connections += 1
+            self.heard = False
             self.compared = not self.template.pbc.all()  # without a volume there is nothing to compare
             try:
                 with Link(sock, connection) as link:
@@ -217,7 +220,19 @@ class _Session:
                 if self.consecutive_failures >= self.driver.max_consecutive_failures:
                     log.error("%d evaluations in a row failed: giving up", self.consecutive_failures)
                     raise
-            time.sleep(min(0.1 * 2**self.consecutive_failures, 5.0))  # let another client take the structure
+            self._count_silence()
+            # lets another client take the structure
+            time.sleep(min(0.1 * 2 ** max(self.consecutive_failures, min(self.silent_connections, 9)), 5.0))
+
+    def _count_silence(self) -> None:
+        """A tunnel accepts connections, and closes them, also if there is no server at its other end."""
+        if self.heard:
+            self.silent_connections, self.silent_since = 0, time.monotonic()
+            return
+        self.silent_connections += 1
+        if time.monotonic() - self.silent_since > (limit := self.driver.connect_deadline_seconds):
+            text = f"{self.socket} accepts connections and closes them: a tunnel without a server at its other end?"
+            raise NoServer(f"no server within {limit:g} s: {text}")
 
     def _converse(self, link: Link[ClientConnection]) -> str:
         """One connection, until EXIT or a limit; returns why it ended."""
@@ -229,6 +244,7 @@ class _Session:
             if message == POSDATA:
                 continue  # computed once the message that follows has been read
             if message == STATUS:
+                self.heard = True
                 if connection.state is COMPUTING:
                     self._compute(connection)
                 send(connection.answer())

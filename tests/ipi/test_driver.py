@@ -200,6 +200,21 @@ def test_gives_up_waiting_at_the_deadline(where):
         serve(Springs(), structure(), where, DriverConfig(connect_deadline_seconds=0.2))
 
 
+def test_gives_up_at_the_deadline_behind_a_tunnel(where):
+    """A tunnel accepts and closes connections while nobody listens at its other end: ten a second, for ever."""
+    with listen(where) as listener:
+        driver = DriverThread(where, connect_deadline_seconds=1)
+        listener.settimeout(0.2)
+        accepted_connections = 0
+        while driver.is_alive():
+            with contextlib.suppress(TimeoutError):
+                listener.accept()[0].close()
+                accepted_connections += 1
+    assert isinstance(driver.error, NoServer)
+    assert f"{where} accepts connections and closes them: a tunnel" in str(driver.error)
+    assert accepted_connections < 7
+
+
 def test_server_killed_in_the_middle_of_a_structure(where):
     with listen(where) as listener:
         driver = DriverThread(where)
