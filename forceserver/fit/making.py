@@ -24,7 +24,7 @@ class Maker:
     """Makes models from weights."""
 
     def __init__(self, problem: Problem, columns: Sequence[Columns], summary: dict[str, Any]) -> None:
-        self._baseline = tuple(problem.config.baseline)
+        self._baseline, self._repulsion = tuple(problem.config.baseline), problem.repulsion
         self._embedding = problem.config.embedding
         self._species, self._energies = problem.data.species, problem.energies
         self._columns, self._summary = columns, summary
@@ -34,7 +34,7 @@ class Maker:
         soap: list[SoapTerm] = []
         expansion: dict[str, Any] = {}
         pairs: list[Any] = list(self._baseline)
-        pair_members: list[list[Any]] = [list(self._baseline) for _ in range(MEMBERS)]
+        pair_members = self._baseline_of_members()
         for column, part in self._parts():
             if isinstance(column, PairRows):
                 pairs += column.interactions(weights[part])
@@ -68,6 +68,14 @@ class Maker:
             "summary": self._summary,
         }
         return AceModel(**expansion, **common) if expansion else GapModel(soap=tuple(soap), **common)
+
+    def _baseline_of_members(self) -> list[list[Any]]:
+        """As many members have the repulsion of the default twice as have none of it.
+
+        It is a guess, and nothing is known where it acts: there they differ by as much as it is.
+        """
+        given = [one for one in self._baseline if one not in self._repulsion]
+        return [[*given, *(2 * self._repulsion if number % 2 else ())] for number in range(MEMBERS)]
 
     def embedded(self, column: AceRows, trained: Trained) -> AceModel:
         """The nonlinear model with trained parameters."""

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InputError, PotentialError
 from ..frame import Array
 from ..models.base import MEMBERS
+from ..models.pairs import Zbl
 from ..potentials.model import ENOUGH
 from ..potentials.pair import PairPotential
 from . import data as labelled_data
@@ -42,7 +43,8 @@ class Problem:
     """A fit in which nothing is left open.
 
     config: complete, with all defaults. rest: the training structures with what is left of their labels.
-    energies: e_0 (eV) of each species. known: the species whose e_0 is that of an isolated atom.
+    energies: e_0 (eV) of each species. known: the species whose e_0 is that of an isolated atom. repulsion: what is
+    in the baseline of `config` by default.
     """
 
     config: FitConfig
@@ -50,6 +52,7 @@ class Problem:
     rest: list[Labelled]
     energies: dict[int, float]
     known: set[int]
+    repulsion: list[Zbl]
 
 
 def read(config: FitConfig) -> Data:
@@ -88,7 +91,8 @@ def prepare(config: FitConfig, data: Data) -> Problem:
     shortest = defaults.shortest_distances([one.frame for one in train])
     if (told := unlike_lengths(shortest)) is not None:
         log.warning("%s: %s", config.data.train, told)
-    config = config.model_copy(update={"baseline": [*config.baseline, *defaults.repulsion(config, species, shortest)]})
+    repulsion = defaults.repulsion(config, species, shortest)
+    config = config.model_copy(update={"baseline": [*config.baseline, *repulsion]})
     baseline = _baseline(config, train)
     energies = labelled_data.atomic_energies(
         train, [b[0] for b in baseline], config.energies_ev, species, data.isolated
@@ -98,7 +102,7 @@ def prepare(config: FitConfig, data: Data) -> Problem:
     complete = defaults.complete(config, train, species, per_atom)
     _check_cutoffs(complete, shortest)
     known = set(species) & ({atomic_numbers[symbol] for symbol in config.energies_ev} | set(data.isolated))
-    return Problem(complete, data, rest, energies, known)
+    return Problem(complete, data, rest, energies, known, repulsion)
 
 
 def _check_cutoffs(config: FitConfig, shortest: Mapping[tuple[int, int], float]) -> None:

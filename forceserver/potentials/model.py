@@ -115,7 +115,8 @@ class ModelPotential(Remade, Potential):
             self._terms = list(terms())
             self._pairs = pair_potential(model, model.pairs) if model.pairs else None
             self._pair_members = [
-                pair_potential(model, pairs) for pairs in model.pair_members or () if pairs and uncertainty
+                pair_potential(model, pairs) if pairs else None
+                for pairs in (model.pair_members or () if uncertainty else ())
             ]
         except ValueError as error:
             raise InputError(f"the model cannot be computed: {error}") from error
@@ -233,14 +234,14 @@ class ModelPotential(Remade, Potential):
             )
 
     def _add_uncertainty(self, frames: Sequence[Frame], results: Sequence[Result]) -> None:
-        pairs = [member.compute(frames) for member in self._pair_members] or None
+        pairs = [member.compute(frames) if member else None for member in self._pair_members]
         for number, result in enumerate(results):
             slot = self._slots[number]
             members = np.full(MEMBERS, slot.base.sum())
             for term in slot.terms:
                 members += term.members.sum(axis=0)
-            if pairs is not None:
-                members += [member[number].energy for member in pairs]
+            if pairs:
+                members += [member[number].energy if member else 0.0 for member in pairs]
             result.extras["committee_pot"] = members
             result.extras["committee_uncertainty"] = float(members.std(ddof=1))
             if self._uncertainty == "atoms":

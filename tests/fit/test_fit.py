@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,23 @@ def test_isolated_atoms_have_their_energies_and_nuclei_repel(content, alloy):
     assert not any(found[f"dimer {pair}"].hole for pair in ("Cu-Cu", "Cu-Au", "Au-Au"))
     assert not any(limit.hole for what, limit in found.items() if what.startswith("stretching"))
     assert model.summary["holes"] == [limit.what for limit in fit.limits if limit.hole]
+
+
+def test_the_members_know_nothing_where_the_repulsion_acts(content, alloy):
+    """A guess, of which half of them have none and half have it twice; at the distances of the data they have none."""
+    run.fit(FitConfig.model_validate({"output": content["output"], "data": {"train": str(alloy)}}))
+    model = GapModel.load(Path(content["output"]))
+    potential = GapPotential(model, uncertainty=True)
+    without = GapPotential(replace(model, pairs=(), pair_members=((),) * 8), uncertainty=True)
+    assert len(model.pairs) == 3
+    for zbl in model.pairs:
+        for r in (1.001 * zbl.cutoff_angstrom, 0.8 * zbl.cutoff_angstrom):
+            frame = Frame.from_ase(Atoms(zbl.species, [[0, 0, 0], [r, 0, 0]]))
+            found, bare = potential.compute_one(frame), without.compute_one(frame)
+            repulsion = float(zbl.evaluate(np.array([r]))[0][0])
+            assert found.energy - bare.energy == pytest.approx(repulsion, rel=1e-6, abs=1e-8)
+            differ = found.extras["committee_pot"] - bare.extras["committee_pot"]
+            np.testing.assert_allclose(differ, [0, 2 * repulsion] * 4, rtol=1e-6, atol=1e-8)
 
 
 def test_holes_are_told(content, alloy):
