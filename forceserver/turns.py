@@ -5,9 +5,13 @@ or processes. Threads take turns with one object; a copy is made anew from the a
 """
 
 import functools
+import os
 import threading
+import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
+
+from .errors import PotentialError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -16,10 +20,46 @@ class Turn:
     """A lock that does not keep its owner from being copied or pickled; the copy has another one."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock: Any = threading.RLock()
+        _turns.add(self)
 
     def __reduce__(self) -> tuple[type["Turn"], tuple[()]]:
         return Turn, ()
+
+    def in_child(self) -> None:
+        """In a forked child: nobody will release a lock of another thread, or finish what it was computing."""
+        if self.lock.acquire(blocking=False):
+            self.lock.release()
+        else:
+            self.lock = _Abandoned()
+
+
+class _Abandoned:
+    """In place of the lock of an object that another thread was using when this process was forked."""
+
+    def __enter__(self) -> NoReturn:
+        raise PotentialError(
+            "this process was forked while another thread computed with the same potential or variable, which was left "
+            "half way; make a new one here, or fork before the threads begin"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Never reached."""
+
+    def acquire(self, blocking: bool) -> bool:
+        """Nor do its own children get a turn."""
+        return False
+
+
+_turns: "weakref.WeakSet[Turn]" = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for turn in list(_turns):
+        turn.in_child()
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def in_turn(method: Method) -> Method:

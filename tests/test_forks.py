@@ -6,11 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from ase.build import bulk
 
+import forceserver as fs
 from forceserver.ipi.transports import SocketConfig, connect, listen
 
 FORKING = """
@@ -148,3 +151,71 @@ time.sleep(60)
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def in_a_child(call: Callable[[], object]) -> str:
+    """What a forked child raises when it calls this, as text; it has ten seconds."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        signal.alarm(10)
+        try:
+            said = f"returned {call()!r}"
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
+class First(fs.Variable):
+    def compute(self, frame):
+        return fs.CVResult([frame.positions[0, 0]], [0], [[[1, 0, 0]]], [[[0] * 3] * 3])
+
+
+def test_a_bias_is_not_for_children(tmp_path):
+    """Its hills came into files that it had opened itself, its steps into the clock of its parent."""
+    keys = {"height_eV": 0.1, "pace_steps": 1, "temperature_K": 300, "time_step_fs": 1, "grid": "none"}
+    atoms = bulk("Cu")
+
+    def calls():
+        for x in (0.1, 0.2, 0.3):
+            atoms.positions[0, 0] = x
+            bias.compute_one(fs.Frame.of(atoms))
+
+    with fs.Metadynamics(First("first", ["x"]), {"first_x": {"sigma": 0.1}}, folder=tmp_path, **keys) as bias:
+        calls()
+        before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+        assert "forked processes cannot use it: make another one there" in in_a_child(calls)
+        assert in_a_child(bias.close) == "returned None"
+        assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+        calls()
+
+
+def test_a_child_does_not_wait_for_a_thread_of_its_parent():
+    """It waited for ever for a turn: the thread that has it goes on in the parent only (38 of 40)."""
+    entered, leave = threading.Event(), threading.Event()
+
+    class Slow(fs.CollectiveVariable):
+        def _parts_for(self, pbc):
+            if threading.current_thread() is thread:
+                entered.set()
+                leave.wait(20)
+            return super()._parts_for(pbc)
+
+    atoms = bulk("Cu", cubic=True)
+    switch = {"kind": "cubic", "d0_angstrom": 2.8, "d_max_angstrom": 3.6}
+    thread = None
+    variable, other = (Slow(atoms, kind="coordination", centres="Cu", neighbours="Cu", switch=switch) for _ in range(2))
+    thread = threading.Thread(target=variable.compute, args=[atoms])
+    thread.start()
+    try:
+        assert entered.wait(20)
+        assert "forked while another thread computed" in in_a_child(lambda: variable.compute(atoms))
+        assert in_a_child(lambda: round(float(other.compute(atoms).values[0]))) == "returned 12"
+    finally:
+        leave.set()
+        thread.join()

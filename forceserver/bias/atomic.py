@@ -41,6 +41,7 @@ class AtomicBias(Potential):
         """
         if self._is_closed:
             raise BiasError("this bias has been closed; a new one with the same files goes on from them")
+        self.bias.journal.check_process()
         computed = self._variables.compute(frame)
         values = np.array([computed[name].values[row] for name, row in self._places])
         self.bias.advance(values, fingerprint_of(frame))

@@ -1,11 +1,13 @@
 """The journal: what it does with a configuration, in which order, whoever writes the files that grow."""
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from ...errors import BiasError
 from ...frame import Array
 from .colvar import ColvarFile
 from .deposits import DepositFile
@@ -58,6 +60,7 @@ class Journal:
         self._files: list[KeptFile] = [file for file in (deposits, colvar, *files) if file]
         self._is_shared = is_shared or (deposits is not None and deposits.is_shared)
         self._stored_structure: StoredStructure | None = None
+        self._process = os.getpid()
 
     @property
     def step(self) -> int:
@@ -73,6 +76,18 @@ class Journal:
     def must_replay(self) -> bool:
         """Whether the clock has gone back and the files have not followed; an error may have kept them."""
         return self.steps.is_going_back
+
+    def check_process(self) -> None:
+        """`BiasError` in a forked child: it would write to the clock of its parent and to files of its own."""
+        if not self._is_own:
+            raise BiasError(
+                f"this bias writes to the files of the process that made it ({self._process}); forked processes cannot "
+                "use it: make another one there, in a folder of its own"
+            )
+
+    @property
+    def _is_own(self) -> bool:
+        return os.getpid() == self._process
 
     def begin_connection(self) -> None:
         """An engine has connected, perhaps one that was started again: its first configuration may be an old one."""
@@ -134,7 +149,9 @@ class Journal:
         return self._stored_structure
 
     def close(self) -> None:
-        """Closes all files."""
+        """Closes all files; in a forked child, which has none of them, nothing."""
+        if not self._is_own:
+            return
         for file in self._files:
             file.close()
         if self._stored_structure:

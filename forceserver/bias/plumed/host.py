@@ -87,6 +87,7 @@ class PlumedBias(Potential):
 
         Raises `BiasError` with PLUMED's message if it cannot compute the frame, `CVError` if a variable cannot.
         """
+        self._journal.check_process()
         if self._last and _same(self._last[0], frame):
             return self._last[1]
         frame = replace(frame, positions=frame.positions.copy(), cell=frame.cell.copy())
