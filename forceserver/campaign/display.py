@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ..launch.progress import Rate
+from ..launch.steps import Rate
 from .simulation import Simulation
 
 ESTIMATE_EVERY_SECONDS = 3.0

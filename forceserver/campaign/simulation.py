@@ -12,7 +12,7 @@ from .. import processes
 from ..errors import InputError
 from ..ipi.input import read_ipi_input
 from ..ipi.restart import newest_state
-from ..launch.progress import StepReader
+from ..launch.steps import StepReader
 from ..locks import locked_folder
 from .edits import Changes, edit, set_total_steps
 

@@ -17,8 +17,8 @@ from typing import Any
 from ..campaign import Inputs, Simulation, run
 from ..errors import InputError
 from ..files import atomic_write, write_json
+from ..ipi.program import ipi_script
 from ..ipi.rehearsal import rehearse
-from ..launch.supervision import ipi_script
 from ..locks import try_lock
 from . import result
 

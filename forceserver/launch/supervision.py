@@ -7,21 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import processes
-from ..errors import InputError
 from ..files import why_full
-from ..ipi.activity import VARIABLE, Activity, shared_page
 from ..ipi.addresses import clients_at
+from ..ipi.program import ipi_script
 from ..locks import FolderLock
-from .progress import LaunchDisplay, Patience, Said, StepReader, tell
+from .display import LaunchDisplay, tell
+from .logs import Said, last_line
+from .plan import ExitCode, GiveUp, Plan
 from .reaper import FAREWELL_SECONDS, GRACE_SECONDS, RESTART_SECONDS, Reaper
-from .sources import Sources
+from .slot import Slot, driver_environment
+from .steps import Patience, StepReader
 
 if TYPE_CHECKING:
     from ..ipi.input import IpiInput
@@ -57,108 +58,6 @@ CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE
 
 CRASHES_BEFORE_AN_ANSWER = 3
 """A driver that has crashed this often in a row without a single answer will never answer."""
-
-
-class ExitCode(IntEnum):
-    """Exit codes; a signal gives 128 plus its number."""
-
-    FINISHED = 0
-    FAILED = 1
-    BAD_INPUT = 2
-    NO_DRIVER = 3
-    UNTRUSTED = 4
-
-
-class GiveUp(Exception):
-    """No driver, or no CV server, can be started, or none is to go on.
-
-    log: where to look, if not in the log of the first driver. code: what `launch` returns.
-    """
-
-    def __init__(self, reason: str, log: Path | None = None, code: ExitCode = ExitCode.NO_DRIVER) -> None:
-        super().__init__(reason)
-        self.log, self.code = log, code
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What all runs of i-PI that one `launch` starts have in common.
-
-    drive: arguments of `forceserver drive`.
-    ports: ports of i-PI's TCP sockets, by name.
-    """
-
-    drive: Sequence[str]
-    ports: Mapping[str, int]
-    logs: Path
-    drivers: int
-    threads: int | None
-    deadline_seconds: float
-    attempts: int
-    evaluation_deadline_seconds: float | None
-    sources: Sources
-    cv_server_first: bool = False
-    """Whether PLUMED inside i-PI needs variables: it asks for them before i-PI listens."""
-    served: frozenset[str] = frozenset()
-    """Names of the <ffsocket> to which these drivers connect."""
-
-    @property
-    def ipi_log(self) -> Path:
-        """Where i-PI's output goes."""
-        return self.logs / "ipi.log"
-
-
-class Slot:
-    """The place of one driver, filled by one process after another."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.process: subprocess.Popen | None = None
-        self.started = self.not_before = 0.0
-        self.reason: str | None = None
-        """How its last process ended."""
-        self.crashes = 0
-        """Crashes in a row without a single answer."""
-        self.activity: Activity | None = None
-
-    def start(
-        self, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str], lock: FolderLock
-    ) -> subprocess.Popen:
-        """Starts a process in this place."""
-        page = shared_page()
-        self.activity = Activity(page)
-        keep = (page, lock.descriptor)
-        self.process = processes.start(command, folder, log, {**environment, VARIABLE: str(page)}, keep)
-        os.close(page)
-        self.started, self.reason = time.monotonic(), None
-        return self.process
-
-    def alive(self) -> bool:
-        """Whether its process is running."""
-        return self.process is not None and not processes.ended(self.process)
-
-    @property
-    def busy_seconds(self) -> float:
-        """How long the oldest evaluation in progress has taken so far; 0 if there is none."""
-        return self.activity.busy_seconds if self.activity else 0.0
-
-    @property
-    def answers(self) -> int:
-        """How many structures the driver has computed."""
-        return self.activity.answers if self.activity else 0
-
-    def describe(self) -> str:
-        """What the driver is doing, for a message."""
-        if self.process is None or not self.alive():
-            return f"driver {self.number} is dead"
-        if processes.is_stopped(self.process):
-            return f"driver {self.number} (process {self.process.pid}) is stopped"
-        if busy := self.busy_seconds:
-            return f"driver {self.number} (process {self.process.pid}) has computed for {busy:.0f} s"
-        if not self.answers:
-            age = time.monotonic() - self.started
-            return f"driver {self.number} was started {age:.0f} s ago and has not computed yet"
-        return f"driver {self.number} has nothing to do"
 
 
 @dataclass
@@ -447,31 +346,3 @@ def remove_shared_memory(pid: int) -> None:
     for path in Path("/dev/shm").glob(f"ipi_shm_{pid}_*"):  # systems without that folder have none
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def ipi_script() -> Path:
-    """The program `i-pi` that belongs to the i-PI that this interpreter imports."""
-    from importlib.metadata import files
-
-    for file in files("ipi") or ():
-        path = Path(str(file.locate()))
-        if file.name == "i-pi" and path.is_file():
-            return path.resolve()
-    raise InputError("the program i-pi of i-PI is missing; reinstall it: pip install --force-reinstall ipi")
-
-
-def driver_environment(environment: Mapping[str, str], drivers: int, threads: int | None) -> dict[str, str]:
-    """The environment of a driver: one core for i-PI, the others shared by the drivers, unless the user has set it."""
-    if threads is None and "OMP_NUM_THREADS" in environment:
-        return dict(environment)
-    cores = processes.usable_cores()
-    return {**environment, "OMP_NUM_THREADS": str(threads or max(1, (cores - 1) // max(drivers, 1)))}
-
-
-def last_line(path: Path) -> str:
-    """The last non-empty line of a log."""
-    try:
-        lines = path.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return "(its log is gone)"
-    return lines[-1] if lines else "(its log is empty)"

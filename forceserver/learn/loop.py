@@ -16,7 +16,7 @@ from ..fit.config import DataConfig
 from ..fit.progress import Progress, silent
 from ..frame import Frame
 from ..ipi.input import read_ipi_input
-from ..launch.progress import tell
+from ..launch.display import tell
 from ..locks import locked_folder
 from ..new_simulation import INPUT
 from ..structures import read_structures

@@ -10,7 +10,7 @@ from ..files import write_json
 from ..fit.labels import Labels
 from ..fit.progress import Progress
 from ..frame import Frame, Result
-from ..launch.progress import tell
+from ..launch.display import tell
 from ..potentials import PotentialConfig
 from ..potentials.base import Potential
 from ..results import check_count, check_results

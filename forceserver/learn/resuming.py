@@ -26,7 +26,7 @@ from ..files import write_json
 from ..frame import Frame
 from ..ipi.input import IpiInput, read_ipi_input
 from ..ipi.restart import state_files
-from ..launch.progress import tell
+from ..launch.display import tell
 from ..new_simulation import CONFIG, INPUT
 from ..potentials.base import Potential
 from ..potentials.trusted import MEASURE, TrustedConfig

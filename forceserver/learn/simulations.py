@@ -10,8 +10,9 @@ from .. import campaign
 from ..errors import PotentialError
 from ..files import write_json
 from ..ipi.input import read_ipi_input
-from ..launch.progress import tell
-from ..launch.supervision import ExitCode, last_line
+from ..launch.display import tell
+from ..launch.logs import last_line
+from ..launch.plan import ExitCode
 from ..new_simulation import CONFIG, INPUT
 from ..processes import describe_end, usable_cores
 from . import rounds

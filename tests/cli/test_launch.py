@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from proc import alive, children, wait_until
 
-from forceserver.launch.supervision import driver_environment
+from forceserver.launch.slot import driver_environment
 
 CRASHING_CALCULATOR = """
 import os
@@ -243,7 +243,7 @@ def leave_unread(path: str) -> None:
 
 def test_a_connection_that_breaks_ipi_costs_a_restart(aluminium, monkeypatch):
     """However often, if there is progress: a scanner that comes every night ended a simulation in the sixth."""
-    monkeypatch.setattr("forceserver.cli.launch.IPI_RESTARTS", 1)
+    monkeypatch.setattr("forceserver.launch.resuming.IPI_RESTARTS", 1)
     aluminium.write_simulation(steps=100_000, beads=2)
     log = aluminium.folder / "ipi.log"
 
@@ -269,7 +269,7 @@ def test_a_connection_that_breaks_ipi_costs_a_restart(aluminium, monkeypatch):
 
 
 def test_an_ipi_that_breaks_again_and_again_is_given_up(aluminium, monkeypatch):
-    monkeypatch.setattr("forceserver.cli.launch.IPI_RESTARTS", 1)
+    monkeypatch.setattr("forceserver.launch.resuming.IPI_RESTARTS", 1)
     aluminium.write_simulation(steps=10)
     done = threading.Event()
 

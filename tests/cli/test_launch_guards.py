@@ -24,9 +24,11 @@ from forceserver.errors import InputError
 from forceserver.ipi.addresses import clients_at, free_port
 from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.restart import newest_state
-from forceserver.launch.progress import Patience, Said, StepReader
+from forceserver.launch.logs import Said
+from forceserver.launch.plan import Plan
 from forceserver.launch.sources import Sources
-from forceserver.launch.supervision import Plan, Supervisor
+from forceserver.launch.steps import Patience, StepReader
+from forceserver.launch.supervision import Supervisor
 from forceserver.locks import FOLDER_LOCK
 
 HANGING_CALCULATOR = """
@@ -113,7 +115,8 @@ def test_an_address_that_is_not_here_starts_nothing(aluminium, address, words):
 
 
 def test_no_driver_comes_to_the_server_that_took_the_port_in_the_meantime(aluminium, listener, monkeypatch):
-    monkeypatch.setattr("forceserver.ipi.addresses.address_taken", lambda *_: None)
+    for place in "ipi.addresses", "launch.start":
+        monkeypatch.setattr(f"forceserver.{place}.address_taken", lambda *_: None)
     use_port(aluminium, listener.getsockname()[1])
     run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 1
@@ -300,9 +303,9 @@ def test_a_driver_that_does_not_answer_is_replaced(aluminium):
 def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
     """The simulation is ended when that has been told, however long the machine takes for it."""
     # five quick steps can be over between two looks: then only the first limit counts, as no interval is known
-    monkeypatch.setattr("forceserver.launch.progress.Patience.FIRST_SECONDS", 0.5)
-    monkeypatch.setattr("forceserver.launch.progress.Patience.LEAST_SECONDS", 0.2)
-    monkeypatch.setattr("forceserver.launch.progress.Patience.FACTOR", 0)
+    monkeypatch.setattr("forceserver.launch.steps.Patience.FIRST_SECONDS", 0.5)
+    monkeypatch.setattr("forceserver.launch.steps.Patience.LEAST_SECONDS", 0.2)
+    monkeypatch.setattr("forceserver.launch.steps.Patience.FACTOR", 0)
     for name, value in hang(aluminium).items():
         monkeypatch.setenv(name, value)
     told = []
@@ -316,7 +319,7 @@ def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
         if "has computed for" in text:  # perhaps before the potential has forked
             threading.Thread(target=end_it, daemon=True).start()
 
-    monkeypatch.setattr("forceserver.launch.progress.tell", tell)
+    monkeypatch.setattr("forceserver.launch.display.tell", tell)
     run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 128 + signal.SIGINT
     assert re.search(r"no step for \d+ s: driver 1 \(process \d+\) has computed for \d+ s", "\n".join(told)), told
@@ -324,7 +327,7 @@ def test_a_stall_is_told_with_what_each_driver_does(aluminium, monkeypatch):
 
 def test_a_stall_is_told_with_the_sockets_that_others_must_serve(aluminium, monkeypatch):
     """The driver of this launch has answered, and nobody comes to the other socket."""
-    monkeypatch.setattr("forceserver.launch.progress.Patience.FIRST_SECONDS", 0.2)
+    monkeypatch.setattr("forceserver.launch.steps.Patience.FIRST_SECONDS", 0.2)
     sockets = "<ffsocket name='al' mode='unix'><address>al</address></ffsocket>"
     other = sockets.replace(">al<", ">other<").replace("'al'", "'far'")
     aluminium.write_simulation(forcefield=sockets + other, old="</forces>", new="<force forcefield='far'/></forces>")
@@ -335,7 +338,7 @@ def test_a_stall_is_told_with_the_sockets_that_others_must_serve(aluminium, monk
         if "has nothing to do" in text:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("forceserver.launch.progress.tell", tell)
+    monkeypatch.setattr("forceserver.launch.display.tell", tell)
     run = aluminium.run_here("launch", aluminium.config)
     assert run.returncode == 128 + signal.SIGINT
     stall = next(text for text in told if "has nothing to do" in text)
@@ -395,7 +398,7 @@ def test_steps_in_a_log_that_was_emptied_count(aluminium):
 
 
 def test_an_ipi_that_does_not_come_to_listen_is_told(aluminium, monkeypatch):
-    monkeypatch.setattr("forceserver.launch.progress.Patience.FIRST_SECONDS", 0.2)
+    monkeypatch.setattr("forceserver.launch.steps.Patience.FIRST_SECONDS", 0.2)
     monkeypatch.setattr("forceserver.launch.supervision.LISTENS", "never {name}")
     told = []
 
@@ -404,7 +407,7 @@ def test_an_ipi_that_does_not_come_to_listen_is_told(aluminium, monkeypatch):
         if "no step for" in text:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr("forceserver.launch.progress.tell", tell)
+    monkeypatch.setattr("forceserver.launch.display.tell", tell)
     assert aluminium.run_here("launch", aluminium.config).returncode == 128 + signal.SIGINT
     assert any(f"i-PI does not listen yet, see {aluminium.folder}/ipi.log" in text for text in told), told
 
@@ -421,7 +424,7 @@ class Clock:
 
 def test_patience_follows_the_usual_steps(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("forceserver.launch.progress.time", clock)
+    monkeypatch.setattr("forceserver.launch.steps.time", clock)
     patience = Patience()
     clock.now += 299
     assert patience.lost() is None

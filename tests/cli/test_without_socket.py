@@ -21,7 +21,7 @@ from forceserver.errors import InputError, PotentialError, ProtocolError
 from forceserver.frame import Frame, Result
 from forceserver.ipi.direct import DirectDriver
 from forceserver.ipi.driver import DriverConfig
-from forceserver.launch.supervision import ipi_script
+from forceserver.ipi.program import ipi_script
 from forceserver.potentials.ase import AsePotential
 from forceserver.potentials.base import Potential
 
