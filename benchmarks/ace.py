@@ -24,7 +24,7 @@ from forceserver.potentials.gap import GapPotential
 from forceserver.representation.couplings import real_clebsch_gordan
 from forceserver.representation.products import ProductGraph, Truncation, truncate
 
-from .ace_peers import peers
+from .clients.ace_peers import peers
 from .gap import moving, silicon
 from .harness import Table, interleave
 

@@ -22,8 +22,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from forceserver.cli.launch import ipi_script
 from forceserver.ipi import pes
+from forceserver.ipi.program import ipi_script
 
 from .harness import Table
 

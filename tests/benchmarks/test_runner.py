@@ -1,5 +1,7 @@
 """What the runner of the benchmarks writes."""
 
+import importlib
+
 from benchmarks.__main__ import suites, update
 from benchmarks.harness import Table, interleave
 
@@ -35,3 +37,9 @@ def test_rounds_are_interleaved():
 def test_helpers_are_no_suites():
     assert {"driver", "ipi_steps", "endurance"} <= set(suites())
     assert not {"__main__", "harness", "clients"} & set(suites())
+
+
+def test_every_suite_can_be_imported():
+    """Otherwise nobody notices that something a suite needs has moved until somebody measures again."""
+    for name in suites():
+        assert callable(importlib.import_module(f"benchmarks.{name}").tables)

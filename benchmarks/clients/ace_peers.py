@@ -15,9 +15,9 @@ from ase import Atoms
 
 from forceserver.frame import Frame
 
-from .gap import SILICON, WANTED, moving, run
+from ..gap import SILICON, WANTED, moving, run
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parent
 STYLES = {  # of LAMMPS: commands, and the element that the potential calls the atoms
     "SNAP, LAMMPS": ("snap", "Si_Zuo_JPCA2020", "Si"),
     "quadratic SNAP, LAMMPS": ("snap", "Si_Zuo_JPCA2020.quadratic", "Si"),
