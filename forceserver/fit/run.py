@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ from .sigmas import choose_sigmas
 from .validation import Validation
 
 log = logging.getLogger(__name__)
+
+COMPARED = 100
+"""Energies that are compared with what forces say of them, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,7 @@ def _fit(problem: Problem, folder: Path, progress: Progress) -> Fit:
     factors = accumulate(columns, problem, groups, folder, progress)
     prior = block_diag(*(column.regulariser() for column in columns))
     validation = Validation(factors, prior)
-    if (doubt := contradiction(validation)) is not None:
+    if (doubt := contradiction(validation, partial(_energies, columns, problem))) is not None:
         log.warning("%s: %s", config.data.train, doubt)
     chosen, table = choose_sigmas(config, validation, factors, progress)
     regulariser = config.solver.regulariser(factors, chosen, prior)
@@ -140,6 +144,17 @@ def _finished(model: Model, by_share: dict[int, Model], problem: Problem) -> Fit
     summary["holes"] = [limit.what for limit in found if limit.hole]
     model.save(problem.config.output)
     return Fit(model, by_share, train, problem.data.test, found)
+
+
+def _energies(columns: Sequence[Columns], problem: Problem, weights: Array) -> tuple[Array, Array, Array]:
+    """For `contradiction`: of no more structures than tell whether labels agree."""
+    labelled = [one for one in problem.rest if one.energy is not None]
+    some = labelled[:: max(1, len(labelled) // COMPARED)]
+    species = np.array(problem.data.species)
+    sigma = np.array([problem.config.sigma_of(one.group).energy_ev * np.sqrt(len(one.frame)) for one in some])
+    predicted = [joined_rows(columns, one.frame, False, False).energy @ weights for one in some]
+    counts = np.array([(one.frame.species[:, None] == species).sum(axis=0) for one in some])
+    return np.array(predicted) / sigma, np.array([one.energy for one in some]) / sigma, counts / sigma[:, None]
 
 
 def _calibrate(

@@ -133,15 +133,23 @@ class Validation:
         """The labels of a quantity beside what a fit to the other quantities says of them: the factor that makes them
         of these predictions (least squares), and the correlation. None if there are fewer than `FEWEST` labels of
         either, without any predictions, or if the labels are no more than digits."""
-        others = {other: total for other, total in self._totals.items() if other != quantity}
-        count = int(self._counts[quantity].sum())
-        if min(count, sum(int(self._counts[other].sum()) for other in others)) < FEWEST:
+        if (u := self._fit_to_the_others(quantity)) is None:
             return None
-        u, mine = _factorised(self._sum(others, {}))[1], self._totals[quantity]
+        mine = self._totals[quantity]
         both, predicted, labels = u @ mine[:-1, -1], u @ mine[:-1, :-1] @ u, mine[-1, -1]
-        if not (predicted > 0 and labels > RESOLVED**2 * count):
+        if not (predicted > 0 and labels > RESOLVED**2 * self._counts[quantity].sum()):
             return None
         return float(both / predicted), float(both / np.sqrt(predicted * labels))
+
+    def weights_of_the_others(self, quantity: str) -> Array | None:
+        """The weights (n,) of a fit to the other quantities; None if there are fewer than `FEWEST` labels of either."""
+        u = self._fit_to_the_others(quantity)
+        return None if u is None else self._inverse @ u
+
+    def _fit_to_the_others(self, quantity: str) -> Array | None:
+        others = {other: total for other, total in self._totals.items() if other != quantity}
+        counts = [int(self._counts[quantity].sum()), sum(int(self._counts[other].sum()) for other in others)]
+        return None if min(counts) < FEWEST else _factorised(self._sum(others, {}))[1]
 
     @property
     def quantities(self) -> tuple[str, ...]:
