@@ -100,6 +100,13 @@ def _must_exist(path: Path) -> Path:
     raise ValueError(f"there is no file {path}")
 
 
+def names_extxyz(path: Path) -> Path:
+    """The path; `ValueError` if its name says another format, by which others would read it."""
+    if path.suffix not in ("", ".xyz", ".extxyz"):
+        raise ValueError(f"{path} would be extended XYZ under another name; let it end in .extxyz")
+    return path
+
+
 def _distinct(values: tuple) -> tuple:
     for value in values:
         if values.count(value) > 1:
@@ -123,6 +130,9 @@ InputFile = Annotated[Path, BeforeValidator(_relative_to_config), pydantic.After
 
 OutputPath = Annotated[Path, BeforeValidator(_relative_to_config), pydantic.AfterValidator(Path.absolute)]
 """A path that will be written, absolute: a model may change the working directory before."""
+
+ExtxyzOutput = Annotated[OutputPath, pydantic.AfterValidator(names_extxyz)]
+"""A file of structures that will be written."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -76,14 +76,18 @@ def evaluate(
     """
     from ..api import load_potential
     from ..fit.labels import LabelKeys, LabelReader
+    from ..sections import names_extxyz
     from .logs import set_up_logging
 
     set_up_logging(verbose)
     arguments.check_structures(structures)
-    if output is not None and output.exists() and output.samefile(structures):
-        raise InputError(f"--output {output} is the input; choose another name")
-    if output is not None and output.suffix not in ("", ".xyz", ".extxyz"):
-        raise InputError(f"--output {output} would be extended XYZ under another name; let it end in .extxyz")
+    if output is not None:
+        if output.exists() and output.samefile(structures):
+            raise InputError(f"--output {output} is the input; choose another name")
+        try:
+            names_extxyz(output)
+        except ValueError as error:
+            raise InputError(f"--output {error}") from error
     for path in filter(None, (output, plot)):
         arguments.check_folder("cannot write", path)
     labels = LabelReader(LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key"))

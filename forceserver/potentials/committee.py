@@ -27,7 +27,7 @@ from pydantic import Field, model_validator
 
 from ..files import append
 from ..frame import Frame, Result
-from ..sections import OutputPath, Section
+from ..sections import ExtxyzOutput, Section
 from .base import Potential, compute_all
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class CommitteeConfig(Section):
     send: Literal["all", "energies"] = "all"
     energy_threshold_ev: float | None = Field(default=None, gt=0)
     force_threshold_ev_per_angstrom: float | None = Field(default=None, gt=0)
-    save_to: OutputPath | None = None
+    save_to: ExtxyzOutput | None = None
     max_saved: int = Field(default=1000, ge=1)
 
     @model_validator(mode="after")

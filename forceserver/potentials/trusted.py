@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from ..errors import InputError, UntrustedError
 from ..frame import Frame, Result
-from ..sections import OutputPath, Section
+from ..sections import ExtxyzOutput, Section
 from ..turns import in_turn
 from .base import Potential
 from .committee import append_frame
@@ -41,10 +41,10 @@ class TrustedConfig(Section):
     kind: Literal["trusted"]
     potential: "PotentialConfig"
     force_threshold_ev_per_angstrom: float = Field(gt=0)
-    save_to: OutputPath
+    save_to: ExtxyzOutput
     check_every: int = Field(default=1, ge=1)
     first_check: int = Field(default=0, ge=0)
-    record_to: OutputPath | None = None
+    record_to: ExtxyzOutput | None = None
     record_every: int = Field(default=100, ge=1)
 
     @model_validator(mode="after")

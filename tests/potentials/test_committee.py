@@ -173,6 +173,7 @@ def test_saving_ends(frames, tmp_path, caplog):
     [
         {"members": MEMBERS[:1]},
         {"save_to": "uncertain.xyz"},
+        {"save_to": "uncertain.traj", "energy_threshold_ev": 1.0},
         {"energy_threshold_ev": -1.0},
         {"send": "nothing"},
         {"members": [*MEMBERS, {"kind": "pair"}]},
