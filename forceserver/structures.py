@@ -219,13 +219,13 @@ def _frames_of_xyz(file: IO[str]) -> Iterator[list[str]]:
 
 def _announced(line: str) -> int:
     """The number of atoms, from the first line of a frame."""
-    try:
-        return int(line)
-    except ValueError:
-        raise InputError(
-            f"begins with {line.strip()[:60]!r}, must begin with its number of atoms: does the frame before it have as "
-            "many lines as it says?"
-        ) from None
+    with contextlib.suppress(ValueError):
+        if (atoms := int(line)) >= 0:
+            return atoms
+    raise InputError(
+        f"begins with {line.strip()[:60]!r}, must begin with its number of atoms: does the frame before it have as "
+        "many lines as it says?"
+    )
 
 
 def _frames_of_pdb(file: IO[str]) -> Iterator[list[str]]:
@@ -263,9 +263,10 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
     comment = "".join(lines[1:2])
     if _is_ipi(comment):
         return _from_ipi(lines)
-    check_comment(comment)
-    if _EMPTY.search(comment):
-        lines[1] = _EMPTY.sub("", comment)
+    said = _EMPTY.sub("", comment)
+    check_comment(said)
+    if said != comment:
+        lines[1] = said
     atoms = _parse_labels(lines)
     span = float(np.linalg.norm(np.ptp(atoms.positions, axis=0))) if len(atoms) > 1 else np.inf
     if span < NARROW and not _EXTENDED.search(comment):
@@ -278,12 +279,14 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
 
 def _parse_labels(lines: list[str]) -> "Atoms":
     comment = "".join(lines[1:2])
-    column = _species_column(comment) if _EXTENDED.search(comment) else 0
+    column, columns = _species_column(comment) if _EXTENDED.search(comment) else (0, None)
     unknown: dict[int, str] = {}
     if column is None:
         return _by_ase("extxyz", lines, unknown)
     for atom, line in enumerate(lines[2 : 2 + int(lines[0])]):
         words = line.split()
+        if columns is not None and len(words) > columns:
+            raise InputError(f"has {len(words)} columns in the line of atom {atom}, its Properties are {columns}")
         if len(words) <= column:
             raise InputError(f"has no label in the line of atom {atom}: {line.strip()!r}")
         if _is_unknown_to_ase(words[column].capitalize()):
@@ -296,20 +299,22 @@ def _parse_labels(lines: list[str]) -> "Atoms":
 def _labels(lines: list[str]) -> set[str]:
     """The labels of a frame that are elements to ASE."""
     comment = "".join(lines[1:2])
-    column = _species_column(comment) if _EXTENDED.search(comment) else 0
+    column, _ = _species_column(comment) if _EXTENDED.search(comment) else (0, None)
     if column is None or _is_ipi(comment):
         return set()
     return {words[column] for words in map(str.split, lines[2:]) if len(words) > column}
 
 
-def _species_column(comment: str) -> int | None:
-    """Where the label of an atom is in its line; None if there is none."""
+def _species_column(comment: str) -> tuple[int | None, int | None]:
+    """Where the label of an atom is in its line, None if there is none; and the number of columns, if that is said."""
     from ase.io.extxyz import key_val_str_to_dict
 
-    fields = str(key_val_str_to_dict(comment).get("Properties", "species:S:1:pos:R:3")).split(":")
-    names = fields[::3]
+    said = key_val_str_to_dict(comment).get("Properties")
+    fields = str(said or "species:S:1:pos:R:3").split(":")
+    names, widths = fields[::3], list(map(int, fields[2::3]))
     check_columns(names)
-    return sum(map(int, fields[2 : 3 * names.index("species") : 3])) if "species" in names else None
+    column = sum(widths[: names.index("species")]) if "species" in names else None
+    return column, sum(widths) if said else None
 
 
 def _parse_pdb(lines: list[str]) -> "Atoms":

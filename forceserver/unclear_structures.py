@@ -44,6 +44,10 @@ _IN_OTHER_LENGTHS = re.compile(
     r"\s*=\s*[\"']?(bohr|atomic\w*|a\.?u\.?|nm|nanomet\w+|pm|electron)(?![\w.])",
     re.IGNORECASE,
 )
+_SAID = re.compile(
+    r"(?<![\w-])([A-Za-z_][\w-]*)\s*=\s*(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\{[^{}]*\}|\[[^\[\]]*\]|[^\s\"'{\[]+)"
+)
+"""A key with its value in the comment of an extended XYZ file."""
 _TRUTHS = frozenset({"t", "f", "true", "false", "0", "1"})
 _POSITIONS, _ELEMENTS = {"pos", "positions"}, {"species", "symbols", "Z", "numbers"}
 _LAMMPS = {
@@ -54,7 +58,8 @@ _LAMMPS = {
 
 
 def check_comment(comment: str) -> None:
-    """`InputError` if the comment of an xyz file has a cell, columns, periodicity or lengths that ASE does not read."""
+    """`InputError` if the comment of an xyz file has a cell, columns, periodicity or lengths that ASE does not read, or
+    two values for one key, of which ASE reads the last."""
     for name, _ in _MISSPELT.findall(comment):
         if name in _SPELT or (name == "cell" and "Lattice" in comment):
             continue
@@ -71,6 +76,10 @@ def check_comment(comment: str) -> None:
             raise InputError(
                 f'has pbc="{said}", and ASE takes any other word for true: write T or F for each direction'
             )
+    values: dict[str, str] = {}
+    for name, value in _SAID.findall(comment):
+        if values.setdefault(name, value) != value:
+            raise InputError(f"has {name}={values[name]} and {name}={value} in its comment: remove one of them")
 
 
 def check_columns(names: Sequence[str]) -> None:

@@ -216,6 +216,12 @@ def test_unknown_labels_are_named(tmp_path, text):
         ("1\n\nAl nan 0 0\n", "not finite"),
         ('1\nLattice="4 0 0 0 4 0 0 4 0"\nAl 0 0 0\n', "has a singular cell"),
         ('1\npbc="T F F"\nAl 0 0 0\n', "periodic along a but has no cell vector"),
+        ("-1\n\nAl 0 0 0\n", "begins with '-1', must begin with its number of atoms"),
+        ("1\nenergy=-1.5 name='a b' energy=-2.5\nAl 0 0 0\n", "has energy=-1.5 and energy=-2.5 in its comment"),
+        (
+            "1\nProperties=species:S:1:pos:R:3:forces:R:3\nAl 0 0 0 0.5 1 2 3\n",
+            "has 8 columns in the .* atom 0, .* are 7",
+        ),
     ],
 )
 def test_bad_structures(tmp_path, text, message):
@@ -224,6 +230,14 @@ def test_bad_structures(tmp_path, text, message):
         list(read_structures(tmp_path / "a.xyz"))
     with pytest.raises(InputError, match=message.replace("structure 0 ", "")):
         read_structure(tmp_path / "a.xyz")
+
+
+@pytest.mark.parametrize(
+    "comment", ["energy=-1.5 energy=-1.5", r'energy=-1.5 note="energy=-2.5 \"energy=-3\"" b={energy=1 2} energy = -1.5']
+)
+def test_what_a_comment_says_twice_may_be_the_same(tmp_path, comment):
+    (tmp_path / "a.xyz").write_text(f"1\n{comment}\nAl 0 0 0\n")
+    assert read_structure(tmp_path / "a.xyz").get_potential_energy() == -1.5
 
 
 def test_a_label_that_ase_does_not_know_in_one_of_its_formats(tmp_path):
@@ -453,7 +467,7 @@ def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
         ("a.cif", LABELS + "Cl1 0 0 0\nOW 0.5 0 0\n", "ClO"),
         ("a.pdb", PDB.format("A", "A"), "O2"),
         ("a.xyz", "1\nProperties=Z:I:1:pos:R:3\n13 0 0 0\n", "Al"),
-        ("a.xyz", "1\nenergy_unit=au units=angstrom unit=eV length=12 length=normal\nAl 0 0 0\n", "Al"),
+        ("a.xyz", "1\nenergy_unit=au units=angstrom unit=eV length=12 lengths=normal\nAl 0 0 0\n", "Al"),
         ("a.xyz", "1\nlattice=fcc, cell = small\nAl 0 0 0\n", "Al"),
         ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" cell="1 2 3"\nAl 0 0 0\n', "Al"),
     ],

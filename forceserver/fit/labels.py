@@ -103,12 +103,14 @@ class LabelReader:
         """The labels of a structure.
 
         Raises `InputError`, which begins with `where`, for a label that is not finite numbers of the right shape, for
-        two usual names whose values differ, for another name than in the structures before, for a virial that differs
-        from the stress, for a stress without a volume whose name was given, and for labels in other units by the word
-        of the file. A quantity whose weight is zero by MACE's name (`config_energy_weight`, ...) has no label.
+        two usual names whose values differ, for one name with two values, for another name than in the structures
+        before, for a virial that differs from the stress, for a stress without a volume whose name was given, and for
+        labels in other units by the word of the file. A quantity whose weight is zero by MACE's name
+        (`config_energy_weight`, ...) has no label.
         """
         places = _places(atoms)
         _refuse_other_units(places, where)
+        self._refuse_two_of_one_name(atoms, where)
         self._not_used |= {name for name, value in places.items() if _NOT_USED.search(name) and not _is_one(value)}
         self._structures += 1
         self._seen |= places.keys()
@@ -156,6 +158,17 @@ class LabelReader:
             log.warning("%s: in %d structures %s", path, structures, doubt)
         self._found, self._seen, self._not_used, self._structures = Counter(), set(), set(), 0
         self._doubtful = Counter()
+
+    def _refuse_two_of_one_name(self, atoms: "Atoms", where: str) -> None:
+        """A calculator's result, a column and `info` may have one name, and `_places` holds one of them."""
+        for quantity in USUAL:
+            key = getattr(self.keys, quantity)
+            for name, values in _repeated(atoms).items():
+                if (name == key if key else _is_usual(name, quantity)) and not _agree(*values):
+                    raise InputError(
+                        f"{where} has two labels called {name!r} that differ, such as one of a calculator and one in "
+                        "`info`: give one of them another name"
+                    )
 
     def _called(self, quantity: str) -> str:
         names = sorted(self._names.get(quantity, ()))
@@ -284,11 +297,40 @@ def _refuse_other_units(places: Mapping[str, Any], where: str) -> None:
             )
 
 
-def _places(atoms: "Atoms") -> dict[str, Any]:
-    """Every label by name: from the info, the arrays, and what ASE's readers turn into results of a calculator."""
+def _sources(atoms: "Atoms") -> tuple[Mapping[str, Any], ...]:
+    """What ASE's readers turn into results of a calculator, the columns, and the info."""
     results = atoms.calc.results if atoms.calc is not None else {}
     columns = {name: array for name, array in atoms.arrays.items() if name not in ("numbers", "positions")}
-    return {**results, **columns, **atoms.info}
+    return results, columns, atoms.info
+
+
+def _places(atoms: "Atoms") -> dict[str, Any]:
+    """Every label by name."""
+    return {name: value for source in _sources(atoms) for name, value in source.items()}
+
+
+def _repeated(atoms: "Atoms") -> dict[str, list[Any]]:
+    """The values of names that occur more than once."""
+    found: dict[str, list[Any]] = {}
+    for source in _sources(atoms):
+        for name, value in source.items():
+            found.setdefault(name, []).append(value)
+    return {name: values for name, values in found.items() if len(values) > 1}
+
+
+def _agree(first: Any, *others: Any) -> bool:
+    """Whether labels are the same numbers; a tensor may have six or nine. What is no numbers is seen to later."""
+    try:
+        one, *rest = (np.ravel(_full(np.array(value, dtype=np.float64))) for value in (first, *others))
+    except (TypeError, ValueError):
+        return True
+    return all(other.size == one.size and np.allclose(other, one, rtol=0, atol=SAME) for other in rest)
+
+
+def _full(array: Array) -> Array:
+    from ase.stress import voigt_6_to_full_3x3_stress
+
+    return voigt_6_to_full_3x3_stress(array.ravel()) if array.size == 6 else array
 
 
 def _tensor(value: Any, shape: tuple[int, ...], what: str, rounding: float) -> Array:

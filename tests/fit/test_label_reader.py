@@ -82,6 +82,29 @@ def test_names_are_told_where_nothing_is_found(tmp_path, caplog, results):
     assert f"; there are {', '.join(['energy_per_atom', *results])}" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "refused"),
+    [
+        ("energy", -7.6, True),
+        ("energy", -7.5, False),
+        ("forces", FORCES + 0.1, True),
+        ("stress", STRESS, False),
+        ("stress", 2 * STRESS, True),
+        ("energies", [1.0, 2.0], False),
+    ],
+)
+def test_one_name_in_two_places(name, value, refused):
+    """A trajectory has results of a calculator, and may have `info` of the same name."""
+    atoms = salt({name: value}, results={"energy": -7.5, "forces": FORCES, "stress": VOIGT, "energies": [-3.0, -4.5]})
+    reader = LabelReader()
+    if not refused:
+        assert reader.read(atoms, "it").energy == -7.5
+        return
+    with pytest.raises(InputError, match=f"it has two labels called '{name}' that differ"):
+        reader.read(atoms, "it")
+    assert LabelReader(LabelKeys(**{name: "none"})).read(atoms, "it") is not None
+
+
 def test_no_forces_and_no_energies_are_told(tmp_path, caplog):
     labels_of(tmp_path, salt({"energy": -1.0}, {"my_forces": FORCES}))[1].finish(tmp_path / "data.extxyz")
     assert "there are no forces among the labels energy, my_forces" in caplog.text
