@@ -81,9 +81,14 @@ class Remade:
 
     def __new__(cls, *args: Any, **keys: Any) -> Any:
         made = super().__new__(cls)
-        made._arguments = args, keys
+        made._arguments = tuple(map(_as_it_is, args)), {name: _as_it_is(value) for name, value in keys.items()}
         return made
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         args, keys = self._arguments
         return functools.partial(type(self), **keys), args
+
+
+def _as_it_is(argument: Any) -> Any:
+    """An argument; of `Atoms` a copy: these move, and may have a calculator that uses the object."""
+    return argument.copy() if hasattr(argument, "calc") else argument

@@ -55,7 +55,6 @@ class CollectiveVariable(Remade, Variable):
 
     def __init__(self, template: "Frame | Atoms", *, name: str = "cv", **keys: Any) -> None:
         template = Frame.of(template)
-        self._arguments = (template,), {"name": name, **keys}
         config = variable_section({"name": name, **keys})
         super().__init__(config.name, ())
         self.total_atoms = len(template)

@@ -96,6 +96,25 @@ def test_copies_and_pickles(copied):
     assert copied(variable).compute(frame).values == variable.compute(frame).values
 
 
+class Bonds(fs.CollectiveVariable):
+    """Arguments of its own, which a copy needs."""
+
+    def __init__(self, atoms, element):
+        super().__init__(atoms, kind="coordination", centres=element, neighbours=element, switch=SWITCH)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])
+def test_a_variable_of_another_class_is_copied_with_its_arguments(copied, tmp_path):
+    """It was passed those of its base (a TypeError). That its structure has a bias by now does not matter."""
+    atoms = images("Ti")[0].to_ase()
+    variable = Bonds(atoms, "Ti")
+    expected = variable.compute(atoms).values
+    settings = {"height_eV": 0.1, "pace_steps": 1, "temperature_K": 300, "time_step_fs": 1, "folder": tmp_path}
+    with fs.Metadynamics(variable, {"cv_number": {"sigma": 0.1}}, grid="none", **settings) as bias:
+        atoms.calc = fs.ForceServerCalculator(bias)
+        assert copied(variable).compute(atoms).values == expected
+
+
 def test_a_bias_is_not_copied(tmp_path):
     atoms = molecule("H2O")
     variable = fs.CollectiveVariable(atoms, name="n", kind="coordination", centres="O", neighbours="H", switch=SWITCH)
