@@ -17,6 +17,9 @@ from ..sections import Element, InputFile, OutputPath, Section, read_toml, valid
 from .labels import LabelKeys
 from .solvers import Ridge, Solver
 
+FUNCTIONS = 1000
+"""Invariants of the default expansion."""
+
 
 class DataConfig(Section):
     """Section [data]: structures with labels. Any label may be missing in a structure.
@@ -219,7 +222,7 @@ class ModelConfig(Section):
     """
 
     model: Literal["gap", "ace"] = "gap"
-    functions: int = Field(default=1000, ge=1, le=LARGEST)
+    functions: int = Field(default=FUNCTIONS, ge=1, le=LARGEST)
     candidates: int | None = Field(default=None, ge=1, le=LARGEST)
     cutoff_angstrom: float | None = Field(default=None, gt=1.0, le=12.0)
     descriptors: list[Descriptor] = Field(default_factory=list)
@@ -231,7 +234,7 @@ class ModelConfig(Section):
     solver: Solver = Ridge()
     embedding: Embedding | None = None
     training: TrainingConfig = TrainingConfig()
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     max_candidates: int = Field(default=50_000, ge=1)
 
     @model_validator(mode="after")
@@ -239,6 +242,14 @@ class ModelConfig(Section):
         check_candidates(self.candidates, self.functions)
         if self.candidates is not None and self.model != "ace":
             raise ValueError('candidates: are functions of model = "ace"; kernel models have n_sparse and n_features')
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_without_effect(self) -> "ModelConfig":
+        if self.functions != FUNCTIONS and self.model != "ace":
+            raise ValueError('functions: are those of model = "ace"; kernel models have n_sparse and n_features')
+        if self.training != TrainingConfig() and self.embedding is None:
+            raise ValueError("training: is that of an embedding, and there is none")
         return self
 
     @model_validator(mode="after")
@@ -282,6 +293,13 @@ class FitConfig(ModelConfig):
             raise ValueError("the name of a model ends in .npz")
         if not path.absolute().parent.is_dir():
             raise ValueError(f"there is no folder {path.absolute().parent}")
+        return path
+
+    @field_validator("report")
+    @classmethod
+    def _is_folder(cls, path: Path | None) -> Path | None:
+        if path is not None and path.exists() and not path.is_dir():
+            raise ValueError("is a file; the report is a folder")
         return path
 
 

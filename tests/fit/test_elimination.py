@@ -143,6 +143,22 @@ def test_candidates_that_do_not_fit_are_refused(tmp_path, change, said):
         FitConfig.model_validate(content | change)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"functions": 30}, "functions: are those of model"),
+        ({"training": {"iterations": 10}}, "training: is that of an embedding"),
+        ({"report": str(DATA)}, "is a file; the report is a folder"),
+        ({"seed": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_what_can_have_no_effect_is_refused_before_anything_is_done(tmp_path, change, said):
+    content = {"output": str(tmp_path / "si.npz"), "data": {"train": str(DATA)}}
+    FitConfig.model_validate(content | {"report": str(tmp_path), "functions": 1000})
+    with pytest.raises(pydantic.ValidationError, match=said):
+        FitConfig.model_validate(content | change)
+
+
 def test_more_candidates_than_there_are(tmp_path):
     truncation = {"functions": 5, "n_max": [2, 2, 2, 2], "l_max": [0, 1, 1, 1], "order": 2}
     content = {
