@@ -133,6 +133,23 @@ def test_without_a_clock_the_time_of_the_last_hill_counts(tmp_path):
     assert open_bias(tmp_path / "a", **EXTRA).step == 27
 
 
+def test_without_a_clock_no_row_is_there_twice(tmp_path):
+    """Of the rows after the last hill the last was gone, the others came twice."""
+    walk = trajectory(30)
+
+    def times(name):
+        return [float(line.split()[0]) for line in (tmp_path / name).read_text().splitlines() if line[0] != "#"]
+
+    for steps in (walk, walk[10:]):
+        (tmp_path / "BIAS.clock").unlink(missing_ok=True)
+        bias = open_bias(tmp_path, colvar_stride_steps=1)
+        for s in steps:
+            bias.advance(s)
+        bias.close()
+    np.testing.assert_allclose(times("COLVAR"), 0.0005 * np.arange(28 + 20))
+    np.testing.assert_allclose(times("COLVAR.undone"), [0.014, 0.0145])
+
+
 def test_a_hill_is_on_disk_before_it_acts(tmp_path, monkeypatch):
     bias, events = open_bias(tmp_path), []
     total = bias.total.growing.total

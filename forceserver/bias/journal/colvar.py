@@ -45,12 +45,13 @@ class ColvarFile:
         return {}
 
     def restore(self, steps: RecentSteps) -> None:
-        """Removes rows of later times, to a file of their own if the engine went back."""
+        """Removes rows of later times: to a file of their own if the engine went back, or if the clock was lost."""
         last_time_ps = (steps.step + 0.5) * self._time_step
-        if steps.is_going_back:
+        late = self._late_rows(last_time_ps)
+        if steps.is_going_back or late > 1:
             undo(self.path, size_of_rows(self.path, lambda _, line: self._time(line) <= last_time_ps))
-        else:
-            self._drop_last(last_time_ps)
+        elif late:
+            self._drop_last()
 
     def close(self) -> None:
         os.close(self._file)
@@ -73,15 +74,23 @@ class ColvarFile:
             raise InputError(f"{self.path} has other columns ({head.strip()}); move it away, or name another file")
         os.truncate(self.path, 0)
 
-    def _drop_last(self, last_time_ps: float) -> None:
-        """Only the last line can be incomplete or too late: the clock is set right after a row has been written."""
+    def _late_rows(self, last_time_ps: float) -> int:
+        """How many of the last two rows are later; an incomplete line is cut off first.
+
+        The clock is set right after a row has been written: only one can be too late, unless the clock was lost.
+        """
         with open(self.path, "rb+") as file:
             start = max(file.seek(0, os.SEEK_END) - 65536, 0)
             file.seek(start)
             block = file.read()
             end = block.rfind(b"\n") + 1
-            last = block.rfind(b"\n", 0, end - 1) + 1
-            line = block[last:end]
-            if line.strip() and not line.startswith(b"#") and self._time(line) > last_time_ps:
-                end = last
             file.truncate(start + end)
+        rows = [line for line in block[:end].splitlines()[-2:] if line.strip() and not line.startswith(b"#")]
+        return sum(self._time(line) > last_time_ps for line in rows)
+
+    def _drop_last(self) -> None:
+        """Cuts off the last line, which is complete."""
+        with open(self.path, "rb+") as file:
+            start = max(file.seek(0, os.SEEK_END) - 65536, 0)
+            file.seek(start)
+            file.truncate(start + file.read().rfind(b"\n", 0, -1) + 1)
