@@ -61,6 +61,11 @@ NARROW = 0.3
 """Angstrom; not even the shortest H-H of a scan fits into that. Forces and velocities in atomic units do, which CP2K
 writes like positions."""
 
+_PERIODIC = {"eon", "sys"}
+"""Formats of programs whose cells are periodic, and not to ASE."""
+_CONVERTED = {"runnerdata"}
+"""Formats without units that ASE converts all the same."""
+
 HEADER_LINES = 200
 """Within which a data file of LAMMPS gives its box."""
 _LAMMPS_BOX = re.compile(r"^\s*[-+.\deE]+\s+[-+.\deE]+\s+xlo\s+xhi\b", re.MULTILINE)
@@ -179,9 +184,13 @@ def _read_by_ase(path: Path, kind: str, last: bool) -> Iterator["Atoms"]:
             atoms.calc.results.pop("energy", None)  # a dump has none, ASE makes it zero
             if number == 0 and not units:
                 log.warning("%s: forces are read in eV/Angstrom; `dump_modify units yes` lets a dump say others", path)
+        if kind in _PERIODIC and atoms.cell.rank == 3:
+            atoms.pbc = True
         check_types(kind, path, atoms)
         if number == 0:
             check_guesses(kind, path, atoms)
+            if kind in _CONVERTED:
+                log.warning("%s is read in Bohr and Hartree, as RuNNer writes it; n2p2 leaves units open", path)
         yield atoms
 
 

@@ -146,6 +146,20 @@ def test_an_empty_text_takes_nothing_along(tmp_path, empty):
     assert atoms.info == {"a": "b=c"}
 
 
+@pytest.mark.parametrize(("name", "kind"), [("a.con", "eon"), ("a.sys", "sys")])
+def test_a_cell_of_a_program_that_knows_no_other_is_periodic(tmp_path, name, kind):
+    Atoms("Al2", positions=[[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True).write(tmp_path / name, format=kind)
+    assert read_structure(tmp_path / name).pbc.all()
+
+
+def test_units_of_input_data_are_told(tmp_path, caplog):
+    """RuNNer has Bohr and Hartree; n2p2 reads such files in any units."""
+    atoms = Atoms("Al2", positions=[[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True)
+    atoms.write(tmp_path / "input.data", format="runnerdata")
+    np.testing.assert_allclose(read_structure(tmp_path / "input.data").positions, atoms.positions, atol=1e-6)
+    assert "input.data is read in Bohr and Hartree" in caplog.text
+
+
 def test_a_cell_without_a_word_is_periodic(tmp_path):
     (tmp_path / "a.xyz").write_text('1\nLattice="4 0 0 0 4 0 0 0 4"\nAl 0 0 0\n')
     assert read_structure(tmp_path / "a.xyz").pbc.all()
