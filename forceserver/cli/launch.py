@@ -87,7 +87,7 @@ def run_simulation(
     from ..launch.resuming import see_through, tell_cut_outputs
     from ..launch.serving import drive_arguments, ports_by_name, served
     from ..launch.sources import Sources
-    from ..launch.start import check_addresses, check_writable, where_to_begin
+    from ..launch.start import check_addresses, check_stop, check_writable, where_to_begin
     from ..locks import locked_folder
     from ..processes import signals_noted
 
@@ -104,6 +104,7 @@ def run_simulation(
         simulation = at_ports(where_to_begin(simulation, restart, configuration, lock), ports)
         if simulation.step >= simulation.total_steps:
             return _nothing_to_do(simulation, restart)
+        check_stop(simulation)
         if not _agrees(config, configuration, simulation, drivers, whatever=no_check):
             return ExitCode.BAD_INPUT
         check_addresses(simulation)

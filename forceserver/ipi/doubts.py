@@ -9,12 +9,19 @@ from ..elements import find_element
 from .input import FEMTOSECOND, all_in
 
 DALTON = 1822.888486  # electron masses
+KELVIN = 3.1668115634556e-6  # Hartree
 
 ISOTOPES = (0.4, 3.5)
 """Masses relative to that of the element that are isotopes (tritium: 3), or hydrogen made heavier on purpose."""
 
 ROUNDED = 1e-3
 """Eigenvalues of the matrices of a GLE, relative to the largest, that three printed digits can make negative."""
+
+AT_ANOTHER = 0.01
+"""By how much the temperature in <C> of a GLE may differ."""
+
+ABSURD_KELVIN = 1e7
+"""No <C>, times the number of beads or not, is as hot as this."""
 
 HYDROGEN_DALTON, HYDROGEN_FEMTOSECONDS = 1.5, 3.0
 """Masses of hydrogen that is not made heavier, and the longest time step at which its bonds (9 to 11 fs) are stable."""
@@ -39,6 +46,7 @@ def doubts(simulation: Any) -> Iterator[str]:
         _too_slow_for_hydrogen,
         _at_rest,
         _heating,
+        _at_another_temperature,
         _exchanges,
         _same_files,
     ):
@@ -120,13 +128,19 @@ def _immobile(simulation: Any) -> Iterator[str]:
 
 
 def _levels(simulation: Any) -> Iterator[str]:
-    """Force fields of several time steps that do not count once in all (the expensive one) or never (the cheap one)."""
+    """Force fields of several time steps that do not count once in all (the expensive one) or never (the cheap one).
+
+    One that is taken off a contracted ring polymer and put onto the whole one is in two <force>.
+    """
     for system in simulation.syslist:
+        totals: dict[str, float] = {}
+        stepped = {part.ffield for part in system.fcomp if not np.array_equal(part.mts_weights, [1])}
         for part in system.fcomp:
-            total = float(np.sum(part.mts_weights))
-            if len(part.mts_weights) > 1 and not np.isclose(total, (0, 1)).any():
+            totals[part.ffield] = totals.get(part.ffield, 0) + float(np.sum(part.mts_weights))
+        for name, total in totals.items():
+            if name in stepped and not np.isclose(total, (0, 1)).any():
                 yield (
-                    f"<mts_weights> of the force field '{part.ffield}' add up to {total:g}: its energy and forces are "
+                    f"<mts_weights> of the force field '{name}' add up to {total:g}: its energy and forces are "
                     "multiplied by it; usual is 1, or 0 for one that is only used in between"
                 )
 
@@ -181,6 +195,24 @@ def _heating(simulation: Any) -> Iterator[str]:
         rates = np.linalg.eigvals(matrices).real
         if rates.min(initial=0) < -ROUNDED * abs(rates).max(initial=0):
             yield f"<A> of the thermostat has an eigenvalue with the real part {rates.min():.3g}: it heats without end"
+
+
+def _at_another_temperature(simulation: Any) -> Iterator[str]:
+    """A GLE that acts as at another temperature: <C> is the identity times it, of PIGLET that of the centroid."""
+    for _, motion, _ in dynamics(simulation):
+        if type(motion.thermostat).__name__ not in ("ThermoGLE", "ThermoNMGLE"):
+            continue
+        covariance, expected = np.asarray(motion.thermostat.C), float(motion.thermostat.temp)
+        covariance = covariance[0] if covariance.ndim > 2 else covariance
+        if covariance.ndim < 2 or not 0 < covariance.shape[0] == covariance.shape[1]:
+            continue
+        found = float(covariance[0, 0])
+        same = np.allclose(covariance, found * np.eye(len(covariance)), rtol=0, atol=ROUNDED * abs(found))
+        if (same and not np.isclose(found, expected, rtol=AT_ANOTHER)) or found > ABSURD_KELVIN * KELVIN:
+            yield (
+                f"<C> of the thermostat is that of {found / KELVIN:.4g} K; temperature times beads is "
+                f"{expected / KELVIN:.4g} K: was it made for another temperature, or is units='kelvin' missing?"
+            )
 
 
 def _exchanges(simulation: Any) -> Iterator[str]:

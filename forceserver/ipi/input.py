@@ -132,6 +132,8 @@ class IpiInput:
     step: int
     total_steps: int
     verbosity: str
+    float_format: str
+    """Of numbers in outputs and states."""
     threading: bool
     """Whether systems are stepped in threads of their own."""
     properties: tuple[PropertiesFile, ...]
@@ -154,6 +156,12 @@ class IpiInput:
         """Folders of outputs, but for that in which i-PI runs."""
         stems = [*(file.path for file in self.properties), *(stem for stem, _ in self.trajectories)]
         return sorted({stem.parent for stem in (*stems, *self.checkpoints, *self.swaps)} - {self.folder})
+
+    def told_to_stop(self) -> str:
+        """What is to be said of a file EXIT, which ends i-PI; nothing if there is none."""
+        stop = self.folder / "EXIT"
+        words = f"{stop} would end i-PI at once, and is left from an earlier stop: remove it to go on"
+        return words if stop.exists() else ""
 
 
 def read_ipi_input(path: Path, folder: Path | None = None) -> IpiInput:
@@ -230,6 +238,7 @@ def _read(path: Path, folder: Path) -> IpiInput:
         step=simulation.step.fetch(),
         total_steps=simulation.total_steps.fetch(),
         verbosity=simulation.verbosity.fetch(),
+        float_format=simulation.floatformat.fetch(),
         threading=simulation.threading.fetch(),
         motions=tuple(type(move).__name__ for move in moves),
         timestep_fs=next((float(move.dt) / FEMTOSECOND for move in moves if getattr(move, "dt", None)), None),

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .doubts import MOVES_THE_CELL, doubts, dynamics
+from .doubts import KELVIN, MOVES_THE_CELL, doubts, dynamics
 from .input import FEMTOSECOND, all_in, parse_input, quietly_in, words_of
 from .problems import problems
 
-KELVIN = 3.1668115634556e-6  # Hartree
 GIGAPASCAL = 1 / 29421.0265  # Hartree / bohr^3
 
 NO_ATOM = "Couldn't find an atom which matched"

@@ -58,10 +58,14 @@ def check_writable(folder: Path, log: Path) -> None:
             raise InputError(f"nothing can be written to {place} ({why}); nothing was started")
 
 
+def check_stop(simulation: IpiInput) -> None:
+    """Raises `InputError` for a file that would end i-PI at once."""
+    if why := simulation.told_to_stop():
+        raise InputError(why)
+
+
 def check_addresses(simulation: IpiInput) -> None:
-    """Raises `InputError` where i-PI could not listen, and for a file that would end it at once."""
-    if (stop := simulation.folder / "EXIT").exists():
-        raise InputError(f"{stop} would end i-PI at once, and is left from an earlier stop: remove it to go on")
+    """Raises `InputError` where i-PI could not listen."""
     for server in simulation.sockets:
         if why := address_taken(server, simulation.folder):
             raise InputError(f"<ffsocket name='{server.name}'>: {why}")

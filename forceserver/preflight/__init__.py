@@ -15,6 +15,7 @@ from .extras import inspect_extras
 from .findings import ADVICE, OK, WRONG, Finding, Verdict
 from .plumed import inspect_plumed, inspect_plumed_in_ipi
 from .rehearsal import (
+    inspect_float_format,
     inspect_folders,
     inspect_forcefields,
     inspect_tags,
@@ -23,7 +24,7 @@ from .rehearsal import (
     rehearse_input,
 )
 from .sockets import find_server, inspect_cv_server, inspect_limits, inspect_sockets
-from .speed import inspect_speed
+from .speed import inspect_deadline, inspect_speed
 from .structures import describe_template, inspect_fixed, inspect_structure
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _input(ipi: "IpiInput") -> Iterator[Finding]:
         yield Finding(ADVICE, "simulation", "<total_steps> is not above <step>: there is nothing to do")
     yield from inspect_tags(ipi)
     yield from inspect_folders(ipi)
+    yield from inspect_float_format(ipi)
     yield from inspect_forcefields(ipi)
 
 
@@ -101,6 +103,7 @@ def _simulation(
         yield from inspect_structure(template, system, server)
     answers = ask(configuration, template, ipi.folder) if compute else Answers()
     yield from answers.findings
+    yield from inspect_deadline(configuration.driver, answers.seconds)
     if compute:
         yield from inspect_plumed(configuration, template, ipi)
     if rehearsal is not None:

@@ -23,6 +23,10 @@ LIMITS = {
 """Unit, i-PI's name of it; below and above what it is unusual; from what it is impossible."""
 
 
+FORMATTED = 9.500435e-4, -12.345678
+"""Numbers of i-PI's states: 300 K in Hartree, and any other."""
+
+
 def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
     """Constructs i-PI's simulation without running it; returns it with i-PI's complaints."""
     from ..ipi.rehearsal import rehearse
@@ -39,10 +43,12 @@ def rehearse_input(ipi: "IpiInput") -> "tuple[Rehearsal | None, list[Finding]]":
 
 
 def inspect_folders(ipi: "IpiInput") -> Iterator[Finding]:
-    """i-PI does not create folders."""
+    """i-PI does not create folders, and ends when it finds a file EXIT."""
     for folder in ipi.folders:
         if not folder.is_dir():
             yield Finding(WRONG, "simulation", f"there is no folder {folder} for i-PI's outputs: mkdir -p {folder}")
+    if why := ipi.told_to_stop():
+        yield Finding(WRONG, "simulation", why)
 
 
 def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
@@ -78,6 +84,20 @@ def inspect_tags(ipi: "IpiInput") -> Iterator[Finding]:
     if not ipi.checkpoints:
         text = "there is no <checkpoint> in <output>: a simulation that is killed cannot be resumed"
         yield Finding(ADVICE, "simulation", text)
+
+
+def inspect_float_format(ipi: "IpiInput") -> Iterator[Finding]:
+    """States have the format of the outputs, in atomic units: with few decimals a restart is at another temperature."""
+    try:
+        kept = [float(ipi.float_format % value) for value in FORMATTED]
+    except (TypeError, ValueError, OverflowError):
+        yield Finding(WRONG, "simulation", f"floatformat='{ipi.float_format}' makes no number; usual is '%16.8e'")
+        return
+    lost = max(abs(mine / value - 1) for mine, value in zip(kept, FORMATTED, strict=True))
+    if lost > 1e-5:
+        text = f"floatformat='{ipi.float_format}' changes {FORMATTED[0]:g} Hartree, 300 K, into {kept[0]:g}"
+        hint = "states have it, too, so what continues from them is another simulation; usual is '%16.8e'"
+        yield Finding(ADVICE, "simulation", f"{text}: {hint}")
 
 
 def inspect_volume(ipi: "IpiInput", rehearsal: "Rehearsal", server: "SocketServer") -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from .findings import ADVICE, WRONG, Finding
 
 if TYPE_CHECKING:
+    from ..ipi.driver import DriverConfig
     from ..ipi.input import IpiInput, SocketServer
 
 DEFAULT_LATENCY_SECONDS = 1e-4
@@ -63,6 +64,17 @@ def _timeout(server: "SocketServer", drivers: int, seconds: float | None) -> Ite
         text = (
             "no <timeout>: i-PI waits for ever for a driver that hangs, or whose node has vanished; "
             "<timeout>600</timeout> gives what is not answered within 600 s to another driver"
+        )
+        yield Finding(ADVICE, "drivers", text)
+
+
+def inspect_deadline(driver: "DriverConfig", seconds: float | None) -> Iterator[Finding]:
+    """Drivers that `launch` would end, one after the other, while they compute."""
+    limit = driver.evaluation_deadline_seconds
+    if seconds and limit is not None and limit < seconds:
+        text = (
+            f"driver.evaluation_deadline_seconds is {limit:g} s, and the potential took {seconds:.2g} s for the "
+            "template: launch would replace drivers that are still computing"
         )
         yield Finding(ADVICE, "drivers", text)
 

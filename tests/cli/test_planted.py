@@ -7,12 +7,20 @@ from ase.constraints import FixAtoms, FixBondLength, FixCartesian
 
 from forceserver.errors import InputError
 from forceserver.frame import Frame
+from forceserver.ipi.driver import DriverConfig
 from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.rehearsal import rehearse
 from forceserver.launch.changes import changes
 from forceserver.new_simulation import Start, write_start
 from forceserver.preflight.findings import ADVICE, WRONG
-from forceserver.preflight.rehearsal import inspect_tags, inspect_vacuum, inspect_volume
+from forceserver.preflight.rehearsal import (
+    inspect_float_format,
+    inspect_folders,
+    inspect_tags,
+    inspect_vacuum,
+    inspect_volume,
+)
+from forceserver.preflight.speed import inspect_deadline
 from forceserver.preflight.structures import inspect_fixed, inspect_structure
 from forceserver.structures import read_structure
 
@@ -24,6 +32,10 @@ BAROSTAT = "</thermostat><barostat mode='isotropic'><tau units='femtosecond'> 25
 LANGEVIN = "<thermostat mode='langevin'><tau units='femtosecond'> 100 </tau></thermostat>"
 HEATING = "<thermostat mode='gle'><A shape='(2,2)'> [1e-3, 1e-4, 1e-4, {}e-3] </A></thermostat>"
 MOTION = "<motion mode='dynamics'>"
+COVARIANCE = (
+    "<thermostat mode='gle'><A shape='(2,2)'> [1e-3, 1e-4, -1e-4, 1e-3] </A>"
+    "<C shape='(2,2)' {0}> [{1}, 0, 0, {1}] </C></thermostat>"
+)
 VIBRATIONS = "<motion mode='vibrations'><vibrations mode='fd'><pos_shift> {} </pos_shift></vibrations>"
 EXCHANGES = "<motion mode='{0}'><{0}><names> [ {1} ] </names></{0}>"
 REMD = "<smotion mode='remd'><remd><stride>{}</stride></remd></smotion><prng>"
@@ -94,6 +106,18 @@ def test_what_cannot_run(tmp_path, old, new, problem):
         ("='force'/", "='force' nbeads='4'/", "nbeads='4'> has no effect, since the system has 1 bead: <initialize"),
         (LANGEVIN, HEATING.format(-1), "<A> of the thermostat has an eigenvalue with the real part -0.001: it heats"),
         (LANGEVIN, HEATING.format(1), None),
+        (
+            LANGEVIN,
+            COVARIANCE.format("", "300"),
+            "<C> of the thermostat is that of 9.473e+07 K; temperature times beads",
+        ),
+        (
+            LANGEVIN,
+            COVARIANCE.format("units='kelvin'", "100"),
+            "is that of 100 K; temperature times beads is 300 K: was",
+        ),
+        (LANGEVIN, COVARIANCE.format("units='kelvin'", "300"), None),
+        ("='force'/", "='force'><mts_weights>[0.5]</mts_weights></force", "of the force field 'force' add up to 0.5"),
         ("<prng>", REMD.format(5), "<smotion mode='remd'> has one system: there is nothing to exchange"),
         ("<prng>", REMD.format(0), "<smotion mode='remd'> has a <stride> of 0: nothing is exchanged"),
         ("<ensemble>", BIAS, "'force' is in <forces> and in <bias>: its forces act twice"),
@@ -177,6 +201,53 @@ def test_levels_that_do_not_add_up_to_one_potential(tmp_path, weights, told):
         ("</timestep>", "</timestep><nmts>[1, 4]</nmts>"),
     )
     assert said.startswith(told) if told else not said
+
+
+def test_levels_of_a_contracted_ring_polymer_add_up(tmp_path):
+    """Taken off a contraction and put onto all beads: each of the two <force> was told of by itself."""
+    parts = ("force' nbeads='2", "1, 0"), ("cheap' nbeads='2", "-1, 0"), ("cheap", "0, 1")
+    forces = [f"<force forcefield='{name}'><mts_weights>[{levels}]</mts_weights></force>" for name, levels in parts]
+    cheap = "<fflj name='cheap' pbc='False'><parameters> { sigma: 3.0, eps: 1e-4 } </parameters></fflj>\n  <system>"
+    assert not doubts_of(
+        planted(tmp_path, "nbeads='1'", "nbeads='4'"),
+        ("mode='langevin'", "mode='pile_l'"),
+        ("<force forcefield='force'/>", "".join(forces)),
+        ("<system>", cheap),
+        ("</timestep>", "</timestep><nmts>[1, 4]</nmts>"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("%12.3f", "floatformat='%12.3f' changes 0.000950043 Hartree, 300 K, into 0.001: states have it, too"),
+        ("%d", "into 0: states have it, too"),
+        ("%q", "floatformat='%q' makes no number"),
+        ("%16.8e", ""),
+    ],
+)
+def test_a_format_in_which_states_are_lost(tmp_path, written, said):
+    """RESTART had a temperature of 0.001 Hartree, 316 K, and went on with it."""
+    text = " ".join(
+        finding.text for finding in inspect_float_format(read_ipi_input(planted(tmp_path, "%25.17e", written)))
+    )
+    assert said in text if said else not text
+
+
+def test_a_file_exit_is_found_before_launch_refuses_it(tmp_path):
+    path = planted(tmp_path)
+    assert not list(inspect_folders(read_ipi_input(path)))
+    (tmp_path / "EXIT").touch()
+    (finding,) = inspect_folders(read_ipi_input(path))
+    assert finding.verdict is WRONG
+    assert "EXIT would end i-PI at once" in finding.text
+
+
+@pytest.mark.parametrize(("limit", "told"), [(0.5, True), (10, False), (None, False)])
+def test_a_deadline_that_the_potential_does_not_meet(limit, told):
+    findings = list(inspect_deadline(DriverConfig(evaluation_deadline_seconds=limit), 2.0))
+    assert [finding.verdict for finding in findings] == [ADVICE] * told
+    assert not list(inspect_deadline(DriverConfig(evaluation_deadline_seconds=0.5), None))
 
 
 @pytest.mark.parametrize(("kelvin", "told"), [(300, True), (360, False)])
