@@ -161,9 +161,9 @@ class LabelReader:
 
     def _refuse_two_of_one_name(self, atoms: "Atoms", where: str) -> None:
         """A calculator's result, a column and `info` may have one name, and `_places` holds one of them."""
-        for quantity in USUAL:
-            key = getattr(self.keys, quantity)
-            for name, values in _repeated(atoms).items():
+        for name, values in _repeated(atoms).items():
+            for quantity in USUAL:
+                key = getattr(self.keys, quantity)
                 if (name == key if key else _is_usual(name, quantity)) and not _agree(*values):
                     raise InputError(
                         f"{where} has two labels called {name!r} that differ, such as one of a calculator and one in "
