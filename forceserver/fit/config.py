@@ -245,17 +245,17 @@ class ModelConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _expansions_are_embedded(self) -> "ModelConfig":
+        if self.embedding is not None and (self.model != "ace" or any(d.kind == "pair" for d in self.descriptors)):
+            raise ValueError('embedding: is for model = "ace" without descriptors of kind = "pair"')
+        return self
+
+    @model_validator(mode="after")
     def _nothing_is_without_effect(self) -> "ModelConfig":
         if self.functions != FUNCTIONS and self.model != "ace":
             raise ValueError('functions: are those of model = "ace"; kernel models have n_sparse and n_features')
         if self.training != TrainingConfig() and self.embedding is None:
             raise ValueError("training: is that of an embedding, and there is none")
-        return self
-
-    @model_validator(mode="after")
-    def _expansions_are_embedded(self) -> "ModelConfig":
-        if self.embedding is not None and (self.model != "ace" or any(d.kind == "pair" for d in self.descriptors)):
-            raise ValueError('embedding: is for model = "ace" without descriptors of kind = "pair"')
         return self
 
     @model_validator(mode="after")
