@@ -47,11 +47,14 @@ class ColvarFile:
     def restore(self, steps: RecentSteps) -> None:
         """Removes rows of later times: to a file of their own if the engine went back, or if the clock was lost."""
         last_time_ps = (steps.step + 0.5) * self._time_step
-        late = self._late_rows(last_time_ps)
+        lines = self._last_lines()
+        rows = [line for line in lines if line.strip() and not line.startswith(b"#")]
+        # the clock is set right after a row has been written: only one can be too late, unless the clock was lost
+        late = sum(self._time(row) > last_time_ps for row in rows)
         if steps.is_going_back or late > 1:
             undo(self.path, size_of_rows(self.path, lambda _, line: self._time(line) <= last_time_ps))
         elif late:
-            self._drop_last()
+            os.truncate(self.path, os.path.getsize(self.path) - len(lines[-1]))
 
     def close(self) -> None:
         os.close(self._file)
@@ -74,23 +77,12 @@ class ColvarFile:
             raise InputError(f"{self.path} has other columns ({head.strip()}); move it away, or name another file")
         os.truncate(self.path, 0)
 
-    def _late_rows(self, last_time_ps: float) -> int:
-        """How many of the last two rows are later; an incomplete line is cut off first.
-
-        The clock is set right after a row has been written: only one can be too late, unless the clock was lost.
-        """
+    def _last_lines(self) -> list[bytes]:
+        """The last two lines, or fewer; an incomplete one is cut off first."""
         with open(self.path, "rb+") as file:
             start = max(file.seek(0, os.SEEK_END) - 65536, 0)
             file.seek(start)
             block = file.read()
             end = block.rfind(b"\n") + 1
             file.truncate(start + end)
-        rows = [line for line in block[:end].splitlines()[-2:] if line.strip() and not line.startswith(b"#")]
-        return sum(self._time(line) > last_time_ps for line in rows)
-
-    def _drop_last(self) -> None:
-        """Cuts off the last line, which is complete."""
-        with open(self.path, "rb+") as file:
-            start = max(file.seek(0, os.SEEK_END) - 65536, 0)
-            file.seek(start)
-            file.truncate(start + file.read().rfind(b"\n", 0, -1) + 1)
+        return [line + b"\n" for line in block[:end].split(b"\n")[:-1][-2:]]
