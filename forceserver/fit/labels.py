@@ -328,6 +328,7 @@ def _agree(first: Any, *others: Any) -> bool:
 
 
 def _full(array: Array) -> Array:
+    """A symmetric matrix where there are six numbers in Voigt's order; anything else as it is."""
     from ase.stress import voigt_6_to_full_3x3_stress
 
     return voigt_6_to_full_3x3_stress(array.ravel()) if array.size == 6 else array
@@ -336,9 +337,7 @@ def _full(array: Array) -> Array:
 def _tensor(value: Any, shape: tuple[int, ...], what: str, rounding: float) -> Array:
     """A finite symmetric matrix, also from six numbers in Voigt's order."""
     if np.size(value) == 6:
-        from ase.stress import voigt_6_to_full_3x3_stress
-
-        return voigt_6_to_full_3x3_stress(_numbers(np.ravel(value), (6,), what))
+        return _full(_numbers(np.ravel(value), (6,), what))
     tensor = _numbers(value, shape, what)
     if abs(tensor - tensor.T).max() > rounding + ASYMMETRIC * abs(tensor).max():
         rows = "; ".join(" ".join(f"{x:.6g}" for x in row) for row in tensor)
