@@ -190,15 +190,6 @@ def _lives(owner: dict[str, Any]) -> bool:
     return True
 
 
-def _has_locks(descriptor: int) -> bool:
-    """Whether the file system supports file locks."""
-    try:
-        try_lock(descriptor)
-    except OSError:
-        return False
-    return True
-
-
 def same_file(descriptor: int, path: Path) -> bool:
     """Whether the path still refers to the open file."""
     try:
@@ -230,6 +221,8 @@ def _explain(path: Path, descriptor: int, owner: dict[str, Any]) -> str:
     if _was_on_this_machine(owner):
         if _lives(owner):
             return f"{text}. It is alive: wait for it, or end it"
-        if _has_locks(descriptor):
+        with contextlib.suppress(OSError):  # a file system without locks
+            if try_lock(descriptor):  # of another user, who alone may take it over
+                return f"{text}. It is dead, and so is all that it started: remove {path} and start again"
             return f"{text}. It is dead, but a process that it started is alive: wait for that, or end it"
     return f"{text} (it gives one every {BEAT_SECONDS:.0f} s). If it is dead, remove {path} and start again"

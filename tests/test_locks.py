@@ -55,17 +55,31 @@ def test_the_lock_of_another_user_is_explained():
         os.chmod(folder, 0o777)
         os.chmod(folder / FOLDER_LOCK, 0o644)
         os.chown(folder / FOLDER_LOCK, 12345, 12345)
-        assert _as_another_user(folder) == 0
+        assert _as_another_user(folder, r"in use by `launch`.*belongs to the user 12345") == 0
 
 
-def _as_another_user(folder) -> int:
-    """The status of a child that tries to lock the folder: 0 if it is told who has."""
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files to another user")
+def test_the_lock_that_another_user_has_left_may_be_removed():
+    """It said that a process of the dead owner was alive, which one was to wait for."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        leave(folder)
+        os.chmod(folder, 0o777)
+        os.chmod(folder / FOLDER_LOCK, 0o644)
+        assert _as_another_user(folder, r"dead, and so is all that it started: remove .*launch\.lock") == 0
+        with (folder / FOLDER_LOCK).open() as kept:  # as a process does that the owner has started
+            assert locks.try_lock(kept.fileno())
+            assert _as_another_user(folder, "but a process that it started is alive: wait for that") == 0
+
+
+def _as_another_user(folder, told) -> int:
+    """The status of a child that tries to lock the folder: 0 if it is told this."""
     child = os.fork()
     if child == 0:
         try:
             os.setuid(23456)
             with (
-                pytest.raises(InputError, match=r"in use by `launch`.*belongs to the user 12345"),
+                pytest.raises(InputError, match=told),
                 locked_folder(folder),
             ):
                 pass
