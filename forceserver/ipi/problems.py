@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..elements import find_element
 from .doubts import dynamics, without_thermostat
 from .input import FEMTOSECOND, all_in
 
@@ -18,7 +19,7 @@ def problems(simulation: Any) -> Iterator[str]:
         _fixed_atoms,
         _idle_parts,
         _without_time,
-        _without_partner,
+        _exchanges,
         _without_stride,
         _without_shift,
     ):
@@ -57,18 +58,24 @@ def _without_time(simulation: Any) -> Iterator[str]:
             yield f"the <barostat> has a <tau> of {float(tau) / FEMTOSECOND:g} fs: it must be positive"
 
 
-def _without_partner(simulation: Any) -> Iterator[str]:
-    """Exchanges of atoms of one species, for which i-PI seeks another one for ever."""
+def _exchanges(simulation: Any) -> Iterator[str]:
+    """Exchanges for which i-PI seeks a partner for ever, and those that should change forces and cannot."""
     for system in simulation.syslist:
         for motion in all_in(system.motion):
             if not (tag := EXCHANGING.get(type(motion).__name__)):
                 continue
             there = sorted({str(system.beads.names[atom]) for atom in motion.AXlist(motion.names)})
+            elements = {find_element(label) for label in there} - {None}
             if len(there) < 2:
                 has = f"only {there[0]}" if there else "none"
                 yield (
                     f"<{tag}> exchanges atoms of {', '.join(motion.names)}, of which the system has "
                     f"{has}: <names> needs two labels of its atoms"
+                )
+            elif tag == "alchemy" and len(elements) > 1:
+                yield (
+                    f"<alchemy> exchanges the labels and masses of {', '.join(there)}, but drivers hear of no labels, "
+                    "so the forces stay: it is for isotopes of one element, <atomswap> for different ones"
                 )
 
 

@@ -79,6 +79,19 @@ def test_what_cannot_run(tmp_path, old, new, problem):
     assert problem in " ".join(rehearse(planted(tmp_path, old, new)).problems)
 
 
+@pytest.mark.parametrize(("labels", "problem"), [("Cu Ag", "<alchemy> exchanges the labels and"), ("H D", "")])
+def test_only_isotopes_are_exchanged_by_their_labels(tmp_path, labels, problem):
+    """Drivers do not hear of it, and `--restart` finds other species."""
+    first, second = labels.split()
+    rows = [f"{label} {i}.0 0.0 {i % 2}.0" for i, label in enumerate([first, second, first, second])]
+    (tmp_path / "labels.xyz").write_text("\n".join(["4", "# CELL(abcABC): 9 9 9 90 90 90", *rows]) + "\n")
+    path = planted(tmp_path, MOTION, EXCHANGES.format("alchemy", f"{first}, {second}"))
+    path.write_text(path.read_text().replace("mode='ase'> start.extxyz", "mode='xyz'> labels.xyz"))
+    problems = [text for text in rehearse(path).problems if "alchemy" in text]
+    assert len(problems) == bool(problem)
+    assert problem in " ".join(problems)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "doubt"),
     [
