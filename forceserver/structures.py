@@ -30,6 +30,7 @@ from .unclear_structures import (
     check_guesses,
     check_name,
     check_names,
+    check_number,
     check_places,
     check_sites,
     check_types,
@@ -288,7 +289,8 @@ def _parse_xyz(lines: list[str]) -> "Atoms":
 
 def _parse_labels(lines: list[str]) -> "Atoms":
     comment = "".join(lines[1:2])
-    column, columns = _species_column(comment) if _EXTENDED.search(comment) else (0, None)
+    places, columns = _columns(comment) if _EXTENDED.search(comment) else ({"species": 0}, None)
+    column, of_number = places.get("species"), places.get("Z", places.get("numbers"))
     unknown: dict[int, str] = {}
     if column is None:
         return _by_ase("extxyz", lines, unknown)
@@ -298,6 +300,8 @@ def _parse_labels(lines: list[str]) -> "Atoms":
             raise InputError(f"has {len(words)} columns in the line of atom {atom}, its Properties are {columns}")
         if len(words) <= column:
             raise InputError(f"has no label in the line of atom {atom}: {line.strip()!r}")
+        if of_number is not None and len(words) > of_number:
+            check_number(words[column], words[of_number], atom)
         if _is_unknown_to_ase(words[column].capitalize()):
             unknown[atom] = words[column]
             words[column] = _symbol(words[column], atom)
@@ -308,22 +312,23 @@ def _parse_labels(lines: list[str]) -> "Atoms":
 def _labels(lines: list[str]) -> set[str]:
     """The labels of a frame that are elements to ASE."""
     comment = "".join(lines[1:2])
-    column, _ = _species_column(comment) if _EXTENDED.search(comment) else (0, None)
+    places, _ = _columns(comment) if _EXTENDED.search(comment) else ({"species": 0}, None)
+    column = places.get("species")
     if column is None or _is_ipi(comment):
         return set()
     return {words[column] for words in map(str.split, lines[2:]) if len(words) > column}
 
 
-def _species_column(comment: str) -> tuple[int | None, int | None]:
-    """Where the label of an atom is in its line, None if there is none; and the number of columns, if that is said."""
+def _columns(comment: str) -> tuple[dict[str, int], int | None]:
+    """In which word of an atom's line each column begins, and the number of words, if that is said."""
     from ase.io.extxyz import key_val_str_to_dict
 
     said = key_val_str_to_dict(comment).get("Properties")
     fields = str(said or "species:S:1:pos:R:3").split(":")
     names, widths = fields[::3], list(map(int, fields[2::3]))
     check_columns(names)
-    column = sum(widths[: names.index("species")]) if "species" in names else None
-    return column, sum(widths) if said else None
+    places = [sum(widths[:column]) for column in range(len(names))]
+    return dict(zip(names, places, strict=True)), sum(widths) if said else None
 
 
 def _parse_pdb(lines: list[str]) -> "Atoms":

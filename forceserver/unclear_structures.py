@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .elements import own_mass
+from .elements import find_element, own_mass
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -88,6 +88,15 @@ def check_columns(names: Sequence[str]) -> None:
         if not known & set(names):
             wanted = "pos" if what == "positions" else "species"
             raise InputError(f"has no column of {what} ({wanted}); its Properties are {', '.join(names)}")
+
+
+def check_number(label: str, number: str, atom: int) -> None:
+    """`InputError` if the columns of the label and of the atomic number of an atom differ: ASE takes the number."""
+    element = find_element(label.capitalize())
+    if element is not None and number.isdecimal() and int(number) != element:
+        raise InputError(
+            f"has an atom {atom} called {label} whose atomic number is {number}: remove one of the columns"
+        )
 
 
 def check_names(labels: Collection[str]) -> None:

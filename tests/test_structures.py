@@ -454,6 +454,11 @@ XYZ = "3\n\n{} 0 0 0\n{} 0 0 2\n{} 0 2 0\n"
             "says length_unit = a.u., .* convert",
         ),
         ("a.xyz", "1\nlength=nm\nAl 0 0 0\n", "says length = nm, "),
+        (
+            "a.xyz",
+            "2\nProperties=species:S:1:pos:R:3:Z:I:1\nPd 0 0 0 46\nPd 3 0 0 78\n",
+            "atom 1 called Pd whose atomic number is 78",
+        ),
     ],
 )
 def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
@@ -481,6 +486,7 @@ def test_what_ase_would_guess_is_refused(tmp_path, name, text, message):
         ("a.cif", LABELS + "Cl1 0 0 0\nOW 0.5 0 0\n", "ClO"),
         ("a.pdb", PDB.format("A", "A"), "O2"),
         ("a.xyz", "1\nProperties=Z:I:1:pos:R:3\n13 0 0 0\n", "Al"),
+        ("a.xyz", "2\nProperties=species:S:1:pos:R:3:Z:I:1\nAl 0 0 0 13\nD 2 0 0 1\n", "HAl"),
         ("a.xyz", "1\nenergy_unit=au units=angstrom unit=eV length=12 lengths=normal\nAl 0 0 0\n", "Al"),
         ("a.xyz", "1\nlattice=fcc, cell = small\nAl 0 0 0\n", "Al"),
         ("a.xyz", '1\nLattice="4 0 0 0 4 0 0 0 4" cell="1 2 3"\nAl 0 0 0\n', "Al"),
