@@ -15,14 +15,17 @@ ALIKE = 0.95
 FACTOR = 1.5
 """Between which and its inverse a factor is an error of the potential."""
 
+ENOUGH = 10
+"""Numbers, from which on they may show a factor."""
+
 SAME_FACTOR = 0.05
 """Relative: how well a factor is known."""
 
 CONSTANT = 10.0
 """How many times smaller the errors of energies are without a constant for each element, if these are the error."""
 
-NOTICED = 0.1
-"""eV per atom."""
+NOTICED, RESOLVED = 0.1, 1e-4
+"""eV per atom: errors, and differences of energies, that say something."""
 
 FEW_STRESSES, OTHER_ORDER = 5, 0.5
 """Structures, and the share of the errors of shears that is left in another order, from which on it is that order."""
@@ -33,6 +36,7 @@ MOVING = 0.02
 PER_ANGSTROM = {"": 1.0, "/Bohr": Bohr}
 ENERGIES = {**PER_EV, "Ry": 2 * PER_EV["Ha"]}
 UNITS: dict[Quantity, dict[str, float]] = {
+    ENERGY: {**ENERGIES, "meV": 1000.0},
     FORCE: {
         f"{energy}{length or '/Angstrom'}": factor * per_length
         for energy, factor in ENERGIES.items()
@@ -64,11 +68,14 @@ def doubts(table: ParityTable) -> list[str]:
             f"the off-diagonal reference stresses are the predictions in the order {order}: is that the order of the "
             "program that computed them? Six numbers are read as xx yy zz yz xz xy"
         )
-    if ENERGY in table.groups[TOTAL] and (without := _without_constants(table)) is not None:
-        told.append(
-            "the reference energies differ from the predictions by a constant for each element (other energies of "
-            f"isolated atoms?); without it the RMSE is {1e3 * without:.4g} meV/atom"
-        )
+    if ENERGY in table.groups[TOTAL]:
+        if (multiple := _multiple_of_energies(table)) is not None:
+            told.append(f"the reference energies, beyond a constant for each element, are {multiple}")
+        elif (without := _without_constants(table)) is not None:
+            told.append(
+                "the reference energies differ from the predictions by a constant for each element (other energies of "
+                f"isolated atoms?); without it the RMSE is {1e3 * without:.4g} meV/atom"
+            )
     return told
 
 
@@ -88,13 +95,39 @@ def _zeros(table: ParityTable) -> list[str]:
     ]
 
 
-def _factor(reference: Array, prediction: Array) -> float | None:
-    """What the predictions are to be multiplied by, if that explains the references and is far from one."""
+def _ratio(reference: Array, prediction: Array) -> float | None:
+    """What the predictions are to be multiplied by, if that explains the references."""
     lengths = np.linalg.norm(reference), np.linalg.norm(prediction)
-    if len(reference) < 10 or not all(lengths) or abs(reference @ prediction) < ALIKE * lengths[0] * lengths[1]:
+    if len(reference) < ENOUGH or not all(lengths) or abs(reference @ prediction) < ALIKE * lengths[0] * lengths[1]:
         return None
-    factor = float(reference @ prediction / lengths[1] ** 2)
-    return None if 1 / FACTOR < factor < FACTOR else factor
+    return float(reference @ prediction / lengths[1] ** 2)
+
+
+def _factor(reference: Array, prediction: Array) -> float | None:
+    """The same, if it is far from one."""
+    ratio = _ratio(reference, prediction)
+    return None if ratio is None or 1 / FACTOR < ratio < FACTOR else ratio
+
+
+def _multiple_of_energies(table: ParityTable) -> str | None:
+    """What the energies are of the predictions, beyond a constant for each element, if a unit or the number of atoms
+    explains it.
+
+    The energy of a single structure that the potential does not know may be far off: another multiple is no doubt.
+    """
+    reference, prediction = table.groups[TOTAL][ENERGY].arrays()
+    shares, sizes = table.shares(TOTAL), table.sizes(TOTAL)
+    given, of_all, predicted = (
+        one - shares @ np.linalg.lstsq(shares, one, rcond=None)[0] for one in (reference, sizes * reference, prediction)
+    )
+    if len(shares) < shares.shape[1] + ENOUGH or np.sqrt(np.mean(predicted**2)) < RESOLVED:
+        return None
+    factor, ratio = _factor(given, predicted), _ratio(of_all, predicted)
+    if factor is not None and (named := _named(ENERGY, factor)):
+        return f"{factor:.3g} times the predictions{named}"
+    if _ratio(given, predicted) in (None, factor) and ratio is not None and abs(ratio - 1) < SAME_FACTOR:
+        return "the predictions divided by the number of atoms: are they energies per atom?"
+    return None
 
 
 def _named(quantity: Quantity, factor: float) -> str:

@@ -195,3 +195,7 @@ class ParityTable:
         """(structures of a group, elements of all): the share of each element in the atoms."""
         elements = sorted(set().union(*self._compositions[TOTAL]))
         return np.array([[c[e] / c.total() for e in elements] for c in self._compositions[name]])
+
+    def sizes(self, name: str) -> NDArray:
+        """(structures of a group,): the number of atoms."""
+        return np.array([composition.total() for composition in self._compositions[name]])

@@ -8,22 +8,25 @@ from forceserver.analysis.parity import FORCE, STRESS, ParityTable
 from forceserver.fit.data import Labelled
 from forceserver.frame import Frame, Result
 
+PER_ATOM = 0
 BOHR, HARTREE = 0.529177210903, 27.211386245988
 
 
-def table(energy=1.0, force=1.0, stress=1.0, atoms=(0.0, 0.0), noise=0.02):
+def table(energy=1.0, force=1.0, stress=1.0, atoms=(0.0, 0.0), noise=0.02, spread=0.05):
     """Predictions, and references that are multiples of them; copper and gold with their energies of atoms."""
     rng, found = np.random.default_rng(1), ParityTable()
-    for k in range(12):
+    for k in range(13):
         numbers = np.array([29] * (1 + k % 3) + [79] * (2 - k % 2), np.int32)
         n = len(numbers)
         frame = Frame(np.zeros((n, 3)), 4 * np.eye(3), numbers, np.ones(3, bool))
-        result = Result(rng.normal(-3.5, 0.05) * n, rng.normal(size=(n, 3)), 5 * rng.normal(size=(3, 3)))
+        result = Result(rng.normal(-3.5, spread) * n, rng.normal(size=(n, 3)), 5 * rng.normal(size=(3, 3)))
         shift = atoms[0] * (numbers == 29).sum() + atoms[1] * (numbers == 79).sum()
         labels = Labelled(
             frame,
             "(none)",
-            result.energy * energy + shift + rng.normal(0, 0.01),
+            result.energy * (1 / n if energy is PER_ATOM else energy)
+            + shift
+            + rng.normal(0, 0.2 * spread * abs(energy)),
             force * result.forces + noise * rng.normal(size=(n, 3)) * abs(force),
             stress * result.virial,
         )
@@ -48,6 +51,10 @@ def test_a_poor_potential_is_no_doubt(changed):
         ({"force": 3.0}, "force components are 3 times the predictions"),
         ({"stress": 160.22}, "stress components are 160 times the predictions: are they in GPa?"),
         ({"stress": -1602.2}, "are they in kbar with the other sign?"),
+        ({"energy": 1 / HARTREE}, "times the predictions: are they in Ha?"),
+        ({"energy": 23.06, "atoms": (-45_000.1, 10.0)}, "times the predictions: are they in kcal/mol?"),
+        ({"energy": -1.0}, "times the predictions with the other sign"),
+        ({"energy": PER_ATOM, "spread": 0.5}, "are they energies per atom?"),
         ({"atoms": (-45_000.1, -500_000.0)}, "by a constant for each element (other energies"),
     ],
 )
@@ -59,6 +66,11 @@ def test_other_units_are_told(changed, told):
 def test_without_the_constants_the_error_is_that_of_the_potential():
     (said,) = doubts(table(atoms=(-45_000.1, -500_000.0)))
     assert 1 < float(said.split("RMSE is ")[1].split()[0]) < 8  # meV/atom; 10 meV in energies of 2 to 5 atoms
+
+
+def test_another_multiple_of_energies_is_an_error_of_the_potential():
+    (said,) = doubts(table(energy=4.0))
+    assert "by a constant for each element" in said
 
 
 def test_forces_that_were_not_computed_are_told():
