@@ -131,7 +131,16 @@ def _is_isolated(atoms: "Atoms", group: str, where: str) -> bool:
     named = any(re.sub("[-_ ]", "", kind).lower() == ISOLATED for kind in kinds)
     if named and len(atoms) != 1:
         raise InputError(f"{where} is called an isolated atom and has {len(atoms)} atoms")
-    return named or (len(atoms) == 1 and _nearest_image(atoms) > ALONE)
+    alone = len(atoms) == 1 and (image := _nearest_image(atoms)) > ALONE
+    if named and not alone:
+        log.warning(
+            "%s is called an isolated atom, and its periodic images are %.3g Angstrom away: its energy is taken for "
+            "that of an atom by itself (a box of more than %g Angstrom); give a crystal another config_type",
+            where,
+            image,
+            ALONE,
+        )
+    return named or alone
 
 
 def _nearest_image(atoms: "Atoms") -> float:

@@ -44,6 +44,14 @@ def test_one_atom_is_isolated_only_without_near_images(tmp_path):
     assert rest[0].energy == -3.0
 
 
+@pytest.mark.parametrize(("cell", "told"), [(2.75, True), (9.0, False), (None, False)])
+def test_an_isolated_atom_with_near_images_is_told(tmp_path, caplog, cell, told):
+    """A crystal whose primitive cell has one atom, say."""
+    _, energies = split(tmp_path, atom("W", -8.9, cell=cell, config_type="IsolatedAtom"))
+    assert energies == {74: -8.9}
+    assert ("structure 0 is called an isolated atom, and its periodic images are 2.75" in caplog.text) == told
+
+
 @pytest.mark.parametrize(
     ("structures", "message"),
     [
