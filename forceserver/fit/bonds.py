@@ -28,8 +28,9 @@ SOFT, STIFF = 0.1, 6.0
 """Curvatures, in units of ZBL's, that bonds do not have. Hartree in place of eV makes 0.04 of 1, kcal/mol 23."""
 FAR = 1.35
 """Shortest distance, in units of the sum of the radii, that materials do not have. Bohr make 1.9 of 1."""
-FOLLOWED = 0.5
-"""Share of the forces that a potential may leave unexplained, for its bonds to say anything of labels."""
+FOLLOWED, SIZES = 0.87, (0.5, 3.0)
+"""Correlation of the forces of a potential with their labels, and their size in units of these, for its bonds to say
+anything of labels. Energies in Rydberg beside forces in Rydberg/Bohr make forces 1.9 times as large as their labels."""
 NOBLE = frozenset({2, 10, 18, 36, 54, 86})
 
 
@@ -101,10 +102,12 @@ def _bond(frame: Frame) -> Bond | None:
 
 
 def _follows(potential: Potential, train: Sequence[Labelled]) -> bool:
-    """Whether a potential explains the forces of structures."""
+    """Whether a potential explains the forces of structures, but for a factor."""
     forces = np.concatenate([one.forces.ravel() for one in train if one.forces is not None])
     predicted = np.concatenate([potential.compute_one(one.frame).forces.ravel() for one in train])
-    return bool(np.linalg.norm(predicted - forces) < FOLLOWED * np.linalg.norm(forces))
+    size = np.linalg.norm(predicted) / max(np.linalg.norm(forces), np.finfo(float).tiny)
+    alike = predicted @ forces > FOLLOWED * np.linalg.norm(predicted) * np.linalg.norm(forces)
+    return bool(alike and SIZES[0] < size < SIZES[1])
 
 
 def _curvature(potential: Potential, frame: Frame, bond: Bond) -> float:

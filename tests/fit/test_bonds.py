@@ -72,6 +72,13 @@ def test_energies_alone_single_atoms_and_bad_fits_say_nothing_of_curvatures():
     assert unlike_stiffness(soft, [labelled(bulk("Cu"), soft)]) is None
 
 
+def test_forces_in_rydberg_per_bohr_beside_energies_in_rydberg():
+    """A fit to both has forces 1.9 times as large as their labels."""
+    soft = Scaled(AsePotential(EMT()), 2 / Hartree)
+    one = labelled(structures()[0], soft)
+    assert "in Hartree or Rydberg" in unlike_stiffness(soft, [replace(one, forces=Bohr * one.forces)])
+
+
 def test_curvatures_of_the_wrong_sign_are_not_determined():
     """One dimer and an isolated atom, say: a fit knows a force, and nothing of how it changes."""
     concave = Scaled(AsePotential(EMT()), -1.0)
