@@ -10,7 +10,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # One thread for each: threads that wait for each other on busy cores take a third of the time (a test that wants more
 # asks for them, and launch divides the cores by itself).
-test test-slow: export OMP_NUM_THREADS ?= 1
+test test-long test-slow: export OMP_NUM_THREADS ?= 1
 
 # The compilers of the package (meson, ninja, cython) and the tests' peers are programs of the virtual environment.
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -24,7 +24,7 @@ EDITABLE := $(BIN)/pip install --quiet --no-deps --no-build-isolation -Cbuild-di
 # `forceserver` is installed by then, so that pip adds what it (or its extra) depends on and nothing else.
 REQUIRED := $(BIN)/pip install --quiet
 
-.PHONY: help test test-slow fuzz asan bench demo lint lint-workflows docs wheel clean
+.PHONY: help test test-long test-slow fuzz asan bench demo lint lint-workflows docs wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## show the targets
@@ -65,9 +65,13 @@ COMPILED := $(BIN)/python -m compileall -q forceserver
 
 test: $(READY)  ## run the fast tests (sets everything up first)
 	$(COMPILED)
-	$(BIN)/python -m pytest -m 'not slow' $(PARALLEL) $(PYTEST)
+	$(BIN)/python -m pytest -m 'not long and not slow' $(PARALLEL) $(PYTEST)
 
-test-slow: $(READY)  ## run all tests, the long ones too
+test-long: $(READY)  ## run the tests that `make test` leaves out and continuous integration runs
+	$(COMPILED)
+	$(BIN)/python -m pytest -m 'long and not slow' $(PARALLEL) $(PYTEST)
+
+test-slow: $(READY)  ## run all tests, those of minutes too
 	$(COMPILED)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
@@ -82,7 +86,7 @@ asan: $(VENV)/installed  ## run the tests of the kernels with the address saniti
 	  -Db_lundef=false -Dbuildtype=debugoptimized -Dprefix=/ -Dpython.purelibdir=/site -Dpython.platlibdir=/site
 	export PATH="$(CURDIR)/$(BIN):$$PATH"; DESTDIR=$(CURDIR)/$(ASAN)/root meson install --quiet -C $(ASAN)
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
-	  $(BIN)/python tests/asan.py $(ASAN)/root/site tests/representation tests/bias/test_hills_kernel.py -m 'not slow' -k 'not every_build' $(PYTEST)
+	  $(BIN)/python tests/asan.py $(ASAN)/root/site tests/representation tests/bias/test_hills_kernel.py -m 'not long and not slow' -k 'not every_build' $(PYTEST)
 
 bench: $(VENV)/installed  ## measure beside the peers and print tables; BENCH="--only driver --quick"
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -137,6 +137,7 @@ def test_a_failed_frame_that_cannot_be_saved_is_told(small_disk):
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
 
 
+@pytest.mark.long
 def test_a_simulation_that_fills_the_disk_is_told(small_disk, tmp_path):
     """i-PI's traceback does not fit into its log, whose end said nothing.
 

@@ -253,7 +253,7 @@ print("end", flush=True)
 """
 
 
-@pytest.mark.parametrize("kind", ["metadynamics", "opes"])
+@pytest.mark.parametrize("kind", ["metadynamics", pytest.param("opes", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("kills", "steps"), [(8, 1500), pytest.param(200, 6000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 )

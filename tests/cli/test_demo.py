@@ -71,6 +71,7 @@ def undisturbed(tmp_path_factory):
     return folder / "batio3", run(folder, *SHORT)
 
 
+@pytest.mark.long
 def test_to_the_end(undisturbed):
     place, done = undisturbed
     assert done.returncode == 0, done.stdout + done.stderr
@@ -93,6 +94,7 @@ def test_a_line_that_is_being_written_is_no_warning_in_the_progress(tmp_path, ca
     assert not caplog.records
 
 
+@pytest.mark.long
 def test_complete_results_are_shown_again_and_kept(undisturbed):
     place, _ = undisturbed
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
@@ -140,6 +142,7 @@ def interrupted(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @needs_proc
 def test_a_socket_in_use_is_said(interrupted):
     """The name of a socket at which somebody listens is not taken away from him."""
@@ -155,6 +158,7 @@ def test_a_socket_in_use_is_said(interrupted):
     assert "force exists already" in " ".join((refused.stdout + refused.stderr).split())
 
 
+@pytest.mark.long
 @needs_proc
 def test_interrupted_and_killed_it_goes_on_with_the_same_command(interrupted, undisturbed):
     other, _ = undisturbed
@@ -243,6 +247,7 @@ def test_a_state_of_step_0_is_nothing_to_go_on_from(tmp_path):
         processes.end([side.process], GRACE_SECONDS)
 
 
+@pytest.mark.long
 def test_two_demos_in_one_folder_are_refused(aluminium, undisturbed):
     place, _ = undisturbed
     with open(place / batio3.RECORD) as file:

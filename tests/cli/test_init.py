@@ -63,9 +63,9 @@ def test_check_has_nothing_against_it(copper, arguments, mode):
 @pytest.mark.parametrize(
     ("arguments", "mode"),
     [
-        (("--ensemble", "npt", "--pressure", 1), "isotropic"),
+        pytest.param(("--ensemble", "npt", "--pressure", 1), "isotropic", marks=pytest.mark.long),
         (("--beads", 2), "pile_g"),
-        (("--beads", 2, "--piglet", "gle.xml"), "nm_gle"),
+        pytest.param(("--beads", 2, "--piglet", "gle.xml"), "nm_gle", marks=pytest.mark.long),
     ],
     ids=["npt", "pimd", "piglet"],
 )

@@ -25,6 +25,7 @@ def methane(aluminium):
     return aluminium
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("template", ["ipi.xyz", "plain.xyz"])
 def test_deuterium_is_launched(methane, template):
     methane.write_config('file = "al.extxyz"', f'file = "{template}"')

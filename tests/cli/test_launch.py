@@ -58,6 +58,7 @@ def test_runs_to_the_end(aluminium, beads):
     assert not list(aluminium.folder.glob("s_*")), "a socket is left"
 
 
+@pytest.mark.long
 @needs_proc
 def test_survives_kill_9_of_drivers_and_the_trajectory_is_the_same(aluminium):
     aluminium.write_simulation(steps=150, beads=2)
@@ -133,6 +134,7 @@ def lines_of_outputs(case) -> dict[str, int]:
     }
 
 
+@pytest.mark.long
 @needs_proc
 def test_goes_on_after_kill_9_of_ipi_from_the_newest_checkpoint(aluminium):
     def begin() -> subprocess.Popen:
@@ -164,6 +166,7 @@ def test_goes_on_after_kill_9_of_ipi_from_the_newest_checkpoint(aluminium):
     assert lines_of_outputs(aluminium) == lines
 
 
+@pytest.mark.long
 @needs_proc
 def test_states_in_a_folder_of_their_own(aluminium):
     """i-PI runs where its input is, wherever the state is; and it creates no folders."""
@@ -196,6 +199,7 @@ def test_nothing_outlives_a_launch_that_is_killed(aluminium):
     wait_until(lambda: not any(alive(pid) for pid in family), 30)
 
 
+@pytest.mark.long
 def test_gives_up_when_drivers_only_die(aluminium, monkeypatch):
     (aluminium.folder / "crashing.py").write_text(CRASHING_CALCULATOR)
     aluminium.write_config("ase.calculators.emt.EMT", "crashing.Crashing")
@@ -205,6 +209,7 @@ def test_gives_up_when_drivers_only_die(aluminium, monkeypatch):
     assert "drivers died 2 times and the simulation did not advance" in run.stderr
 
 
+@pytest.mark.long
 def test_gives_up_when_no_driver_can_be_had_within_the_deadline(aluminium, monkeypatch):
     (aluminium.folder / "crashing.py").write_text(CRASHING_CALCULATOR)
     aluminium.write_config("ase.calculators.emt.EMT", "crashing.Crashing")
@@ -241,6 +246,7 @@ def leave_unread(path: str) -> None:
         client.recv(12, socket.MSG_PEEK)
 
 
+@pytest.mark.long
 def test_a_connection_that_breaks_ipi_costs_a_restart(aluminium, monkeypatch):
     """However often, if there is progress: a scanner that comes every night ended a simulation in the sixth."""
     monkeypatch.setattr("forceserver.launch.resuming.IPI_RESTARTS", 1)

@@ -214,6 +214,7 @@ def children_of_potential(case) -> list[int]:
     return [int(line) for line in (case.folder / "children").read_text().split()]
 
 
+@pytest.mark.long
 @needs_proc
 @pytest.mark.parametrize("whose", ["own", "external"])
 def test_restart_is_written_while_an_evaluation_hangs(aluminium, whose):
@@ -477,6 +478,7 @@ def crash(case, monkeypatch, **environment) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.long
 def test_a_driver_that_crashes_before_its_first_answer_is_not_tried_for_ever(aluminium, monkeypatch):
     crash(aluminium, monkeypatch, CALLS="1")
     run = aluminium.run_here("launch", aluminium.config)
@@ -484,6 +486,7 @@ def test_a_driver_that_crashes_before_its_first_answer_is_not_tried_for_ever(alu
     assert "driver 1 crashed 3 times (signal SIGSEGV) before its first answer" in run.stderr
 
 
+@pytest.mark.long
 def test_loading_a_model_is_no_time_without_a_driver(aluminium, monkeypatch):
     """Longer than the deadline, and again after a death."""
     crash(aluminium, monkeypatch, CALLS="4", LOAD_SECONDS="2.5", CRASH_ONCE="")
@@ -492,6 +495,7 @@ def test_loading_a_model_is_no_time_without_a_driver(aluminium, monkeypatch):
     assert "driver 1 ended (signal SIGSEGV); starting another" in run.stderr
 
 
+@pytest.mark.long
 def test_a_driver_that_follows_an_edited_configuration_is_told(aluminium, monkeypatch):
     """A driver that is started again computes with what is there then: in silence, with another model than before."""
     crash(aluminium, monkeypatch, CALLS="4", CRASH_ONCE="", EDIT=str(aluminium.folder / "al.extxyz"))
@@ -564,6 +568,7 @@ def test_a_log_of_another_user_changes_nothing(aluminium):
     assert (aluminium.folder / "RESTART").read_text() == "a state"
 
 
+@pytest.mark.long
 def test_a_closed_terminal_is_a_hangup(aluminium):
     """Its last messages go nowhere, i-PI writes RESTART, and the code is that of SIGHUP."""
     aluminium.write_simulation(steps=100_000)
@@ -611,6 +616,7 @@ def test_a_progress_line_that_cannot_be_read_is_passed_over(tmp_path, line):
     assert by_log.read() == 7
 
 
+@pytest.mark.long
 @needs_proc
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="looks at shared memory as Linux shows it")
 def test_a_killed_ipi_leaves_no_shared_memory(aluminium):

@@ -78,7 +78,9 @@ def test_what_a_pes_file_cannot_serve_is_said(aluminium):
             forceserver.ipi.pes.ForceServerPES(aluminium.config, role=role)
 
 
-@pytest.mark.parametrize(("beads", "forcefield"), [(1, DIRECT), (4, DIRECT_BATCHES)])
+@pytest.mark.parametrize(
+    ("beads", "forcefield"), [(1, DIRECT), pytest.param(4, DIRECT_BATCHES, marks=pytest.mark.long)]
+)
 def test_ffdirect(aluminium, reference, beads, forcefield):
     expected = reference(beads)
     aluminium.write_simulation(steps=8, beads=beads, forcefield=forcefield)
@@ -169,7 +171,10 @@ def run_mpi(case, drivers: int, *options: str) -> str:
         return log.read()
 
 
-@pytest.mark.parametrize(("beads", "drivers", "batch"), [(1, 1, 1), (4, 2, 2), (5, 2, 3)])
+@pytest.mark.parametrize(
+    ("beads", "drivers", "batch"),
+    [(1, 1, 1), *(pytest.param(*case, marks=pytest.mark.long) for case in ((4, 2, 2), (5, 2, 3)))],
+)
 def test_ffmpi(aluminium, reference, beads, drivers, batch):
     expected = reference(beads)
     aluminium.write_simulation(steps=8, beads=beads, forcefield=MPI.format(batch))
@@ -178,6 +183,7 @@ def test_ffmpi(aluminium, reference, beads, drivers, batch):
     assert_same(aluminium, expected)
 
 
+@pytest.mark.long
 def test_ffmpi_by_name(aluminium, reference):
     expected = reference(beads=1)
     aluminium.write_simulation(steps=8, forcefield=MPI.format(1))

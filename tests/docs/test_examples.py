@@ -26,7 +26,13 @@ def missing(script: Path) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.long if path.stem == "metadynamics" else ())
+        for path in EXAMPLES
+    ],
+)
 def test_example(script, tmp_path):
     if reason := missing(script):
         pytest.skip(reason)

@@ -55,10 +55,19 @@ def name_of(page) -> str:
     return str(page.relative_to(ROOT))
 
 
+LONG = (
+    "docs/python.md", "docs/howto/own_network.md", "docs/commands/fes.md", "docs/howto/multiple_time_steps.md",
+    "docs/howto/replica_exchange.md",
+)  # fmt: skip
+"""Pages that take half a minute or more."""
+
 STORIES = [page for page in PAGES if any(block.language in ("sh", "python", "toml") for block in blocks(page))]
 
 
-@pytest.mark.parametrize("page", STORIES, ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=name_of(page), marks=pytest.mark.long if name_of(page) in LONG else ()) for page in STORIES],
+)
 def test_page_as_printed(page, tmp_path):
     folder = tmp_path / "a folder"
     folder.mkdir()

@@ -127,6 +127,7 @@ def test_contracted_functions(ace, alloy, contraction, channels):
     np.testing.assert_allclose(rows.virial @ weights, result.virial.ravel()[UPPER], atol=1e-8 * largest)
 
 
+@pytest.mark.long
 def test_pseudo_species_that_are_the_species_change_nothing(ace, alloy):
     """Two of two by given weights are copper and gold: the same fit as without."""
     found = []

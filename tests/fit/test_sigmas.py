@@ -121,6 +121,7 @@ def test_labels_that_are_met_exactly_are_not_met_at_any_price_of_others(tmp_path
     assert factors["forces"] > 0.3
 
 
+@pytest.mark.long
 def test_few_structures_with_some_far_from_the_others(content, tmp_path):
     """Forces are not given up for energies that no fit can predict."""
     rng = np.random.default_rng(1)

@@ -125,6 +125,7 @@ INPUT = """
 """
 
 
+@pytest.mark.long
 def test_a_machine_that_vanishes_leaves_its_structure_to_another_driver(hosts, tmp_path):
     """i-PI without <timeout>, which sets no bound on silence itself and waited for ever."""
     here, there = hosts

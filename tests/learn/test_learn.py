@@ -37,6 +37,7 @@ def environment(config) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.long
 def test_a_simulation_stops_where_the_model_is_uncertain_and_that_is_learned(tmp_path):
     strict = "records = 4\n\n[uncertainty]\nforce_ev_per_angstrom = 1e-4\n\n[budget]\nreferences = 17\n"
     config = write_case(tmp_path, ("records = 4\n", strict))

@@ -119,6 +119,7 @@ def test_a_truncated_hill_is_dropped_and_reported_and_the_run_goes_on(crystal, t
     assert np.loadtxt(folder / "HILLS")[:, 0] == pytest.approx(0.0025 * np.arange(1, 6))
 
 
+@pytest.mark.long
 def test_leaving_the_grid_ends_with_the_name_and_loses_nothing(crystal, tmp_path):
     """i-PI waits; with a grid that may grow, the run goes on as if nothing had been."""
     folder = tmp_path / "run"

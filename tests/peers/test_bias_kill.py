@@ -90,6 +90,7 @@ COUNTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kills", "steps"), COUNTS)
 @pytest.mark.parametrize(
     "way", ["embedded", *(pytest.param(way, marks=pytest.mark.plumed) for way in ("hosted", "action"))]
@@ -167,6 +168,7 @@ def rough_runs():
             yield pytest.param(way, server_too, 40, 3000, marks=[*marks, pytest.mark.slow, pytest.mark.timeout(1800)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("way", "server_too", "kills", "steps"), list(rough_runs()))
 def test_killed_ipi(way, server_too, kills, steps, crystal, tmp_path):
     """i-PI goes on from a checkpoint that is older than the last hills: the bias goes back with it."""

@@ -30,6 +30,7 @@ def farthest(colvar):
     return np.linalg.norm(values[:, None] - FROZEN_CENTRES, axis=-1).max() / FROZEN_SIGMA
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("steps", "beads"),
     [

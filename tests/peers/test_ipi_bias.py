@@ -54,6 +54,7 @@ def test_hosted_and_embedded_go_the_same_way(crystal, tmp_path):
     np.testing.assert_allclose(runs["hosted"][0][:, 2], runs["embedded"][0][:, 2], atol=1e-7)
 
 
+@pytest.mark.long
 def test_a_bias_inside_ipi_is_the_one_behind_the_socket(crystal, tmp_path):
     """The same trajectory and files of the same bytes."""
     runs = {way: simulate(tmp_path / way, crystal, way, beads=2) for way in ("embedded", "inside")}

@@ -27,14 +27,23 @@ def check(folder, reference, dynamics, beads, triclinic, clients=1, **options):
 
 @pytest.mark.parametrize(
     ("dynamics", "mode", "consolidate"),
-    [("nve", "unix", False), ("nvt", "inet", True), ("nst", "unix", True), ("nst", "shm", True)],
+    [
+        ("nve", "unix", False),
+        ("nst", "shm", True),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in (("nvt", "inet", True), ("nst", "unix", True))),
+    ],
 )
 def test_classical(tmp_path, reference, dynamics, mode, consolidate):
     check(tmp_path, reference, dynamics, 1, dynamics == "nst", mode=mode, consolidate=consolidate)
 
 
 @pytest.mark.parametrize(
-    ("mode", "batch", "clients"), [("unix", 1, 4), ("inet", 4, 1), ("shm", 8, 1), ("shm", 1, 2), ("unix", 4, 2)]
+    ("mode", "batch", "clients"),
+    [
+        ("inet", 4, 1),
+        ("unix", 4, 2),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in (("unix", 1, 4), ("shm", 8, 1), ("shm", 1, 2))),
+    ],
 )
 def test_path_integral(tmp_path, reference, mode, batch, clients):
     check(tmp_path, reference, "nvt", 8, False, clients, mode=mode, batch=batch)

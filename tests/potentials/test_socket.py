@@ -110,6 +110,7 @@ def test_ipis_own_driver_and_its_units(copper, tmp_path):
     np.testing.assert_allclose(result.forces, -0.5 * bohr * Hartree / Bohr, rtol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_killed_clients_cost_nothing(emt, copper, kills):
     """kill -9 at random moments: each structure has its result, and that of no other."""
@@ -140,6 +141,7 @@ def test_killed_clients_cost_nothing(emt, copper, kills):
         assert_same(result, expected)
 
 
+@pytest.mark.long
 def test_a_client_that_hangs_is_started_again(emt, copper, caplog):
     potential, frame = emt("hangs-once", deadline_seconds=8), Frame.from_ase(copper)
     assert_same(potential.compute_one(frame), AsePotential(EMT()).compute_one(frame))

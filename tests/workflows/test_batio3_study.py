@@ -131,9 +131,10 @@ def test_plumed_is_asked_for_the_same_hills(study):
 
 
 LONG = ("npt", "finite_size", "replica_exchange")
-"""The others stand for them in the fast suite: walkers in processes of their own, and beads."""
+"""The others stand for them in `make test-long`: walkers in processes of their own, and beads."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "study", [pytest.param(study, marks=pytest.mark.slow if study in LONG else ()) for study in STEPS]
 )

@@ -84,6 +84,7 @@ def values(folder: Path, frames: list[Frame]) -> np.ndarray:
     return np.array([variable.compute(frame).values[:3] for frame in frames])
 
 
+@pytest.mark.long
 def test_forces_are_those_of_lammps_and_the_bias_is_ours(study):
     folder = run(study, "driver", "embedded")
     frames, out = trajectory(folder), np.loadtxt(folder / "batio3.out")
