@@ -43,18 +43,18 @@ def dynamics(atoms, stride, count=40):
 @pytest.mark.parametrize(
     ("structures", "expected"),
     [
-        (dynamics(ETHANOL, 1), True),
-        (dynamics(COPPER, 2), True),
-        (dynamics(COPPER, 200), False),
-        (rattled(ETHANOL), False),
-        (rattled(COPPER), False),
-        (rattled(ETHANOL) + dynamics(ETHANOL, 1, 10), False),
-        ([COPPER] * 40, False),
-        (dynamics(COPPER, 2, 5), False),
+        (lambda: dynamics(ETHANOL, 1), True),
+        (lambda: dynamics(COPPER, 2), True),
+        (lambda: dynamics(COPPER, 200, 20), False),
+        (lambda: rattled(ETHANOL), False),
+        (lambda: rattled(COPPER), False),
+        (lambda: rattled(ETHANOL) + dynamics(ETHANOL, 1, 10), False),
+        (lambda: [COPPER] * 40, False),
+        (lambda: dynamics(COPPER, 2, 5), False),
     ],
 )
 def test_what_follows_in_time(structures, expected):
-    assert follow_in_time(labelled(structures)) is expected
+    assert follow_in_time(labelled(structures())) is expected
 
 
 def test_consecutive_structures_of_each_kind_are_left_out_together():

@@ -6,6 +6,8 @@ there, with twice the coefficient.
 """
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -94,6 +96,12 @@ SHAPES = [[1, 1], [2, 2], [0, 0, 0], [1, 1, 2], [2, 2, 2], [0, 1, 1, 2], [1, 1, 
 
 
 def copper() -> dict[str, Any]:
+    """A potential of copper, to be altered."""
+    return deepcopy(_copper())
+
+
+@cache
+def _copper() -> dict[str, Any]:
     """One element, ranks to six, two densities, a core repulsion that switches the rest off."""
     rng = np.random.default_rng(1)
     shapes = [*SHAPES, [3, 3], [0, 0, 0, 0, 0], [1, 1, 1, 1, 2], [1, 1, 1, 1, 1, 1]]

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import tempfile
-from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -195,7 +194,7 @@ def test_radial_functions_and_repulsions_have_these_derivatives(radial, inner):
 
 def changed(where, what):
     """A potential of copper in which one thing is different."""
-    content = deepcopy(copper())
+    content = copper()
     *way, last = where
     part = content
     for key in way:
