@@ -17,9 +17,6 @@ from ..sections import Element, InputFile, OutputPath, Section, read_toml, valid
 from .labels import LabelKeys
 from .solvers import Ridge, Solver
 
-FUNCTIONS = 1000
-"""Invariants of the default expansion."""
-
 
 class DataConfig(Section):
     """Section [data]: structures with labels. Any label may be missing in a structure.
@@ -222,7 +219,7 @@ class ModelConfig(Section):
     """
 
     model: Literal["gap", "ace"] = "gap"
-    functions: int = Field(default=FUNCTIONS, ge=1, le=LARGEST)
+    functions: int = Field(default=1000, ge=1, le=LARGEST)
     candidates: int | None = Field(default=None, ge=1, le=LARGEST)
     cutoff_angstrom: float | None = Field(default=None, gt=1.0, le=12.0)
     descriptors: list[Descriptor] = Field(default_factory=list)
@@ -252,9 +249,9 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _nothing_is_without_effect(self) -> "ModelConfig":
-        if self.functions != FUNCTIONS and self.model != "ace":
+        if "functions" in self.model_fields_set and self.model != "ace":
             raise ValueError('functions: are those of model = "ace"; kernel models have n_sparse and n_features')
-        if self.training != TrainingConfig() and self.embedding is None:
+        if "training" in self.model_fields_set and self.embedding is None:
             raise ValueError("training: is that of an embedding, and there is none")
         return self
 
