@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -11,7 +12,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from .errors import InputError
 from .sockets import prepare_tcp
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -47,8 +50,8 @@ def start(
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with open(log, "ab") as file:
-        return subprocess.Popen(
-            list(command),
+        return spawn(
+            command,
             cwd=folder,
             env={**environment, "PYTHONIOENCODING": "utf-8"},  # i-PI dies of a folder that it cannot print
             stdin=subprocess.DEVNULL,
@@ -58,6 +61,16 @@ def start(
             pass_fds=keep,
             preexec_fn=tie_to_parent,
         )
+
+
+def spawn(command: Sequence[str], **options: Any) -> subprocess.Popen:
+    """A child process, with the options of `Popen`; `InputError` where the system allows no more of them."""
+    try:
+        return subprocess.Popen(list(command), **options)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.ENOMEM):
+            raise
+        raise InputError(f"the system starts no more processes (ulimit -u, memory): {error.strerror}") from error
 
 
 def usable_cores() -> int:

@@ -34,7 +34,9 @@ class Reaper:
         self._keep = keep
 
     def __enter__(self) -> "Reaper":
-        self._process = subprocess.Popen(
+        from ..processes import spawn  # here: this file also runs as a program, without the package
+
+        self._process = spawn(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -31,8 +31,10 @@ class Slot:
         page = shared_page()
         self.activity = Activity(page)
         keep = (page, lock.descriptor)
-        self.process = processes.start(command, folder, log, {**environment, VARIABLE: str(page)}, keep)
-        os.close(page)
+        try:
+            self.process = processes.start(command, folder, log, {**environment, VARIABLE: str(page)}, keep)
+        finally:
+            os.close(page)
         self.started, self.reason = time.monotonic(), None
         return self.process
 

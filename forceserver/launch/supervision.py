@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import processes
+from ..errors import InputError
 from ..files import why_full
 from ..ipi.addresses import clients_at
 from ..ipi.program import ipi_script
@@ -254,11 +255,14 @@ class Supervisor:
                 f"driver {slot.number} crashed {slot.crashes} times ({slot.reason}) before its first answer; "
                 f"its last words: {last_line(self._driver_log(slot))}"
             )
+        told_to_exit = code == 0  # usually because i-PI is ending, too
+        self._put_off(slot, now, FAREWELL_SECONDS if told_to_exit else 0.0)
+
+    def _put_off(self, slot: Slot, now: float, at_least: float = 0.0) -> None:
+        """Lets the next start in this place wait, the longer the more have failed."""
         pause = min(FIRST_PAUSE_SECONDS * 2**self.deaths, LONGEST_PAUSE_SECONDS)
-        if code == 0:  # it was told to exit, usually because i-PI is ending too
-            pause = max(pause, FAREWELL_SECONDS)
         self.deaths += 1
-        slot.not_before = now + pause
+        slot.not_before = now + max(pause, at_least)
 
     def _start_driver(self, slot: Slot) -> None:
         for path in self.plan.sources.changed():
@@ -270,8 +274,13 @@ class Supervisor:
         elif self.server is not None:
             command += ["--role", "force", "--role", "bias"]
         environment = driver_environment(os.environ, self.plan.drivers, self.plan.threads)
-        process = slot.start(command, self.simulation.folder, self._driver_log(slot), environment, self.lock)
-        self.reaper.adopt(process.pid)
+        try:
+            process = slot.start(command, self.simulation.folder, self._driver_log(slot), environment, self.lock)
+        except (InputError, OSError) as error:  # too many processes or files, a full disk: that may pass
+            slot.reason = f"it could not be started: {error}"
+            self._put_off(slot, time.monotonic())
+        else:
+            self.reaper.adopt(process.pid)
 
     def _driver_log(self, slot: Slot) -> Path:
         return self.plan.logs / f"driver-{slot.number}.log"

@@ -1,6 +1,7 @@
 """`forceserver launch` beside other runs, and with drivers that hang: nothing of others is touched, nothing is lost."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ import termios
 import threading
 import time
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.restart import newest_state
 from forceserver.launch.logs import Said
 from forceserver.launch.plan import Plan
+from forceserver.launch.reaper import Reaper
 from forceserver.launch.sources import Sources
 from forceserver.launch.steps import Patience, StepReader
 from forceserver.launch.supervision import Supervisor
@@ -556,6 +559,27 @@ def test_a_pause_of_launch_is_no_time_without_a_driver(tmp_path):
     for second in range(1, 100):
         supervisor._count_time_without(3600.0 + second)
     assert supervisor.without_seconds > 60
+
+
+def test_no_more_processes_are_a_driver_that_is_started_later(tmp_path, monkeypatch):
+    """At a limit of processes (`ulimit -u`) `launch` ended with a traceback, and the simulation with it."""
+    unchanged = SimpleNamespace(changed=list)
+    plan = Plan(
+        (), {}, tmp_path, 1, None, deadline_seconds=60, attempts=20, evaluation_deadline_seconds=None, sources=unchanged
+    )
+    supervisor = Supervisor(plan, SimpleNamespace(folder=tmp_path), SimpleNamespace(descriptor=0))
+    refusal = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    monkeypatch.setattr("subprocess.Popen", Mock(side_effect=refusal))
+    slot = supervisor.slots[0]
+    supervisor._start_driver(slot)
+    assert slot.process is None
+    assert slot.not_before > time.monotonic()
+    assert slot.reason == (
+        "it could not be started: the system starts no more processes (ulimit -u, memory): "
+        "Resource temporarily unavailable"
+    )
+    with pytest.raises(InputError, match="starts no more processes"), Reaper():
+        pass
 
 
 def test_a_log_of_another_user_changes_nothing(aluminium):
