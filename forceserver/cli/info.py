@@ -34,7 +34,10 @@ def describe_model(model: Any) -> list[str]:
 
     kind = model.FORMAT.removeprefix("forceserver ")
     lines = [f"{kind} (energies in eV, lengths in Angstrom)", "species"]
-    lines += [f"  {chemical_symbols[s]:3} isolated atom {model.energies[s]:.6f}" for s in model.species]
+    known = model.summary.get("isolated_atoms_known", model.species)  # models of other programs say nothing of it
+    for s in model.species:
+        what = "isolated atom" if s in known else "e_0, fitted (that of no isolated atom)"
+        lines.append(f"  {chemical_symbols[s]:3} {what} {model.energies[s]:.6f}")
     if isinstance(model, PaceModel):
         lines += _pace(model)
     elif isinstance(model, MultispectrumModel):

@@ -305,6 +305,7 @@ def test_command_line(tmp_path):
     assert errors["train"] == errors["test"]
     told = CliRunner().invoke(app, ["info", str(tmp_path / "model.npz")])
     assert "sparse points: Si 20" in told.output
+    assert "Si  e_0, fitted (that of no isolated atom)" in told.output
     assert load(tmp_path / "fit.toml").output == tmp_path / "model.npz"
 
 

@@ -172,6 +172,7 @@ def test_file(tmp_path):
     shown = CliRunner().invoke(app, ["info", str(tmp_path / "model.npz")])
     assert shown.exit_code == 0, shown.output
     assert "150 functions" in shown.output
+    assert "isolated atom" in shown.output
 
 
 @pytest.mark.parametrize(
