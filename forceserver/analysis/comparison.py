@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
 
-FORMATS = (".png", ".pdf", ".svg")
 SIDES = ("A", "B")
 WAYS = ("A -> B", "B -> A")
 COLOURS = {"A": "#2b5c8a", "B": "#d1731f", "A -> B": "#2b5c8a", "B -> A": "#d1731f"}

@@ -12,7 +12,6 @@ from ..representation.contraction import ALL, Contraction
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = (".png", ".pdf", ".svg")
 SMALLEST = 1e-12
 """Fractions of the variance below this are rounding errors."""
 

@@ -11,6 +11,8 @@ Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuratio
 Structures = Annotated[
     Path, typer.Argument(metavar="STRUCTURES", help="Structures in any format that ASE reads.", show_default=False)
 ]
+PICTURES = (".png", ".pdf", ".svg")
+"""How the names of pictures may end."""
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")]
 
 

@@ -84,15 +84,12 @@ def table(made: "Contraction") -> list[str]:
 
 
 def _check_paths(structures: Path, output: Path, plot: Path | None) -> None:
-    from ..analysis.contraction import FORMATS
-
     arguments.check_structures(structures)
     arguments.check_ending("--output", output, ".npz")
     arguments.check_folder("--output", output)
     if plot is not None:
+        arguments.check_ending("--plot", plot, *arguments.PICTURES)
         arguments.check_folder("--plot", plot)
-        if plot.suffix not in FORMATS:
-            raise InputError(f"--plot {plot}: the name must end in one of {', '.join(FORMATS)}")
 
 
 def _make(

@@ -78,10 +78,8 @@ def _section(path: Path) -> "ExpansionConfig":
 
 
 def _check_paths(structures: Path, output: Path | None, plot: Path | None) -> None:
-    from ..analysis.comparison import FORMATS
-
     arguments.check_structures(structures)
-    for option, path, endings in (("--output", output, (".json",)), ("--plot", plot, FORMATS)):
+    for option, path, endings in (("--output", output, (".json",)), ("--plot", plot, arguments.PICTURES)):
         if path is not None:
             arguments.check_ending(option, path, *endings)
             arguments.check_folder(option, path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from ..analysis.parity import ParityTable
-    from ..fit.labels import LabelReader, Labels
+    from ..fit.labels import LabelKeys, LabelReader, Labels
     from ..frame import Frame, Result
     from ..potentials.base import Potential
 
@@ -88,9 +88,14 @@ def evaluate(
             names_extxyz(output)
         except ValueError as error:
             raise InputError(f"--output {error}") from error
+    if plot is not None:
+        arguments.check_ending("--plot", plot, *arguments.PICTURES)
     for path in filter(None, (output, plot)):
         arguments.check_folder("cannot write", path)
-    labels = LabelReader(LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key"))
+    keys = LabelKeys(energy_key, forces_key, virial_key, stress_key, group_key, "--{}-key")
+    if output is not None:
+        _refuse_names_of_labels(keys, prefix)
+    labels = LabelReader(keys)
     labels.check_given(structures)
     potential = load_potential(config)
     try:
@@ -103,6 +108,16 @@ def evaluate(
             table.plot(plot)
     elif plot is not None:
         raise InputError(f"no parity plot: {structures} has no reference labels; name them with --energy-key and so on")
+
+
+def _refuse_names_of_labels(keys: "LabelKeys", prefix: str) -> None:
+    """`InputError` if predictions would be written over labels, or be read as such."""
+    from ..fit.labels import LabelKeys
+
+    for quantity in ("energy", "forces", "virial"):
+        name = f"{prefix}{quantity}"
+        if keys.reads(quantity, name) or LabelKeys().reads(quantity, name):
+            raise InputError(f"--prefix {prefix!r}: predictions would be called as labels are ({name}); choose another")
 
 
 def _evaluate_all(

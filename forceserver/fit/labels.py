@@ -75,6 +75,11 @@ class LabelKeys:
     group: str | None = None
     option: str = "{}_key"
 
+    def reads(self, quantity: str, name: str) -> bool:
+        """Whether what has this name is a label of a quantity."""
+        key = getattr(self, quantity)
+        return name == key if key else _is_usual(name, quantity)
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:
@@ -163,8 +168,7 @@ class LabelReader:
         """A calculator's result, a column and `info` may have one name, and `_places` holds one of them."""
         for name, values in _repeated(atoms).items():
             for quantity in USUAL:
-                key = getattr(self.keys, quantity)
-                if (name == key if key else _is_usual(name, quantity)) and not _agree(*values):
+                if self.keys.reads(quantity, name) and not _agree(*values):
                     raise InputError(
                         f"{where} has two labels called {name!r} that differ, such as one of a calculator and one in "
                         "`info`: give one of them another name"
@@ -202,10 +206,9 @@ class LabelReader:
         return virial
 
     def _take(self, quantity: str, places: Mapping[str, Any], shape: tuple[int, ...], where: str) -> Array | None:
-        key = getattr(self.keys, quantity)
-        if key == NOT_READ or _has_no_weight(quantity, places):
+        if getattr(self.keys, quantity) == NOT_READ or _has_no_weight(quantity, places):
             return None
-        names = [name for name in places if (name == key if key else _is_usual(name, quantity))]
+        names = [name for name in places if self.keys.reads(quantity, name)]
         read = partial(_tensor, rounding=TENSORS[quantity]) if quantity in TENSORS else _numbers
         values = {name: read(places[name], shape, f"{where}: the label {name!r}") for name in names}
         if not values:

@@ -124,7 +124,7 @@ def test_a_perfect_crystal_determines_no_functions_of_odd_degree(folder, displac
         ("", (), "nothing to contract: give a section \\[expansion\\] with a key contraction"),
         (PCA, ("-o", "basis.txt"), "--output basis.txt: the name must end in .npz"),
         (PCA, ("-o", "nowhere/basis.npz"), "there is no folder"),
-        (PCA, ("--plot", "basis.doc"), "--plot basis.doc: the name must end in one of .png, .pdf, .svg"),
+        (PCA, ("--plot", "basis.doc"), "--plot basis.doc: the name must end in .png or .pdf or .svg"),
         ('contraction = { file = "c.toml" }', (), "this command makes such a file"),
         ("contraction = { q_max = 6 }", ("-o", "FOLDER/b.npz"), "q_max = 6 is larger than the number of radial"),
     ],

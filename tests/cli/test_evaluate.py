@@ -148,6 +148,8 @@ def test_plot_without_labels_is_refused(aluminium):
         (["al.extxyz", "-o", "al.extxyz"], "is the input; choose another name"),
         (["al.extxyz", "-o", "al.traj"], "al.traj would be extended XYZ under another name"),
         (["al.extxyz", "-o", "nowhere/out.xyz"], "there is no folder"),
+        (["al.extxyz", "--plot", "parity.docx"], "must end in .png or .pdf or .svg"),
+        (["al.extxyz", "-o", "out.xyz", "--prefix=dft_"], "would be called as labels are (dft_energy)"),
         (["broken.xyz"], "structure 1 cannot be read"),
         (["empty.xyz"], "empty.xyz: is empty"),
     ],
@@ -156,7 +158,7 @@ def test_bad_input(aluminium, arguments, message):
     good = "1\nProperties=species:S:1:pos:R:3\nAl 0 0 0\n"
     (aluminium.folder / "broken.xyz").write_text(good + "2\n\nAl 0 0 0\n")
     (aluminium.folder / "empty.xyz").write_text("")
-    places = [argument if argument == "-o" else aluminium.folder / argument for argument in arguments]
+    places = [argument if argument[0] == "-" else aluminium.folder / argument for argument in arguments]
     run = aluminium.run_here("evaluate", aluminium.config, *places)
     assert run.returncode == 2
     assert message in run.stderr
