@@ -81,6 +81,9 @@ def _ask_potential(
     largest = _largest(result.forces)
     extras = f", extras {', '.join(sorted(result.extras))}" if result.extras else ""
     yield from _strange("potential", largest, "other units meant, or atoms too close?")
+    if largest == result.energy == 0 and len(template) > 1:
+        text = "energy and forces of the template are zero: do its species interact, and as far as they are apart?"
+        yield Finding(ADVICE, "potential", text)
     yield Finding(OK, "potential", f"template {result.energy:.6f} eV, largest force {largest:.3g} eV/Å{extras}")
 
 

@@ -1,5 +1,7 @@
 """Mistakes that i-PI accepts, planted into what `init` writes; nothing is started here."""
 
+from types import SimpleNamespace
+
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
@@ -12,6 +14,8 @@ from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.rehearsal import rehearse
 from forceserver.launch.changes import changes
 from forceserver.new_simulation import Start, write_start
+from forceserver.potentials.pair import PairConfig
+from forceserver.preflight.answers import ask
 from forceserver.preflight.findings import ADVICE, WRONG
 from forceserver.preflight.rehearsal import (
     inspect_float_format,
@@ -77,6 +81,16 @@ def planted(folder, old="", new="", atoms=None):
 )
 def test_what_cannot_run(tmp_path, old, new, problem):
     assert problem in " ".join(rehearse(planted(tmp_path, old, new)).problems)
+
+
+@pytest.mark.parametrize(("partner", "told"), [("Cu", False), ("Co", True)])
+def test_a_potential_between_other_species_only(tmp_path, partner, told):
+    """The atoms flew apart, and `check` found nothing."""
+    pair = {"form": "lennard_jones", "species": ["Cu", partner], "epsilon_ev": 0.1, "sigma_angstrom": 2.3}
+    section = PairConfig(kind="pair", interactions=[{**pair, "cutoff_angstrom": 5.0, "smoothing_angstrom": 1.0}])
+    configuration = SimpleNamespace(potential=section, socket=None, cv=[], bias=None)
+    findings = ask(configuration, Frame.from_ase(copper()), tmp_path).findings
+    assert any("energy and forces of the template are zero" in finding.text for finding in findings) is told
 
 
 @pytest.mark.parametrize(("labels", "problem"), [("Cu Ag", "<alchemy> exchanges the labels and"), ("H D", "")])
