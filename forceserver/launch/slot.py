@@ -23,6 +23,8 @@ class Slot:
         self.crashes = 0
         """Crashes in a row without a single answer."""
         self.activity: Activity | None = None
+        self._stopped: float | None = None
+        """Since when its process has been seen stopped."""
 
     def start(
         self, command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str], lock: FolderLock
@@ -46,6 +48,14 @@ class Slot:
     def busy_seconds(self) -> float:
         """How long the oldest evaluation in progress has taken so far; 0 if there is none."""
         return self.activity.busy_seconds if self.activity else 0.0
+
+    def silent_seconds(self) -> float:
+        """How long it has not answered, in an evaluation or stopped between two of them; call it often."""
+        if self.process is None or not processes.is_stopped(self.process):
+            self._stopped = None
+            return self.busy_seconds
+        self._stopped = self._stopped or time.monotonic()
+        return max(self.busy_seconds, time.monotonic() - self._stopped)
 
     @property
     def answers(self) -> int:

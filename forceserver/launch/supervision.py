@@ -235,7 +235,7 @@ class Supervisor:
 
     def _replace_if_late(self, slot: Slot) -> None:
         limit = self.plan.evaluation_deadline_seconds
-        if slot.process and limit is not None and slot.busy_seconds > limit:
+        if slot.process and limit is not None and slot.silent_seconds() > limit:
             processes.end([slot.process], FAREWELL_SECONDS)
             slot.reason = f"it had not answered for {limit:g} s, driver.evaluation_deadline_seconds"
 

@@ -582,6 +582,21 @@ def test_no_more_processes_are_a_driver_that_is_started_later(tmp_path, monkeypa
         pass
 
 
+def test_a_driver_that_is_stopped_between_evaluations_is_replaced(tmp_path):
+    """It computes nothing that could last too long, and i-PI waited for it for ever."""
+    plan = Plan((), {}, tmp_path, 1, None, 60, 20, evaluation_deadline_seconds=0.1, sources=None)
+    supervisor = Supervisor(plan, None, None)
+    slot = supervisor.slots[0]
+    slot.process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    supervisor._replace_if_late(slot)
+    slot.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: slot.silent_seconds() > 0.1)
+    assert slot.alive()
+    supervisor._replace_if_late(slot)
+    assert not slot.alive()
+    assert "had not answered for 0.1 s" in slot.reason
+
+
 def test_a_log_of_another_user_changes_nothing(aluminium):
     """The states of the run were renamed first, and --restart then found none."""
     (aluminium.folder / "ipi.log").mkdir()  # no user may write to that, not even root
