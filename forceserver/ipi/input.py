@@ -141,6 +141,8 @@ class IpiInput:
     """For each <trajectory>: the beginning of its file names, and its stride."""
     checkpoints: tuple[Path, ...]
     """The files of <checkpoint> outputs; those that are not overwritten get a number appended."""
+    checkpoint_stride: int
+    """Of the one that is written most often; 0 without any."""
     prefix: str
     """Precedes the names of all outputs."""
     swaps: tuple[Path, ...]
@@ -317,11 +319,12 @@ def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, Any]:
     """The files that will be written, by kind."""
     from ipi.engine.outputs import CheckpointOutput, PropertyOutput
 
-    properties, trajectories, checkpoints = [], [], []
+    properties, trajectories, checkpoints, strides = [], [], [], []
     for output in outputs:
         name = f"{outputs.prefix}.{output.filename}" if outputs.prefix else output.filename
         if isinstance(output, CheckpointOutput):
             checkpoints.append(folder / name)
+            strides.append(output.stride)
             continue
         for system in systems:
             path = folder / (f"{system.prefix}_{name}" if system.prefix else name)
@@ -334,6 +337,7 @@ def _outputs(outputs: Any, systems: list[Any], folder: Path) -> dict[str, Any]:
         "properties": tuple(properties),
         "trajectories": tuple(trajectories),
         "checkpoints": tuple(checkpoints),
+        "checkpoint_stride": min(strides, default=0),
     }
 
 

@@ -36,12 +36,14 @@ WITHOUT_STEPS = {"Planetary": "omega2", "AlKMC": "KMC_AL6XXX"}
 class Cut:
     """Where a file should end.
 
-    missing: a message if entries before the step are missing, with the step of the last one.
+    missing: a message if entries before the step are missing, with the step of the last one. is_gap: whether they are,
+    for certain.
     """
 
     path: Path
     size: int
     missing: str = ""
+    is_gap: bool = True
 
 
 def cut_outputs(state: IpiInput) -> list[str]:
@@ -58,6 +60,13 @@ def cut_outputs(state: IpiInput) -> list[str]:
             os.truncate(cut.path, cut.size)
     gaps = [f"{cut.path} {cut.missing}" for cut in cuts if cut.missing]
     return [*gaps, *_gone(state), *_left(state), *_skipped(state)]
+
+
+def gaps(state: IpiInput) -> list[str]:
+    """What outputs lack before the step of `state`; `InputError` if one is damaged before it."""
+    if state.step == 0:
+        return []
+    return [f"{cut.path} {cut.missing}" for cut in _cuts(state) if cut.missing and cut.is_gap]
 
 
 def make_room_for_backups(simulation: IpiInput) -> None:
@@ -89,7 +98,7 @@ def _missing(last: int | None, stride: int, step: int) -> str:
     """A message about entries that a killed i-PI still had in memory."""
     if last is None or last >= step - step % stride:
         return ""
-    lost = "what is in between was lost when i-PI was killed (flush='1' writes every entry at once)"
+    lost = "what is in between was lost when i-PI ended within it, or was killed (flush='1' writes every entry at once)"
     return f"ends at step {last}, the state is at step {step}: {lost}"
 
 
@@ -184,7 +193,7 @@ def _cut_rows(properties: PropertiesFile, step: int, reached: int | None) -> Cut
         return Cut(path, next(itertools.islice(_ends_of_rows(path), wanted - 1, None)))
     text = f"has {rows} rows, of which {wanted} should be of steps to {step} (stride {stride})"
     why = "it is not cut (was the stride another, or a part moved? With a column `step` it would be)"
-    return Cut(path, _complete_size(path), f"{text}: {why}")
+    return Cut(path, _complete_size(path), f"{text}: {why}", is_gap=False)
 
 
 def _ends_of_rows(path: Path) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""A simulation to its end: i-PI is restarted from its newest state when a broken connection has stopped it."""
+"""A simulation to its end: i-PI is restarted from a state when a broken connection has stopped it."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ from ..ipi.addresses import remove_dead_sockets
 from ..ipi.input import IpiInput
 from ..ipi.outputs import cut_outputs, make_room_for_backups
 from ..ipi.ports import at_ports
-from ..ipi.restart import newest_state, set_states_aside
+from ..ipi.restart import set_states_aside, state_to_continue_from
 from ..locks import FolderLock
 from .display import tell
 from .plan import ExitCode, Plan
@@ -24,7 +24,7 @@ IPI_RESTARTS = 5
 def see_through(
     plan: Plan, simulation: IpiInput, configuration: "Configuration", lock: FolderLock, signals: list[int]
 ) -> int:
-    """Runs i-PI to its end, resuming from its newest state after a broken connection; returns the exit code."""
+    """Runs i-PI to its end, resuming after a broken connection; returns the exit code."""
     if simulation.step == 0:
         set_states_aside(simulation)
     make_room_for_backups(simulation)
@@ -39,7 +39,7 @@ def see_through(
             return code
         began = simulation.step
         try:
-            simulation = at_ports(newest_state(simulation, tell=tell), plan.ports)
+            simulation = at_ports(state_to_continue_from(simulation, tell=tell), plan.ports)
         except InputError as error:
             tell(f"forceserver: {error}")
             return code

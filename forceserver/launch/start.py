@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..files import why_full
 from ..ipi.addresses import address_taken, remove_dead_sockets
 from ..ipi.input import IpiInput
-from ..ipi.restart import newest_state
+from ..ipi.restart import state_to_continue_from
 from ..locks import FolderLock
 from .changes import changes
 from .display import tell
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def where_to_begin(simulation: IpiInput, restart: bool, configuration: "Configuration", lock: FolderLock) -> IpiInput:
-    """The input, or with `restart` the newest state."""
+    """The input, or with `restart` the newest state with complete outputs."""
     if lock.after_death:  # and none of its processes is alive
         remove_dead_sockets(simulation)
     if not restart:
         return simulation
-    state = newest_state(simulation, tell=tell)
+    state = state_to_continue_from(simulation, tell=tell)
     for change in changes(state, simulation):
         text = f"i-PI reads nothing but {state.path.name} now, so changes belong there"
         tell(f"forceserver: {state.path.name} asks for {change}: {text}")

@@ -25,7 +25,7 @@ from proc import alive, descendants, wait_until
 from forceserver.errors import InputError
 from forceserver.ipi.addresses import clients_at, free_port
 from forceserver.ipi.input import read_ipi_input
-from forceserver.ipi.restart import newest_state
+from forceserver.ipi.restart import newest_state, state_to_continue_from
 from forceserver.launch.logs import Said
 from forceserver.launch.plan import Plan
 from forceserver.launch.reaper import Reaper
@@ -541,10 +541,35 @@ def test_a_state_that_cannot_be_read_is_told(aluminium):
     restart.write_text(restart.read_text().replace("<total_steps>5<", "<total_steps>5O<"))
     simulation, told = read_ipi_input(aluminium.folder / "input.xml"), []
     assert newest_state(simulation, tell=told.append).path.name == "sim.state"
-    assert re.search(r"RESTART: i-PI does not accept it: .*; continuing from sim.state, step 4", told[0], re.DOTALL)
+    assert re.search(
+        r"RESTART: i-PI does not accept it: .*; the newest complete state is sim.state", told[0], re.DOTALL
+    )
     (aluminium.folder / "sim.state").write_text("<simulation")
     with pytest.raises(InputError, match=r"(?s)nothing to continue from.*RESTART: i-PI does not accept it.*sim.state"):
         newest_state(simulation)
+
+
+def test_it_goes_on_from_where_the_outputs_are_complete(aluminium):
+    """A signal that comes while i-PI computes an output: RESTART is written, and the row is not."""
+    aluminium.write_simulation(old="</trajectory>", new="</trajectory><checkpoint stride='2' filename='state'/>")
+    assert aluminium.run_here("launch", aluminium.config).returncode == 0
+    simulation, told = read_ipi_input(aluminium.folder / "input.xml"), []
+    restart, out = aluminium.folder / "RESTART", aluminium.folder / "sim.out"
+
+    def found() -> str:
+        return state_to_continue_from(simulation, tell=told.append).path.name
+
+    rows = out.read_text().splitlines(keepends=True)
+    out.write_text("".join(rows[:-1]))
+    assert found() == "RESTART", "it has reached its end"
+    restart.write_text(restart.read_text().replace("<total_steps>5<", "<total_steps>50<"))
+    assert found() == "sim.state"
+    assert "sim.out ends at step 4, the state is at step 5: " in told[0]
+    assert "continuing from sim.state, step 4, after which it is computed again" in told[0]
+    out.write_text("".join(rows[:-2]))
+    assert found() == "RESTART", "the older one lacks rows, too"
+    out.write_text("".join(rows))
+    assert found() == "RESTART"
 
 
 def test_a_pause_of_launch_is_no_time_without_a_driver(tmp_path):
