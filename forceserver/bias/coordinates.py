@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..frame import Array
+
 
 @dataclass(frozen=True)
 class Coordinate:
@@ -70,3 +72,15 @@ def coordinate_of(name: str, constants: Mapping[str, str]) -> Coordinate:
     if f"min_{name}" not in constants:
         return Coordinate(name)
     return Coordinate(name, (parse_number(constants[f"min_{name}"]), parse_number(constants[f"max_{name}"])))
+
+
+def without_jumps(variables: Sequence[Coordinate], values: Sequence[Array]) -> Array:
+    """Series of variables, (n,) each, as columns (n, k) without jumps: a periodic one as its cosine and sine."""
+    series: list[Array] = []
+    for variable, s in zip(variables, values, strict=True):
+        if variable.domain is None:
+            series.append(s)
+        else:
+            angle = 2 * np.pi * s / variable.period
+            series += [np.cos(angle), np.sin(angle)]
+    return np.stack(series, axis=1)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ..analysis.blocks import number_of_blocks, transient
+from ..bias.coordinates import without_jumps
 from ..bias.grid import Axis
 from ..errors import InputError
 from ..frame import Array
@@ -86,13 +87,5 @@ def transient_of(colvar: Colvar, names: Sequence[str], log_weights: Array) -> fl
 
 
 def _series(colvar: Colvar, names: Sequence[str]) -> Array:
-    """The variables as columns (n, k) without jumps: an angle as its cosine and sine."""
-    series: list[Array] = []
-    for name in names:
-        s, domain = colvar.column(name), colvar.variable(name).domain
-        if domain is None:
-            series.append(s)
-        else:
-            angle = 2 * np.pi * s / (domain[1] - domain[0])
-            series += [np.cos(angle), np.sin(angle)]
-    return np.stack(series, axis=1)
+    """The variables as columns (n, k) without jumps."""
+    return without_jumps([colvar.variable(name) for name in names], [colvar.column(name) for name in names])

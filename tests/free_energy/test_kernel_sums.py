@@ -111,6 +111,38 @@ def test_the_density_after_every_so_many_kernels(run, tmp_path):
     assert not (tmp_path / "fes_kernels_3.dat").exists()
 
 
+def kernels_file(path, x, weights):
+    constants = {"biasfactor": 5, "epsilon": 1e-3, "kernel_cutoff": 4, "compression_threshold": 1}
+    lines = ["#! FIELDS time x sigma_x height logweight", "#! SET action OPES_METAD_kernels"]
+    lines += [f"#! SET {key} {value}" for key, value in constants.items()]
+    lines += [f"{k} {s} 0.2 {w} {np.log(w)}" for k, (s, w) in enumerate(zip(x, weights, strict=True))]
+    path.write_text("\n".join([*lines, ""]))
+    return path
+
+
+def test_errors_of_blocks_of_kernels_are_those_of_the_sum(tmp_path):
+    """They were those of the last half of a sum that changes less and less: a third."""
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(40):
+        right = rng.random(400) < 0.4
+        densities = read_densities([kernels_file(tmp_path / "KERNELS", 2.0 * right - 1, np.where(right, 0.5, 1.0))])
+        estimate = densities.estimate(densities.axes(), KT)
+        phase = estimate.phase((estimate.surface.nodes[0] > 0).astype(float))
+        found.append((phase.population, estimate.error_of(phase)))
+    populations, errors = np.array(found).T
+    assert np.mean(populations) == pytest.approx(0.25, abs=0.01)
+    assert np.std(populations) == pytest.approx(np.mean(errors), rel=0.3)
+
+
+def test_kernels_that_remember_have_no_error_bars(tmp_path):
+    x = np.repeat([-1.0, 1.0], 200)
+    result = call(kernels_file(tmp_path / "KERNELS", x, np.linspace(1, 2, 400)), "-o", tmp_path / "fes", "--no-picture")
+    assert result.exit_code == 0, result.output
+    assert "Not converged: the run is too short against what it remembers for error bars" in result.output
+    assert "±" not in result.output
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
