@@ -21,6 +21,7 @@ from ..sections import Section
 from ..turns import in_turn
 from .base import Potential
 from .batched_calculators import batched, how_to_batch
+from .calculator_caches import forget
 from .dotted import call, find_callable
 
 if TYPE_CHECKING:
@@ -174,14 +175,14 @@ class AsePotential(Potential):
         finally:
             end_in_children_of(process)
             if result is None or not is_finite(result):
-                self._forget()
+                forget(self._calculator)  # otherwise ASE would repeat the failure for the same atoms
         return result
 
     def _compute(self, frame: Frame) -> Result:
         from ase.calculators.calculator import PropertyNotImplementedError
 
         if frame.attributes is not self._attributes:  # ASE's cache does not look at `info`
-            self._forget()
+            forget(self._calculator)
             self._attributes = frame.attributes
         atoms = self._atoms(frame)
         of_forces = partial(atoms.get_forces, apply_constraint=False)  # of constraints that the calculator has set
@@ -213,11 +214,6 @@ class AsePotential(Potential):
         """Closes the calculator if it has a method `close`, as those do that keep another program running."""
         if hasattr(self._calculator, "close"):
             self._calculator.close()
-
-    def _forget(self) -> None:
-        """Clears the calculator's cache; otherwise ASE would repeat the failure for the same atoms."""
-        if hasattr(self._calculator, "reset"):
-            self._calculator.reset()
 
     def _atoms(self, frame: Frame) -> "Atoms":
         """A new copy of the frame for every property.

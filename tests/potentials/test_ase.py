@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
 from ase.constraints import FixAtoms, Hookean
 from ase.stress import voigt_6_to_full_3x3_stress
 from pydantic import TypeAdapter
@@ -233,6 +235,32 @@ def test_a_failure_is_not_cached(mood):
     assert again.energy == pytest.approx(AsePotential(EMT()).compute_one(frame).energy)
 
 
+class Around(Calculator):
+    """Gives what another calculator gives, as corrections and wrappers do."""
+
+    implemented_properties: ClassVar = ["energy", "forces", "stress"]
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {name: self.inner.get_property(name, atoms.copy()) for name in self.implemented_properties}
+
+
+@pytest.mark.parametrize(
+    "around",
+    [Around, lambda inner: SumCalculator([inner]), lambda inner: Around(SumCalculator([Around(inner)]))],
+    ids=["wrapper", "sum", "nested"],
+)
+def test_a_failure_is_not_cached_by_a_calculator_within_another(around):
+    """`reset` forgets what its own calculator knows; that of a sum of ASE does not exist."""
+    potential, frame = AsePotential(around(Moody("nan"))), Frame.from_ase(bulk("Al", cubic=True))
+    assert np.isnan(potential.compute_one(frame).energy)
+    assert potential.compute_one(frame).energy == pytest.approx(AsePotential(EMT()).compute_one(frame).energy)
+
+
 class Meddling(EMT):
     """Changes the atoms that it is given, before or after it has computed them."""
 
@@ -382,6 +410,14 @@ def test_charges_moments_and_info_reach_the_calculator(charged):
         potential, Frame.from_ase(charged), skip=["permutation"]
     ).failures  # it knows atoms by number
     assert not check_potential(AsePotential(EMT()), Frame.from_ase(charged)).failures
+
+
+def test_info_reaches_a_calculator_within_another(charged):
+    """The energy was that of the charge before."""
+    potential = AsePotential(SumCalculator([Charged()]))
+    before = potential.compute_one(Frame.from_ase(charged)).energy
+    charged.info["charge"] += 1
+    assert potential.compute_one(Frame.from_ase(charged)).energy == pytest.approx(before + 100, abs=1e-12)
 
 
 def test_a_calculator_keeps_what_it_knows_of_one_template(charged):
