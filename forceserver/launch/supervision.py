@@ -241,12 +241,13 @@ class Supervisor:
 
     def _note_death(self, slot: Slot, process: subprocess.Popen, now: float) -> None:
         code, answered = process.returncode, slot.answers > 0
+        within = slot.busy_seconds > 0  # the potential has ended the process (STOP of Fortran): its code says nothing
         self.reaper.forget(process.pid)
         slot.process = None
-        slot.reason = slot.reason or processes.describe_end(code)
-        if code == ExitCode.BAD_INPUT:
+        slot.reason = slot.reason or processes.describe_end(code) + " within an evaluation" * within
+        if code == ExitCode.BAD_INPUT and not within:
             raise GiveUp(f"driver {slot.number} refuses (exit code 2): {last_line(self._driver_log(slot))}")
-        if code == ExitCode.UNTRUSTED:
+        if code == ExitCode.UNTRUSTED and not within:
             log = self._driver_log(slot)
             raise GiveUp(f"driver {slot.number} ends the simulation: {last_line(log)}", log, ExitCode.UNTRUSTED)
         slot.crashes = slot.crashes + 1 if -code in CRASHES and not answered else 0
@@ -255,7 +256,7 @@ class Supervisor:
                 f"driver {slot.number} crashed {slot.crashes} times ({slot.reason}) before its first answer; "
                 f"its last words: {last_line(self._driver_log(slot))}"
             )
-        told_to_exit = code == 0  # usually because i-PI is ending, too
+        told_to_exit = code == 0 and not within  # usually because i-PI is ending, too
         self._put_off(slot, now, FAREWELL_SECONDS if told_to_exit else 0.0)
 
     def _put_off(self, slot: Slot, now: float, at_least: float = 0.0) -> None:

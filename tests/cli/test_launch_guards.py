@@ -23,6 +23,7 @@ import pytest
 from proc import alive, descendants, wait_until
 
 from forceserver.errors import InputError
+from forceserver.ipi.activity import Activity, shared_page
 from forceserver.ipi.addresses import clients_at, free_port
 from forceserver.ipi.input import read_ipi_input
 from forceserver.ipi.restart import newest_state, state_to_continue_from
@@ -620,6 +621,21 @@ def test_a_driver_that_is_stopped_between_evaluations_is_replaced(tmp_path):
     supervisor._replace_if_late(slot)
     assert not slot.alive()
     assert "had not answered for 0.1 s" in slot.reason
+
+
+@pytest.mark.parametrize("code", [0, 2, 4])
+def test_an_exit_code_from_within_an_evaluation_is_not_the_drivers(tmp_path, code):
+    """STOP 2 of a Fortran code was taken for a driver that refuses its input, and ended the run."""
+    supervisor = Supervisor(Plan((), {}, tmp_path, 1, None, 60, 20, None, sources=None), None, None)
+    supervisor.reaper = Mock()
+    slot = supervisor.slots[0]
+    page = shared_page()
+    slot.activity = Activity(page)
+    os.close(page)
+    slot.activity.evaluating("force").__enter__()  # and never leaves
+    supervisor._note_death(slot, Mock(returncode=code, pid=0), now=0.0)
+    assert slot.reason == f"exit code {code} within an evaluation"
+    assert 0 < slot.not_before < 1
 
 
 def test_a_log_of_another_user_changes_nothing(aluminium):
