@@ -5,6 +5,7 @@ A probe must not connect: i-PI takes every connection for a driver, and one that
 
 import contextlib
 import errno
+import os
 import socket
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def _port_taken(address: str, port: int) -> str | None:
                 return f"{address} is not an address of this machine; 0.0.0.0 stands for all of its addresses"
             return f"cannot listen at {address}:{port}: {error.strerror}"
     return None
+
+
+def share(one: SocketServer, other: SocketServer) -> bool:
+    """Whether i-PI cannot listen at both: one name, or one port of the same interface or of all."""
+    if "inet" in (one.mode, other.mode):
+        if one.mode != other.mode or one.port != other.port:
+            return False
+        interfaces = {_number(one.address), _number(other.address)}
+        return len(interfaces) == 1 or not interfaces.isdisjoint(WILDCARDS)
+    return os.path.normpath(one.unix_path) == os.path.normpath(other.unix_path)
+
+
+def _number(address: str) -> str:
+    """The IP address of a host: localhost and 127.0.0.1 are one."""
+    try:
+        return socket.gethostbyname(address)
+    except (OSError, UnicodeError):  # told elsewhere
+        return address
 
 
 def free_port(address: str = "") -> int:

@@ -1,5 +1,6 @@
 """What i-PI understood of its input, and which of it cannot be intended."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -53,14 +54,16 @@ def inspect_folders(ipi: "IpiInput") -> Iterator[Finding]:
 
 def inspect_forcefields(ipi: "IpiInput") -> Iterator[Finding]:
     """Duplicate names and addresses, unused force fields."""
+    from ..ipi.addresses import share
+
     names = list(ipi.forcefields)
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Finding(WRONG, "forces", f"two force fields are called '{name}'; i-PI takes the last one")
-    places = [(server.mode == "inet", server.place) for server in ipi.sockets]
-    for place in sorted({place for place in places if places.count(place) > 1}):
-        yield Finding(
-            WRONG, "socket", f"two <ffsocket> listen at {place[1]}: give each an <address> or port of its own"
-        )
+    for one, other in itertools.combinations(ipi.sockets, 2):
+        if share(one, other):
+            at = one.place if one.place == other.place else f"{one.place} and {other.place}, which is the same"
+            text = f"two <ffsocket> listen at {at}: give each an <address> or port of its own"
+            yield Finding(WRONG, "socket", text)
     for server in ipi.sockets:
         if server.latency_seconds < 0:
             text = f"<latency> of '{server.name}' is {server.latency_seconds:g} s: i-PI would wait for ever; set 0"

@@ -27,7 +27,7 @@ def _fits(socket: "SocketConfig", server: "SocketServer") -> bool:
         return False
     if server.mode == "inet":  # there the address is that of an interface, here that of a host
         return socket.port == server.port
-    return socket.path == server.unix_path
+    return os.path.normpath(socket.path) == os.path.normpath(server.unix_path)  # ./force is force
 
 
 def find_server(socket: "SocketConfig | None", ipi: "IpiInput") -> "SocketServer | None":
