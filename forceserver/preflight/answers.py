@@ -145,12 +145,15 @@ def try_bias(section: Any, configuration: "Configuration", template: "Frame", fo
     from ..bias.choice import build_bias
     from ..bias.plumed.config import PlumedConfig
     from ..bias.plumed.elsewhere import bring
+    from ..bias.plumed.input import read_actions
+    from ..bias.plumed.written_files import check_made_folders
     from ..cv import build_variables
     from ..potentials import build_potential
 
     potential = partial(build_potential, configuration.potential, template) if configuration.potential else None
     tried, names = _redirected(section, scratch), {}
     if isinstance(section, PlumedConfig):
+        check_made_folders(read_actions(section.plumed_dat, folder), folder)
         there = bring(section.plumed_dat, folder, scratch)
         tried, names = tried.model_copy(update={"plumed_dat": there}), {there: section.plumed_dat}
     with working_in(scratch), naming(names):

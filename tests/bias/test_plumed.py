@@ -15,7 +15,7 @@ from forceserver.bias.plumed.files import warnings_in
 from forceserver.bias.plumed.host import PlumedBias
 from forceserver.bias.plumed.input import keyword, label_of, named_files, read_actions, read_input, split
 from forceserver.bias.plumed.kernel import load_kernel
-from forceserver.bias.plumed.written_files import written_files
+from forceserver.bias.plumed.written_files import check_made_folders, make_folders, written_files
 from forceserver.cv import build_variables, variable_section
 from forceserver.errors import BiasError, InputError
 from forceserver.frame import Frame
@@ -75,6 +75,19 @@ def test_files_that_an_input_writes():
     actions = [split(line) for line in ("METAD ARG=x WALKERS_N=2 WALKERS_ID=1 WALKERS_DIR=h", "OPES_METAD ARG=x")]
     actions += [split("METAD FILE=H GRID_WFILE=g"), split("EXTERNAL FILE=read"), split("PRINT ARG=x")]
     assert written_files(actions) == ["h/HILLS.1", "KERNELS", "g", "H"]
+
+
+@pytest.mark.parametrize("text", ["METAD FILE=H WALKERS_DIR=../taken/hills", "PRINT FILE=../taken/COLVAR"])
+def test_folders_that_cannot_be_made_are_refused(tmp_path, monkeypatch, text):
+    """By `check`, and by a driver with the exit code of a wrong input: `launch` tried such drivers again and again."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "taken").touch()
+    monkeypatch.chdir(tmp_path / "run")
+    with pytest.raises(InputError, match=r"taken.* is a file; name another folder"):
+        check_made_folders([split(text)], tmp_path / "run")
+    with pytest.raises(InputError, match=r"taken.* is a file; name another folder"):
+        make_folders([split(text)])
+    check_made_folders([split("PRINT FILE=/dev/null"), split("METAD WALKERS_DIR=../new/hills")], tmp_path / "run")
 
 
 def test_files_that_an_input_names(tmp_path):

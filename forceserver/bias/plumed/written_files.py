@@ -1,8 +1,10 @@
 """The files that the actions of a PLUMED input write, as far as they or PLUMED's defaults name them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import InputError
+from ..journal.disk import make_folder, why_no_folder
 from .input import Action, keyword, read_actions
 
 DEFAULT_FILES = {
@@ -83,10 +85,28 @@ def check_folders(path: Path, folder: Path) -> None:
 
 
 def make_folders(actions: list[Action]) -> None:
-    """Creates the folders of the files that PLUMED writes: it dies silently if one is missing."""
-    shared = [Path(name) for action in actions if (name := keyword(action, "WALKERS_DIR"))]
-    for folder in [*shared, *(Path(file).parent for file in written_files(actions))]:
-        folder.mkdir(parents=True, exist_ok=True)
+    """Creates the folders of the files that PLUMED writes: it dies silently if one is missing.
+
+    Raises `InputError` if that is impossible.
+    """
+    for name, folder in _folders(actions):
+        make_folder(folder, name)
+
+
+def check_made_folders(actions: list[Action], run: Path) -> None:
+    """`InputError` if `make_folders`, in the folder `run`, could not create what is missing."""
+    for name, folder in _folders(actions):
+        if not (run / folder).is_dir() and (why := why_no_folder(run / folder)):
+            raise InputError(f"bias: {name} = {str(folder)!r}: {why}; name another folder")
+
+
+def _folders(actions: list[Action]) -> Iterator[tuple[str, Path]]:
+    """Folders in which PLUMED writes, each with what names it."""
+    for action in actions:
+        if shared := keyword(action, "WALKERS_DIR"):
+            yield "WALKERS_DIR", Path(shared)
+    for file in written_files(actions):
+        yield f"folder of {file}", Path(file).parent
 
 
 def _files(action: Action, name: str) -> list[str]:
