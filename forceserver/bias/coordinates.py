@@ -4,9 +4,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError
 from ..frame import Array
 
 
@@ -67,11 +69,29 @@ def domain_constants(variables: Sequence[Coordinate]) -> dict[str, str]:
     return constants
 
 
-def coordinate_of(name: str, constants: Mapping[str, str]) -> Coordinate:
-    """A variable with the domain that a header gives it."""
-    if f"min_{name}" not in constants:
-        return Coordinate(name)
-    return Coordinate(name, (parse_number(constants[f"min_{name}"]), parse_number(constants[f"max_{name}"])))
+def coordinate_of(name: str, constants: Mapping[str, str], path: Path) -> Coordinate:
+    """A variable with the domain that the header of the file `path` gives it."""
+    return Coordinate(name, ends_of(f"min_{name}", f"max_{name}", constants, path))
+
+
+def ends_of(lower: str, upper: str, constants: Mapping[str, str], path: Path) -> tuple[float, float] | None:
+    """The two numbers that a header calls `lower` and `upper`; None if it has neither.
+
+    Raises `InputError` if there is only one of them, or if they are not the ends of an interval.
+    """
+    given = [name for name in (lower, upper) if name in constants]
+    if not given:
+        return None
+    if len(given) == 1:
+        raise InputError(f"{path}: its header has {given[0]}, but of {lower} and {upper} it needs both")
+    try:
+        ends = parse_number(constants[lower]), parse_number(constants[upper])
+    except ValueError:
+        ends = math.nan, math.nan
+    if not -math.inf < ends[0] < ends[1] < math.inf:
+        said = f"{lower} {constants[lower]} and {upper} {constants[upper]}"
+        raise InputError(f"{path}: its header says {said}, which are not the ends of an interval")
+    return ends
 
 
 def without_jumps(variables: Sequence[Coordinate], values: Sequence[Array]) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..frame import Array
-from .coordinates import Coordinate, coordinate_of, domain_constants, parse_number
+from .coordinates import Coordinate, coordinate_of, domain_constants, ends_of
 from .tables import FieldsReader, check_numbers, check_variables
 
 KERNEL, PLAIN_KERNEL = "stretched-gaussian", "gaussian"
@@ -107,13 +107,12 @@ def _columns(path: Path, fields: tuple[str, ...], header: tuple[tuple[str, str],
     kernel = constants.get("kerneltype", KERNEL)
     if kernel not in (KERNEL, PLAIN_KERNEL):
         raise InputError(f"{path}: kernels are {kernel}; there are {KERNEL} (PLUMED 2.8) and {PLAIN_KERNEL}")
-    ends = [parse_number(constants[name]) for name in ("lower_int", "upper_int") if name in constants]
     return _Columns(
-        tuple(coordinate_of(name, constants) for name in names),
+        tuple(coordinate_of(name, constants, path) for name in names),
         fields.index("height"),
         fields.index("biasf"),
         kernel == KERNEL,
-        (ends[0], ends[1]) if len(ends) == 2 else None,
+        ends_of("lower_int", "upper_int", constants, path),
     )
 
 

@@ -41,7 +41,7 @@ class Colvar:
         return values
 
     def variable(self, name: str) -> Coordinate:
-        return coordinate_of(name, self.constants)
+        return coordinate_of(name, self.constants, self.path or Path("COLVAR"))
 
     def bias_columns(self) -> list[str]:
         """Every `label.rbias`, and every `label.bias` of other labels."""

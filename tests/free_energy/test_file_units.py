@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from forceserver.bias.hills import read_hills
 from forceserver.bias.tables import FieldsReader
 from forceserver.cli.app import app
 from forceserver.errors import InputError
@@ -168,6 +169,23 @@ def test_a_header_that_changes_within_a_file_is_refused(tmp_path, first, second,
         with pytest.raises(InputError, match=message):
             table.read()
         assert table.offset == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("min_s -2", "has min_s, but of min_s and max_s it needs both"),
+        ("max_s 2", "has max_s, but of min_s"),
+        ("min_s a\n#! SET max_s 2", "says min_s a and max_s 2, which are not the ends"),
+        ("min_s pi\n#! SET max_s -pi", "are not the ends of an interval"),
+        ("lower_int -1", "has lower_int, but"),
+        ("lower_int nan\n#! SET upper_int 1", "are not the ends of an interval"),
+    ],
+)
+def test_half_a_domain_or_interval_in_a_header_is_refused(tmp_path, header, message):
+    (tmp_path / "H").write_text(f"{HEAD}#! SET {header}\n{ROW}")
+    with pytest.raises(InputError, match=message):
+        read_hills(tmp_path / "H")
 
 
 def test_a_skip_that_leaves_nothing_out_is_told(tmp_path, caplog):

@@ -63,13 +63,13 @@ def kernels_constants(parameters: OpesParameters, coordinates: Sequence[Coordina
 
 def coordinates_of(table: FieldsReader) -> tuple[Coordinate, ...]:
     """The variables of a table of kernels, KERNELS or STATE: those that have widths."""
-    return _coordinates(tuple(table.fields), tuple(table.constants.items()))
+    return _coordinates(table.path, tuple(table.fields), tuple(table.constants.items()))
 
 
 @lru_cache(maxsize=16)  # each kernel that is written is read as a table of one row
-def _coordinates(fields: tuple[str, ...], constants: tuple[tuple[str, str], ...]) -> tuple[Coordinate, ...]:
+def _coordinates(path: Path, fields: tuple[str, ...], constants: tuple[tuple[str, str], ...]) -> tuple[Coordinate, ...]:
     names = [field.removeprefix("sigma_") for field in fields if field.startswith("sigma_")]
-    return tuple(coordinate_of(name, dict(constants)) for name in names)
+    return tuple(coordinate_of(name, dict(constants), path) for name in names)
 
 
 def kernels_of(table: FieldsReader, rows: Array) -> Kernels:
