@@ -95,7 +95,7 @@ def drive(
         if Role.BIAS in wanted:
             why = "it says where i-PI expects the bias (with ipi-pes i-PI computes it itself: --role force)"
             bias_socket = require(configuration.bias_socket, "bias_socket", config, why)
-        if potential := _potential(configuration, template, wanted):
+        if potential := _potential(configuration, template, wanted, activity):
             stack.callback(potential.close)
         if potential and Role.FORCE in wanted:
             driver = _force_driver(configuration, potential, template, mpi, mpi_name, _watched(activity, "force"))
@@ -127,7 +127,9 @@ def _wanted(config: Path, configuration: "Configuration", roles: list[Role] | No
     return wanted
 
 
-def _potential(configuration: "Configuration", template: "Frame", wanted: set[Role]) -> "Potential | None":
+def _potential(
+    configuration: "Configuration", template: "Frame", wanted: set[Role], activity: "Activity | None"
+) -> "Potential | None":
     """What computes the forces, if they are served or a bias acts on their energy; each configuration once."""
     from ..potentials import build_potential
 
@@ -138,7 +140,7 @@ def _potential(configuration: "Configuration", template: "Frame", wanted: set[Ro
         is_biased = acts_on_energy(configuration.bias)
     if configuration.potential is None or not (is_biased or Role.FORCE in wanted):
         return None
-    potential = build_potential(configuration.potential, template)
+    potential = build_potential(configuration.potential, template, activity.trying() if activity else None)
     if not is_biased:
         return potential
     from ..bias.energy import SharedPotential

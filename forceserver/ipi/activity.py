@@ -38,6 +38,10 @@ class Activity:
         """The context that every evaluation of a role runs in."""
         return Evaluating(self._page, ROLES.index(role) * _ENTRY.size)
 
+    def trying(self) -> "Evaluating":
+        """The context of an evaluation that is no answer: of the template, before the driver connects."""
+        return Evaluating(self._page, 0, counts=False)
+
     def _read(self, role: str) -> tuple[float, int]:
         return _ENTRY.unpack_from(self._page, ROLES.index(role) * _ENTRY.size)
 
@@ -45,14 +49,14 @@ class Activity:
 class Evaluating:
     """Records when an evaluation begins, and counts those that succeed."""
 
-    def __init__(self, page: mmap.mmap, offset: int) -> None:
-        self._page, self._offset, self._answers = page, offset, 0
+    def __init__(self, page: mmap.mmap, offset: int, counts: bool = True) -> None:
+        self._page, self._offset, self._counts, self._answers = page, offset, counts, 0
 
     def __enter__(self) -> None:
         _ENTRY.pack_into(self._page, self._offset, time.monotonic(), self._answers)
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        self._answers += failed is None
+        self._answers += self._counts and failed is None
         _ENTRY.pack_into(self._page, self._offset, 0.0, self._answers)
 
 

@@ -244,7 +244,7 @@ class Supervisor:
         within = slot.busy_seconds > 0  # the potential has ended the process (STOP of Fortran): its code says nothing
         self.reaper.forget(process.pid)
         slot.process = None
-        slot.reason = slot.reason or processes.describe_end(code) + " within an evaluation" * within
+        slot.reason = slot.reason or processes.describe_end(code) + " within an evaluation" * (within and code >= 0)
         if code == ExitCode.BAD_INPUT and not within:
             raise GiveUp(f"driver {slot.number} refuses (exit code 2): {last_line(self._driver_log(slot))}")
         if code == ExitCode.UNTRUSTED and not within:

@@ -4,6 +4,7 @@
 for use. There is one file per potential, with its section and its class; new ones are added to the union here.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import numpy as np
@@ -52,15 +53,20 @@ for _section in (CommitteeConfig, TermConfig, SumConfig, TrustedConfig):  # they
     _section.model_rebuild(_types_namespace={"PotentialConfig": PotentialConfig, "TermConfig": TermConfig})
 
 
-def build_potential(config: PotentialConfig | None, template: Frame) -> Potential:
+def build_potential(
+    config: PotentialConfig | None, template: Frame, watched: AbstractContextManager | None = None
+) -> Potential:
     """The potential that `config` describes, ready for frames with the species of `template`.
 
     It has computed `template` once: models are loaded, lists allocated, and a species that it does not know, or a
-    result that is not finite, ends here as `InputError`, before anything is served.
+    result that is not finite, ends here as `InputError`, before anything is served. It computes it in the context
+    `watched`.
     """
     if config is None:
         raise InputError("section [potential] is missing from the configuration: there are no forces to compute")
-    return tried(config.build(template), template, f"the potential (kind = {config.kind!r})")
+    potential = config.build(template)
+    with watched or nullcontext():
+        return tried(potential, template, f"the potential (kind = {config.kind!r})")
 
 
 def tried(potential: Potential, template: Frame, told: str) -> Potential:

@@ -53,7 +53,7 @@ class Hanging(EMT):
 
     def calculate(self, *args, **kwargs):
         Hanging.calls += 1
-        if Hanging.calls > 6 and not Path(__file__).with_name("healed").exists():
+        if Hanging.calls > int(os.environ.get("HANG_AFTER", 6)) and not Path(__file__).with_name("healed").exists():
             if child := os.fork():
                 with open(CHILDREN, "a") as file:
                     file.write(f"{child}\\n")
@@ -291,12 +291,14 @@ def test_nothing_outlives_a_launch_that_is_killed_while_an_evaluation_hangs(alum
 
 
 @needs_proc
-def test_a_driver_that_does_not_answer_is_replaced(aluminium):
+@pytest.mark.parametrize("after", [0, 6])
+def test_a_driver_that_does_not_answer_is_replaced(aluminium, after):
+    """Also in its first evaluation, of the template, before it connects."""
     environment = hang(aluminium)
     aluminium.write_config("ase.calculators.emt.EMT", "hanging.Hanging")
     with open(aluminium.config, "a") as file:
         file.write("[driver]\nevaluation_deadline_seconds = 1\n")
-    launch = aluminium.start(HANG_ONCE="", **environment)
+    launch = aluminium.start(HANG_ONCE="", HANG_AFTER=str(after), **environment)
     output, _ = launch.communicate(timeout=120)
     assert launch.returncode == 0, output
     assert "driver 1 ended (it had not answered for 1 s" in output
