@@ -283,6 +283,12 @@ class FitConfig(ModelConfig):
     report: OutputPath | None = None
     data: DataConfig
 
+    @classmethod
+    def of(cls, model: ModelConfig, **others: Any) -> "FitConfig":
+        """The fit of a model, which has the keys that were given for it. others: output, data and so on."""
+        given = {name: getattr(model, name) for name in ModelConfig.model_fields if name in model.model_fields_set}
+        return cls(**given, **others)
+
     @field_validator("output")
     @classmethod
     def _is_npz(cls, path: Path) -> Path:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..fit import report
-from ..fit.config import DataConfig, FitConfig, ModelConfig
+from ..fit.config import DataConfig, FitConfig
 from ..fit.progress import Progress
 from ..fit.run import fit
 from . import rounds
@@ -33,9 +33,8 @@ def train(one: Round, earlier: Sequence[Round], config: LearnConfig, progress: P
 
 def fit_config(one: Round, config: LearnConfig) -> FitConfig:
     """The configuration of the fit of a round."""
-    keys = {name: getattr(config.fit, name) for name in ModelConfig.model_fields}
     data = DataConfig(train=one.train, test=config.data.test)
-    return FitConfig(output=one.model, report=one.report, data=data, **keys)
+    return FitConfig.of(config.fit, output=one.model, report=one.report, data=data)
 
 
 def _titled(progress: Progress, prefix: str) -> Progress:

@@ -88,6 +88,7 @@ def test_a_template_that_is_not_periodic_must_not_be_folded(methane):
     assert "<ffsocket pbc='True'> folds atoms into the cell" in run.stdout
 
 
+@pytest.mark.long
 def test_a_molecule_in_a_box_is_launched_without_its_images(aluminium):
     """The file says pbc="F F F"; i-PI's cell is periodic all the same."""
     atoms = Atoms("Al2", positions=[[0.5, 0.5, 0.5], [3.0, 0.5, 0.5]], cell=[4, 4, 4], pbc=False)

@@ -362,6 +362,7 @@ def test_cores_are_divided_among_drivers(monkeypatch):
     assert driver_environment({"OMP_NUM_THREADS": "3"}, drivers=1, threads=2) == {"OMP_NUM_THREADS": "2"}
 
 
+@pytest.mark.long
 def test_a_second_launch_sets_all_states_aside(aluminium):
     """Of checkpoints of which one is called as the other with an ending: one was renamed twice, in a traceback."""
     names = ("checkpoint", "checkpoint_older")

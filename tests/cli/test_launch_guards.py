@@ -279,6 +279,7 @@ def test_a_signal_that_ends_ipi_before_launch_looks_is_the_exit_code(aluminium, 
     assert (aluminium.folder / "RESTART").exists()
 
 
+@pytest.mark.long
 @needs_proc
 def test_nothing_outlives_a_launch_that_is_killed_while_an_evaluation_hangs(aluminium):
     launch = aluminium.start(**hang(aluminium))
@@ -291,7 +292,7 @@ def test_nothing_outlives_a_launch_that_is_killed_while_an_evaluation_hangs(alum
 
 
 @needs_proc
-@pytest.mark.parametrize("after", [0, 6])
+@pytest.mark.parametrize("after", [0, pytest.param(6, marks=pytest.mark.long)])
 def test_a_driver_that_does_not_answer_is_replaced(aluminium, after):
     """Also in its first evaluation, of the template, before it connects."""
     environment = hang(aluminium)

@@ -29,7 +29,7 @@ def missing(script: Path) -> str | None:
 @pytest.mark.parametrize(
     "script",
     [
-        pytest.param(path, id=path.stem, marks=pytest.mark.long if path.stem == "metadynamics" else ())
+        pytest.param(path, id=path.stem, marks=pytest.mark.long if path.stem in ("metadynamics", "own_network") else ())
         for path in EXAMPLES
     ],
 )

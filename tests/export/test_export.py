@@ -175,6 +175,7 @@ def test_energies_of_atoms_and_features_of_those_that_are_asked_for(tmp_path):
     assert (found["energy_uncertainty"].block().values > 0).all()
 
 
+@pytest.mark.long
 def test_the_file_needs_nothing_of_this_program(tmp_path):
     """Through metatomic's own calculator, in a process that cannot import us."""
     pytest.importorskip("metatomic_ase")

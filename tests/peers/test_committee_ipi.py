@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ase.build import bulk
 from ase.io import write
 from ipi_runs import BIN, ended, free_port
@@ -88,6 +89,7 @@ def run(folder: Path, potentials: list[str]) -> dict[str, np.ndarray]:
     return data
 
 
+@pytest.mark.long
 def test_one_socket_is_three(tmp_path):
     one, three = run(tmp_path / "one", ["\n" + COMMITTEE]), run(tmp_path / "three", MEMBERS)
     assert three["members"].shape == (2, 21, 3)

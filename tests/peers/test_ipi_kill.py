@@ -39,7 +39,8 @@ def kill_and_compare(folder, kills: int, steps: int, **options) -> None:
     assert rough.trajectory().difference(expected) < 1e-11
 
 
-@pytest.mark.parametrize("batch", [1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("batch", [1, 4])
 def test_killed_drivers(tmp_path, batch):
     kill_and_compare(tmp_path, kills=8, steps=40, batch=batch)
 

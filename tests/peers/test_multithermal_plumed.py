@@ -80,6 +80,7 @@ observations = 2
 CONFIG = '[structure]\nfile = "batio3.extxyz"\n' + FORCES + BIAS_SOCKET + BIAS
 
 
+@pytest.mark.long
 def test_energy_is_conserved_in_ipi_between_two_estimates(crystal, tmp_path):
     prefix = f"{tmp_path}/s_"
     write(tmp_path / "batio3.extxyz", crystal)

@@ -94,7 +94,8 @@ def run(folder, repeat: int, beads: int, peer: bool) -> np.ndarray:
     return np.loadtxt(folder / "out.properties")
 
 
-@pytest.mark.parametrize(("repeat", "beads"), [pytest.param(2, 4, marks=pytest.mark.long), (4, 1)])
+@pytest.mark.long
+@pytest.mark.parametrize(("repeat", "beads"), [(2, 4), (4, 1)])
 def test_lammps_behind_our_driver_is_lammps_as_driver(tmp_path, repeat, beads):
     ours, theirs = run(tmp_path / "ours", repeat, beads, False), run(tmp_path / "theirs", repeat, beads, True)
     assert len(theirs) == 21

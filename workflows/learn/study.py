@@ -21,7 +21,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from forceserver.ase_calculator import ForceServerCalculator
-from forceserver.fit.config import DataConfig, FitConfig, ModelConfig
+from forceserver.fit.config import DataConfig, FitConfig
 from forceserver.fit.labels import Labels
 from forceserver.fit.run import fit
 from forceserver.frame import Frame
@@ -104,9 +104,8 @@ def at_random(config: LearnConfig) -> None:
 
 
 def model_of(config: LearnConfig, train: Path) -> Path:
-    keys = {name: getattr(config.fit, name) for name in ModelConfig.model_fields}
     path = train.with_suffix(".npz")
-    fit(FitConfig(output=path, data=DataConfig(train=train), **keys))
+    fit(FitConfig.of(config.fit, output=path, data=DataConfig(train=train)))
     return path
 
 
