@@ -155,8 +155,8 @@ def read_densities(paths: Sequence[Path], stride: int | None = None) -> Densitie
     """KERNELS or STATE of PLUMED or of the embedded bias; a STATE may hold several states (STORE_STATES).
 
     paths: one file, or KERNELS of all walkers. stride: number of kernels between two densities that are kept; by
-    default, about `HISTORY` densities are. Raises `InputError` if a file is neither, if files belong to different
-    biases, or if a number in a header is impossible.
+    default, about `HISTORY` densities are, and blocks for error bars. Raises `InputError` if a file is neither, if
+    files belong to different biases, or if a number in a header is impossible.
     """
     tables = [_read(path) for path in paths]
     first, rows = tables[0]
@@ -179,7 +179,7 @@ def read_densities(paths: Sequence[Path], stride: int | None = None) -> Densitie
     else:
         kernels = in_order_of_time([kernels_of(*table) for table in tables])
         sums = list(_merging(kernels, parameters, stride))
-        if not parameters.explore:
+        if not parameters.explore and stride is None:
             blocks = [next(_merging(block, parameters, len(block))) for block in _blocks(kernels)]
     kappa = parameters.bias_factor if parameters.explore else 1.0
     source = "state" if is_state else "kernels"
